@@ -1,0 +1,24 @@
+# memfabric_library(NAME SOURCES … [PUBLIC …] [PRIVATE …]): one static library a folder.
+# memfabric_test(NAME SOURCES … [LIBS …] [LABELS …] [TIMEOUT s]): one GoogleTest binary, run by ctest case by case.
+
+function(memfabric_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(${name} PUBLIC ${arg_PUBLIC} PRIVATE memfabric_warnings ${arg_PRIVATE})
+endfunction()
+
+function(memfabric_test name)
+  if(NOT MEMFABRIC_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(${name} PRIVATE ${arg_LIBS} memfabric_warnings GTest::gmock GTest::gtest_main)
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()

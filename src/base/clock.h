@@ -1,0 +1,27 @@
+// base/clock.h: time as a dependency, so that tests can turn it by hand (tests/support/fake_clock.h).
+//
+// Threads: every function may be called from any thread.
+
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+namespace memfabric {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+using Deadline = TimePoint;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual TimePoint Now() const = 0;
+  // Waits on `changed` until it is notified or Now() >= `until`; may wake early. REQUIRES: `lock` is held.
+  virtual void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint until) = 0;
+};
+
+// The machine's monotonic clock; lives as long as the process.
+Clock& SteadyClock();
+
+}  // namespace memfabric
