@@ -1,0 +1,66 @@
+// address/window.h: a pool's reserved range of this process's address space.
+//
+// Reserved PROT_NONE; slots are mapped into it as their ranks join. Nothing in it is ever unmapped while the Window lives, only
+// replaced in place, so that an address that was readable once never faults (an orphan keeps its last bytes).
+//
+// Shared by the pool and by views handed to users: whoever lets go last gives the range back.
+//
+// Threads: Map may be called from any thread for different offsets; the caller keeps two threads from one slot. data() any.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "address/global_address.h"
+#include "base/mapping.h"
+#include "base/status.h"
+
+namespace memfabric {
+
+struct AddressSpan {
+  std::uint64_t begin = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+// Where windows are looked for unless MEMFABRIC_GVA_BASE says otherwise (DESIGN.md "The address space").
+constexpr std::uint64_t kRegionBegin = 0x1000'0000'0000;
+// One past what a process of x86-64 with 4-level page tables (and aarch64 with 48 bits, below half) may map.
+constexpr std::uint64_t kRegionEnd = 0x7fff'ffff'0000;
+// Where windows of 56-bit pools begin; numbers only.
+constexpr std::uint64_t kRegion56Begin = 1ULL << 48;
+constexpr std::uint64_t kRegion56End = 1ULL << 56;
+constexpr std::uint64_t kWindowAlignment = 1ULL << 30;
+
+class Window {
+ public:
+  // Exactly at `begin`. InUse names the mapping of this process that is in the way (from /proc/self/maps) and the way out,
+  // MEMFABRIC_GVA_BASE; OutOfMemory names RLIMIT_AS or the kernel's limit, with the values.
+  static Result<std::shared_ptr<Window>> ReserveAt(std::uint64_t begin, std::uint64_t size_bytes);
+  // Wherever the kernel likes; for pools whose global addresses are numbers only (56 bits).
+  static Result<std::shared_ptr<Window>> ReserveAnywhere(std::uint64_t size_bytes);
+
+  std::byte* data() const { return mapping_.data(); }
+  std::uint64_t size_bytes() const { return mapping_.size_bytes(); }
+
+  // Maps `size_bytes` of `fd` from `fd_offset` at `offset`, readable and writable, shared, in place of what was there; asks for
+  // transparent huge pages. OutOfMemory or IoError say which limit. REQUIRES: page-aligned, inside the window.
+  Status Map(std::uint64_t offset, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset);
+
+  explicit Window(Mapping mapping) : mapping_(std::move(mapping)) {}
+
+ private:
+  Mapping mapping_;
+};
+
+// The lowest aligned place in [region_begin, region_end) for `size_bytes` that overlaps none of `taken` (windows of other pools, in any order) nor,
+// if `check_process`, a mapping of this process. InvalidArgument says how much is free at most and what would fit.
+Result<std::uint64_t> FindWindow(std::uint64_t size_bytes, std::uint64_t region_begin, std::uint64_t region_end,
+                                 std::span<const AddressSpan> taken, bool check_process);
+
+// kRegionBegin, or MEMFABRIC_GVA_BASE (hexadecimal or decimal; a multiple of kWindowAlignment). InvalidArgument names the value.
+Result<std::uint64_t> RegionBegin();
+
+}  // namespace memfabric

@@ -1,0 +1,30 @@
+// copy/queue.h: copies that were asked for with the asynchronous flag: first in, first out, on a thread of their own.
+//
+// Owner: the pool. Threads: any. The thread starts with the first submission and sleeps when there is nothing to do.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace memfabric::copy {
+
+class Queue {
+ public:
+  Queue();
+  ~Queue();  // Runs what is queued to its end, then joins.
+
+  void Submit(std::function<Status()> work);
+  // Waits for all that was submitted before this call, by any thread; returns the first error among what ended since the last Wait and forgets it.
+  // DeadlineExceeded leaves the work queued; Interrupted as base/wait.h.
+  Status Wait(Deadline deadline);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace memfabric::copy

@@ -1,0 +1,61 @@
+// copy/reach.h: which ranks of a pool this process reaches now, how far, and by which link. What copies look up.
+//
+// The pool writes it as links come and go; copies read it without a lock: one load a side on the mapped path.
+//
+// Threads: reads from any thread. Writes from any thread, serialised inside.
+// Memory order: Set* publishes with release after the slot is mapped; a reader that sees bytes > 0 (acquire) sees the mapping.
+// A slot that is closed stays mapped, so a copy that read the bytes just before is harmless. Before a slot is mapped anew, the
+// pool closes it and waits for all readers through its ReadGate.
+
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "address/pool_layout.h"
+#include "base/status.h"
+#include "transport/transport.h"
+
+namespace memfabric::copy {
+
+class Reach {
+ public:
+  // `local_base` is where the window lies in this process; equal to layout.base unless the pool's addresses are numbers only.
+  Reach(const PoolLayout& layout, std::byte* local_base);
+
+  const PoolLayout& layout() const { return layout_; }
+  std::byte* local_base() const { return local_base_; }
+
+  // Bytes of the slot that loads and stores may touch now; 0 when the rank isn't reachable that way.
+  std::uint64_t MappedBytes(Zone zone, Rank rank) const {
+    return mapped_bytes_[Index(zone) * layout_.world_size + rank].load(std::memory_order_acquire);
+  }
+
+  // This rank's own slots, or a load/store peer's.
+  void SetMapped(Rank rank, const transport::ZoneBytes& bytes);
+  // A peer that takes Put and Get.
+  void SetLink(Rank rank, std::shared_ptr<transport::Link> link);
+  // Nothing reaches the rank any more; `why` is what copies to it return from now on (Disconnected or Reconnect).
+  void Close(Rank rank, Status why);
+  void CloseAll(const Status& why);
+
+  // The link of a rank that takes Put and Get; null for others.
+  std::shared_ptr<transport::Link> LinkOf(Rank rank) const;
+  // Why the rank can't be reached; Ok when it can. Slow path, for the message.
+  Status WhyNot(Rank rank) const;
+
+ private:
+  PoolLayout layout_;
+  std::byte* local_base_;
+  std::vector<std::atomic<std::uint64_t>> mapped_bytes_;  // [zone][rank]
+  mutable std::mutex mutex_;                              // guards the two below
+  std::vector<std::shared_ptr<transport::Link>> links_;   // shared: a copy in flight keeps its link
+  std::vector<Status> why_not_;                           // Ok: reachable
+};
+
+}  // namespace memfabric::copy

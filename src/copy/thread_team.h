@@ -1,0 +1,30 @@
+// copy/thread_team.h: the threads that help with copies too large for one, and that run queued copies. Asleep when idle.
+//
+// Owner: the runtime, one a process. Threads: Run and Queue from any thread.
+
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace memfabric::copy {
+
+class ThreadTeam {
+ public:
+  // `helpers` threads besides the caller's; started on first use. 0 is fine.
+  explicit ThreadTeam(unsigned helpers);
+  ~ThreadTeam();  // Joins; REQUIRES: no Run in progress.
+
+  unsigned helpers() const;
+
+  // Calls part(i) for i in [0, parts), some of them on helpers that are free, the rest on the calling thread; returns when all
+  // have returned. Helpers that are busy with somebody else's work are not waited for.
+  void Run(std::size_t parts, const std::function<void(std::size_t)>& part);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace memfabric::copy

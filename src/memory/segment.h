@@ -1,0 +1,65 @@
+// memory/segment.h: a piece of memory that this process contributes to a pool.
+//
+// A segment is a memfd as large as the rank may ever contribute, sealed against shrinking and growing, so that no peer can make
+// another crash by truncating it. It is sparse: pages come with the first touch, and only `allocated_bytes` of it may be used.
+// The owner and its peers map it at its slot in the window.
+//
+// Owner: the pool. Threads: allocated_bytes() from any; everything else from one at a time.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "address/global_address.h"
+#include "address/window.h"
+#include "base/fd.h"
+#include "base/status.h"
+
+namespace memfabric {
+
+struct SegmentOptions {
+  Zone zone = Zone::kHost;
+  std::uint64_t max_bytes = 0;        // multiple of 2 MiB, > 0
+  std::uint64_t allocated_bytes = 0;  // multiple of 2 MiB, <= max_bytes, > 0
+  std::optional<unsigned> numa_node;  // preferred, never required; none: the kernel's choice
+  bool fault_in = false;              // back the memory now, with several threads, instead of at the first touch
+  int user_fd = -1;                   // back by (a duplicate of) this file instead of a new memfd; its size bounds max_bytes
+};
+
+class Segment {
+ public:
+  // Makes the memory. Huge pages are used when enough are reserved (memfd hugetlb), else asked for transparently.
+  // InvalidArgument: a size, node or fd that can't work, with the value and the limit. OutOfMemory: the machine or a limit of the process (RLIMIT_FSIZE,
+  // RLIMIT_NOFILE, cgroup) refuses, and which.
+  static Result<std::unique_ptr<Segment>> Create(const SegmentOptions& options);
+
+  Zone zone() const { return options_.zone; }
+  int fd() const { return fd_.get(); }
+  std::uint64_t max_bytes() const { return options_.max_bytes; }
+  std::uint64_t allocated_bytes() const { return allocated_bytes_.load(std::memory_order_acquire); }
+  bool huge_pages() const { return huge_pages_; }  // hugetlb; transparent ones don't count
+
+  // Maps what is allocated at `offset` of the window with the NUMA policy, and faults it in when asked at creation. Once.
+  Status MapInto(const std::shared_ptr<Window>& window, std::uint64_t offset);
+  // Grows to `allocated_bytes`, in place, mapped at once. REQUIRES: MapInto succeeded.
+  // InvalidArgument beyond max_bytes. On failure nothing has changed.
+  Status Grow(std::uint64_t allocated_bytes);
+
+  Segment(const SegmentOptions& options, UniqueFd fd, bool huge_pages)
+      : options_(options), fd_(std::move(fd)), huge_pages_(huge_pages), allocated_bytes_(options.allocated_bytes) {}
+
+ private:
+  Status MapRange(std::uint64_t begin, std::uint64_t end);
+
+  SegmentOptions options_;
+  UniqueFd fd_;
+  bool huge_pages_;
+  std::atomic<std::uint64_t> allocated_bytes_;
+  std::shared_ptr<Window> window_;
+  std::uint64_t window_offset_ = 0;
+};
+
+}  // namespace memfabric

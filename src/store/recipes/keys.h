@@ -1,0 +1,42 @@
+// store/recipes/keys.h: where things stand in the store. docs/store.md lists them for people with etcdctl.
+//
+//   <prefix>/memfabric/1/ranks/0003           RankRecord       who holds the rank; under the holder's lease
+//   <prefix>/memfabric/1/windows/12/0003      WindowRecord     the address space of pool 12, as rank 3 uses it (create … destroy)
+//   <prefix>/memfabric/1/pools/12/0003        PoolRecord       rank 3 is a member of pool 12 (join … leave)
+//   <prefix>/memfabric/1/recovering           stands for a few seconds after the store's address was taken over
+//
+// Values are JSON of the messages in store/recipes/records.proto, so that people can read them.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "address/global_address.h"
+
+namespace memfabric::store {
+
+class Keys {
+ public:
+  // `prefix` as in StoreUrl: "" or "/some/prefix".
+  explicit Keys(std::string_view prefix);
+
+  std::string Ranks() const;  // all of them: "…/ranks/"
+  std::string Rank(memfabric::Rank rank) const;
+  std::string Windows() const;  // of all pools
+  std::string Windows(std::uint32_t pool) const;
+  std::string Window(std::uint32_t pool, memfabric::Rank rank) const;
+  std::string Pool(std::uint32_t pool) const;
+  std::string PoolMember(std::uint32_t pool, memfabric::Rank rank) const;
+  std::string Recovering() const;
+
+  // The rank at the end of one of the keys above.
+  static std::optional<memfabric::Rank> RankOf(std::string_view key);
+
+ private:
+  std::string root_;
+};
+
+}  // namespace memfabric::store

@@ -1,0 +1,145 @@
+// transport/transport.h: how this process reaches other processes' memory. docs/ says how to add one.
+//
+// A Transport is one way of reaching memory (mapped, cma, tcp, ucx, fake). The runtime owns one of each that this machine has.
+// A member of a pool opens a Port on each; a Port accepts peers and connects to peers; each connection is a Link.
+// A Link belongs to one (peer rank, epoch) and dies with it. Both ends of a connection get one.
+//
+// Who connects: the member that joins later connects to every member that joined earlier. Connect returns only after the peer's
+// observer has accepted, so afterwards each of the two reaches the other and nobody has to look anything up.
+//
+// Threads: every function may be called from any thread. Completions are delivered on the calling thread of Flush.
+// Observers are called without a lock of the transport held.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "address/global_address.h"
+#include "address/window.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "memory/segment.h"
+
+namespace memfabric::transport {
+
+// One contiguous piece. `local` is an address of this process, `remote_offset` counts from the begin of the peer's slot.
+struct Piece {
+  std::byte* local;
+  std::uint64_t remote_offset;
+  std::size_t size_bytes;
+};
+
+// What a transport can do here and now; probed once, never assumed.
+struct Capabilities {
+  bool load_store = false;      // the peer's memory is readable and writable by plain instructions, at its slot in our window
+  std::size_t max_pieces = 1;   // pieces that one Put or Get carries; longer lists are split by copy/
+};
+
+// How peers find a member: what stands of it in its directory record. A value.
+struct MemberAddress {
+  std::string pool;        // job and pool; both ends must name the same one
+  Rank rank = kNoRank;
+  std::uint64_t epoch = 0;  // which life of the rank: a restarted rank is a new one
+  std::string host;        // identity of the host (boot id + network namespace)
+  std::int64_t pid = 0;
+  std::string advert;      // the transport's own: socket name, addresses, keys. Opaque to everybody else
+  std::string ToString() const;  // "rank 3 (host …, pid 4711)"
+};
+
+// How far a zone of a peer's slot may be used.
+using ZoneBytes = std::array<std::uint64_t, kZones>;
+
+// Moves bytes to and from one peer's memory, in the order of the calls of one thread.
+class Link {
+ public:
+  virtual ~Link() = default;  // Closes. Requests in flight complete with Disconnected first.
+
+  virtual Rank rank() const = 0;
+  virtual std::uint64_t epoch() const = 0;
+  virtual std::string_view path() const = 0;  // "mapped", "cma", "tcp", "tcp+tls", "rdma", "fake": what the bytes really take
+  virtual Capabilities capabilities() const = 0;
+  // What the peer has allocated, as far as this end knows; grows only.
+  virtual ZoneBytes allocated_bytes() const = 0;
+
+  // Starts to move `pieces` into (Put) or out of (Get) the peer's slot. The bytes are in place, and visible to the peer's
+  // threads, once a later Flush of this thread has returned Ok. REQUIRES: pieces.size() <= max_pieces, each piece's local range
+  // stays valid until that Flush returns.
+  // InvalidArgument: a piece leaves what the peer has allocated; nothing moved. Disconnected: the peer is gone.
+  virtual Status Put(Zone zone, std::span<const Piece> pieces) = 0;
+  virtual Status Get(Zone zone, std::span<const Piece> pieces) = 0;
+
+  // Waits until everything that this thread started on this link is in place. DeadlineExceeded leaves it in flight.
+  virtual Status Flush(Deadline deadline) = 0;
+};
+
+// What the owner of a Port (a pool) is told. Calls for one rank never overlap; calls for different ranks may.
+class PeerObserver {
+ public:
+  virtual ~PeerObserver() = default;
+
+  // A peer is about to be linked. The owner ends what it still does with an earlier life of that rank and says where in the
+  // window the transport may map; after it has returned Ok no thread of ours touches that rank's slot until OnLinkUp.
+  // An error refuses the peer (an older epoch than one known, a rank outside the pool); it is sent to the peer as text.
+  virtual Status OnPeerArriving(Rank rank, std::uint64_t epoch) = 0;
+  // The link stands: on the thread of Connect, or of the transport's reactor when the peer connected to us; the peer's Connect
+  // returns after this has. The owner keeps the link for as long as it uses it.
+  virtual void OnLinkUp(std::shared_ptr<Link> link) = 0;
+  // The peer contributes more now; link->allocated_bytes() says how much. The peer's Announce returns after this has.
+  virtual void OnPeerGrown(Rank rank, std::uint64_t epoch) = 0;
+  // The peer died (Disconnected, with how it showed) or left (Ok). At most once a link; none after the owner has dropped the Port.
+  virtual void OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) = 0;
+};
+
+// A member's presence on one transport: its own memory made reachable, and its links.
+class Port {
+ public:
+  virtual ~Port() = default;  // Says goodbye to all peers (they get OnLinkDown(Ok)), closes; no observer call follows.
+
+  // For this member's directory record.
+  virtual std::string advert() const = 0;
+
+  // Links to `peer`; the observer's OnLinkUp has returned on both ends when this is Ok. A peer that is linked already in this
+  // epoch: Ok. Disconnected: nobody serves that address any more (or it is another life: the epochs differ).
+  // DeadlineExceeded: it did not answer (stopped, overloaded). InvalidArgument: the peer refused, with its reason.
+  virtual Status Connect(const MemberAddress& peer, Deadline deadline) = 0;
+
+  // Tells all linked peers that this member's segments have grown (their Segment::allocated_bytes is the truth); Ok once each
+  // has mapped the new part or is gone. DeadlineExceeded names who did not answer.
+  virtual Status Announce(Deadline deadline) = 0;
+};
+
+struct PortOptions {
+  std::string pool;
+  Rank rank = kNoRank;
+  std::uint64_t epoch = 0;
+  std::string host;
+  std::uint32_t world_size = 0;
+  std::shared_ptr<Window> window;                      // where load/store transports map peers' slots
+  std::function<std::uint64_t(Zone, Rank)> slot_begin;  // offset of a slot in the window
+  ZoneBytes max_bytes{};                               // slot sizes; equal in the whole pool, checked with each peer
+  std::array<const Segment*, kZones> segments{};       // this member's; null where it contributes nothing. Outlive the Port.
+  PeerObserver* observer = nullptr;                    // outlives the Port
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  virtual std::string_view name() const = 0;
+  virtual Capabilities capabilities() const = 0;
+
+  // Whether `peer` can be reached from here at all. Unsupported says why not.
+  virtual Status CanReach(const MemberAddress& peer) const = 0;
+
+  virtual Result<std::unique_ptr<Port>> Open(const PortOptions& options) = 0;
+};
+
+}  // namespace memfabric::transport
