@@ -1,0 +1,172 @@
+/*
+ * memfabric/smem.h: what every service of the library shares: start and end, codes and messages, the log, the store, devices.
+ *
+ * Link with -lmf_smem, or dlopen("libmf_smem.so"). C99 and C++; nothing but the standard headers is needed.
+ *
+ * Codes. A function that returns int32_t returns SMEM_OK (0) or one of the negative codes below, and no other number. Every
+ * failure leaves a message for people in the calling thread (smem_get_last_err_msg): what was wrong, with the value, the limit
+ * and the way out. Success doesn't clear it.
+ * Threads. Any function may be called from any thread, unless its comment says otherwise. Callbacks may come from any thread,
+ * never with a lock of the library held; they may call back into the library.
+ * Waits. No function waits without bound: what waits ends at the timeouts of the service's configuration.
+ * fork. A child of a process that had initialized the library sees it uninitialized.
+ * URLs. "tcp://host:port" (IPv4, [IPv6] or a name; port 1 to 65535) is an embedded store, "etcd://h1:p1,h2:p2[/prefix]" an
+ * etcd v3 cluster. Anything else is SMEM_INVALID_PARAM and the message names the part that is wrong.
+ */
+#ifndef MEMFABRIC_SMEM_H
+#define MEMFABRIC_SMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define SMEM_API __attribute__((visibility("default")))
+#else
+#define SMEM_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What smem_get_abi_version() returns for this header: major version in bits 16 and up, minor below. */
+#define SMEM_ABI_VERSION 0x10003u
+
+/* Bytes of a file name in smem_tls_config, its final NUL included. */
+#define SMEM_TLS_PATH_SIZE 256
+
+/* The return codes. */
+enum {
+  SMEM_OK = 0,
+  SMEM_ERROR = -1,                /* none of those below; the message says what */
+  SMEM_INVALID_PARAM = -2000,     /* an argument that can never work; nothing was done */
+  SMEM_MALLOC_FAILED = -2001,     /* the machine or a limit of the process refused memory */
+  SMEM_NEW_OBJECT_FAILED = -2002, /* an object could not be made */
+  SMEM_NOT_STARTED = -2003,       /* another call has to come first (a copy before its join) */
+  SMEM_TIMEOUT = -2004,           /* the configured bound has passed */
+  SMEM_REPEAT_CALL = -2005,       /* called before, with other arguments */
+  SMEM_DUPLICATED_OBJECT = -2006, /* the name, rank or range is taken by another */
+  SMEM_OBJECT_NOT_EXISTS = -2007, /* the handle or range names nothing (any more) */
+  SMEM_NOT_INITIALIZED = -2008,   /* the service was not initialized, or has been uninitialized */
+  SMEM_RESOURCE_IN_USE = -2009,   /* full, or a port taken by something else: retry later or elsewhere */
+  SMEM_RECONNECT = -2010,         /* this process was given up by the others and is coming back by itself: retry */
+  SMEM_GET_OBJECT = -2011,        /* an object that must be there could not be read */
+  SMEM_PARTIAL_FAILED = -2012,    /* some of several operations failed */
+  SMEM_NOT_CONNECTED = -2014,     /* the peer or the store has not joined, left, died or can't be reached */
+  SMEM_NOT_SUPPORTED = -2015,     /* not on this machine, or not in this version */
+  SMEM_IO_ERROR = -2016           /* the operating system failed in a way that the caller can't mend */
+};
+
+/* Levels of the log. */
+enum { SMEM_LOG_DEBUG = 0, SMEM_LOG_INFO = 1, SMEM_LOG_WARN = 2, SMEM_LOG_ERROR = 3, SMEM_LOG_OFF = 4 };
+
+/* Names of files for TLS, each terminated by NUL. 1793 bytes, alignment 1. */
+typedef struct {
+  bool tlsEnable;                            /* false: all that follows is ignored */
+  char caPath[SMEM_TLS_PATH_SIZE];           /* certificates of the authorities that are trusted */
+  char crlPath[SMEM_TLS_PATH_SIZE];          /* list of revoked certificates, or "" */
+  char certPath[SMEM_TLS_PATH_SIZE];         /* this process's certificate */
+  char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key */
+  char keyPassPath[SMEM_TLS_PATH_SIZE];      /* the key's password, or "" */
+  char packagePath[SMEM_TLS_PATH_SIZE];      /* accepted, not used */
+  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* library that decrypts the password, or "" */
+} smem_tls_config;
+
+/* Gets a line of the log: `level` as SMEM_LOG_*, `message` UTF-8 without a newline, valid during the call. */
+typedef void (*smem_extern_logger)(int level, const char* message);
+
+/*
+ * Decrypts the private key's password. On entry *plain_len is the room at `plain`; on return the length written there.
+ * Returns 0 on success.
+ */
+typedef int (*smem_decrypt_handler)(const char* cipher, size_t cipher_len, char* plain, size_t* plain_len);
+
+/* Asked by a waiting call whether it shall end; see smem_set_interrupt_check. */
+typedef int (*smem_interrupt_check)(void);
+
+/* A device whose memory pools can hold. 96 bytes. */
+typedef struct {
+  uint32_t id;       /* what smem_bm_init takes as `device` */
+  int32_t numa_node; /* the node it is closest to, -1 for none */
+  uint64_t bytes;    /* memory it has in all */
+  char backend[16];  /* "host": ordinary memory of a NUMA node stands in for a device's */
+  char name[64];     /* for people; terminated by NUL */
+} smem_device_t;
+
+/* SMEM_ABI_VERSION of the library that is loaded. A client works with a library of the same major and no smaller minor. */
+SMEM_API uint32_t smem_get_abi_version(void);
+
+/*
+ * Starts what the process needs once. Any `flags`: reserved. Calling it is not required, the services do it themselves;
+ * calling it again returns 0.
+ */
+SMEM_API int32_t smem_init(uint32_t flags);
+
+/*
+ * Closes everything that is still open: pools, services, stores, in the right order. Safe to call at any time, again, and
+ * without smem_init. Calls that run meanwhile in other threads end with an error.
+ */
+SMEM_API void smem_uninit(void);
+
+/*
+ * Serves a store at `url` (tcp://host:port) from this process, and returns once it answers. `flags`: reserved, 0.
+ * The same url again: 0. SMEM_RESOURCE_IN_USE: something else has the port. SMEM_INVALID_PARAM: not such a url.
+ */
+SMEM_API int32_t smem_create_config_store(const char* url, uint64_t flags);
+
+/* Ends the store that smem_create_config_store started at `url`; nothing happens when there is none. */
+SMEM_API void smem_destroy_config_store(const char* url);
+
+/*
+ * Sends the log to `logger` instead of stderr; NULL restores stderr. It is called on the thread that logs. A line that is
+ * under way in another thread may still reach the former logger.
+ */
+SMEM_API int32_t smem_set_extern_logger(smem_extern_logger logger);
+
+/* Logs what is at least as grave as `level`, SMEM_LOG_DEBUG to SMEM_LOG_OFF; else SMEM_INVALID_PARAM. At first: ERROR. */
+SMEM_API int32_t smem_set_log_level(int level);
+
+/*
+ * Turns TLS on or off for the store connections that are opened from now on. `info` holds `len` bytes of "key: value;"
+ * pairs, 10 KiB at most. This version has no TLS: enabling it returns SMEM_NOT_SUPPORTED, and nothing changes.
+ */
+SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char* info, uint32_t len);
+
+/*
+ * Gives the private key (PEM text, `key_len` bytes) and its password for the store's TLS; `decrypt` may be NULL: then the
+ * password is plain. This version has no TLS: SMEM_NOT_SUPPORTED, and nothing is kept.
+ */
+SMEM_API int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len, const char* password, uint32_t password_len,
+                                               smem_decrypt_handler decrypt);
+
+/* The calling thread's last message, "" for none. Valid until the thread's next failing call. */
+SMEM_API const char* smem_get_last_err_msg(void);
+
+/* The same, and there is none from then on; the code becomes SMEM_OK. The text stays valid until the next failing call. */
+SMEM_API const char* smem_get_and_clear_last_err_msg(void);
+
+/* The code of the calling thread's last failure, SMEM_OK for none. */
+SMEM_API int32_t smem_get_last_err_code(void);
+
+/* A code in words: "INVALID_PARAM: an argument that can never work". Never NULL; static. */
+SMEM_API const char* smem_strerror(int32_t code);
+
+/*
+ * Installs `check` for the calling thread, NULL for none, and returns the former one. Waits of this thread call it at most
+ * every 50 ms, without a lock held; once it returns a value other than 0, the wait ends with an error. For language bindings
+ * that must handle signals while a call waits.
+ */
+SMEM_API smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check);
+
+/*
+ * Lists the devices. *count: in, the room at `devices`; out, how many devices there are (the first min(in, out) are written).
+ * `devices` may be NULL when *count is 0.
+ */
+SMEM_API int32_t smem_get_devices(smem_device_t* devices, uint32_t* count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MEMFABRIC_SMEM_H */

@@ -1,0 +1,308 @@
+/*
+ * memfabric/smem_bm.h: Big Memory, a pool of host and device memory that up to 1024 ranks contribute.
+ *
+ * A pool is one range of 64-bit global virtual addresses (GVA), the same in every process and linear in rank: rank r's slot
+ * begins at the base + r * (the pool's maximum a rank), once for host memory and once for device memory.
+ *
+ *   smem_bm_config_t config;
+ *   smem_bm_config_init(&config);
+ *   if (smem_bm_init("tcp://127.0.0.1:8570", 2, 0, &config) != SMEM_OK) ...
+ *   smem_bm_t pool = smem_bm_create(0, 2, SMEMB_DATA_OP_SDMA, 1 << 30, 0, 0);
+ *   if (pool == NULL) puts(smem_get_last_err_msg());
+ *   smem_bm_join(pool, 0);
+ *   smem_copy_params copy = {block, smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, 1), sizeof(block), NULL};
+ *   smem_bm_copy(pool, &copy, SMEMB_COPY_H2GH, 0);
+ *
+ * Sizes are in bytes. Codes, messages, threads and waits: memfabric/smem.h. A handle that was destroyed may still be passed:
+ * the call fails with SMEM_OBJECT_NOT_EXISTS (or returns 0, NULL or UINT32_MAX where it returns no code).
+ */
+#ifndef MEMFABRIC_SMEM_BM_H
+#define MEMFABRIC_SMEM_BM_H
+
+#include "smem.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The largest timeout, in seconds. The smallest is 1. */
+#define SMEM_BM_TIMEOUT_MAX UINT32_MAX
+
+/* smem_bm_config_t.rankId when no rank was chosen: one is assigned, as with autoRanking. */
+#define SMEM_BM_RANK_UNSET 65535u
+
+/* What functions that return a rank return for none. */
+#define SMEM_BM_RANK_NONE UINT32_MAX
+
+/* Bits of `flags` of smem_bm_create and smem_bm_create_option_t. */
+#define SMEM_BM_CREATE_NUMA_MASK 0x7fu        /* bits 0-6: NUMA node of the contributed host memory */
+#define SMEM_BM_CREATE_NUMA_AUTO 0x7fu        /* in those bits: the library chooses */
+#define SMEM_BM_CREATE_PERFORMANCE (1u << 7)  /* hint: fault the memory in at create, in parallel */
+#define SMEM_BM_CREATE_SHM_FD (1u << 8)       /* host memory is that of dramShmFd */
+#define SMEM_BM_CREATE_HOST_ADDRESS (1u << 9) /* hint: map at the host's address */
+#define SMEM_BM_CREATE_BEST_EFFORT (1u << 10) /* hint: do with what is there */
+
+/* Bits of `flags` of smem_bm_copy and smem_bm_copy_batch. */
+#define SMEM_BM_COPY_ASYNC 1u  /* return at once; smem_bm_wait later */
+#define SMEM_BM_COPY_EXTEND 2u /* accepted, without effect */
+#define SMEM_BM_COPY_STREAM 4u /* in the order of the given stream */
+
+/* Bytes that hold any name smem_bm_get_path gives. */
+#define SMEM_BM_PATH_SIZE 32
+
+/*
+ * Each enum ends with a FORCE_INT32 that is no value: it gives the type the range of int32_t, so that any number that a
+ * caller passes is well defined, and answered with SMEM_INVALID_PARAM.
+ */
+
+/* Which memory. In a pool, LOCAL_* stand for this rank's own part. */
+typedef enum {
+  SMEM_MEM_TYPE_LOCAL_DEVICE = 0,
+  SMEM_MEM_TYPE_LOCAL_HOST = 1,
+  SMEM_MEM_TYPE_DEVICE = 2,
+  SMEM_MEM_TYPE_HOST = 3,
+  SMEM_MEM_TYPE_FORCE_INT32 = INT32_MIN
+} smem_bm_mem_type;
+
+/*
+ * The path that copies should take. Where the machine doesn't have it, the next best is taken, a warning says so once, and
+ * smem_bm_get_path tells the truth; with the environment variable MEMFABRIC_STRICT=1 create fails instead.
+ */
+typedef enum {
+  SMEMB_DATA_OP_SDMA = 1, /* the best there is */
+  SMEMB_DATA_OP_HOST_RDMA = 2,
+  SMEMB_DATA_OP_HOST_TCP = 4,
+  SMEMB_DATA_OP_DEVICE_RDMA = 8, /* RDMA where the host has it */
+  SMEMB_DATA_OP_HOST_URMA = 16,
+  SMEMB_DATA_OP_HOST_SHM = 32,
+  SMEMB_DATA_OP_DEVICE_URMA = 64,
+  SMEMB_DATA_OP_DEVICE_UBOE = 128,
+  SMEMB_DATA_OP_FORCE_INT32 = INT32_MIN
+} smem_bm_data_op_type;
+
+/* Source and destination of a copy: L local device memory, H host memory of this process, G the pool, GH its host part. */
+typedef enum {
+  SMEMB_COPY_L2G = 0,
+  SMEMB_COPY_G2L = 1,
+  SMEMB_COPY_G2H = 2,
+  SMEMB_COPY_H2G = 3,
+  SMEMB_COPY_L2GH = 4,
+  SMEMB_COPY_GH2L = 5,
+  SMEMB_COPY_GH2H = 6,
+  SMEMB_COPY_H2GH = 7,
+  SMEMB_COPY_G2G = 8,  /* any two ranks, both remote included */
+  SMEMB_COPY_AUTO = 9, /* the addresses decide */
+  SMEMB_COPY_FORCE_INT32 = INT32_MIN
+} smem_bm_copy_type;
+
+typedef enum {
+  SMEM_GROUP_EVENT_JOIN = 0,
+  SMEM_GROUP_EVENT_LEAVE = 1, /* left or died */
+  SMEM_GROUP_EVENT_FORCE_INT32 = INT32_MIN
+} smem_bm_group_event;
+
+/* A pool, as this process holds it. NULL is none. */
+typedef void* smem_bm_t;
+
+/* Fill it by smem_bm_config_init and then change what you need. 3680 bytes. */
+typedef struct {
+  uint32_t initTimeout;             /* seconds that smem_bm_init may take, 1 to SMEM_BM_TIMEOUT_MAX; 120 */
+  uint32_t createTimeout;           /* the same for create; 120 */
+  uint32_t controlOperationTimeout; /* the same for join, leave and the like; 120 */
+  bool startConfigStoreServer;      /* rank 0 (auto-ranking: the first on the store's host) serves the store; true */
+  bool startConfigStoreOnly;        /* smem_bm_init starts the store and returns, create fails; false */
+  bool dynamicWorldSize;            /* the world size may differ between ranks, the first creator's holds; false */
+  bool unifiedAddressSpace;         /* must be true */
+  bool autoRanking;                 /* assign a rank, the lowest free one; false */
+  uint32_t rankId;                  /* this rank, below the world size; SMEM_BM_RANK_UNSET */
+  uint32_t flags;                   /* reserved; 0 */
+  char hcomUrl[64];                 /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves it open */
+  smem_tls_config hcomTlsConfig;    /* TLS of the data plane */
+  smem_tls_config storeTlsConfig;   /* TLS of the store */
+} smem_bm_config_t;
+
+/*
+ * What this rank contributes and the pool's maximum a rank. Sizes are multiples of 2 MiB, local <= max, host memory at most
+ * 2 TiB and device memory at most 64 GiB a rank, not both maxima 0. 336 bytes.
+ */
+typedef struct {
+  uint64_t maxDramSize;   /* host memory; the same on all ranks, */
+  uint64_t maxHbmSize;    /* device memory; as is this */
+  uint64_t localDRAMSize; /* 0 for a rank that only consumes */
+  uint64_t localHBMSize;
+  smem_bm_data_op_type dataOpType;
+  bool enable56BitsGva; /* addresses above 2^48, numbers only: smem_bm_gva_to_va gives the usable ones */
+  uint32_t flags;       /* SMEM_BM_CREATE_* */
+  char tag[32];         /* kept for the user's own purposes, as is */
+  char tagOpInfo[256];  /* this */
+  int dramShmFd;        /* looked at only with SMEM_BM_CREATE_SHM_FD: shared memory that backs the host part */
+} smem_bm_create_option_t;
+
+/* One copy. 32 bytes. */
+typedef struct {
+  const void* src;
+  void* dest;
+  size_t dataSize; /* 1 to 2^63 - 1 */
+  void* stream;    /* with SMEM_BM_COPY_STREAM; else ignored */
+} smem_copy_params;
+
+/* `batchSize` copies; the three arrays have that many elements. 40 bytes. */
+typedef struct {
+  void** sources;
+  void** destinations;
+  const uint64_t* dataSizes;
+  uint32_t batchSize; /* 1 and up */
+  void* stream;       /* with SMEM_BM_COPY_STREAM; else ignored */
+} smem_batch_copy_params;
+
+/* A live member of a pool. 104 bytes. */
+typedef struct {
+  uint32_t rank;
+  int64_t pid;         /* on its host, in its pid namespace */
+  uint64_t epoch;      /* grows with each process that takes the rank */
+  uint64_t host_bytes; /* what it contributes */
+  uint64_t device_bytes;
+  char host[64]; /* its host's name, cut if it is longer; terminated by NUL */
+} smem_bm_member_t;
+
+/* Told that another rank joined, or left or died. Called in order, from a thread of the library's, without locks held. */
+typedef void (*smem_bm_group_event_handler)(smem_bm_t pool, uint32_t rank, smem_bm_group_event event, void* context);
+
+/* Fills `config` with what the comments of smem_bm_config_t give. SMEM_INVALID_PARAM: NULL. */
+SMEM_API int32_t smem_bm_config_init(smem_bm_config_t* config);
+
+/*
+ * Joins this process to the ranks at the store `url`; returns once it has its rank, within initTimeout.
+ *
+ * world_size: how many ranks there may be, 1 to 1024; far fewer may ever come. device: one that smem_get_devices lists (the
+ * host backend takes any number and uses NUMA node device % nodes).
+ * SMEM_DUPLICATED_OBJECT: a live process holds the rank (the message names it). SMEM_RESOURCE_IN_USE: all ranks are taken, or
+ * the store's port is, by something else. SMEM_TIMEOUT, SMEM_NOT_CONNECTED: the store doesn't answer. SMEM_REPEAT_CALL:
+ * initialized before with other arguments (with equal ones: 0).
+ */
+SMEM_API int32_t smem_bm_init(const char* url, uint32_t world_size, uint16_t device, const smem_bm_config_t* config);
+
+/* Destroys this process's pools and gives its rank back. `flags`: reserved. Harmless when not initialized. */
+SMEM_API void smem_bm_uninit(uint32_t flags);
+
+/* This process's rank; SMEM_BM_RANK_NONE before smem_bm_init. */
+SMEM_API uint32_t smem_bm_get_rank_id(void);
+
+/*
+ * Opens pool `id` (0 to 63, one of a number per process), contributing `dram` bytes of host and `hbm` of device memory.
+ * NULL on failure, see the last message; a failed create leaves nothing behind.
+ *
+ * The pool's maximum a rank is what the first contributing rank gives: less is fine, more fails and names both sizes
+ * (smem_bm_create2 sets the maximum). A rank that contributes nothing waits up to createTimeout for the first that does.
+ * member_size: the ranks that are expected, at most 1024; the pool's capacity is smem_bm_init's world size whatever it is.
+ * flags: SMEM_BM_CREATE_*.
+ */
+SMEM_API smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram, uint64_t hbm,
+                                  uint32_t flags);
+
+/* The same with an explicit maximum, which all ranks have to give alike; a mismatch names the rank and both values. */
+SMEM_API smem_bm_t smem_bm_create2(uint32_t id, const smem_bm_create_option_t* option);
+
+/*
+ * Leaves the pool and gives up its memory. Calls that run on it in other threads end with an error, none crashes. Views stay
+ * valid until they are closed. NULL and destroyed handles are ignored.
+ */
+SMEM_API void smem_bm_destroy(smem_bm_t pool);
+
+/*
+ * Makes this rank's memory part of the pool. When it has returned 0, this rank reaches every rank that had joined before and
+ * every one of them reaches it. Not collective. Joined already: 0. `flags`: reserved.
+ */
+SMEM_API int32_t smem_bm_join(smem_bm_t pool, uint32_t flags);
+
+/* Takes it out again: copies to it fail with SMEM_NOT_CONNECTED. SMEM_NOT_STARTED: not joined. It may join again. */
+SMEM_API int32_t smem_bm_leave(smem_bm_t pool, uint32_t flags);
+
+/*
+ * Adds `size` bytes (a multiple of 2 MiB) to what this rank contributes, in place, up to the pool's maximum; peers reach the
+ * new part when it returns.
+ */
+SMEM_API int32_t smem_bm_extend_local_mem(smem_bm_t pool, smem_bm_mem_type mem_type, uint64_t size);
+
+/* Bytes that this rank contributes of that kind of memory. */
+SMEM_API uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type);
+
+/*
+ * The global address of `rank`'s slot; NULL for a rank beyond the world size or memory that the pool has none of. On the same
+ * host it can be read and written by loads and stores once the rank has joined.
+ */
+SMEM_API void* smem_bm_ptr_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type, uint16_t rank);
+
+/* Sets *va to the address at which this process can load and store what is at `gva`. */
+SMEM_API int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type mem_type, void** va);
+
+/*
+ * Copies. Returns 0 once the bytes are in place at the destination and visible to its owner, after this thread's earlier
+ * copies. `flags`: SMEM_BM_COPY_*.
+ *
+ * The pool's side of the direction is a global address, and the range must lie in what its ranks contribute (it may span
+ * adjacent, fully contributed slots). SMEM_INVALID_PARAM: it doesn't, or size 0, a null, a bad type; nothing was copied.
+ * SMEM_NOT_CONNECTED: the peer hasn't joined, left or died; the destination may hold part of the bytes.
+ * SMEM_NOT_STARTED: this rank hasn't joined.
+ */
+SMEM_API int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type, uint32_t flags);
+
+/* Many copies, in order, each with its own direction. All are checked before the first byte moves. */
+SMEM_API int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type, uint32_t flags);
+
+/*
+ * Waits for all asynchronous copies that any thread issued on this pool before the call; returns the first error among those
+ * that ended since the last wait.
+ */
+SMEM_API int32_t smem_bm_wait(smem_bm_t pool);
+
+/*
+ * Announces memory of this process that is used often as a copy's local side; never required. The same range again: 0.
+ * SMEM_INVALID_PARAM: null or size 0. SMEM_DUPLICATED_OBJECT: it overlaps another registration.
+ */
+SMEM_API int32_t smem_bm_register_user_mem(smem_bm_t pool, uint64_t addr, uint64_t size);
+
+/* Takes the registration that begins at `addr` back. SMEM_OBJECT_NOT_EXISTS: there is none. */
+SMEM_API int32_t smem_bm_unregister_user_mem(smem_bm_t pool, uint64_t addr);
+
+/* The rank whose slot holds `gva`; SMEM_BM_RANK_NONE for none. */
+SMEM_API uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t pool, void* gva);
+
+/* The store moved: connects there and publishes again. Data paths go on meanwhile. */
+SMEM_API int32_t smem_bm_update_store_url(const char* url);
+
+/*
+ * Sets who is told of other ranks' coming and going; NULL for nobody. When it has returned (to anyone but the handler itself),
+ * the former one is not running and not called again; the same holds for smem_bm_destroy.
+ */
+SMEM_API int32_t smem_bm_set_group_event_handler(smem_bm_t pool, smem_bm_group_event_handler handler, void* context);
+
+/*
+ * Writes the path that a copy between this rank and `rank` takes ("mapped", ...) to `path`, terminated by NUL.
+ * `capacity`: bytes there; SMEM_BM_PATH_SIZE always suffices. SMEM_NOT_CONNECTED: the rank is not there.
+ */
+SMEM_API int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uint32_t capacity);
+
+/*
+ * Lists the ranks that are joined, this one included, by rank. *count: in, the room at `members`; out, how many there are (the
+ * first min(in, out) are written). `members` may be NULL when *count is 0.
+ */
+SMEM_API int32_t smem_bm_get_members(smem_bm_t pool, smem_bm_member_t* members, uint32_t* count);
+
+/*
+ * Opens a view of what `rank` contributes, on the same host: *size bytes at *va, readable and writable. They stay mapped until
+ * smem_bm_view_close(*view), also after the rank has died and the pool has been destroyed.
+ * SMEM_NOT_CONNECTED: the rank hasn't joined. SMEM_NOT_SUPPORTED: it is on another host. SMEM_INVALID_PARAM: a bad rank or
+ * type, or it contributes no such memory.
+ */
+SMEM_API int32_t smem_bm_view_open(smem_bm_t pool, uint32_t rank, smem_bm_mem_type mem_type, void** view, void** va,
+                                   uint64_t* size);
+
+/* Ends a view; nothing may touch its memory any more. NULL is ignored. May be called after smem_uninit. */
+SMEM_API void smem_bm_view_close(void* view);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MEMFABRIC_SMEM_BM_H */
