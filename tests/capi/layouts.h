@@ -1,0 +1,155 @@
+/* Sizes, offsets and values of the C ABI, checked by whatever compiles this: C99 and C++ alike. */
+
+#ifndef MEMFABRIC_TESTS_CAPI_LAYOUTS_H
+#define MEMFABRIC_TESTS_CAPI_LAYOUTS_H
+
+#include <memfabric/smem.h>
+#include <memfabric/smem_bm.h>
+#include <stddef.h>
+
+#define CONCAT_(a, b) a##b
+#define CONCAT(a, b) CONCAT_(a, b)
+/* An array of a negative size doesn't compile; C99 has no static_assert. */
+#define EXPECT(condition) typedef char CONCAT(expectation_, __LINE__)[(condition) ? 1 : -1] __attribute__((unused))
+#define EXPECT_OFFSET(type, field, offset) EXPECT(offsetof(type, field) == (offset))
+
+#ifdef __cplusplus
+#define ALIGNMENT(type) alignof(type)
+#else
+#define ALIGNMENT(type) __alignof__(type)
+#endif
+
+EXPECT(SMEM_ABI_VERSION == 0x10003);
+EXPECT(SMEM_TLS_PATH_SIZE == 256);
+EXPECT(SMEM_BM_TIMEOUT_MAX == 4294967295u);
+
+EXPECT(SMEM_OK == 0);
+EXPECT(SMEM_ERROR == -1);
+EXPECT(SMEM_INVALID_PARAM == -2000);
+EXPECT(SMEM_MALLOC_FAILED == -2001);
+EXPECT(SMEM_NEW_OBJECT_FAILED == -2002);
+EXPECT(SMEM_NOT_STARTED == -2003);
+EXPECT(SMEM_TIMEOUT == -2004);
+EXPECT(SMEM_REPEAT_CALL == -2005);
+EXPECT(SMEM_DUPLICATED_OBJECT == -2006);
+EXPECT(SMEM_OBJECT_NOT_EXISTS == -2007);
+EXPECT(SMEM_NOT_INITIALIZED == -2008);
+EXPECT(SMEM_RESOURCE_IN_USE == -2009);
+EXPECT(SMEM_RECONNECT == -2010);
+EXPECT(SMEM_GET_OBJECT == -2011);
+EXPECT(SMEM_PARTIAL_FAILED == -2012);
+EXPECT(SMEM_NOT_CONNECTED == -2014);
+EXPECT(SMEM_NOT_SUPPORTED == -2015);
+EXPECT(SMEM_IO_ERROR == -2016);
+
+EXPECT(SMEM_MEM_TYPE_LOCAL_DEVICE == 0);
+EXPECT(SMEM_MEM_TYPE_LOCAL_HOST == 1);
+EXPECT(SMEM_MEM_TYPE_DEVICE == 2);
+EXPECT(SMEM_MEM_TYPE_HOST == 3);
+EXPECT(sizeof(smem_bm_mem_type) == 4);
+
+EXPECT(SMEMB_DATA_OP_SDMA == 1);
+EXPECT(SMEMB_DATA_OP_HOST_RDMA == 2);
+EXPECT(SMEMB_DATA_OP_HOST_TCP == 4);
+EXPECT(SMEMB_DATA_OP_DEVICE_RDMA == 8);
+EXPECT(SMEMB_DATA_OP_HOST_URMA == 16);
+EXPECT(SMEMB_DATA_OP_HOST_SHM == 32);
+EXPECT(SMEMB_DATA_OP_DEVICE_URMA == 64);
+EXPECT(SMEMB_DATA_OP_DEVICE_UBOE == 128);
+EXPECT(sizeof(smem_bm_data_op_type) == 4);
+
+EXPECT(SMEMB_COPY_L2G == 0);
+EXPECT(SMEMB_COPY_G2L == 1);
+EXPECT(SMEMB_COPY_G2H == 2);
+EXPECT(SMEMB_COPY_H2G == 3);
+EXPECT(SMEMB_COPY_L2GH == 4);
+EXPECT(SMEMB_COPY_GH2L == 5);
+EXPECT(SMEMB_COPY_GH2H == 6);
+EXPECT(SMEMB_COPY_H2GH == 7);
+EXPECT(SMEMB_COPY_G2G == 8);
+EXPECT(SMEMB_COPY_AUTO == 9);
+EXPECT(sizeof(smem_bm_copy_type) == 4);
+
+EXPECT(SMEM_GROUP_EVENT_JOIN == 0);
+EXPECT(SMEM_GROUP_EVENT_LEAVE == 1);
+EXPECT(sizeof(smem_bm_group_event) == 4);
+
+EXPECT(SMEM_BM_CREATE_NUMA_MASK == 127);
+EXPECT(SMEM_BM_CREATE_PERFORMANCE == 128);
+EXPECT(SMEM_BM_CREATE_SHM_FD == 256);
+EXPECT(SMEM_BM_CREATE_HOST_ADDRESS == 512);
+EXPECT(SMEM_BM_CREATE_BEST_EFFORT == 1024);
+EXPECT(SMEM_BM_COPY_ASYNC == 1);
+EXPECT(SMEM_BM_COPY_EXTEND == 2);
+EXPECT(SMEM_BM_COPY_STREAM == 4);
+
+EXPECT(sizeof(smem_bm_t) == sizeof(void*));
+
+EXPECT(sizeof(smem_tls_config) == 1793);
+EXPECT(ALIGNMENT(smem_tls_config) == 1);
+EXPECT_OFFSET(smem_tls_config, tlsEnable, 0);
+EXPECT_OFFSET(smem_tls_config, caPath, 1);
+EXPECT_OFFSET(smem_tls_config, crlPath, 257);
+EXPECT_OFFSET(smem_tls_config, certPath, 513);
+EXPECT_OFFSET(smem_tls_config, keyPath, 769);
+EXPECT_OFFSET(smem_tls_config, keyPassPath, 1025);
+EXPECT_OFFSET(smem_tls_config, packagePath, 1281);
+EXPECT_OFFSET(smem_tls_config, decrypterLibPath, 1537);
+
+EXPECT(sizeof(smem_bm_config_t) == 3680);
+EXPECT_OFFSET(smem_bm_config_t, initTimeout, 0);
+EXPECT_OFFSET(smem_bm_config_t, createTimeout, 4);
+EXPECT_OFFSET(smem_bm_config_t, controlOperationTimeout, 8);
+EXPECT_OFFSET(smem_bm_config_t, startConfigStoreServer, 12);
+EXPECT_OFFSET(smem_bm_config_t, startConfigStoreOnly, 13);
+EXPECT_OFFSET(smem_bm_config_t, dynamicWorldSize, 14);
+EXPECT_OFFSET(smem_bm_config_t, unifiedAddressSpace, 15);
+EXPECT_OFFSET(smem_bm_config_t, autoRanking, 16);
+EXPECT_OFFSET(smem_bm_config_t, rankId, 20);
+EXPECT_OFFSET(smem_bm_config_t, flags, 24);
+EXPECT_OFFSET(smem_bm_config_t, hcomUrl, 28);
+EXPECT_OFFSET(smem_bm_config_t, hcomTlsConfig, 92);
+EXPECT_OFFSET(smem_bm_config_t, storeTlsConfig, 1885);
+
+EXPECT(sizeof(smem_bm_create_option_t) == 336);
+EXPECT_OFFSET(smem_bm_create_option_t, maxDramSize, 0);
+EXPECT_OFFSET(smem_bm_create_option_t, maxHbmSize, 8);
+EXPECT_OFFSET(smem_bm_create_option_t, localDRAMSize, 16);
+EXPECT_OFFSET(smem_bm_create_option_t, localHBMSize, 24);
+EXPECT_OFFSET(smem_bm_create_option_t, dataOpType, 32);
+EXPECT_OFFSET(smem_bm_create_option_t, enable56BitsGva, 36);
+EXPECT_OFFSET(smem_bm_create_option_t, flags, 40);
+EXPECT_OFFSET(smem_bm_create_option_t, tag, 44);
+EXPECT_OFFSET(smem_bm_create_option_t, tagOpInfo, 76);
+EXPECT_OFFSET(smem_bm_create_option_t, dramShmFd, 332);
+
+EXPECT(sizeof(smem_copy_params) == 32);
+EXPECT_OFFSET(smem_copy_params, src, 0);
+EXPECT_OFFSET(smem_copy_params, dest, 8);
+EXPECT_OFFSET(smem_copy_params, dataSize, 16);
+EXPECT_OFFSET(smem_copy_params, stream, 24);
+
+EXPECT(sizeof(smem_batch_copy_params) == 40);
+EXPECT_OFFSET(smem_batch_copy_params, sources, 0);
+EXPECT_OFFSET(smem_batch_copy_params, destinations, 8);
+EXPECT_OFFSET(smem_batch_copy_params, dataSizes, 16);
+EXPECT_OFFSET(smem_batch_copy_params, batchSize, 24);
+EXPECT_OFFSET(smem_batch_copy_params, stream, 32);
+
+/* Ours, part of the ABI from here on. */
+EXPECT(sizeof(smem_device_t) == 96);
+EXPECT_OFFSET(smem_device_t, id, 0);
+EXPECT_OFFSET(smem_device_t, numa_node, 4);
+EXPECT_OFFSET(smem_device_t, bytes, 8);
+EXPECT_OFFSET(smem_device_t, backend, 16);
+EXPECT_OFFSET(smem_device_t, name, 32);
+
+EXPECT(sizeof(smem_bm_member_t) == 104);
+EXPECT_OFFSET(smem_bm_member_t, rank, 0);
+EXPECT_OFFSET(smem_bm_member_t, pid, 8);
+EXPECT_OFFSET(smem_bm_member_t, epoch, 16);
+EXPECT_OFFSET(smem_bm_member_t, host_bytes, 24);
+EXPECT_OFFSET(smem_bm_member_t, device_bytes, 32);
+EXPECT_OFFSET(smem_bm_member_t, host, 40);
+
+#endif /* MEMFABRIC_TESTS_CAPI_LAYOUTS_H */
