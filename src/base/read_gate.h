@@ -1,0 +1,142 @@
+// base/read_gate.h: lets many threads use something that a few must now and then take away.
+//
+// Readers enter and exit for the price of two atomic additions on a line that few other threads write; they never wait for a
+// writer and may stay for seconds (a large copy). A writer first makes what it wants to take away unfindable, then calls
+// Synchronize: when it returns, nobody who could have found it still uses it.
+//
+//   reader: ReadGate::Reader reader(gate);            writer: slot.store(nullptr);
+//           if (!reader) return gone;                         gate.Synchronize();
+//           Use(slot.load());                                 Unmap(old);
+//
+// Owner: whoever owns the thing that is guarded. It outlives every call, an Exit that a Synchronize has waited for included.
+// Threads: every function from any thread. A thread that is inside must call neither Synchronize nor Close.
+
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace memfabric {
+
+class ReadGate {
+ public:
+  // What Enter gives and Exit takes back, on any thread.
+  class Token {
+   public:
+    bool entered() const { return count_ != nullptr; }
+
+   private:
+    friend class ReadGate;
+    explicit Token(std::atomic<std::uint64_t>* count) : count_(count) {}
+    std::atomic<std::uint64_t>* count_;
+  };
+
+  ReadGate() = default;
+  ReadGate(const ReadGate&) = delete;
+  ReadGate& operator=(const ReadGate&) = delete;
+
+  // Not entered once the gate is closed. A thread may enter several times.
+  Token Enter() {
+    Stripe& stripe = stripes_[StripeOfThread()];
+    for (std::uint64_t phase = phase_.load(std::memory_order_seq_cst); (phase & kClosed) == 0;) {
+      std::atomic<std::uint64_t>& count = stripe.inside[phase & 1];
+      count.fetch_add(1, std::memory_order_seq_cst);
+      std::uint64_t now = phase_.load(std::memory_order_seq_cst);
+      if (now == phase) return Token(&count);
+      Exit(Token(&count));
+      phase = now;
+    }
+    return Token(nullptr);
+  }
+
+  // REQUIRES: token.entered(), once.
+  void Exit(Token token) {
+    if (token.count_->fetch_sub(1, std::memory_order_seq_cst) != 1) return;
+    if (waiting_.load(std::memory_order_seq_cst)) Wake();
+  }
+
+  // Waits until every reader that had entered before this call has exited. Readers that enter later are not waited for, and
+  // they see what the caller wrote before. Without bound: as long as those readers take.
+  void Synchronize() {
+    std::lock_guard writer(writers_);
+    std::uint64_t before = phase_.fetch_add(1, std::memory_order_seq_cst);
+    WaitUntilEmpty(before & 1);
+  }
+
+  // From now on nobody enters; waits until everybody has exited. Again: waits likewise.
+  void Close() {
+    phase_.fetch_or(kClosed, std::memory_order_seq_cst);
+    std::lock_guard writer(writers_);
+    WaitUntilEmpty(0);
+    WaitUntilEmpty(1);
+  }
+
+  bool closed() const { return (phase_.load(std::memory_order_acquire) & kClosed) != 0; }
+
+  // Enters for as long as it lives.
+  class Reader {
+   public:
+    explicit Reader(ReadGate& gate) : gate_(gate), token_(gate.Enter()) {}
+    ~Reader() {
+      if (token_.entered()) gate_.Exit(token_);
+    }
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+
+    explicit operator bool() const { return token_.entered(); }
+
+   private:
+    ReadGate& gate_;
+    Token token_;
+  };
+
+ private:
+  static constexpr std::uint64_t kClosed = 1ULL << 63;
+  static constexpr unsigned kStripeBits = 4;
+  static constexpr std::size_t kCacheLineBytes = 64;
+
+  struct alignas(kCacheLineBytes) Stripe {
+    std::array<std::atomic<std::uint64_t>, 2> inside{};  // readers, by the phase's lowest bit when they entered
+  };
+
+  static std::size_t StripeOfThread() {
+    static thread_local const char marker = 0;  // its address tells threads apart
+    return (reinterpret_cast<std::uintptr_t>(&marker) * 0x9e37'79b9'7f4a'7c15ULL) >> (64 - kStripeBits);
+  }
+
+  void WaitUntilEmpty(std::uint64_t parity) {
+    for (Stripe& stripe : stripes_) {
+      std::atomic<std::uint64_t>& count = stripe.inside[parity];
+      if (count.load(std::memory_order_seq_cst) == 0) continue;
+      std::unique_lock lock(wake_mutex_);
+      waiting_.store(true, std::memory_order_seq_cst);
+      emptied_.wait(lock, [&] { return count.load(std::memory_order_seq_cst) == 0; });
+      waiting_.store(false, std::memory_order_seq_cst);
+    }
+  }
+
+  void Wake() {
+    std::lock_guard lock(wake_mutex_);
+    emptied_.notify_all();
+  }
+
+  // Why nobody is missed. Enter adds itself and then reads the phase again; Synchronize changes the phase and then reads the
+  // counts; all four are sequentially consistent. So a reader either saw the new phase, and counted itself there after having
+  // synchronised with the writer, or had counted itself before the change and is seen by the writer. A count that the writer
+  // has seen at 0 only rises again for readers that are about to find the new phase and take themselves off. Phases alternate
+  // between two counts, and writers_ keeps a second change from coming before the first one's count is empty.
+  //
+  // Why no wake-up is lost. Exit subtracts and then reads waiting_, the writer sets waiting_ and then reads the count.
+  std::atomic<std::uint64_t> phase_{0};  // kClosed, or'd with the number of changes
+  std::atomic<bool> waiting_{false};     // the one writer that holds writers_ sleeps, or is about to
+  std::array<Stripe, 1U << kStripeBits> stripes_{};
+  std::mutex writers_;     // taken first
+  std::mutex wake_mutex_;  // keeps a wake-up from falling between the writer's look at the count and its sleep
+  std::condition_variable emptied_;
+};
+
+}  // namespace memfabric
