@@ -1,5 +1,6 @@
 # memfabric_library(NAME SOURCES … [PUBLIC …] [PRIVATE …]): one static library a folder.
 # memfabric_test(NAME SOURCES … [LIBS …] [LABELS …] [TIMEOUT s]): one GoogleTest binary, run by ctest case by case.
+# memfabric_fuzz(NAME SOURCES … [LIBS …]): one libFuzzer target, run by `make fuzz`; only with MEMFABRIC_BUILD_FUZZ.
 
 function(memfabric_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
@@ -21,4 +22,16 @@ function(memfabric_test name)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
     PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()
+
+function(memfabric_fuzz name)
+  if(NOT MEMFABRIC_BUILD_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(${name} PRIVATE ${arg_LIBS} memfabric_warnings)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(memfabric_fuzz_targets ${name})
 endfunction()

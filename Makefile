@@ -1,0 +1,57 @@
+# Two commands: `make demo` and `make test`. Both install what is missing first (scripts/setup), on Debian 12.
+#
+#   demo      build, then run ranks that pool memory and move KV blocks (examples/kv_pool.py and kv_pool.cc)
+#   test      build everything, run all tests: C++ by ctest, Python by pytest; results in build/results/
+#   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are benchmarks/run.py's options
+#   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
+#   fuzz      each fuzz target for FUZZ_SECONDS (20)
+#   lint      include direction, clang-format, headers alone, stubs in step, names, links
+#   format    clang-format all C and C++ files
+#   docs      check the pages' links, make the Python reference in build/docs
+#   clean     remove what was built; .venv stays
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test bench sanitize fuzz format lint docs clean setup
+
+JOBS ?= $(shell nproc)
+PYTHON := PYTHONPATH=$(CURDIR)/build/release/python .venv/bin/python
+
+demo: setup
+	scripts/build release memfabric_demo
+	$(PYTHON) examples/kv_pool.py $(DEMO_ARGS)
+	build/release/examples/kv_pool $(DEMO_ARGS)
+
+test: setup
+	scripts/build release
+	scripts/run_tests
+
+bench: setup
+	scripts/build release
+	$(PYTHON) benchmarks/run.py $(BENCH_ARGS)
+
+sanitize: setup
+	scripts/sanitize
+
+fuzz: setup
+	scripts/build fuzz memfabric_fuzz_targets
+	/usr/bin/python3 scripts/fuzz.py
+
+lint: setup
+	scripts/build release
+	/usr/bin/python3 scripts/lint.py
+
+format: setup
+	git ls-files -z --cached --others --exclude-standard '*.h' '*.cc' '*.c' | xargs -0 -r clang-format-14 -i
+
+docs: setup
+	scripts/check_links.py
+	scripts/build release memfabric_python
+	$(PYTHON) -m pdoc --output-directory build/docs memfabric_hybrid '!memfabric_hybrid.cli'
+
+clean:
+	rm -rf build dist bench-results.json
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+setup:
+	@scripts/setup
