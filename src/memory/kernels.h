@@ -8,15 +8,29 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 namespace memfabric {
 
-// The kernels of this build, best first; the first one that the processor has is used. "avx512", "avx2", "sse2", "neon", "portable".
+// One way of copying by non-temporal stores.
+struct StreamingKernel {
+  std::string_view name;  // "avx512", "avx2", "sse2", "neon", "portable"
+  bool (*usable)();       // on this processor
+  // Any alignment, any size; not fenced. REQUIRES: no overlap, usable().
+  void (*copy)(std::byte* destination, const std::byte* source, std::size_t size_bytes);
+};
+
+// The kernels of this build, best first; the first one that is usable is used. The last always is.
+std::span<const StreamingKernel> StreamingKernels();
 std::string_view StreamingKernelName();
 
 // Copies by non-temporal stores whatever the size; fenced. REQUIRES: no overlap.
 void StreamingCopy(std::byte* destination, const std::byte* source, std::size_t size_bytes);
+// The same for one of several pieces: the caller ends the series with a CopyFence.
+void StreamingCopyUnfenced(std::byte* destination, const std::byte* source, std::size_t size_bytes);
+// Orders this thread's copies, non-temporal ones too, before its later stores.
+void CopyFence();
 
 // From this size on CopyBytes streams. Measured by benchmarks/; MEMFABRIC_STREAM_BYTES overrides it.
 std::size_t StreamingThreshold();

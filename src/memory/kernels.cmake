@@ -1,0 +1,13 @@
+# Target mf_kernels: apart from mf_memory, so that what only copies needs no more.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
+  set(kernel_sources kernels_avx512.cc kernels_avx2.cc kernels_sse2.cc)
+  set(kernel_definition MEMFABRIC_KERNELS_X86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(kernel_sources kernels_neon.cc)
+  set(kernel_definition MEMFABRIC_KERNELS_NEON)
+else()
+  set(kernel_sources)
+  set(kernel_definition MEMFABRIC_KERNELS_PORTABLE)
+endif()
+memfabric_library(mf_kernels SOURCES kernels.cc ${kernel_sources})
+target_compile_definitions(mf_kernels PRIVATE ${kernel_definition})
