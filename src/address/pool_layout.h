@@ -10,11 +10,17 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "address/global_address.h"
 #include "base/status.h"
+#include "base/units.h"
 
 namespace memfabric {
+
+// What a rank may contribute at most (API.md §2), and the unit of every size. Indexed by Index(zone).
+constexpr std::array<std::uint64_t, kZones> kMaxZoneBytes{64_GiB, 2_TiB};
+constexpr std::uint64_t kSizeUnit = kHugePageBytes;
 
 struct SlotOffset {
   Zone zone;
@@ -28,7 +34,8 @@ struct PoolLayout {
   std::uint32_t world_size = 0;
   std::array<std::uint64_t, kZones> max_bytes{};  // a rank, indexed by Index(zone)
 
-  // InvalidArgument when the window would be empty, would not fit 63 bits, or world_size is out of range.
+  // InvalidArgument when the window would be empty or would not fit 63 bits, a size is above its limit or no multiple of
+  // kSizeUnit, or world_size is out of range. The other functions are for layouts that are valid.
   Status Validate() const;
 
   std::uint64_t ZoneBytes(Zone zone) const { return world_size * max_bytes[Index(zone)]; }
@@ -43,6 +50,9 @@ struct PoolLayout {
   bool Contains(GlobalAddress address) const { return address.value - base < WindowBytes(); }
   // The slot that holds `address`; none outside the window.
   std::optional<SlotOffset> Locate(GlobalAddress address) const;
+
+  // For messages: how many ranks of these sizes, or which sizes with this many ranks, go into `free_bytes`.
+  std::string WhatFits(std::uint64_t free_bytes) const;
 
   bool operator==(const PoolLayout&) const = default;
 };

@@ -14,9 +14,15 @@
 #include <memory>
 #include <span>
 
-#include "address/global_address.h"
+#include "address/pool_layout.h"
 #include "base/mapping.h"
 #include "base/status.h"
+
+#if defined(__has_feature)
+#define MEMFABRIC_HAS_FEATURE_(name) __has_feature(name)
+#else
+#define MEMFABRIC_HAS_FEATURE_(name) 0
+#endif
 
 namespace memfabric {
 
@@ -25,10 +31,22 @@ struct AddressSpan {
   std::uint64_t size_bytes = 0;
 };
 
-// Where windows are looked for unless MEMFABRIC_GVA_BASE says otherwise (DESIGN.md "The address space").
-constexpr std::uint64_t kRegionBegin = 0x1000'0000'0000;
-// One past what a process of x86-64 with 4-level page tables (and aarch64 with 48 bits, below half) may map.
+// Where windows are looked for unless MEMFABRIC_GVA_BASE says otherwise (DESIGN.md "The address space"): from kRegionBegin to
+// one past what a process of x86-64 with 4-level page tables (and aarch64 with 48 bits, below half) may map.
+// Sanitizers keep their shadow in the middle of that. Address: up to 0x1000'7fff'8000, in gcc 12 and clang 14. Thread: programs
+// may map only below 0x80'0000'0000, near 0x5500'0000'0000 (executables) and near the top (libraries, stacks), so that
+// windows of a thread-sanitized process have to fit into 508 GiB.
+#if defined(__SANITIZE_THREAD__) || MEMFABRIC_HAS_FEATURE_(thread_sanitizer)
+constexpr std::uint64_t kRegionBegin = 0x1'0000'0000;
+constexpr std::uint64_t kRegionEnd = 0x80'0000'0000;
+#elif defined(__SANITIZE_ADDRESS__) || MEMFABRIC_HAS_FEATURE_(address_sanitizer)
+constexpr std::uint64_t kRegionBegin = 0x1100'0000'0000;
 constexpr std::uint64_t kRegionEnd = 0x7fff'ffff'0000;
+#else
+constexpr std::uint64_t kRegionBegin = 0x1000'0000'0000;
+constexpr std::uint64_t kRegionEnd = 0x7fff'ffff'0000;
+#endif
+#undef MEMFABRIC_HAS_FEATURE_
 // Where windows of 56-bit pools begin; numbers only.
 constexpr std::uint64_t kRegion56Begin = 1ULL << 48;
 constexpr std::uint64_t kRegion56End = 1ULL << 56;
@@ -39,7 +57,7 @@ class Window {
   // Exactly at `begin`. InUse names the mapping of this process that is in the way (from /proc/self/maps) and the way out,
   // MEMFABRIC_GVA_BASE; OutOfMemory names RLIMIT_AS or the kernel's limit, with the values.
   static Result<std::shared_ptr<Window>> ReserveAt(std::uint64_t begin, std::uint64_t size_bytes);
-  // Wherever the kernel likes; for pools whose global addresses are numbers only (56 bits).
+  // Wherever the kernel likes, at a multiple of 2 MiB; for pools whose global addresses are numbers only (56 bits).
   static Result<std::shared_ptr<Window>> ReserveAnywhere(std::uint64_t size_bytes);
 
   std::byte* data() const { return mapping_.data(); }
@@ -49,18 +67,25 @@ class Window {
   // transparent huge pages. OutOfMemory or IoError say which limit. REQUIRES: page-aligned, inside the window.
   Status Map(std::uint64_t offset, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset);
 
+  // Puts a range back to what it was before Map. Only for a range whose mapping was told to nobody yet.
+  Status MapNothing(std::uint64_t offset, std::uint64_t size_bytes);
+
   explicit Window(Mapping mapping) : mapping_(std::move(mapping)) {}
 
  private:
   Mapping mapping_;
 };
 
-// The lowest aligned place in [region_begin, region_end) for `size_bytes` that overlaps none of `taken` (windows of other pools, in any order) nor,
-// if `check_process`, a mapping of this process. InvalidArgument says how much is free at most and what would fit.
+// The lowest aligned place in [region_begin, region_end) for `size_bytes` that overlaps none of `taken` (windows of other
+// pools, in any order) nor, if `check_process`, a mapping of this process. InvalidArgument says how much is free at most.
 Result<std::uint64_t> FindWindow(std::uint64_t size_bytes, std::uint64_t region_begin, std::uint64_t region_end,
                                  std::span<const AddressSpan> taken, bool check_process);
+// The same for a pool's window (layout.base is not looked at); InvalidArgument says what would fit, too.
+Result<std::uint64_t> FindWindow(const PoolLayout& layout, std::uint64_t region_begin, std::uint64_t region_end,
+                                 std::span<const AddressSpan> taken, bool check_process);
 
-// kRegionBegin, or MEMFABRIC_GVA_BASE (hexadecimal or decimal; a multiple of kWindowAlignment). InvalidArgument names the value.
+// kRegionBegin, or MEMFABRIC_GVA_BASE (hexadecimal or decimal; a multiple of kWindowAlignment). InvalidArgument names the
+// value.
 Result<std::uint64_t> RegionBegin();
 
 }  // namespace memfabric

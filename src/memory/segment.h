@@ -25,15 +25,18 @@ struct SegmentOptions {
   std::uint64_t max_bytes = 0;        // multiple of 2 MiB, > 0
   std::uint64_t allocated_bytes = 0;  // multiple of 2 MiB, <= max_bytes, > 0
   std::optional<unsigned> numa_node;  // preferred, never required; none: the kernel's choice
-  bool fault_in = false;              // back the memory now, with several threads, instead of at the first touch
-  int user_fd = -1;                   // back by (a duplicate of) this file instead of a new memfd; its size bounds max_bytes
+  bool fault_in = false;              // back the memory in MapInto and Grow, with several threads, not at the first touch
+  int user_fd = -1;  // back by (a duplicate of) this file instead of a new memfd; its size bounds allocated_bytes, ever
 };
 
 class Segment {
  public:
-  // Makes the memory. Huge pages are used when enough are reserved (memfd hugetlb), else asked for transparently.
-  // InvalidArgument: a size, node or fd that can't work, with the value and the limit. OutOfMemory: the machine or a limit of the process (RLIMIT_FSIZE,
-  // RLIMIT_NOFILE, cgroup) refuses, and which.
+  // Makes the memory. Reserved huge pages are used when there are enough for max_bytes, so that Grow can't run out of them
+  // (memfd hugetlb); else transparent ones are asked for.
+  // A user's file is sealed against shrinking where it can be; one that can't (made without MFD_ALLOW_SEALING, or by shm_open)
+  // is taken as it is, with a warning: truncating it would end every process that touches the lost part. InvalidArgument: a
+  // size, node or fd that can't work, with the value and the limit. OutOfMemory: the machine or a limit of the process
+  // (RLIMIT_FSIZE, RLIMIT_NOFILE) refuses, and which.
   static Result<std::unique_ptr<Segment>> Create(const SegmentOptions& options);
 
   Zone zone() const { return options_.zone; }
@@ -42,17 +45,19 @@ class Segment {
   std::uint64_t allocated_bytes() const { return allocated_bytes_.load(std::memory_order_acquire); }
   bool huge_pages() const { return huge_pages_; }  // hugetlb; transparent ones don't count
 
-  // Maps what is allocated at `offset` of the window with the NUMA policy, and faults it in when asked at creation. Once.
+  // Maps what is allocated at `offset` (a multiple of 2 MiB) of the window with the NUMA policy, and faults it in when asked at
+  // creation. OutOfMemory when that would go beyond what the machine or a cgroup has left. On failure the window is as before.
+  // REQUIRES: it has not succeeded yet.
   Status MapInto(const std::shared_ptr<Window>& window, std::uint64_t offset);
   // Grows to `allocated_bytes`, in place, mapped at once. REQUIRES: MapInto succeeded.
-  // InvalidArgument beyond max_bytes. On failure nothing has changed.
+  // InvalidArgument beyond max_bytes or the user's file, or below what is allocated. On failure nothing has changed.
   Status Grow(std::uint64_t allocated_bytes);
 
   Segment(const SegmentOptions& options, UniqueFd fd, bool huge_pages)
       : options_(options), fd_(std::move(fd)), huge_pages_(huge_pages), allocated_bytes_(options.allocated_bytes) {}
 
  private:
-  Status MapRange(std::uint64_t begin, std::uint64_t end);
+  Status MapRange(const std::shared_ptr<Window>& window, std::uint64_t window_offset, std::uint64_t begin, std::uint64_t end);
 
   SegmentOptions options_;
   UniqueFd fd_;

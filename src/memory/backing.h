@@ -1,0 +1,28 @@
+// memory/backing.h: the file behind a segment. Any thread.
+
+#pragma once
+
+#include <cstdint>
+
+#include "base/fd.h"
+#include "base/status.h"
+
+namespace memfabric {
+
+struct Backing {
+  UniqueFd fd;
+  bool huge_pages = false;  // hugetlb
+};
+
+// A sparse memfd of `size_bytes` (a multiple of 2 MiB), sealed for good against shrinking and growing; on reserved huge pages
+// when all of it can have them. OutOfMemory names the limit that refuses.
+Result<Backing> MakeBacking(std::uint64_t size_bytes);
+
+// A duplicate of a user's file, sealed against shrinking if it can be. InvalidArgument: it can't be mapped for reading and
+// writing by all, or has fewer than `size_bytes`.
+Result<Backing> AdoptBacking(int user_fd, std::uint64_t size_bytes);
+
+// InvalidArgument with both values when the file is too small now.
+Status CheckFileSize(int fd, std::uint64_t size_bytes);
+
+}  // namespace memfabric

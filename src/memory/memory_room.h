@@ -1,0 +1,24 @@
+// memory/memory_room.h: how much memory this process may still touch before the kernel starts to kill. Values; any thread.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+
+namespace memfabric {
+
+struct MemoryRoom {
+  std::uint64_t bytes = UINT64_MAX;
+  std::string limit;  // what sets it, with its values: "memory.max of cgroup /a is 512 MiB, 100 MiB are used"
+};
+
+// The tightest of what the machine has available and the limits of this process's cgroups (v1 and v2) up to the root.
+// `root` is where /proc and /sys/fs/cgroup are: "" except in tests. What can't be read doesn't bound.
+MemoryRoom ReadMemoryRoom(const std::string& root = "");
+
+// OutOfMemory when `size_bytes` more would be above the room, with the values and what to do.
+Status CheckMemoryRoom(std::uint64_t size_bytes, const MemoryRoom& room);
+
+}  // namespace memfabric
