@@ -149,6 +149,12 @@ SMEM_API const char* smem_get_and_clear_last_err_msg(void);
 /* The code of the calling thread's last failure, SMEM_OK for none. */
 SMEM_API int32_t smem_get_last_err_code(void);
 
+/*
+ * Makes `code` and `message` (copied; NULL: the code's own words) the calling thread's last failure, and returns `code`. For
+ * language bindings that refuse an argument which they can't pass on, such as a number that doesn't fit its type.
+ */
+SMEM_API int32_t smem_set_last_err(int32_t code, const char* message);
+
 /* A code in words: "INVALID_PARAM: an argument that can never work". Never NULL; static. */
 SMEM_API const char* smem_strerror(int32_t code);
 

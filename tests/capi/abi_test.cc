@@ -42,6 +42,7 @@ static_assert(kIs<decltype(smem_set_config_store_tls_key),
 static_assert(kIs<decltype(smem_get_last_err_msg), const char*()>);
 static_assert(kIs<decltype(smem_get_and_clear_last_err_msg), const char*()>);
 static_assert(kIs<decltype(smem_get_last_err_code), i()>);
+static_assert(kIs<decltype(smem_set_last_err), i(i, const char*)>);
 static_assert(kIs<decltype(smem_strerror), const char*(i)>);
 static_assert(kIs<decltype(smem_set_interrupt_check), smem_interrupt_check(smem_interrupt_check)>);
 static_assert(kIs<smem_interrupt_check, int (*)()>);
@@ -86,6 +87,7 @@ const std::set<std::string> kFunctions = {
     "smem_get_last_err_msg",
     "smem_get_and_clear_last_err_msg",
     "smem_get_last_err_code",
+    "smem_set_last_err",
     "smem_strerror",
     "smem_set_interrupt_check",
     "smem_get_devices",
@@ -196,6 +198,15 @@ TEST(Abi, ConfigInitGivesWhatTheHeaderSays) {
   EXPECT_FALSE(config.hcomTlsConfig.tlsEnable);
   EXPECT_FALSE(config.storeTlsConfig.tlsEnable);
   EXPECT_EQ(smem_bm_config_init(nullptr), SMEM_INVALID_PARAM);
+}
+
+TEST(Abi, AFailureSetByABindingIsTheThreadsLast) {
+  EXPECT_EQ(smem_set_last_err(SMEM_INVALID_PARAM, "rank -1 is below 0"), SMEM_INVALID_PARAM);
+  EXPECT_EQ(smem_get_last_err_code(), SMEM_INVALID_PARAM);
+  EXPECT_STREQ(smem_get_last_err_msg(), "rank -1 is below 0");
+  EXPECT_STREQ(smem_get_and_clear_last_err_msg(), "rank -1 is below 0");
+  EXPECT_EQ(smem_get_last_err_code(), SMEM_OK);
+  EXPECT_STREQ(smem_get_last_err_msg(), "");
 }
 
 }  // namespace
