@@ -7,19 +7,31 @@ namespace memfabric {
 namespace {
 
 thread_local InterruptCheck interrupt_check = nullptr;
+thread_local const CancelScope* innermost_scope = nullptr;
+
+bool CanBeInterrupted() { return interrupt_check != nullptr || innermost_scope != nullptr; }
 
 }  // namespace
 
+CancelScope::CancelScope(const std::atomic<bool>& flag) : flag_(flag), outer_(std::exchange(innermost_scope, this)) {}
+
+CancelScope::~CancelScope() { innermost_scope = outer_; }
+
 InterruptCheck SetInterruptCheck(InterruptCheck check) { return std::exchange(interrupt_check, check); }
 
-bool InterruptRequested() { return interrupt_check != nullptr && interrupt_check() != 0; }
+bool InterruptRequested() {
+  for (const CancelScope* scope = innermost_scope; scope != nullptr; scope = scope->outer_) {
+    if (scope->flag_.load()) return true;
+  }
+  return interrupt_check != nullptr && interrupt_check() != 0;
+}
 
 Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, Deadline deadline,
                  const std::function<bool()>& done) {
   while (!done()) {
     auto now = std::chrono::steady_clock::now();
     if (now >= deadline) return DeadlineExceeded("the deadline has passed");
-    if (interrupt_check == nullptr) {
+    if (!CanBeInterrupted()) {
       changed.wait_until(lock, deadline);
       continue;
     }
@@ -28,15 +40,15 @@ Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& ch
     lock.unlock();
     bool interrupted = InterruptRequested();
     lock.lock();
-    if (interrupted && !done()) return Interrupted("interrupted by a signal");
+    if (interrupted && !done()) return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
   }
   return Ok();
 }
 
 Status PauseUntil(Deadline deadline) {
   for (auto now = std::chrono::steady_clock::now(); now < deadline; now = std::chrono::steady_clock::now()) {
-    std::this_thread::sleep_until(interrupt_check == nullptr ? deadline : std::min(deadline, now + kInterruptPeriod));
-    if (InterruptRequested()) return Interrupted("interrupted by a signal");
+    std::this_thread::sleep_until(!CanBeInterrupted() ? deadline : std::min(deadline, now + kInterruptPeriod));
+    if (InterruptRequested()) return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
   }
   return Ok();
 }

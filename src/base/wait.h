@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -23,7 +24,23 @@ using InterruptCheck = int (*)();
 // Installs (or with nullptr removes) this thread's check; returns the former one.
 InterruptCheck SetInterruptCheck(InterruptCheck check);
 
-// True when this thread's check says that the call shall end. REQUIRES: no lock held that a signal handler could want.
+// For as long as it lives, this thread's waits also end soon after `flag` has become true: how a call in one thread is ended by
+// another one that destroys what it works on. Scopes nest; every flag counts.
+class CancelScope {
+ public:
+  explicit CancelScope(const std::atomic<bool>& flag);
+  ~CancelScope();
+  CancelScope(const CancelScope&) = delete;
+  CancelScope& operator=(const CancelScope&) = delete;
+
+ private:
+  friend bool InterruptRequested();
+  const std::atomic<bool>& flag_;
+  const CancelScope* outer_;
+};
+
+// True when this thread's check or a cancel scope says that the call shall end. REQUIRES: no lock held that a signal handler
+// could want.
 bool InterruptRequested();
 
 // Waits until `done()` (called with `lock` held), the deadline (DeadlineExceeded; the caller adds what it waited for) or an

@@ -1,0 +1,132 @@
+#include "bm/peers.h"
+
+#include <utility>
+
+namespace memfabric::bm {
+
+Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events)
+    : pool_(pool), own_(own), reach_(reach), gate_(gate), events_(events), peers_(reach.layout().world_size) {}
+
+std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why) {
+  reach_.Close(rank, std::move(why));
+  return std::exchange(peers_[rank].link, nullptr);
+}
+
+void Peers::DropAll(const Status& why) {
+  std::vector<std::shared_ptr<transport::Link>> gone;
+  std::lock_guard lock(mutex_);
+  reach_.CloseAll(why);
+  for (auto& peer : peers_) gone.push_back(std::exchange(peer.link, nullptr));
+}
+
+void Peers::Opened() {
+  std::lock_guard lock(mutex_);
+  for (Rank rank = 0; rank < peers_.size(); ++rank) {
+    if (rank == own_ || peers_[rank].link != nullptr || IsDisconnected(reach_.WhyNot(rank))) continue;
+    reach_.Close(rank, Disconnected("rank {} has not joined pool {}", rank, pool_));
+  }
+}
+
+void Peers::Publish(const Peer& peer) {
+  if (peer.link->capabilities().load_store) {
+    reach_.SetMapped(peer.link->rank(), peer.link->allocated_bytes());
+  } else {
+    reach_.SetLink(peer.link->rank(), peer.link);
+  }
+}
+
+std::shared_ptr<transport::Link> Peers::LinkOf(Rank rank) const {
+  std::lock_guard lock(mutex_);
+  return rank < peers_.size() ? peers_[rank].link : nullptr;
+}
+
+std::uint64_t Peers::LinkedEpoch(Rank rank) const {
+  std::lock_guard lock(mutex_);
+  return peers_[rank].link == nullptr ? 0 : peers_[rank].epoch;
+}
+
+bool Peers::KnownGone(Rank rank, std::uint64_t epoch) const {
+  std::lock_guard lock(mutex_);
+  return peers_[rank].link == nullptr && peers_[rank].epoch >= epoch;
+}
+
+std::vector<Member> Peers::Linked() const {
+  std::lock_guard lock(mutex_);
+  std::vector<Member> members;
+  for (const auto& peer : peers_) {
+    if (peer.link == nullptr) continue;
+    Member member;
+    member.rank = peer.link->rank();
+    member.epoch = peer.epoch;
+    member.bytes = peer.link->allocated_bytes();
+    if (peer.record.has_value() && peer.record->epoch() == peer.epoch) {
+      member.pid = peer.record->pid();
+      member.host_name = peer.record->host_name();
+    }
+    members.push_back(std::move(member));
+  }
+  return members;
+}
+
+Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
+  std::shared_ptr<transport::Link> former;
+  bool mapped = false;
+  {
+    std::lock_guard lock(mutex_);
+    if (rank >= peers_.size() || rank == own_)
+      return InvalidArgument("rank {} can't be a peer of rank {} in a pool of {}", rank, own_, peers_.size());
+    Peer& peer = peers_[rank];
+    if (epoch < peer.epoch)
+      return InvalidArgument("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank, peer.epoch);
+    mapped = peer.ever_mapped;
+    if (peer.link != nullptr) {
+      former = Drop(rank, Disconnected("rank {} has restarted and is on its way back into pool {}", rank, pool_));
+      events_.Tell(rank, GroupEvent::kLeave);
+    }
+  }
+  // Copies that run may still write into the former life's memory. Let them end before the slot shows the new one's.
+  if (mapped) gate_.Synchronize();
+  return Ok();
+}
+
+void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
+  std::lock_guard lock(mutex_);
+  Peer& peer = peers_[link->rank()];
+  peer.epoch = link->epoch();
+  peer.link = std::move(link);
+  peer.ever_mapped |= peer.link->capabilities().load_store;
+  Publish(peer);
+  events_.Tell(peer.link->rank(), GroupEvent::kJoin);
+}
+
+void Peers::OnPeerGrown(Rank rank, std::uint64_t epoch) {
+  std::lock_guard lock(mutex_);
+  Peer& peer = peers_[rank];
+  if (peer.link != nullptr && peer.epoch == epoch) Publish(peer);
+}
+
+void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
+  std::shared_ptr<transport::Link> gone;
+  std::lock_guard lock(mutex_);
+  if (peers_[rank].link == nullptr || peers_[rank].epoch != epoch) return;
+  gone = Drop(rank, why.ok() ? Disconnected("rank {} has left pool {}", rank, pool_) : Disconnected("{}", why.message()));
+  events_.Tell(rank, GroupEvent::kLeave);
+}
+
+void Peers::OnRecord(const store::PoolRecord& record) {
+  std::lock_guard lock(mutex_);
+  if (record.rank() < peers_.size()) peers_[record.rank()].record = record;
+}
+
+void Peers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
+  std::shared_ptr<transport::Link> gone;
+  std::lock_guard lock(mutex_);
+  if (rank >= peers_.size() || rank == own_) return;
+  Peer& peer = peers_[rank];
+  if (peer.record.has_value() && peer.record->epoch() == epoch) peer.record.reset();
+  if (peer.link == nullptr || peer.epoch != epoch) return;
+  gone = Drop(rank, Disconnected("rank {} has left pool {}, or its lease ended because it was stopped or cut off", rank, pool_));
+  events_.Tell(rank, GroupEvent::kLeave);
+}
+
+}  // namespace memfabric::bm

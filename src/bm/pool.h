@@ -1,0 +1,140 @@
+// bm/pool.h: one pool as this process holds it: its window, what it contributes, its peers, and copies.
+//
+// Life: Create reserves the window and the memory; Join makes them part of the pool and links every rank that is there; Leave
+// undoes that; Close ends everything (the window itself lives on while views hold it).
+//
+// Owner: the service's table of pools (capi/pools.h); shared with control calls that are under way.
+// Threads: any. Copies and look-ups run inside the ReadGate and take no lock; Join, Leave, Extend, Close and the return of a
+// process that was given up take control_ and never enter the gate.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/read_gate.h"
+#include "base/status.h"
+#include "bm/config.h"
+#include "bm/events.h"
+#include "bm/peers.h"
+#include "bm/registrations.h"
+#include "bm/window_agreement.h"
+#include "copy/engine.h"
+#include "copy/queue.h"
+#include "copy/reach.h"
+#include "memory/segment.h"
+#include "runtime/job.h"
+#include "runtime/runtime.h"
+#include "store/recipes/directory.h"
+#include "transport/transport.h"
+
+namespace memfabric::bm {
+
+struct CopyOptions {
+  bool asynchronous = false;
+};
+
+// Memory of a slot that stays mapped as long as the view lives.
+struct View {
+  std::shared_ptr<Window> window;
+  std::byte* data = nullptr;
+  std::uint64_t size_bytes = 0;
+};
+
+class Pool {
+ public:
+  // `gate` belongs to the pool's place in the table: look-ups of the pool and its copies run inside it.
+  static Result<std::shared_ptr<Pool>> Create(Job& job, Runtime& runtime, const InitOptions& init, const CreateOptions& options,
+                                              ReadGate& gate);
+  ~Pool();
+
+  // docs/failure.md has the cases. Join and Leave as API.md; NotStarted: leaving without having joined.
+  Status Join();
+  Status Leave();
+  // Adds `bytes` to what this rank contributes.
+  Status Extend(Zone zone, std::uint64_t bytes);
+  // Ends queued copies, leaves, takes the records back. Idempotent; later calls on the pool fail with NotFound.
+  // REQUIRES: nobody is inside the gate with this pool, nor can get there.
+  void Close();
+
+  // REQUIRES for what follows up to Translate: inside the gate.
+  // Copies to ranks that aren't linked fail with Disconnected; LinkMissing may help.
+  Status Copy(const copy::Request& request, copy::Direction direction, CopyOptions options);
+  Status CopyBatch(const copy::BatchRequest& batch, copy::Direction direction, CopyOptions options);
+  // 0 for a rank outside the pool or a zone of size 0.
+  std::uint64_t SlotAddress(Zone zone, Rank rank) const {
+    const PoolLayout& layout = reach_->layout();
+    if (rank >= layout.world_size || layout.max_bytes[Index(zone)] == 0) return 0;
+    return layout.SlotAddress(zone, rank).value;
+  }
+  Rank RankOf(std::uint64_t address) const;  // kNoRank for none
+  std::uint64_t LocalBytes(Zone zone) const;
+  // Where this process can touch what is at `address` by loads and stores.
+  Result<std::byte*> Translate(std::uint64_t address) const;
+
+  // A copy met ranks that aren't linked: looks in the store whether they are there, and links them. True when the copy should
+  // be tried again. REQUIRES: not inside the gate, because linking may have to wait for everybody who is.
+  bool LinkMissing(const copy::BatchRequest& batch);
+
+  Status WaitQueued();
+  Status Register(std::uint64_t address, std::uint64_t size_bytes) { return registrations_.Register(address, size_bytes); }
+  Status Deregister(std::uint64_t address) { return registrations_.Deregister(address); }
+  void SetEventHandler(GroupEventHandler handler) { events_.Set(std::move(handler)); }
+  Result<std::string> Path(Rank rank) const;
+  std::vector<Member> Members();
+  Result<View> OpenView(Zone zone, Rank rank) const;
+  std::uint32_t id() const { return options_.id; }
+
+  // What the job hears; from its threads.
+  void OnGivenUp(const Status& why);
+  void OnReturned();
+  void OnReplaced(const Status& why);
+
+ private:
+  Pool(Job& job, Runtime& runtime, const InitOptions& init, const CreateOptions& options, ReadGate& gate);
+  Status Prepare(Deadline deadline);
+  Status MakeSegments();
+  Status JoinLocked(Deadline deadline);  // REQUIRES: control_
+  void LeaveLocked(const Status& why);   // REQUIRES: control_
+  Status OpenPorts();
+  Status PublishMember(Deadline deadline);
+  Status LinkEverybody(Deadline deadline);
+  Status LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline);
+  transport::MemberAddress AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const;
+  std::string PoolName() const;
+  Status NotJoined() const;
+
+  Job& job_;
+  Runtime& runtime_;
+  const InitOptions init_;
+  const CreateOptions options_;
+  ReadGate& gate_;
+  const std::chrono::seconds timeout_;  // of operations
+
+  PoolWindow agreed_;
+  std::array<std::unique_ptr<Segment>, kZones> segments_;  // null where the pool has no such zone
+  std::unique_ptr<copy::Reach> reach_;
+  std::unique_ptr<copy::Engine> engine_;
+  Registrations registrations_;
+  Events events_;
+  std::unique_ptr<Peers> peers_;
+  copy::Queue queue_;
+
+  std::mutex control_;  // guards what follows
+  bool joined_ = false;
+  bool wants_joined_ = false;  // joined when the others gave this process up: joins again when it returns
+  bool window_published_ = false;
+  std::uint64_t epoch_ = 0;
+  std::vector<std::pair<const transport::Transport*, std::unique_ptr<transport::Port>>> ports_;
+  std::unique_ptr<store::Directory> directory_;
+
+  std::atomic<bool> closing_{false};
+  mutable std::mutex away_mutex_;
+  Status away_;  // while the others have given this process up: what control calls return; guarded by away_mutex_
+};
+
+}  // namespace memfabric::bm

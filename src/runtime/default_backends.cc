@@ -1,0 +1,18 @@
+// The only file that names every backend. To add a transport: link its target in CMakeLists.txt and list it here, in the order
+// of preference.
+
+#include "memory/host/host_devices.h"
+#include "runtime/runtime.h"
+#include "transport/mapped/mapped_transport.h"
+
+namespace memfabric {
+
+std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(transport::Reactor& reactor) {
+  std::vector<std::unique_ptr<transport::Transport>> transports;
+  transports.push_back(std::make_unique<transport::MappedTransport>(reactor));
+  return transports;
+}
+
+std::unique_ptr<DeviceBackend> AvailableDevices() { return std::make_unique<HostDevices>(); }
+
+}  // namespace memfabric

@@ -1,0 +1,183 @@
+#include "runtime/job.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/wait.h"
+#include "store/recipes/host_identity.h"
+#include "store/recipes/records.h"
+
+namespace memfabric {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::uint32_t kProtocol = 1;              // of members among themselves
+constexpr milliseconds kRecoveryPoll{100};          // only while a takeover is being recovered from
+constexpr std::chrono::seconds kReturnTry{5};       // one try to take the rank again
+constexpr milliseconds kReturnBackoff{500};
+
+}  // namespace
+
+Job::Job(const JobOptions& options, JobObserver& observer)
+    : options_(options),
+      observer_(observer),
+      host_(store::HostIdentity()),
+      host_name_(store::HostName()),
+      keys_(options.url.prefix),
+      url_(options.url) {}
+
+Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,
+                                       Deadline deadline) {
+  std::unique_ptr<Job> job(new Job(options, observer));
+  ASSIGN_OR_RETURN(job->liveness_, transport::LivenessSocket::Bind(reactor));
+  if (options.start_store && options.url.scheme == StoreUrl::Scheme::kTcp) {
+    bool first = !options.rank.has_value() || *options.rank == 0;
+    ASSIGN_OR_RETURN(job->store_host_,
+                     store::StoreHost::Start(options.url, first ? store::Serve::kNow : store::Serve::kWhenOrphaned, deadline));
+  }
+  store::Client::Options client_options;
+  client_options.on_lost = [raw = job.get()] {
+    std::shared_ptr<store::StoreHost> host;
+    {
+      std::lock_guard lock(raw->host_mutex_);
+      host = raw->store_host_;
+    }
+    if (host != nullptr) host->OnStoreLost();
+  };
+  ASSIGN_OR_RETURN(job->client_, store::Client::Connect(options.url, client_options, deadline));
+  RETURN_IF_ERROR(job->AwaitRecovered(deadline));
+  ASSIGN_OR_RETURN(job->session_, store::Session::Open(*job->client_, job.get(), deadline));
+  RETURN_IF_ERROR(job->Claim(deadline));
+  return job;
+}
+
+Job::~Job() {
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+  if (returning_.joinable()) returning_.join();
+  session_.reset();  // no observer call follows
+  if (returning_.joinable()) returning_.join();  // a return that began while the session closed
+  // Stop serving only after our own records are gone, and let nobody take us for an orphaned store meanwhile.
+  client_.reset();
+  std::lock_guard lock(host_mutex_);
+  store_host_.reset();
+}
+
+Status Job::Claim(Deadline deadline) {
+  store::ClaimOptions claim;
+  claim.rank = rank_ == kNoRank ? options_.rank : std::optional<Rank>(rank_);
+  claim.world_size = options_.world_size;
+  claim.record.set_protocol(kProtocol);
+  claim.record.set_epoch(NextEpoch());
+  claim.record.set_host(host_);
+  claim.record.set_host_name(host_name_);
+  claim.record.set_pid(::getpid());
+  claim.record.set_liveness(liveness_->name());
+  claim.record.set_world_size(options_.world_size);
+  claim.is_alive = [](const store::RankRecord& record) { return transport::IsAlive(record.liveness()); };
+  ASSIGN_OR_RETURN(rank_, store::ClaimRank(*client_, *session_, keys_, claim, deadline));
+  return Ok();
+}
+
+bool Job::ServesStore() const {
+  std::lock_guard lock(host_mutex_);
+  return store_host_ != nullptr && store_host_->serving();
+}
+
+StoreUrl Job::url() const {
+  std::lock_guard lock(host_mutex_);
+  return url_;
+}
+
+std::uint64_t Job::NextEpoch() {
+  auto now = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+  std::uint64_t last = last_epoch_.load();
+  std::uint64_t next;
+  do {
+    next = std::max(now, last + 1);
+  } while (!last_epoch_.compare_exchange_weak(last, next));
+  return next;
+}
+
+Status Job::AwaitRecovered(Deadline deadline) {
+  for (;;) {
+    ASSIGN_OR_RETURN(auto recovering, client_->Get(keys_.Recovering(), deadline));
+    if (!recovering.has_value()) return Ok();
+    auto now = steady_clock::now();
+    if (now >= deadline) return DeadlineExceeded("the store at {} was taken over and is still being filled again", url().ToString());
+    RETURN_IF_ERROR(PauseUntil(std::min(deadline, now + kRecoveryPoll)));
+  }
+}
+
+Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {
+  std::shared_ptr<store::StoreHost> former;
+  std::shared_ptr<store::StoreHost> host;
+  if (options_.start_store && url.scheme == StoreUrl::Scheme::kTcp) {
+    ASSIGN_OR_RETURN(host, store::StoreHost::Start(url, store::Serve::kWhenOrphaned, deadline));
+  }
+  RETURN_IF_ERROR(client_->MoveTo(url, deadline));
+  std::lock_guard lock(host_mutex_);
+  url_ = url;
+  former = std::exchange(store_host_, host);  // a store that we served stands no longer: everybody was told that it moved
+  return Ok();
+}
+
+void Job::OnGivenUp() {
+  Status why = Reconnect(
+      "the other ranks gave this process up: it did not renew its lease of {} s (it was stopped, or cut off from the store); it "
+      "is coming back as a new epoch",
+      store::kSessionTimeToLive.count());
+  observer_.OnGivenUp(why);
+  StartReturn();
+}
+
+void Job::OnRepublished(const std::vector<std::string>& lost) {
+  if (lost.empty()) return;
+  for (const auto& key : lost) LOG(kWarn, "the store came back without {}, and another process has taken it", key);
+  if (std::find(lost.begin(), lost.end(), keys_.Rank(rank_)) == lost.end()) return;
+  observer_.OnGivenUp(Reconnect("rank {} was taken by another process while the store was away", rank_));
+  StartReturn();
+}
+
+void Job::StartReturn() {
+  std::lock_guard lock(mutex_);
+  if (closing_) return;
+  return_wanted_ = true;
+  if (returning_running_) return;  // it looks again before it ends
+  if (returning_.joinable()) returning_.join();
+  returning_running_ = true;
+  returning_ = std::thread([this] { Return(); });
+}
+
+void Job::Return() {
+  for (;;) {
+    {
+      std::lock_guard lock(mutex_);
+      if (closing_ || !return_wanted_) {
+        returning_running_ = false;
+        return;
+      }
+      return_wanted_ = false;
+    }
+    Status claimed = Claim(steady_clock::now() + kReturnTry);
+    if (claimed.ok()) {
+      observer_.OnReturned();
+    } else if (IsAlreadyExists(claimed)) {
+      observer_.OnReplaced(Reconnect("this process was given up, and meanwhile its rank was taken: {}", claimed.message()));
+    } else {
+      std::unique_lock lock(mutex_);
+      return_wanted_ = true;
+      changed_.wait_for(lock, kReturnBackoff, [&] { return closing_; });
+    }
+  }
+}
+
+}  // namespace memfabric

@@ -1,0 +1,112 @@
+// runtime/job.h: this process's place in a job: a connection to the store, a session in it, and a rank.
+//
+// Services (bm, shm) build on it: they publish records under the session and hear when the others have given this process up
+// (it was stopped past its lease). The job then takes its rank again by itself, on a thread of its own, and says so.
+//
+// Owner: a service. Threads: any; observer calls come one at a time, without locks held.
+
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "address/global_address.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "base/url.h"
+#include "store/client/client.h"
+#include "store/recipes/keys.h"
+#include "store/recipes/rank_claim.h"
+#include "store/recipes/session.h"
+#include "store/recipes/store_host.h"
+#include "transport/mapped/liveness.h"
+#include "transport/reactor.h"
+
+namespace memfabric {
+
+struct JobOptions {
+  StoreUrl url;
+  std::uint32_t world_size = 0;
+  std::optional<Rank> rank;  // none: assigned
+  bool start_store = true;   // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over
+};
+
+class JobObserver {
+ public:
+  virtual ~JobObserver() = default;
+  // The others have given this process up. Nothing it published stands any more; `why` is what its calls return meanwhile.
+  virtual void OnGivenUp(const Status& why) = 0;
+  // The rank is held again: publish again, as a new epoch.
+  virtual void OnReturned() = 0;
+  // It is not: another process has the rank. Final.
+  virtual void OnReplaced(const Status& why) = 0;
+};
+
+class Job final : public store::SessionObserver {
+ public:
+  // `observer` outlives the job.
+  static Result<std::unique_ptr<Job>> Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,
+                                           Deadline deadline);
+  ~Job() override;
+
+  Rank rank() const { return rank_; }
+  std::uint32_t world_size() const { return options_.world_size; }
+  const std::string& host() const { return host_; }
+  const std::string& host_name() const { return host_name_; }
+  const store::Keys& keys() const { return keys_; }
+  store::Client& client() { return *client_; }
+  store::Session& session() { return *session_; }
+  // Whether this process serves the store, at which url.
+  bool ServesStore() const;
+  StoreUrl url() const;
+
+  // Greater than any that this process has had, and than those of processes that held the rank before: microseconds of real time.
+  std::uint64_t NextEpoch();
+
+  // After a takeover of the store's address: waits until everybody has had the time to publish again.
+  Status AwaitRecovered(Deadline deadline);
+
+  // The store has moved.
+  Status MoveTo(const StoreUrl& url, Deadline deadline);
+
+  // store::SessionObserver
+  void OnGivenUp() override;
+  void OnRepublished(const std::vector<std::string>& lost) override;
+
+ private:
+  Job(const JobOptions& options, JobObserver& observer);
+  Status Claim(Deadline deadline);
+  void StartReturn();
+  void Return();
+
+  JobOptions options_;
+  JobObserver& observer_;
+  std::string host_;
+  std::string host_name_;
+  store::Keys keys_;
+  Rank rank_ = kNoRank;
+  std::atomic<std::uint64_t> last_epoch_{0};
+  std::unique_ptr<transport::LivenessSocket> liveness_;
+
+  mutable std::mutex host_mutex_;  // guards the two below
+  StoreUrl url_;
+  std::shared_ptr<store::StoreHost> store_host_;  // shared: OnStoreLost may run while MoveTo replaces it
+  std::unique_ptr<store::Client> client_;
+  std::unique_ptr<store::Session> session_;  // ends before the client
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  bool closing_ = false;
+  bool return_wanted_ = false;
+  bool returning_running_ = false;
+  std::thread returning_;
+};
+
+}  // namespace memfabric
