@@ -19,16 +19,18 @@
 #include "base/status.h"
 #include "copy/direction.h"
 #include "copy/reach.h"
+#include "copy/resolver.h"
 
 namespace memfabric::copy {
 
+class LinkMover;
+class Relay;
 class ThreadTeam;
 
-struct Request {
-  std::uint64_t source = 0;
-  std::uint64_t destination = 0;
-  std::uint64_t size_bytes = 0;
-};
+// From this size on mapped copies are split over the team. See docs of copy_bench for how it was measured.
+constexpr std::uint64_t kParallelBytes = 2 << 20;
+// What a thread of the team takes at a time.
+constexpr std::uint64_t kPartBytes = 1 << 20;
 
 // A batch in the caller's own arrays: never copied per element.
 struct BatchRequest {
@@ -46,14 +48,32 @@ class Engine {
   // side in the wrong zone; the message names the argument, its value and the limit, and nothing was copied.
   // Disconnected / Reconnect: as Reach::WhyNot; the destination may hold a part.
   Status Copy(const Request& request, Direction direction) const;
-  // All elements are checked before the first byte moves; an error names the element.
+  // All elements are checked before the first byte moves; an error names the element. They move in any order, several at once:
+  // none may read or write what another one writes.
   Status CopyBatch(const BatchRequest& batch, Direction direction) const;
   // The checks alone, for copies that are queued.
   Status Check(const Request& request, Direction direction) const;
   Status CheckBatch(const BatchRequest& batch, Direction direction) const;
 
  private:
+  struct BatchPlan;
+  struct BatchPlace;
+
+  Status CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
+                      Relay& relay) const;
+  // Memory to memory; over the team when large.
+  void CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const;
+
+  // The checks of all elements, and what is to be known of them before they move.
+  Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan) const;
+  Status ResolveElement(const Request& element, Direction direction, Side& source, Side& destination) const;
+  Status CopyMappedBatch(const BatchRequest& batch, Direction direction, const BatchPlan& plan) const;
+  // `size_bytes` of the batch from `begin` on, or to its end; on this thread.
+  Status CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,
+                         std::uint64_t size_bytes) const;
+
   const Reach& reach_;
+  Resolver resolver_;
   ThreadTeam* team_;
   std::chrono::nanoseconds flush_timeout_;
 };

@@ -17,8 +17,10 @@ class Queue {
   Queue();
   ~Queue();  // Runs what is queued to its end, then joins.
 
+  // Runs `work` after all that was submitted before. On the caller's thread if the machine refuses another one.
   void Submit(std::function<Status()> work);
-  // Waits for all that was submitted before this call, by any thread; returns the first error among what ended since the last Wait and forgets it.
+  // Waits for all that was submitted before this call, by any thread; returns the first error among what ended since the last
+  // Wait and forgets it.
   // DeadlineExceeded leaves the work queued; Interrupted as base/wait.h.
   Status Wait(Deadline deadline);
 

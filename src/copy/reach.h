@@ -40,22 +40,29 @@ class Reach {
   void SetMapped(Rank rank, const transport::ZoneBytes& bytes);
   // A peer that takes Put and Get.
   void SetLink(Rank rank, std::shared_ptr<transport::Link> link);
-  // Nothing reaches the rank any more; `why` is what copies to it return from now on (Disconnected or Reconnect).
+  // Nothing reaches the rank any more; `why` is what copies to it return from now on (Disconnected or Reconnect), with "rank 3:
+  // " before it. Ok: it has left.
   void Close(Rank rank, Status why);
   void CloseAll(const Status& why);
 
+  // Keeps a buffer that a link may still use, because it did not end in time, until the links held here are gone.
+  void Keep(std::unique_ptr<std::byte[]> buffer) const;
+
   // The link of a rank that takes Put and Get; null for others.
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const;
-  // Why the rank can't be reached; Ok when it can. Slow path, for the message.
+  // Why the rank can't be reached, naming it; Ok when it can. Slow path, for the message.
   Status WhyNot(Rank rank) const;
 
  private:
+  void StoreMapped(Rank rank, const transport::ZoneBytes& bytes);
+
   PoolLayout layout_;
   std::byte* local_base_;
-  std::vector<std::atomic<std::uint64_t>> mapped_bytes_;  // [zone][rank]
-  mutable std::mutex mutex_;                              // guards the two below
-  std::vector<std::shared_ptr<transport::Link>> links_;   // shared: a copy in flight keeps its link
-  std::vector<Status> why_not_;                           // Ok: reachable
+  std::vector<std::atomic<std::uint64_t>> mapped_bytes_;    // [zone][rank]
+  mutable std::mutex mutex_;                                // guards what is below
+  mutable std::vector<std::unique_ptr<std::byte[]>> kept_;  // goes after links_
+  std::vector<std::shared_ptr<transport::Link>> links_;     // shared: a copy in flight keeps its link
+  std::vector<Status> why_not_;                             // Ok: reachable
 };
 
 }  // namespace memfabric::copy

@@ -1,0 +1,113 @@
+#include "copy/engine.h"
+
+#include <algorithm>
+
+#include "copy/link_mover.h"
+#include "copy/relay.h"
+#include "copy/thread_team.h"
+#include "copy/through_links.h"
+#include "memory/kernels.h"
+
+namespace memfabric::copy {
+namespace {
+
+// What one piece of a link carries at most; longer ranges are several.
+constexpr std::uint64_t kMaxPieceBytes = 256 << 20;
+
+std::uint64_t Distance(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : b - a; }
+
+// What lies at `position` of both sides, equally long.
+Status LocateBoth(const Resolver& resolver, const Side& source, const Side& destination, std::uint64_t position,
+                  std::uint64_t size_bytes, bool backward, Spot& from, Spot& to) {
+  do {
+    RETURN_IF_ERROR(resolver.Locate(source, position, size_bytes, backward, from));
+    RETURN_IF_ERROR(resolver.Locate(destination, position, from.size_bytes, backward, to));
+    size_bytes = to.size_bytes;
+    if (from.link != nullptr || to.link != nullptr) size_bytes = std::min(size_bytes, kMaxPieceBytes);
+    if (from.link != nullptr && to.link != nullptr) size_bytes = std::min<std::uint64_t>(size_bytes, Relay::kPieceBytes);
+  } while (from.size_bytes != size_bytes || to.size_bytes != size_bytes);
+  return Ok();
+}
+
+}  // namespace
+
+Engine::Engine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout)
+    : reach_(reach), resolver_(reach), team_(team), flush_timeout_(flush_timeout) {}
+
+Status Engine::Copy(const Request& request, Direction direction) const {
+  // The hot path: two addresses, each a compare, a multiplication and a load away from its pointer.
+  if (request.size_bytes - 1 < kParallelBytes - 1 && static_cast<std::uint32_t>(direction) < kDirections) [[likely]] {
+    DirectionRules rules = RulesOf(direction);
+    Resolver::Simple source = resolver_.Fast(request.source, request.size_bytes, rules.source);
+    Resolver::Simple destination = resolver_.Fast(request.destination, request.size_bytes, rules.destination);
+    if (source.pointer != nullptr && destination.pointer != nullptr && (source.in_pool || destination.in_pool)) [[likely]] {
+      CopyBytes(destination.pointer, source.pointer, request.size_bytes);
+      return Ok();
+    }
+  }
+  Side source;
+  Side destination;
+  RETURN_IF_ERROR(resolver_.Resolve(request, direction, source, destination));
+  if (source.pointer != nullptr && destination.pointer != nullptr) {
+    CopyMapped(destination.pointer, source.pointer, request.size_bytes);
+    return Ok();
+  }
+  return ThroughLinks(reach_, flush_timeout_, [&](LinkMover& mover, Relay& relay) {
+    return CopyResolved(source, destination, request.size_bytes, mover, relay);
+  });
+}
+
+Status Engine::Check(const Request& request, Direction direction) const {
+  Side source;
+  Side destination;
+  return resolver_.Resolve(request, direction, source, destination);
+}
+
+Status Engine::CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
+                            Relay& relay) const {
+  if (source.pointer != nullptr && destination.pointer != nullptr) {
+    CopyMapped(destination.pointer, source.pointer, size_bytes);
+    return Ok();
+  }
+  // As memmove: what is read later must not be written earlier.
+  bool overlap = source.offset && destination.offset && Distance(*source.offset, *destination.offset) < size_bytes;
+  bool backward = overlap && *destination.offset > *source.offset;
+  for (std::uint64_t left = size_bytes; left > 0;) {
+    Spot from;
+    Spot to;
+    RETURN_IF_ERROR(LocateBoth(resolver_, source, destination, backward ? left : size_bytes - left, left, backward, from, to));
+    if (from.link != nullptr && to.link != nullptr) {
+      RETURN_IF_ERROR(relay.Move(from, to, from.size_bytes));
+    } else if (from.link != nullptr) {
+      RETURN_IF_ERROR(mover.Get(from.link, from.zone, {to.pointer, from.slot_offset, from.size_bytes}));
+    } else if (to.link != nullptr) {
+      RETURN_IF_ERROR(mover.Put(to.link, to.zone, {from.pointer, to.slot_offset, to.size_bytes}));
+    } else {
+      CopyMapped(to.pointer, from.pointer, from.size_bytes);
+    }
+    if (overlap) {
+      RETURN_IF_ERROR(mover.Flush());
+      RETURN_IF_ERROR(relay.Finish());
+    }
+    left -= from.size_bytes;
+  }
+  return Ok();
+}
+
+void Engine::CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const {
+  bool overlap = Distance(reinterpret_cast<std::uintptr_t>(source), reinterpret_cast<std::uintptr_t>(destination)) < size_bytes;
+  if (size_bytes < kParallelBytes || overlap || team_ == nullptr || team_->helpers() == 0) {
+    CopyBytes(destination, source, size_bytes);
+    return;
+  }
+  bool stream = size_bytes >= StreamingThreshold();
+  std::uint64_t parts = (size_bytes + kPartBytes - 1) / kPartBytes;
+  auto copy_part = [&](std::size_t part) {
+    std::uint64_t begin = part * kPartBytes;
+    std::uint64_t bytes = std::min(kPartBytes, size_bytes - begin);
+    stream ? StreamingCopy(destination + begin, source + begin, bytes) : CopyBytes(destination + begin, source + begin, bytes);
+  };
+  team_->Run(parts, std::ref(copy_part));
+}
+
+}  // namespace memfabric::copy

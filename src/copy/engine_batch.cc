@@ -1,0 +1,209 @@
+// Batches: checked as a whole, then moved element by element, with one decision about streaming and one about threads for all.
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+
+#include "copy/engine.h"
+#include "copy/link_mover.h"
+#include "copy/relay.h"
+#include "copy/thread_team.h"
+#include "copy/through_links.h"
+#include "memory/kernels.h"
+
+namespace memfabric::copy {
+namespace {
+
+constexpr std::uint64_t kNoFastPath = 1ULL << 47;  // from here on Resolver::Fast doesn't do
+
+// In a batch that is large as a whole, elements from this size on stream, for the destination will not stay in the cache
+// anyway. Measured: 4 KiB elements into cold memory by 1.4x.
+constexpr std::uint64_t kStreamElementBytes = 4 << 10;
+// "Large" is this many times the threshold for one copy: where memcpy into cached memory falls behind.
+constexpr std::uint64_t kLargeBatchThresholds = 8;
+
+constexpr std::size_t kMaxParts = 64;
+
+bool Overlap(const std::byte* a, const std::byte* b, std::uint64_t size_bytes) {
+  auto distance = reinterpret_cast<std::uintptr_t>(a) - reinterpret_cast<std::uintptr_t>(b);
+  return distance < size_bytes || -distance < size_bytes;
+}
+
+Request Element(const BatchRequest& batch, std::size_t index) {
+  return {batch.sources[index], batch.destinations[index], batch.sizes_bytes[index]};
+}
+
+Status InElement(const Status& status, const BatchRequest& batch, std::size_t index) {
+  return status.WithContext(fmt::format("element {} of {}", index, batch.sizes_bytes.size()));
+}
+
+// Copies what it is given, neighbours that continue each other as one; fenced when it goes.
+class RunCopier {
+ public:
+  explicit RunCopier(std::uint64_t stream_from) : stream_from_(stream_from) {}
+  ~RunCopier() {
+    CopyRun();
+    if (streamed_) CopyFence();
+  }
+
+  void Add(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) {
+    bool continues = destination == destination_ + size_bytes_ && source == source_ + size_bytes_;
+    if (continues && !Overlap(destination_, source_, size_bytes_ + size_bytes)) {
+      size_bytes_ += size_bytes;
+      return;
+    }
+    CopyRun();
+    destination_ = destination;
+    source_ = source;
+    size_bytes_ = size_bytes;
+  }
+
+ private:
+  void CopyRun() {
+    if (size_bytes_ >= stream_from_ && !Overlap(destination_, source_, size_bytes_)) {
+      StreamingCopyUnfenced(destination_, source_, size_bytes_);
+      streamed_ = true;
+    } else if (size_bytes_ != 0) {
+      CopyBytes(destination_, source_, size_bytes_);
+    }
+  }
+
+  std::uint64_t stream_from_;
+  std::byte* destination_ = nullptr;
+  const std::byte* source_ = nullptr;
+  std::uint64_t size_bytes_ = 0;
+  bool streamed_ = false;
+};
+
+}  // namespace
+
+struct Engine::BatchPlan {
+  std::uint64_t total_bytes = 0;  // 2^64-1 when it is more
+  bool all_mapped = true;
+  bool may_split = true;  // no element overlaps itself
+};
+
+// A byte of a batch, its elements taken end to end.
+struct Engine::BatchPlace {
+  std::size_t index = 0;
+  std::uint64_t offset = 0;  // in the element
+};
+
+Status Engine::ResolveElement(const Request& element, Direction direction, Side& source, Side& destination) const {
+  if (element.size_bytes - 1 < kNoFastPath - 1) {
+    DirectionRules rules = RulesOf(direction);
+    Resolver::Simple from = resolver_.Fast(element.source, element.size_bytes, rules.source);
+    Resolver::Simple to = resolver_.Fast(element.destination, element.size_bytes, rules.destination);
+    if (from.pointer != nullptr && to.pointer != nullptr && (from.in_pool || to.in_pool)) {
+      source.pointer = from.pointer;
+      destination.pointer = to.pointer;
+      return Ok();
+    }
+  }
+  return resolver_.Resolve(element, direction, source, destination);
+}
+
+Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan) const {
+  std::size_t count = batch.sizes_bytes.size();
+  if (count == 0) return InvalidArgument("the batch is empty");
+  if (batch.sources.size() != count || batch.destinations.size() != count) {
+    return InvalidArgument("the batch has {} sources, {} destinations and {} sizes: they must be equally many",
+                           batch.sources.size(), batch.destinations.size(), count);
+  }
+  if (static_cast<std::uint32_t>(direction) >= kDirections) {
+    return InvalidArgument("type {} is no direction: 0 to {} are", static_cast<unsigned>(direction), kDirections - 1);
+  }
+  Side source;
+  Side destination;
+  for (std::size_t i = 0; i < count; ++i) {
+    Request element = Element(batch, i);
+    Status status = ResolveElement(element, direction, source, destination);
+    if (!status.ok()) return InElement(status, batch, i);
+    std::uint64_t bytes = element.size_bytes;
+    if (__builtin_add_overflow(plan.total_bytes, bytes, &plan.total_bytes)) plan.total_bytes = ~0ULL;
+    if (source.pointer == nullptr || destination.pointer == nullptr) {
+      plan.all_mapped = false;
+    } else if (Overlap(destination.pointer, source.pointer, bytes)) {
+      plan.may_split = false;
+    }
+  }
+  return Ok();
+}
+
+Status Engine::CheckBatch(const BatchRequest& batch, Direction direction) const {
+  BatchPlan plan;
+  return PlanBatch(batch, direction, plan);
+}
+
+Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
+  BatchPlan plan;
+  RETURN_IF_ERROR(PlanBatch(batch, direction, plan));
+  if (plan.all_mapped) return CopyMappedBatch(batch, direction, plan);
+  return ThroughLinks(reach_, flush_timeout_, [&](LinkMover& mover, Relay& relay) -> Status {
+    for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
+      Side source;
+      Side destination;
+      Request element = Element(batch, i);  // read once: the arrays are the caller's
+      RETURN_IF_ERROR(resolver_.Resolve(element, direction, source, destination));
+      Status status = CopyResolved(source, destination, element.size_bytes, mover, relay);
+      if (!status.ok()) return InElement(status, batch, i);
+    }
+    return Ok();
+  });
+}
+
+Status Engine::CopyMappedBatch(const BatchRequest& batch, Direction direction, const BatchPlan& plan) const {
+  std::uint64_t threshold = StreamingThreshold();
+  bool large = plan.total_bytes / kLargeBatchThresholds >= threshold;
+  std::uint64_t stream_from = large ? std::min(threshold, kStreamElementBytes) : threshold;
+  bool split = plan.may_split && plan.total_bytes >= kParallelBytes && team_ != nullptr && team_->helpers() > 0;
+  if (!split) return CopyMappedRange(batch, direction, stream_from, {}, plan.total_bytes);
+
+  // Parts are equally many bytes; each begins where the one before has ended.
+  std::uint64_t part_bytes = std::max(kPartBytes, (plan.total_bytes + kMaxParts - 1) / kMaxParts);
+  std::array<BatchPlace, kMaxParts> begins;
+  std::size_t parts = 0;
+  std::uint64_t until_begin = 0;  // bytes from here to the next part's begin
+  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
+    std::uint64_t bytes = batch.sizes_bytes[i];
+    std::uint64_t offset = 0;
+    while (bytes - offset > until_begin && parts < kMaxParts) {
+      offset += until_begin;
+      begins[parts++] = {i, offset};
+      until_begin = part_bytes;
+    }
+    until_begin -= std::min(until_begin, bytes - offset);
+  }
+  std::array<Status, kMaxParts> statuses;
+  auto copy_part = [&](std::size_t part) {
+    statuses[part] = CopyMappedRange(batch, direction, stream_from, begins[part], part_bytes);
+  };
+  team_->Run(parts, std::ref(copy_part));
+  for (std::size_t part = 0; part < parts; ++part) RETURN_IF_ERROR(std::move(statuses[part]));
+  return Ok();
+}
+
+Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,
+                               std::uint64_t size_bytes) const {
+  RunCopier copier(stream_from);
+  std::uint64_t offset = begin.offset;
+  for (std::size_t i = begin.index; i < batch.sizes_bytes.size() && size_bytes > 0; ++i) {
+    // Read and checked once more, for the price of a few loads: the arrays are the caller's, and if another thread of its
+    // changes them, that must not reach memory that is nobody's.
+    Request element = Element(batch, i);
+    Side source;
+    Side destination;
+    Status status = ResolveElement(element, direction, source, destination);
+    if (!status.ok()) return InElement(status, batch, i);
+    if (source.pointer == nullptr || destination.pointer == nullptr || element.size_bytes <= offset) {
+      return InElement(Disconnected("what it names has changed during the copy"), batch, i);
+    }
+    std::uint64_t bytes = std::min(element.size_bytes - offset, size_bytes);
+    copier.Add(destination.pointer + offset, source.pointer + offset, bytes);
+    size_bytes -= bytes;
+    offset = 0;
+  }
+  return Ok();
+}
+
+}  // namespace memfabric::copy

@@ -1,0 +1,86 @@
+#include "copy/queue.h"
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/wait.h"
+#include "copy/worker_thread.h"
+
+namespace memfabric::copy {
+
+struct Queue::State {
+  std::mutex mutex;  // guards the rest
+  std::condition_variable submitted;
+  std::condition_variable ended;
+  std::deque<std::function<Status()>> waiting;
+  std::uint64_t submissions = 0;
+  std::uint64_t ends = 0;  // in the order of submission: `ends` of them have ended
+  Status first_error;      // since the last Wait
+  bool running = false;    // somebody is in RunOne
+  bool stopping = false;
+  std::thread thread;
+
+  // Runs the oldest. REQUIRES: `lock` held, something waiting, not running.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    std::function<Status()> work = std::move(waiting.front());
+    waiting.pop_front();
+    running = true;
+    lock.unlock();
+    Status status = work();
+    work = nullptr;  // what it holds goes before anybody hears that it has ended
+    lock.lock();
+    running = false;
+    ++ends;
+    if (first_error.ok()) first_error = std::move(status);
+    ended.notify_all();
+    submitted.notify_one();
+  }
+
+  void Work() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      submitted.wait(lock, [this] { return !running && (stopping || !waiting.empty()); });
+      if (waiting.empty()) return;
+      RunOne(lock);
+    }
+  }
+};
+
+Queue::Queue() : state_(std::make_unique<State>()) {}
+
+Queue::~Queue() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->submitted.notify_all();
+  if (state_->thread.joinable()) state_->thread.join();
+}
+
+void Queue::Submit(std::function<Status()> work) {
+  std::unique_lock lock(state_->mutex);
+  state_->waiting.push_back(std::move(work));
+  ++state_->submissions;
+  if (!state_->thread.joinable()) state_->thread = StartWorker("mf-copy-queue", [state = state_.get()] { state->Work(); });
+  if (!state_->thread.joinable()) {
+    // No thread to be had: the work is done at once instead of never; one at a time, so that the order stays.
+    while (!state_->waiting.empty()) {
+      state_->ended.wait(lock, [this] { return !state_->running; });
+      if (!state_->waiting.empty()) state_->RunOne(lock);
+    }
+    return;
+  }
+  state_->submitted.notify_one();
+}
+
+Status Queue::Wait(Deadline deadline) {
+  std::unique_lock lock(state_->mutex);
+  std::uint64_t mine = state_->submissions;
+  RETURN_IF_ERROR(WaitUntil(lock, state_->ended, deadline, [&] { return state_->ends >= mine; }));
+  return std::exchange(state_->first_error, Ok());
+}
+
+}  // namespace memfabric::copy

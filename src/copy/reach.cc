@@ -1,0 +1,65 @@
+#include "copy/reach.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace memfabric::copy {
+
+Reach::Reach(const PoolLayout& layout, std::byte* local_base)
+    : layout_(layout),
+      local_base_(local_base),
+      mapped_bytes_(kZones * layout.world_size),
+      links_(layout.world_size),
+      why_not_(layout.world_size, Disconnected("has not joined this pool")) {}
+
+void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes) {
+  std::shared_ptr<transport::Link> former;  // closes after the lock
+  std::lock_guard lock(mutex_);
+  former = std::move(links_[rank]);
+  why_not_[rank] = Ok();
+  StoreMapped(rank, bytes);
+}
+
+void Reach::SetLink(Rank rank, std::shared_ptr<transport::Link> link) {
+  std::lock_guard lock(mutex_);
+  StoreMapped(rank, {});
+  links_[rank].swap(link);  // the former closes with the argument, after the lock
+  why_not_[rank] = Ok();
+}
+
+void Reach::Close(Rank rank, Status why) {
+  if (why.ok()) why = Disconnected("has left this pool");
+  std::shared_ptr<transport::Link> former;
+  std::lock_guard lock(mutex_);
+  StoreMapped(rank, {});
+  former = std::move(links_[rank]);
+  why_not_[rank] = std::move(why);
+}
+
+void Reach::CloseAll(const Status& why) {
+  for (Rank rank = 0; rank < layout_.world_size; ++rank) Close(rank, why);
+}
+
+void Reach::Keep(std::unique_ptr<std::byte[]> buffer) const {
+  std::lock_guard lock(mutex_);
+  kept_.push_back(std::move(buffer));
+}
+
+std::shared_ptr<transport::Link> Reach::LinkOf(Rank rank) const {
+  std::lock_guard lock(mutex_);
+  return links_[rank];
+}
+
+Status Reach::WhyNot(Rank rank) const {
+  std::lock_guard lock(mutex_);
+  return why_not_[rank].WithContext(fmt::format("rank {}", rank));
+}
+
+void Reach::StoreMapped(Rank rank, const transport::ZoneBytes& bytes) {
+  for (Zone zone : kAllZones) {
+    mapped_bytes_[Index(zone) * layout_.world_size + rank].store(bytes[Index(zone)], std::memory_order_release);
+  }
+}
+
+}  // namespace memfabric::copy

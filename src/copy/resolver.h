@@ -1,0 +1,92 @@
+// copy/resolver.h: from an address and a size to memory that may be touched, or to the reason why not.
+//
+// Owner: the engine. Threads: any. Fast takes no lock and allocates nothing; Resolve does when a rank is behind a link or when
+// it fails.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "address/pool_layout.h"
+#include "base/status.h"
+#include "copy/direction.h"
+#include "copy/reach.h"
+#include "copy/slot_finder.h"
+
+namespace memfabric::copy {
+
+struct Request {
+  std::uint64_t source = 0;
+  std::uint64_t destination = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+// One side of a copy after its checks.
+struct Side {
+  std::byte* pointer = nullptr;         // to all of it, when loads and stores reach all of it; else null
+  std::optional<std::uint64_t> offset;  // from the window's begin, when it lies in the pool; none: memory of this process
+};
+
+// What is at one place of a side, up to the edge of its slot.
+struct Spot {
+  std::byte* pointer = nullptr;           // by loads and stores,
+  std::shared_ptr<transport::Link> link;  // or by Put and Get
+  Zone zone = Zone::kHost;
+  std::uint64_t slot_offset = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+class Resolver {
+ public:
+  explicit Resolver(const Reach& reach);
+
+  // Where the whole range can be had by loads and stores, if it is that simple: user memory, or inside one slot. pointer null:
+  // ask Resolve. REQUIRES: 0 < size_bytes < 2^47.
+  struct Simple {
+    std::byte* pointer = nullptr;
+    bool in_pool = false;
+  };
+  Simple Fast(std::uint64_t address, std::uint64_t size_bytes, SideRule rule) const {
+    std::uint64_t offset = address - base_;
+    if (offset < window_bytes_) {
+      SlotOffset slot = finder_.Find(offset);
+      if (rule == SideRule::kHostPool && slot.zone != Zone::kHost) return {};
+      std::uint64_t bytes = reach_.MappedBytes(slot.zone, slot.rank);
+      if (bytes < size_bytes || slot.offset > bytes - size_bytes) return {};
+      return {local_base_ + offset, true};
+    }
+    if (rule != SideRule::kAny || !same_address_) return {};
+    if (address == 0 || address >= kUserEnd - size_bytes || (address < base_ && base_ - address < size_bytes)) return {};
+    return {reinterpret_cast<std::byte*>(address), false};
+  }
+
+  // Every check of API.md's table, with its message. `source` and `destination` change only on success.
+  Status Resolve(const Request& request, Direction direction, Side& source, Side& destination) const;
+
+  // What lies at `position` of a side, at most `size_bytes` of it. With `backward` what ends there instead. Asks again who can
+  // be reached: Disconnected when that has changed since the checks. REQUIRES: the side is resolved, the bytes are in it.
+  Status Locate(const Side& side, std::uint64_t position, std::uint64_t size_bytes, bool backward, Spot& spot) const;
+
+ private:
+  // Beyond every address that a process has without asking for more: a range that gets there is no memory.
+  static constexpr std::uint64_t kUserEnd = 1ULL << 48;
+
+  Status ResolveSide(std::string_view name, std::uint64_t address, std::uint64_t size_bytes, SideRule rule, Side& side) const;
+  Status ResolveSlots(std::string_view name, std::uint64_t address, std::uint64_t offset, std::uint64_t size_bytes,
+                      Side& side) const;
+  // The address's offset in the window, by global address, or by this process's own where `rule` allows it.
+  std::optional<std::uint64_t> OffsetOf(std::uint64_t address, SideRule rule) const;
+  Status NotInPool(std::string_view name, std::uint64_t address) const;
+
+  const Reach& reach_;
+  SlotFinder finder_;
+  std::uint64_t base_;
+  std::uint64_t window_bytes_;
+  std::byte* local_base_;
+  bool same_address_;  // global addresses are usable here as they are
+};
+
+}  // namespace memfabric::copy

@@ -1,0 +1,137 @@
+#include "copy/thread_team.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "copy/worker_thread.h"
+
+namespace memfabric::copy {
+namespace {
+
+// Waking up from a futex costs about as much.
+constexpr std::chrono::microseconds kSpin{50};
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// One call of Run, on its caller's stack.
+struct Job {
+  const std::function<void(std::size_t)>& part;
+  const std::size_t parts;
+  std::atomic<std::size_t> next{0};     // the first part that nobody has taken
+  std::atomic<unsigned> helpers_in{0};  // changes under the team's mutex; read without it by the spinning caller
+
+  void Work() {
+    for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < parts;
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+      part(i);
+    }
+  }
+};
+
+}  // namespace
+
+struct ThreadTeam::State {
+  explicit State(unsigned helper_count) : helpers(helper_count) {}
+
+  const unsigned helpers;
+  std::mutex mutex;  // guards the rest
+  std::condition_variable work;
+  std::condition_variable done;
+  std::deque<Job*> open;  // jobs that helpers may still enter, oldest first
+  bool started = false;
+  bool stopping = false;
+  std::vector<std::thread> threads;
+
+  void Start() {
+    started = true;
+    for (unsigned i = 0; i < helpers; ++i) {
+      std::thread thread = StartWorker("mf-copy", [this] { Help(); });
+      if (!thread.joinable()) {
+        LOG(kWarn, "large copies run on {} threads instead of {}: the machine refuses more", i + 1, helpers + 1);
+        break;
+      }
+      threads.push_back(std::move(thread));
+    }
+  }
+
+  void Leave(Job* job) {
+    auto it = std::find(open.begin(), open.end(), job);
+    if (it != open.end()) open.erase(it);
+  }
+
+  void Help() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      work.wait(lock, [this] { return stopping || !open.empty(); });
+      if (stopping) return;
+      Job* job = open.front();
+      job->helpers_in.fetch_add(1, std::memory_order_relaxed);
+      lock.unlock();
+      job->Work();
+      lock.lock();
+      Leave(job);  // nothing is left to take
+      // The caller may be gone as soon as it sees 0, and the job with it.
+      if (job->helpers_in.fetch_sub(1, std::memory_order_release) == 1) done.notify_all();
+    }
+  }
+};
+
+ThreadTeam::ThreadTeam(unsigned helpers) : state_(std::make_unique<State>(helpers)) {}
+
+ThreadTeam::~ThreadTeam() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->work.notify_all();
+  for (std::thread& thread : state_->threads) thread.join();
+}
+
+unsigned ThreadTeam::helpers() const { return state_->helpers; }
+
+void ThreadTeam::Run(std::size_t parts, const std::function<void(std::size_t)>& part) {
+  Job job{.part = part, .parts = parts};
+  bool shared = parts > 1 && state_->helpers > 0;
+  if (shared) {
+    std::lock_guard lock(state_->mutex);
+    if (!state_->started) state_->Start();
+    state_->open.push_back(&job);
+  }
+  if (shared) {
+    if (parts > 2) {
+      state_->work.notify_all();
+    } else {
+      state_->work.notify_one();
+    }
+  }
+  job.Work();
+  if (!shared) return;
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->Leave(&job);  // from here on no helper enters
+  }
+  auto spin_end = std::chrono::steady_clock::now() + kSpin;
+  while (job.helpers_in.load(std::memory_order_acquire) != 0) {
+    if (std::chrono::steady_clock::now() < spin_end) {
+      Pause();
+      continue;
+    }
+    std::unique_lock lock(state_->mutex);
+    state_->done.wait(lock, [&job] { return job.helpers_in.load(std::memory_order_acquire) == 0; });
+  }
+}
+
+}  // namespace memfabric::copy
