@@ -36,10 +36,10 @@ Status ExplainMapFailure(std::string_view what, std::uint64_t size_bytes, int er
   }
   std::uint64_t max_mappings = 0;
   std::ifstream("/proc/sys/vm/max_map_count") >> max_mappings;
-  auto mappings = ReadProcessMaps();
-  if (mappings.ok() && max_mappings > 0 && mappings->size() + 2 >= max_mappings)
+  auto mappings = CountProcessMappings();
+  if (mappings.ok() && max_mappings > 0 && *mappings + 2 >= max_mappings)
     return OutOfMemory("{}: the process has {} mappings and vm.max_map_count is {}: raise it (sysctl vm.max_map_count)", text,
-                       mappings->size(), max_mappings);
+                       *mappings, max_mappings);
   return OutOfMemory("{}: the range of {} leaves the process's address space, or the kernel has no memory", text,
                      SizeText(size_bytes));
 }

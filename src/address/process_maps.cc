@@ -38,6 +38,28 @@ bool ParseLine(std::string_view line, ProcessMapping& mapping) {
   return true;
 }
 
+// Takes little memory: a process that has too many mappings gets no more.
+template <typename Visit>
+Status ForEachLine(Visit visit) {
+  UniqueFd fd(::open(kMapsPath, O_RDONLY | O_CLOEXEC));
+  if (!fd) return IoError("{}: {}", kMapsPath, ErrnoText(errno));
+  std::string rest;
+  char buffer[16384];
+  for (;;) {
+    ssize_t count = ::read(fd.get(), buffer, sizeof(buffer));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return IoError("{}: {}", kMapsPath, ErrnoText(errno));
+    if (count == 0) return Ok();
+    rest.append(buffer, static_cast<std::size_t>(count));
+    std::size_t begin = 0;
+    for (std::size_t end = rest.find('\n'); end != std::string::npos; end = rest.find('\n', begin)) {
+      RETURN_IF_ERROR(visit(std::string_view(rest).substr(begin, end - begin)));
+      begin = end + 1;
+    }
+    rest.erase(0, begin);
+  }
+}
+
 }  // namespace
 
 std::string ProcessMapping::ToString() const {
@@ -45,26 +67,23 @@ std::string ProcessMapping::ToString() const {
 }
 
 Result<std::vector<ProcessMapping>> ReadProcessMaps() {
-  UniqueFd fd(::open(kMapsPath, O_RDONLY | O_CLOEXEC));
-  if (!fd) return IoError("{}: {}", kMapsPath, ErrnoText(errno));
-  std::string text;
-  char buffer[16384];
-  for (;;) {
-    ssize_t count = ::read(fd.get(), buffer, sizeof(buffer));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return IoError("{}: {}", kMapsPath, ErrnoText(errno));
-    if (count == 0) break;
-    text.append(buffer, static_cast<std::size_t>(count));
-  }
   std::vector<ProcessMapping> mappings;
-  for (std::string_view rest = text; !rest.empty();) {
-    std::size_t end = std::min(rest.find('\n'), rest.size());
+  RETURN_IF_ERROR(ForEachLine([&](std::string_view line) {
     ProcessMapping mapping;
-    if (!ParseLine(rest.substr(0, end), mapping)) return IoError("{}: can't read '{}'", kMapsPath, rest.substr(0, end));
+    if (!ParseLine(line, mapping)) return IoError("{}: can't read '{}'", kMapsPath, line);
     mappings.push_back(std::move(mapping));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
+    return Ok();
+  }));
   return mappings;
+}
+
+Result<std::size_t> CountProcessMappings() {
+  std::size_t count = 0;
+  RETURN_IF_ERROR(ForEachLine([&](std::string_view) {
+    ++count;
+    return Ok();
+  }));
+  return count;
 }
 
 }  // namespace memfabric

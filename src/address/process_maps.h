@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -21,5 +22,7 @@ struct ProcessMapping {
 
 // /proc/self/maps, in the order of addresses. IoError when it can't be read (not mounted, no descriptor left).
 Result<std::vector<ProcessMapping>> ReadProcessMaps();
+// How many there are, without taking memory for them.
+Result<std::size_t> CountProcessMappings();
 
 }  // namespace memfabric
