@@ -39,18 +39,18 @@ struct Piece {
 
 // What a transport can do here and now; probed once, never assumed.
 struct Capabilities {
-  bool load_store = false;      // the peer's memory is readable and writable by plain instructions, at its slot in our window
-  std::size_t max_pieces = 1;   // pieces that one Put or Get carries; longer lists are split by copy/
+  bool load_store = false;     // the peer's memory is readable and writable by plain instructions, at its slot in our window
+  std::size_t max_pieces = 1;  // pieces that one Put or Get carries; longer lists are split by copy/
 };
 
 // How peers find a member: what stands of it in its directory record. A value.
 struct MemberAddress {
-  std::string pool;        // job and pool; both ends must name the same one
+  std::string pool;  // job and pool; both ends must name the same one
   Rank rank = kNoRank;
   std::uint64_t epoch = 0;  // which life of the rank: a restarted rank is a new one
-  std::string host;        // identity of the host (boot id + network namespace)
+  std::string host;         // identity of the host (boot id + network namespace)
   std::int64_t pid = 0;
-  std::string advert;      // the transport's own: socket name, addresses, keys. Opaque to everybody else
+  std::string advert;            // the transport's own: socket name, addresses, keys. Opaque to everybody else
   std::string ToString() const;  // "rank 3 (host …, pid 4711)"
 };
 
@@ -94,25 +94,30 @@ class PeerObserver {
   virtual void OnLinkUp(std::shared_ptr<Link> link) = 0;
   // The peer contributes more now; link->allocated_bytes() says how much. The peer's Announce returns after this has.
   virtual void OnPeerGrown(Rank rank, std::uint64_t epoch) = 0;
-  // The peer died (Disconnected, with how it showed) or left (Ok). At most once a link; none after the owner has dropped the Port.
+  // The peer died (Disconnected, with how it showed) or left (Ok). At most once a link; none after the owner has dropped the
+  // Port.
   virtual void OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) = 0;
 };
 
 // A member's presence on one transport: its own memory made reachable, and its links.
 class Port {
  public:
-  virtual ~Port() = default;  // Says goodbye to all peers (they get OnLinkDown(Ok)), closes; no observer call follows.
+  // Says goodbye to all peers (they get OnLinkDown(Ok)), closes; no observer call follows. REQUIRES: as ConnectAll.
+  virtual ~Port() = default;
 
   // For this member's directory record.
   virtual std::string advert() const = 0;
 
-  // Links to `peer`; the observer's OnLinkUp has returned on both ends when this is Ok. A peer that is linked already in this
-  // epoch: Ok. Disconnected: nobody serves that address any more (or it is another life: the epochs differ).
-  // DeadlineExceeded: it did not answer (stopped, overloaded). InvalidArgument: the peer refused, with its reason.
-  virtual Status Connect(const MemberAddress& peer, Deadline deadline) = 0;
+  // Links to all `peers` at once, so that one that doesn't answer delays no other; returns one Status each, in their order.
+  // Ok: the observer's OnLinkUp has returned on both ends; also for a peer that is linked already in this epoch.
+  // Disconnected: nobody serves that address any more, or it is another life (the epochs differ). DeadlineExceeded: it did not
+  // answer (stopped, overloaded). InvalidArgument: the peer refused, with its reason. Interrupted: not linked by then.
+  // REQUIRES: not called by an observer; the caller holds no lock that the observer takes.
+  virtual std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) = 0;
+  Status Connect(const MemberAddress& peer, Deadline deadline);
 
   // Tells all linked peers that this member's segments have grown (their Segment::allocated_bytes is the truth); Ok once each
-  // has mapped the new part or is gone. DeadlineExceeded names who did not answer.
+  // has mapped the new part or is gone. DeadlineExceeded names who did not answer. REQUIRES: as ConnectAll.
   virtual Status Announce(Deadline deadline) = 0;
 };
 
@@ -122,11 +127,11 @@ struct PortOptions {
   std::uint64_t epoch = 0;
   std::string host;
   std::uint32_t world_size = 0;
-  std::shared_ptr<Window> window;                      // where load/store transports map peers' slots
+  std::shared_ptr<Window> window;                       // where load/store transports map peers' slots
   std::function<std::uint64_t(Zone, Rank)> slot_begin;  // offset of a slot in the window
-  ZoneBytes max_bytes{};                               // slot sizes; equal in the whole pool, checked with each peer
-  std::array<const Segment*, kZones> segments{};       // this member's; null where it contributes nothing. Outlive the Port.
-  PeerObserver* observer = nullptr;                    // outlives the Port
+  ZoneBytes max_bytes{};                                // slot sizes; equal in the whole pool, checked with each peer
+  std::array<const Segment*, kZones> segments{};        // this member's; null where it contributes nothing. Outlive the Port.
+  PeerObserver* observer = nullptr;                     // outlives the Port
 };
 
 class Transport {

@@ -1,0 +1,374 @@
+#include "transport/mapped/mapped_port.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <future>
+
+#include "base/log.h"
+
+namespace memfabric::transport {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kMaxBackoff{20};
+constexpr std::chrono::milliseconds kListenPause{50};
+constexpr int kAcceptsAtOnce = 64;  // then others get their turn
+
+mapped::Advert NewAdvert() {
+  // Through the text form, so that the key is exactly what connectors will read.
+  auto advert = mapped::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
+  CHECK(advert.ok());
+  return *std::move(advert);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MappedPort>> MappedPort::Open(Reactor& reactor, const PortOptions& options,
+                                                     const StrangerLimits& limits) {
+  if (options.pool.size() > mapped::kMaxPoolNameBytes || options.pool.find('\0') != std::string::npos) {
+    return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}", mapped::kMaxPoolNameBytes, options.pool,
+                           options.pool.size());
+  }
+  if (options.rank >= options.world_size) {
+    return InvalidArgument("rank {} is not below the world size {}", options.rank, options.world_size);
+  }
+  if (options.observer == nullptr || options.window == nullptr || !options.slot_begin) {
+    return InvalidArgument("a mapped port needs an observer, a window and slots in it");
+  }
+  mapped::Advert advert = NewAdvert();
+  ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert.socket, SOMAXCONN));
+  auto port = std::make_unique<MappedPort>(reactor, options, limits, std::move(advert), std::move(listener));
+  RETURN_IF_ERROR(port->StartListening());
+  return port;
+}
+
+MappedPort::MappedPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, mapped::Advert advert,
+                       UniqueFd listener)
+    : reactor_(reactor), options_(options), limits_(limits), advert_(std::move(advert)), listener_(std::move(listener)) {
+  for (std::size_t zone = 0; zone < kZones; ++zone) {
+    const Segment* segment = options_.segments[zone];
+    user_files_[zone] = segment != nullptr && !mapped::SealedAgainstShrinking(segment->fd());
+  }
+}
+
+MappedPort::~MappedPort() {
+  CHECK(!reactor_.OnThread());
+  std::promise<void> closed;
+  // Behind everything that calls of this port have posted.
+  reactor_.Post([&] {
+    Close();
+    closed.set_value();
+  });
+  closed.get_future().wait();
+}
+
+std::vector<Status> MappedPort::ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) {
+  CHECK(!reactor_.OnThread());
+  std::vector<std::string> names;
+  std::vector<Waiter> waiters;
+  for (const MemberAddress& peer : peers) names.push_back(peer.ToString());
+  auto calls = std::make_shared<PendingCalls>(std::move(names));
+  for (std::size_t i = 0; i < peers.size(); ++i) waiters.push_back({calls, i, peers[i]});
+  reactor_.Post([this, waiters = std::move(waiters)] {
+    for (const Waiter& waiter : waiters) StartConnect(waiter);
+  });
+  bool gave_up = false;
+  auto statuses = calls->Wait(deadline, gave_up);
+  if (gave_up) reactor_.Post([this, calls] { Abandon(*calls); });
+  return statuses;
+}
+
+Status MappedPort::Announce(Deadline deadline) {
+  CHECK(!reactor_.OnThread());
+  // The first call is the sweep over the links itself; it adds one for each.
+  auto calls = std::make_shared<PendingCalls>(std::vector<std::string>{"this process's reactor"});
+  reactor_.Post([this, calls] { StartAnnounce(calls); });
+  bool gave_up = false;
+  auto statuses = calls->Wait(deadline, gave_up);
+  if (!gave_up) return Ok();
+  reactor_.Post([this, calls] { Abandon(*calls); });
+  std::string text;
+  Kind kind = Kind::kDeadlineExceeded;
+  for (const Status& status : statuses) {
+    if (status.ok()) continue;
+    kind = status.kind();
+    text += (text.empty() ? "" : "; ") + status.message();
+  }
+  return Status(kind, "the growth is not mapped everywhere: " + text);
+}
+
+Status MappedPort::StartListening() {
+  return reactor_.Add(listener_.get(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
+}
+
+void MappedPort::PauseListening() {
+  reactor_.Remove(listener_.get());
+  resume_listening_ = reactor_.CallAt(steady_clock::now() + kListenPause, [this] {
+    resume_listening_ = 0;
+    if (!StartListening().ok()) PauseListening();
+  });
+}
+
+void MappedPort::OnCallers() {
+  for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) {
+      if (errno == ECONNABORTED || errno == EINTR) continue;
+      if (errno == EAGAIN) return;
+      if (!warned_of_fds_) LOG(kWarn, "peers can't be accepted for now: {}; see ulimit -n", ErrnoText(errno));
+      warned_of_fds_ = true;
+      PauseListening();
+      return;
+    }
+    auto connection = std::make_shared<Connection>();
+    auto peer = TrustedPeer(socket.get());
+    connection->socket = std::move(socket);
+    if (!peer.ok()) {
+      Misbehaved(connection, peer.status().message());
+      continue;
+    }
+    connection->pid = peer->pid;
+    if (!AddConnection(connection).ok()) continue;
+    Receive(connection);  // the HELLO is here already, as a rule
+    if (connection->phase != Connection::Phase::kStranger) continue;
+    strangers_.push_back(connection);
+    connection->patience = reactor_.CallAt(steady_clock::now() + limits_.patience, [this, connection] {
+      connection->patience = 0;
+      Misbehaved(connection, "it said nothing");
+    });
+    if (strangers_.size() > limits_.count) {
+      Misbehaved(ConnectionPtr(strangers_.front()), "it said nothing, and too many others do so too");
+    }
+  }
+}
+
+void MappedPort::Forget(const ConnectionPtr& stranger) {
+  reactor_.Cancel(std::exchange(stranger->patience, 0));
+  std::erase(strangers_, stranger);
+}
+
+void MappedPort::Close() {
+  closing_ = true;
+  reactor_.Remove(listener_.get());
+  reactor_.Cancel(resume_listening_);
+  while (!attempts_.empty()) FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
+  const mapped::Message bye = mapped::Bye{};
+  while (!connections_.empty()) {
+    ConnectionPtr connection = connections_.begin()->second;
+    bool linked = connection->phase == Connection::Phase::kLinked;
+    CloseConnection(connection, Disconnected("this member has left"), linked ? &bye : nullptr);
+  }
+  if (strangers_refused_ > 1)
+    LOG(kWarn, "{} connections in all to the port of pool {} were no peers", strangers_refused_, options_.pool);
+}
+
+MappedPort::ConnectionPtr MappedPort::LinkedConnection(Rank rank) {
+  auto found = links_.find(rank);
+  if (found == links_.end()) return nullptr;
+  // Work on what the peer has said by now: it may have left, or died, and come back before we looked.
+  ConnectionPtr connection = found->second;
+  Receive(connection);
+  return connection->phase == Connection::Phase::kLinked ? connection : nullptr;
+}
+
+void MappedPort::StartConnect(const Waiter& waiter) {
+  const MemberAddress& address = waiter.address;
+  auto answer = [&](const Status& status) { waiter.calls->Resolve(waiter.index, status); };
+  if (closing_) return answer(Disconnected("this member has left"));
+  if (address.pool != options_.pool) {
+    return answer(InvalidArgument("{} is in pool {}, not in {}", address.ToString(), address.pool, options_.pool));
+  }
+  if (address.rank >= options_.world_size || address.rank == options_.rank) {
+    return answer(InvalidArgument("{} can't be a peer of rank {} in a pool of {}", address.ToString(), options_.rank,
+                                  options_.world_size));
+  }
+  auto advert = mapped::ParseAdvert(address.advert);
+  if (!advert.ok()) return answer(advert.status());
+  if (ConnectionPtr link = LinkedConnection(address.rank); link != nullptr && link->epoch == address.epoch) {
+    if (link->confirmed) return answer(Ok());
+    link->waiters.push_back(waiter);
+    return;
+  }
+  if (auto known = epochs_.find(address.rank); known != epochs_.end() && address.epoch < known->second) {
+    return answer(Disconnected("{} in epoch {} is gone: epoch {} of that rank has been linked", address.ToString(),
+                               address.epoch, known->second));
+  }
+  auto found = attempts_.find(address.rank);
+  if (found != attempts_.end()) {
+    const MemberAddress& tried = found->second.address;
+    if (tried.epoch == address.epoch && tried.advert == address.advert) {
+      found->second.waiters.push_back(waiter);
+      return;
+    }
+    if (address.epoch < tried.epoch) {
+      return answer(
+          Disconnected("{} in epoch {} is gone: there is an epoch {}", address.ToString(), address.epoch, tried.epoch));
+    }
+    FinishAttempt(address.rank,
+                  Disconnected("{} in epoch {} is gone: it is back as epoch {}", tried.ToString(), tried.epoch, address.epoch));
+  }
+  Attempt& attempt = attempts_[address.rank];
+  attempt.address = address;
+  attempt.advert = *std::move(advert);
+  attempt.waiters.push_back(waiter);
+  TryConnect(address.rank);
+}
+
+void MappedPort::TryConnect(Rank rank) {
+  Attempt& attempt = attempts_.at(rank);
+  const std::string name = attempt.address.ToString();
+  auto socket = ConnectLocal(SOCK_SEQPACKET, attempt.advert.socket);
+  if (IsInUse(socket.status())) return RetryConnect(rank, socket.status().message());
+  if (IsDisconnected(socket.status()))
+    return FinishAttempt(rank, Disconnected("{} is gone: {}", name, socket.status().message()));
+  if (!socket.ok()) return FinishAttempt(rank, socket.status().WithContext(name));
+  auto peer = TrustedPeer(socket->get());
+  if (!peer.ok()) return FinishAttempt(rank, peer.status().WithContext(name));
+
+  auto connection = std::make_shared<Connection>();
+  connection->socket = *std::move(socket);
+  connection->phase = Connection::Phase::kIntroduced;
+  connection->pid = peer->pid;
+  connection->rank = rank;
+  connection->epoch = attempt.address.epoch;
+  attempt.told = OwnContribution();
+  mapped::Hello hello{Introduce(rank, attempt.address.epoch, attempt.told)};
+  hello.key = attempt.advert.key;
+  Status sent = SendPacket(connection->socket.get(), mapped::EncodeMessage(hello), OwnFiles(attempt.told));
+  // No room, or it closed just now: the next try will tell.
+  if (IsInUse(sent) || IsDisconnected(sent)) return RetryConnect(rank, sent.message());
+  if (!sent.ok()) return FinishAttempt(rank, sent.WithContext(name));
+  if (Status added = AddConnection(connection); !added.ok()) return FinishAttempt(rank, added);
+  attempt.connection = std::move(connection);
+}
+
+void MappedPort::RetryConnect(Rank rank, std::string_view note) {
+  Attempt& attempt = attempts_.at(rank);
+  attempt.connection = nullptr;
+  for (const Waiter& waiter : attempt.waiters) waiter.calls->Note(waiter.index, note);
+  attempt.retry = reactor_.CallAt(steady_clock::now() + attempt.backoff, [this, rank] {
+    attempts_.at(rank).retry = 0;
+    TryConnect(rank);
+  });
+  attempt.backoff = std::min(2 * attempt.backoff, kMaxBackoff);
+}
+
+std::vector<MappedPort::Waiter> MappedPort::TakeAttempt(Rank rank) {
+  auto found = attempts_.find(rank);
+  if (found == attempts_.end()) return {};
+  Attempt attempt = std::move(found->second);
+  attempts_.erase(found);
+  reactor_.Cancel(attempt.retry);
+  // The link, when it stands by now, is no longer the attempt's.
+  if (attempt.connection != nullptr && attempt.connection->phase == Connection::Phase::kIntroduced) {
+    CloseConnection(attempt.connection, Ok());
+  }
+  return std::move(attempt.waiters);
+}
+
+void MappedPort::FinishAttempt(Rank rank, const Status& status) {
+  for (const Waiter& waiter : TakeAttempt(rank)) waiter.calls->Resolve(waiter.index, status);
+}
+
+void MappedPort::Abandon(const PendingCalls& calls) {
+  auto given_up = [&](const auto& waiter) { return waiter.calls.get() == &calls; };
+  std::vector<Rank> unwanted;
+  for (auto& [rank, attempt] : attempts_) {
+    std::erase_if(attempt.waiters, given_up);
+    if (attempt.waiters.empty()) unwanted.push_back(rank);
+  }
+  for (Rank rank : unwanted) TakeAttempt(rank);
+  for (auto& [rank, connection] : links_) {
+    std::erase_if(connection->waiters, given_up);
+    std::erase_if(connection->growth_waiters, given_up);
+  }
+}
+
+void MappedPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
+  mapped::Contribution contribution = OwnContribution();
+  for (auto& [rank, connection] : links_) {
+    std::size_t index = calls->Add(fmt::format("rank {} (pid {})", rank, connection->pid));
+    // Also when an earlier announcement has told it already: its answer may be on its way.
+    connection->growth_waiters.push_back({calls, index, contribution.allocated_bytes, Ok()});
+  }
+  // Sending may close a connection; the table changes then.
+  std::vector<ConnectionPtr> linked;
+  for (auto& [rank, connection] : links_) linked.push_back(connection);
+  for (const ConnectionPtr& connection : linked) SendGrowth(connection, contribution);
+  calls->Resolve(0, Ok());
+}
+
+Status MappedPort::AddConnection(const ConnectionPtr& connection) {
+  RETURN_IF_ERROR(reactor_.Add(connection->socket.get(), EPOLLIN, [this, connection](std::uint32_t events) {
+    // A stranger that has hung up needs no link.
+    if (connection->phase == Connection::Phase::kStranger && (events & EPOLLHUP) != 0) {
+      CloseConnection(connection, Ok());
+    } else {
+      Receive(connection);
+    }
+  }));
+  connections_[connection->socket.get()] = connection;
+  return Ok();
+}
+
+void MappedPort::CloseConnection(const ConnectionPtr& connection, const Status& why, const mapped::Message* last_words) {
+  auto phase = std::exchange(connection->phase, Connection::Phase::kClosed);
+  if (phase == Connection::Phase::kClosed) return;
+  Forget(connection);
+  reactor_.Cancel(std::exchange(connection->flush, 0));
+  if (last_words != nullptr) {
+    Status sent = SendPacket(connection->socket.get(), mapped::EncodeMessage(*last_words), {});
+    if (!sent.ok()) LOG(kDebug, "{} to rank {}: {}", mapped::MessageName(*last_words), connection->rank, sent.message());
+  }
+  reactor_.Remove(connection->socket.get());
+  connections_.erase(connection->socket.get());
+  connection->socket.Reset();
+  if (phase != Connection::Phase::kLinked) return;
+
+  if (auto found = links_.find(connection->rank); found != links_.end() && found->second == connection) links_.erase(found);
+  connection->link->MarkDown(why);
+  if (!closing_) options_.observer->OnLinkDown(connection->rank, connection->epoch, why);
+  for (const GrowthWaiter& waiter : std::exchange(connection->growth_waiters, {})) {
+    waiter.calls->Resolve(waiter.index, waiter.if_gone);
+  }
+  for (const Waiter& waiter : std::exchange(connection->waiters, {})) StartConnect(waiter);
+}
+
+mapped::Contribution MappedPort::OwnContribution() const {
+  mapped::Contribution contribution;
+  for (std::size_t zone = 0; zone < kZones; ++zone) {
+    const Segment* segment = options_.segments[zone];
+    if (segment == nullptr) continue;
+    contribution.allocated_bytes[zone] = segment->allocated_bytes();
+    contribution.files[zone] = contribution.allocated_bytes[zone] > 0;
+    contribution.user_files[zone] = contribution.files[zone] && user_files_[zone];
+  }
+  return contribution;
+}
+
+std::vector<int> MappedPort::OwnFiles(const mapped::Contribution& contribution) const {
+  std::vector<int> files;
+  for (std::size_t zone = 0; zone < kZones; ++zone) {
+    if (contribution.files[zone]) files.push_back(options_.segments[zone]->fd());
+  }
+  return files;
+}
+
+mapped::Introduction MappedPort::Introduce(Rank to, std::uint64_t to_epoch, const mapped::Contribution& contribution) const {
+  mapped::Introduction introduction;
+  introduction.pool = options_.pool;
+  introduction.from = options_.rank;
+  introduction.to = to;
+  introduction.from_epoch = options_.epoch;
+  introduction.to_epoch = to_epoch;
+  introduction.world_size = options_.world_size;
+  introduction.max_bytes = options_.max_bytes;
+  introduction.contribution = contribution;
+  return introduction;
+}
+
+}  // namespace memfabric::transport

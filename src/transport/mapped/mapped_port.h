@@ -1,0 +1,161 @@
+// transport/mapped/mapped_port.h: a member's presence on the mapped transport: its listening socket, one connection a peer, and
+// the handshakes that are under way. docs/ has the sequence; protocol.h the messages.
+//
+// Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the reactor and wait. All state is
+// the reactor thread's alone, so there is no lock, and observers are never called two at a time.
+//
+// One connection a pair. When two members connect to each other at once, the lower rank's connection wins: it answers the
+// other's HELLO with DUPLICATE, the other takes its HELLO and lets its own go.
+//
+// Files of peers are closed as soon as they are mapped; growth brings them again. So a linked peer costs one fd.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/fd.h"
+#include "transport/local_socket.h"
+#include "transport/mapped/mapped_link.h"
+#include "transport/mapped/mapped_transport.h"
+#include "transport/mapped/protocol.h"
+#include "transport/mapped/shared_file.h"
+#include "transport/pending_calls.h"
+#include "transport/reactor.h"
+#include "transport/transport.h"
+
+namespace memfabric::transport {
+
+class MappedPort final : public Port {
+ public:
+  static Result<std::unique_ptr<MappedPort>> Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits);
+  ~MappedPort() override;
+
+  std::string advert() const override { return mapped::EncodeAdvert(advert_); }
+  std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) override;
+  Status Announce(Deadline deadline) override;
+
+  MappedPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, mapped::Advert advert,
+             UniqueFd listener);
+
+ private:
+  // A caller that waits for a link to `address`.
+  struct Waiter {
+    std::shared_ptr<PendingCalls> calls;  // shared: the caller may give up first
+    std::size_t index;
+    MemberAddress address;
+  };
+  // A caller that waits until a peer has mapped our growth.
+  struct GrowthWaiter {
+    std::shared_ptr<PendingCalls> calls;
+    std::size_t index;
+    ZoneBytes bytes;
+    Status if_gone;
+  };
+  struct Outgoing {
+    std::vector<std::byte> bytes;
+    std::vector<int> files;  // of our segments, which outlive the port
+  };
+  struct Connection {
+    enum class Phase {
+      kStranger,    // accepted, has not introduced itself
+      kIntroduced,  // ours, HELLO sent, no answer yet
+      kLinked,      // the observer has the link
+      kClosed,
+    };
+    Phase phase = Phase::kStranger;
+    UniqueFd socket;
+    pid_t pid = 0;
+    Rank rank = kNoRank;
+    std::uint64_t epoch = 0;
+    bool confirmed = false;            // the peer's observer has its link too
+    std::shared_ptr<MappedLink> link;  // shared with the pool
+    std::array<mapped::FileIdentity, kZones> files;
+    ZoneBytes announced{};        // what we told the peer last
+    std::vector<Waiter> waiters;  // for `confirmed`
+    std::vector<GrowthWaiter> growth_waiters;
+    std::deque<Outgoing> outbox;
+    Reactor::TimerId patience = 0;
+    Reactor::TimerId flush = 0;
+  };
+  // shared: the reactor's callback and the tables below; a connection may close while one of its messages is worked on
+  using ConnectionPtr = std::shared_ptr<Connection>;
+  // Our side of getting a link to a rank: tries until it stands, is refused, or nobody waits any more.
+  struct Attempt {
+    MemberAddress address;
+    mapped::Advert advert;
+    std::vector<Waiter> waiters;
+    ConnectionPtr connection;  // null between two tries
+    Reactor::TimerId retry = 0;
+    std::chrono::milliseconds backoff{1};
+    mapped::Contribution told;  // in the HELLO
+  };
+
+  // Everything below runs on the reactor's thread. mapped_port.cc: listening, attempts, closing.
+  Status StartListening();
+  void PauseListening();
+  void OnCallers();
+  void Close();
+  void StartConnect(const Waiter& waiter);
+  void TryConnect(Rank rank);
+  void RetryConnect(Rank rank, std::string_view note);
+  void FinishAttempt(Rank rank, const Status& status);
+  std::vector<Waiter> TakeAttempt(Rank rank);  // ends it; the waiters are the caller's now
+  void Abandon(const PendingCalls& calls);
+  void StartAnnounce(const std::shared_ptr<PendingCalls>& calls);
+  Status AddConnection(const ConnectionPtr& connection);
+  void CloseConnection(const ConnectionPtr& connection, const Status& why, const mapped::Message* last_words = nullptr);
+  void Forget(const ConnectionPtr& stranger);
+  mapped::Contribution OwnContribution() const;
+  std::vector<int> OwnFiles(const mapped::Contribution& contribution) const;
+  mapped::Introduction Introduce(Rank to, std::uint64_t to_epoch, const mapped::Contribution& contribution) const;
+  ConnectionPtr LinkedConnection(Rank rank);
+
+  // mapped_port_messages.cc: what peers send.
+  void Receive(const ConnectionPtr& connection);
+  void OnEnded(const ConnectionPtr& connection);
+  void OnMessage(const ConnectionPtr& connection, const mapped::Message& message, Packet& packet);
+  void OnHello(const ConnectionPtr& connection, const mapped::Hello& hello, Packet& packet);
+  void OnWelcome(const ConnectionPtr& connection, const mapped::Welcome& welcome, Packet& packet);
+  void OnRefused(const ConnectionPtr& connection, const mapped::Refused& refused);
+  void OnReady(const ConnectionPtr& connection);
+  void OnGrow(const ConnectionPtr& connection, const mapped::Grow& grow, Packet& packet);
+  void OnGrown(const ConnectionPtr& connection, const mapped::Grown& grown);
+  Status CheckIntroduction(const mapped::Introduction& introduction) const;
+  Status MakeLink(const ConnectionPtr& connection, const mapped::Introduction& introduction, Packet& packet);
+  Status MapZones(const ConnectionPtr& connection, Rank rank, const ZoneBytes& mapped, const mapped::Contribution& contribution,
+                  Packet& packet);
+  void Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason);
+  void Misbehaved(const ConnectionPtr& connection, const std::string& how);
+  void CountStranger(const ConnectionPtr& connection, std::string_view how);
+  void Send(const ConnectionPtr& connection, const mapped::Message& message, std::vector<int> files = {});
+  void Flush(const ConnectionPtr& connection);
+  void SendGrowth(const ConnectionPtr& connection, const mapped::Contribution& contribution);
+
+  Reactor& reactor_;
+  const PortOptions options_;
+  const StrangerLimits limits_;
+  const mapped::Advert advert_;
+  UniqueFd listener_;
+  std::array<bool, kZones> user_files_{};
+
+  bool closing_ = false;
+  Reactor::TimerId resume_listening_ = 0;
+  std::unordered_map<int, ConnectionPtr> connections_;  // all, by socket
+  std::deque<ConnectionPtr> strangers_;                 // oldest first
+  std::map<Rank, ConnectionPtr> links_;
+  std::map<Rank, Attempt> attempts_;
+  std::map<Rank, std::uint64_t> epochs_;  // the latest life of each rank that was linked
+  std::uint64_t strangers_refused_ = 0;
+  bool warned_of_fds_ = false;
+  bool warned_of_user_files_ = false;
+};
+
+}  // namespace memfabric::transport

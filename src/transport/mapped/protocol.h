@@ -1,0 +1,105 @@
+// transport/mapped/protocol.h: what two members on one host say to each other over their local socket. docs/ has the sequence.
+//
+//   connector                         listener
+//   HELLO + files of its zones   ->
+//                                <-   WELCOME + files   (its owner has the link)  | REFUSED reason | DUPLICATE: another
+//   READY                        ->                     (both owners have it)       connection of this pair wins, come again
+//   GROW + files, GROWN, BYE     <->
+//
+// A message is one packet of a fixed size for its type, little-endian, everything unused zero. Bytes of a peer are untrusted:
+// ParseMessage is a pure function of them and accepts exactly what EncodeMessage makes.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "address/global_address.h"
+#include "base/status.h"
+#include "transport/transport.h"
+
+namespace memfabric::transport::mapped {
+
+constexpr std::uint16_t kProtocolVersion = 1;
+constexpr std::size_t kMaxPoolNameBytes = 128;
+constexpr std::size_t kMaxReasonBytes = 400;
+constexpr std::size_t kMaxMessageBytes = 512;
+
+using Key = std::array<std::byte, 16>;
+
+// How far the sender's zones are allocated. The files of the zones in `files` come with the message, device before host.
+struct Contribution {
+  ZoneBytes allocated_bytes{};
+  std::array<bool, kZones> files{};
+  std::array<bool, kZones> user_files{};  // given by the sender's user, who may not have sealed it
+  bool operator==(const Contribution&) const = default;
+};
+
+// HELLO and WELCOME.
+struct Introduction {
+  Key key{};  // the listener's, as its advert says; zero in a WELCOME
+  std::string pool;
+  Rank from = kNoRank;
+  Rank to = kNoRank;
+  std::uint64_t from_epoch = 0;
+  std::uint64_t to_epoch = 0;
+  std::uint32_t world_size = 0;
+  ZoneBytes max_bytes{};
+  Contribution contribution;
+  bool operator==(const Introduction&) const = default;
+};
+
+struct Hello : Introduction {
+  bool operator==(const Hello&) const = default;
+};
+struct Welcome : Introduction {
+  bool operator==(const Welcome&) const = default;
+};
+struct Refused {
+  Kind kind = Kind::kInvalidArgument;  // or kDisconnected: the connector looks for another life of this rank
+  std::string reason;
+  bool operator==(const Refused&) const = default;
+};
+struct Duplicate {
+  bool operator==(const Duplicate&) const = default;
+};
+struct Ready {
+  bool operator==(const Ready&) const = default;
+};
+struct Grow {
+  Contribution contribution;
+  bool operator==(const Grow&) const = default;
+};
+struct Grown {
+  ZoneBytes allocated_bytes{};  // as far as the sender has mapped its peer now
+  bool operator==(const Grown&) const = default;
+};
+struct Bye {
+  bool operator==(const Bye&) const = default;
+};
+
+using Message = std::variant<Hello, Welcome, Refused, Duplicate, Ready, Grow, Grown, Bye>;
+
+std::string_view MessageName(const Message& message);
+
+// REQUIRES: names within the limits above, or they are cut.
+std::vector<std::byte> EncodeMessage(const Message& message);
+
+// InvalidArgument: no message of this protocol, and what is wrong with it. Unsupported: one of another version, names both.
+Result<Message> ParseMessage(std::span<const std::byte> bytes);
+
+// A member's directory entry: the name of its listening socket and the key that shows a connector has read the directory.
+struct Advert {
+  std::string socket;
+  Key key{};
+};
+std::string EncodeAdvert(const Advert& advert);
+Result<Advert> ParseAdvert(std::string_view text);
+
+}  // namespace memfabric::transport::mapped

@@ -1,0 +1,214 @@
+#include "transport/reactor.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+#include <system_error>
+
+#include "base/log.h"
+
+namespace memfabric::transport {
+
+Result<std::unique_ptr<Reactor>> Reactor::Create() {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll) return OutOfMemory("the reactor gets no epoll fd: {}", ErrnoText(errno));
+  UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) return OutOfMemory("the reactor gets no eventfd: {}", ErrnoText(errno));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = 0;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) {
+    return IoError("the reactor can't watch its eventfd: {}", ErrnoText(errno));
+  }
+  auto reactor = std::make_unique<Reactor>(std::move(epoll), std::move(wake));
+  try {
+    // Under the lock, so that the thread finds thread_ assigned.
+    std::lock_guard lock(reactor->mutex_);
+    reactor->thread_ = std::thread([raw = reactor.get()] { raw->Run(); });
+  } catch (const std::system_error& error) {
+    return OutOfMemory("the reactor gets no thread: {}", error.what());
+  }
+  return reactor;
+}
+
+Reactor::Reactor(UniqueFd epoll, UniqueFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+
+Reactor::~Reactor() {
+  if (!thread_.joinable()) return;
+  CHECK(!OnThread());
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  Wake();
+  thread_.join();
+}
+
+Status Reactor::Add(int fd, std::uint32_t events, OnReady on_ready) {
+  std::lock_guard lock(mutex_);
+  std::uint64_t id = next_id_++;
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = id;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    if (errno == ENOSPC || errno == ENOMEM) {
+      return OutOfMemory("epoll can't watch one more fd: {} (fs.epoll.max_user_watches)", ErrnoText(errno));
+    }
+    return IoError("epoll can't watch fd {}: {}", fd, ErrnoText(errno));
+  }
+  ids_[fd] = id;
+  watches_[id] = std::make_shared<Watch>(Watch{fd, std::move(on_ready)});
+  return Ok();
+}
+
+void Reactor::Remove(int fd) {
+  std::shared_ptr<Watch> removed;  // its callback's captures end without the lock
+  std::unique_lock lock(mutex_);
+  auto found = ids_.find(fd);
+  if (found == ids_.end()) return;
+  std::uint64_t id = found->second;
+  ids_.erase(found);
+  auto watch = watches_.find(id);
+  removed = std::move(watch->second);
+  watches_.erase(watch);
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  WaitWhileRunning(lock, id);
+  lock.unlock();
+}
+
+void Reactor::Post(Work work) {
+  bool first;
+  {
+    std::lock_guard lock(mutex_);
+    first = posted_.empty();
+    posted_.push_back(std::move(work));
+  }
+  if (first) Wake();
+}
+
+Reactor::TimerId Reactor::CallAt(TimePoint when, Work work) {
+  std::uint64_t id;
+  bool first;
+  {
+    std::lock_guard lock(mutex_);
+    id = next_id_++;
+    auto place = timers_.emplace(when, Timer{id, std::move(work)});
+    first = place == timers_.begin();
+  }
+  if (first && !OnThread()) Wake();
+  return id;
+}
+
+void Reactor::Cancel(TimerId timer) {
+  Work removed;
+  std::unique_lock lock(mutex_);
+  auto found = std::find_if(timers_.begin(), timers_.end(), [&](const auto& entry) { return entry.second.id == timer; });
+  if (found != timers_.end()) {
+    removed = std::move(found->second.work);
+    timers_.erase(found);
+  }
+  WaitWhileRunning(lock, timer);
+  lock.unlock();
+}
+
+void Reactor::Wake() {
+  std::uint64_t one = 1;
+  // Can fail only when the counter is full, and then the thread is awake anyway.
+  [[maybe_unused]] ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void Reactor::WaitWhileRunning(std::unique_lock<std::mutex>& lock, std::uint64_t id) {
+  if (OnThread()) return;
+  finished_.wait(lock, [&] { return running_ != id; });
+}
+
+void Reactor::Finish(std::uint64_t id) {
+  {
+    std::lock_guard lock(mutex_);
+    if (running_ == id) running_ = 0;
+  }
+  finished_.notify_all();
+}
+
+void Reactor::Run() {
+  { std::lock_guard lock(mutex_); }  // Create has assigned thread_
+  std::array<epoll_event, 64> events;
+  while (true) {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_ && posted_.empty()) return;
+    }
+    int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), NextTimeoutMs());
+    if (count < 0) CHECK(errno == EINTR);
+    for (int i = 0; i < count; ++i) {
+      if (events[i].data.u64 != 0) {
+        Dispatch(events[i].data.u64, events[i].events);
+        continue;
+      }
+      std::uint64_t wakes;
+      [[maybe_unused]] ssize_t got = ::read(wake_.get(), &wakes, sizeof wakes);  // non-blocking
+    }
+    RunPosted();
+    RunDueTimers();
+  }
+}
+
+void Reactor::Dispatch(std::uint64_t id, std::uint32_t events) {
+  std::shared_ptr<Watch> watch;
+  {
+    std::lock_guard lock(mutex_);
+    auto found = watches_.find(id);
+    if (found == watches_.end()) return;  // removed by a callback of the same round
+    watch = found->second;
+    running_ = id;
+  }
+  watch->on_ready(events);
+  watch.reset();
+  Finish(id);
+}
+
+void Reactor::RunPosted() {
+  std::vector<Work> work;
+  {
+    std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (Work& item : work) {
+    item();
+    item = nullptr;
+  }
+}
+
+void Reactor::RunDueTimers() {
+  auto now = std::chrono::steady_clock::now();
+  while (true) {
+    Timer timer;
+    {
+      std::lock_guard lock(mutex_);
+      if (timers_.empty() || timers_.begin()->first > now) return;
+      timer = std::move(timers_.begin()->second);
+      timers_.erase(timers_.begin());
+      running_ = timer.id;
+    }
+    timer.work();
+    timer.work = nullptr;
+    Finish(timer.id);
+  }
+}
+
+int Reactor::NextTimeoutMs() {
+  std::lock_guard lock(mutex_);
+  if (!posted_.empty() || stopping_) return 0;
+  if (timers_.empty()) return -1;
+  auto left = timers_.begin()->first - std::chrono::steady_clock::now();
+  if (left <= left.zero()) return 0;
+  auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+  return static_cast<int>(std::min<std::int64_t>(ms, std::numeric_limits<int>::max()));
+}
+
+}  // namespace memfabric::transport
