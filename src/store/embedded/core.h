@@ -1,0 +1,51 @@
+// store/embedded/core.h: the state behind its lock, and the thread that ends its leases.
+//
+// Owner: the server, which outlives no call. Threads: any; one of its own, asleep until a lease can end. While there are
+// leases it wakes once a second, to notice when the process was stopped.
+
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "store/embedded/state.h"
+
+namespace memfabric::store {
+
+class Core {
+ public:
+  using Readers = std::vector<WatchSession::Reader*>;
+
+  Core(std::uint64_t identity, Clock& clock) : clock_(clock), state_(identity), ticker_([this] { TickUntilStopped(); }) {}
+  ~Core();
+
+  // Runs call(State&, TimePoint now) with the state locked. The caller tells the readers afterwards.
+  template <typename Call>
+  [[nodiscard]] Readers Run(Call call) {
+    std::lock_guard lock(mutex_);
+    const TimePoint now = clock_.Now();
+    call(state_, now);
+    if (state_.WantsEarlierTick(now)) changed_.notify_one();
+    return state_.watches().TakeReady();
+  }
+
+  static void Tell(const Readers& readers) {
+    for (WatchSession::Reader* reader : readers) reader->OnReady();
+  }
+
+ private:
+  void TickUntilStopped();
+
+  Clock& clock_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  State state_;            // by mutex_
+  bool stopping_ = false;  // by mutex_
+  std::thread ticker_;
+};
+
+}  // namespace memfabric::store

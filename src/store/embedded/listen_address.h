@@ -1,0 +1,16 @@
+// store/embedded/listen_address.h: which of this host's addresses a name to listen on means, and whether they are free.
+
+#pragma once
+
+#include <vector>
+
+#include "base/status.h"
+#include "base/url.h"
+
+namespace memfabric::store {
+
+// The numeric addresses that `listen` means; every one can be listened on now. With port 0 only the first.
+// NotFound: it can't be resolved, or is none of this host's. InUse: something else has the port.
+Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen);
+
+}  // namespace memfabric::store

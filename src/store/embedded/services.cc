@@ -1,0 +1,245 @@
+#include "store/embedded/services.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace memfabric::store {
+namespace {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+grpc::Status ToStatus(Refusal refusal) {
+  if (refusal == nullptr) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(refusal->code), std::string(refusal->message)};
+}
+
+// Tells the watches once the caller has its answer, so that a put doesn't take longer the more watch it.
+class AnswerThenTell final : public ServerUnaryReactor {
+ public:
+  AnswerThenTell(const grpc::Status& status, Core::Readers readers) : readers_(std::move(readers)) { Finish(status); }
+
+ private:
+  void OnDone() override {
+    Core::Tell(readers_);
+    delete this;  // gRPC's way to end a reactor
+  }
+
+  const Core::Readers readers_;
+};
+
+// `call` is a call of State's, given the state and the time.
+template <typename Call>
+ServerUnaryReactor* Answer(Core& core, CallbackServerContext* context, Call call) {
+  Refusal refusal = nullptr;
+  Core::Readers readers = core.Run([&](State& state, TimePoint now) { refusal = call(state, now); });
+  const grpc::Status status = ToStatus(refusal);
+  if (!readers.empty()) return new AnswerThenTell(status, std::move(readers));
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+class KeepAliveStream final
+    : public grpc::ServerBidiReactor<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse> {
+ public:
+  explicit KeepAliveStream(Core& core) : core_(core) { StartRead(&request_); }
+
+ private:
+  // One operation at a time: read, write, read, ... The one that fails ends the stream.
+  void OnReadDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    response_.Clear();
+    Core::Tell(core_.Run([&](State& state, TimePoint now) { state.LeaseKeepAlive(request_, now, &response_); }));
+    StartWrite(&response_);
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    StartRead(&request_);
+  }
+  void OnDone() override { delete this; }  // gRPC's way to end a reactor
+
+  Core& core_;
+  etcdserverpb::LeaseKeepAliveRequest request_;
+  etcdserverpb::LeaseKeepAliveResponse response_;
+};
+
+// Whoever took the session (see WatchHub::TakeReady) is the only one that writes; reads go on beside it unless the client asks
+// faster than it takes the answers. The stream is finished once it has been canceled and nothing is under way.
+class WatchStream final : public grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>,
+                          public WatchSession::Reader {
+ public:
+  explicit WatchStream(Core& core) : core_(core) {
+    Locked([&](State& state) { session_.emplace(state.watches(), *this); });
+    StartRead(&request_);
+  }
+
+  // REQUIRES: the caller took the session. The stream may be gone when it returns.
+  void OnReady() override {
+    bool write = false;
+    bool finish = false;
+    Locked([&](State& state) {
+      write = session_->Next(&response_);
+      if (write) state.FillHeader(response_.mutable_header());
+      finish = MayFinish();
+    });
+    if (write) StartWrite(&response_);
+    if (finish) Finish(grpc::Status::OK);
+  }
+
+ private:
+  // In all of these gRPC keeps the stream until they return.
+  void OnReadDone(bool ok) override {
+    bool finish = false;
+    const Core::Readers ready = core_.Run([&](State&, TimePoint) {
+      if (ok && !canceled_) session_->Handle(request_);
+      readable_ = ok;  // a client that has sent all that it wants to goes on watching
+      reading_ = ok && !session_->IsFull();
+      finish = MayFinish();
+      ok = reading_;
+    });
+    if (ok) StartRead(&request_);
+    if (finish) Finish(grpc::Status::OK);
+    Core::Tell(ready);
+  }
+
+  void OnWriteDone(bool ok) override {
+    bool read = false;
+    Locked([&](State&) {
+      if (!ok) Cancel();
+      read = readable_ && !reading_ && !canceled_;
+      if (read) reading_ = true;
+    });
+    if (read) StartRead(&request_);
+    OnReady();
+  }
+
+  void OnCancel() override {
+    bool finish = false;
+    Locked([&](State&) {
+      Cancel();
+      finish = MayFinish();
+    });
+    if (finish) Finish(grpc::Status::OK);
+  }
+
+  void OnDone() override {
+    Locked([&](State&) { session_.reset(); });
+    delete this;  // gRPC's way to end a reactor
+  }
+
+  // For what makes nobody ready.
+  template <typename Call>
+  void Locked(Call call) {
+    Core::Tell(core_.Run([&](State& state, TimePoint) { call(state); }));
+  }
+  void Cancel() {
+    canceled_ = true;
+    session_->Close();
+  }
+  // True once.
+  bool MayFinish() {
+    if (!canceled_ || reading_ || session_->taken() || finished_) return false;
+    return finished_ = true;
+  }
+
+  Core& core_;
+  etcdserverpb::WatchRequest request_;
+  etcdserverpb::WatchResponse response_;
+  // By the core's lock:
+  std::optional<WatchSession> session_;
+  bool readable_ = true;
+  bool reading_ = true;
+  bool canceled_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace
+
+ServerUnaryReactor* KvService::Range(CallbackServerContext* context, const etcdserverpb::RangeRequest* request,
+                                     etcdserverpb::RangeResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) { return state.Range(*request, response); });
+}
+
+ServerUnaryReactor* KvService::Put(CallbackServerContext* context, const etcdserverpb::PutRequest* request,
+                                   etcdserverpb::PutResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) { return state.Put(*request, response); });
+}
+
+ServerUnaryReactor* KvService::DeleteRange(CallbackServerContext* context, const etcdserverpb::DeleteRangeRequest* request,
+                                           etcdserverpb::DeleteRangeResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) { return state.DeleteRange(*request, response); });
+}
+
+ServerUnaryReactor* KvService::Txn(CallbackServerContext* context, const etcdserverpb::TxnRequest* request,
+                                   etcdserverpb::TxnResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) { return state.Txn(*request, response); });
+}
+
+ServerUnaryReactor* KvService::Compact(CallbackServerContext* context, const etcdserverpb::CompactionRequest* request,
+                                       etcdserverpb::CompactionResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) { return state.Compact(*request, response); });
+}
+
+ServerUnaryReactor* LeaseService::LeaseGrant(CallbackServerContext* context, const etcdserverpb::LeaseGrantRequest* request,
+                                             etcdserverpb::LeaseGrantResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint now) { return state.LeaseGrant(*request, now, response); });
+}
+
+ServerUnaryReactor* LeaseService::LeaseRevoke(CallbackServerContext* context, const etcdserverpb::LeaseRevokeRequest* request,
+                                              etcdserverpb::LeaseRevokeResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) { return state.LeaseRevoke(*request, response); });
+}
+
+grpc::ServerBidiReactor<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>*
+LeaseService::LeaseKeepAlive(CallbackServerContext*) {
+  return new KeepAliveStream(core_);
+}
+
+ServerUnaryReactor* LeaseService::LeaseTimeToLive(CallbackServerContext* context,
+                                                  const etcdserverpb::LeaseTimeToLiveRequest* request,
+                                                  etcdserverpb::LeaseTimeToLiveResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint now) -> Refusal {
+    state.LeaseTimeToLive(*request, now, response);
+    return nullptr;
+  });
+}
+
+ServerUnaryReactor* LeaseService::LeaseLeases(CallbackServerContext* context, const etcdserverpb::LeaseLeasesRequest*,
+                                              etcdserverpb::LeaseLeasesResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
+    state.LeaseLeases(response);
+    return nullptr;
+  });
+}
+
+grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>* WatchService::Watch(CallbackServerContext*) {
+  return new WatchStream(core_);
+}
+
+ServerUnaryReactor* ClusterService::MemberList(CallbackServerContext* context, const etcdserverpb::MemberListRequest*,
+                                               etcdserverpb::MemberListResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
+    state.MemberList(response);
+    return nullptr;
+  });
+}
+
+ServerUnaryReactor* MaintenanceService::Alarm(CallbackServerContext* context, const etcdserverpb::AlarmRequest*,
+                                              etcdserverpb::AlarmResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
+    state.Alarm(response);
+    return nullptr;
+  });
+}
+
+ServerUnaryReactor* MaintenanceService::Status(CallbackServerContext* context, const etcdserverpb::StatusRequest*,
+                                               etcdserverpb::StatusResponse* response) {
+  return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
+    state.Status(response);
+    return nullptr;
+  });
+}
+
+}  // namespace memfabric::store
