@@ -37,10 +37,12 @@ struct State {
   }
 };
 
-State& TheState() {
-  static auto* state = new State;  // never destroyed: threads may log at exit
-  return *state;
+std::atomic<State*>& StatePointer() {
+  static std::atomic<State*> state{new State};  // never destroyed: threads may log at exit
+  return state;
 }
+
+State& TheState() { return *StatePointer().load(std::memory_order_acquire); }
 
 spdlog::level::level_enum SpdlogLevel(LogLevel level) {
   switch (level) {
@@ -82,6 +84,17 @@ void SetSink(LogSink sink) {
 }
 
 void SetRank(std::int64_t rank) { TheState().rank.store(rank, std::memory_order_relaxed); }
+
+void ResetAfterFork() {
+  State& former = TheState();
+  auto* fresh = new State;
+  fresh->level.store(former.level.load());
+  if (former.mutex.try_lock()) {  // else another thread of the parent was about to change the sink: the default serves
+    fresh->sink = former.sink;
+    former.mutex.unlock();
+  }
+  StatePointer().store(fresh, std::memory_order_release);
+}
 
 void CheckFailed(const char* condition, const char* file, int line) {
   Write(LogLevel::kError, fmt::format("{}:{}: CHECK failed: {}", file, line, condition));

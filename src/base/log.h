@@ -34,6 +34,8 @@ void SetLevel(LogLevel level);
 void SetSink(LogSink sink);
 // What lines of this process name as its rank; -1 for none.
 void SetRank(std::int64_t rank);
+// REQUIRES: called in a child right after fork(). Locks that the parent's threads held are forgotten; level and sink stay.
+void ResetAfterFork();
 
 }  // namespace log
 }  // namespace memfabric

@@ -3,6 +3,13 @@
 #include <utility>
 
 namespace memfabric::bm {
+namespace {
+
+thread_local bool in_event_handler = false;
+
+}  // namespace
+
+bool InEventHandler() { return in_event_handler; }
 
 Events::Events(copy::Queue& queue) : queue_(queue), state_(std::make_shared<State>()) {}
 
@@ -26,7 +33,9 @@ void Events::Tell(Rank rank, GroupEvent event) {
       handler = state->handler;
       state->running = std::this_thread::get_id();
     }
+    in_event_handler = true;
     handler(rank, event);
+    in_event_handler = false;
     handler = nullptr;  // what it holds goes while it still counts as running
     std::lock_guard lock(state->mutex);
     state->running = std::thread::id();

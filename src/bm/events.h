@@ -19,6 +19,9 @@ namespace memfabric::bm {
 enum class GroupEvent { kJoin = 0, kLeave = 1 };
 using GroupEventHandler = std::function<void(Rank, GroupEvent)>;
 
+// Whether this thread is in a handler right now: what waits for the callback thread must not run there.
+bool InEventHandler();
+
 class Events {
  public:
   // `queue` outlives this object.

@@ -56,20 +56,21 @@ Deadline After(std::chrono::nanoseconds period) {
 
 }  // namespace
 
-Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, const CreateOptions& options, ReadGate& gate)
+Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options, ReadGate& gate)
     : job_(job),
       runtime_(runtime),
       init_(init),
+      device_node_(device_node),
       options_(options),
       gate_(gate),
       timeout_(init.config.operation_timeout),
       events_(runtime.callbacks()) {}
 
-Result<std::shared_ptr<Pool>> Pool::Create(Job& job, Runtime& runtime, const InitOptions& init, const CreateOptions& options,
-                                           ReadGate& gate) {
+Result<std::shared_ptr<Pool>> Pool::Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+                                           const CreateOptions& options, ReadGate& gate) {
   RETURN_IF_ERROR(Check(options));
   RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
-  std::shared_ptr<Pool> pool(new Pool(job, runtime, init, options, gate));  // shared with control calls under way
+  std::shared_ptr<Pool> pool(new Pool(job, runtime, init, device_node, options, gate));  // shared with control calls under way
   if (Status status = pool->Prepare(After(init.config.create_timeout)); !status.ok()) {
     pool->Close();
     return status;
@@ -103,7 +104,7 @@ Status Pool::MakeSegments() {
     segment.fault_in = (options_.flags & CreateFlags::kPerformance) != 0;
     std::uint32_t node = options_.flags & CreateFlags::kNumaMask;
     if (zone == Zone::kDevice) {
-      segment.numa_node = runtime_.devices().NumaNodeOf(init_.device_id);
+      segment.numa_node = device_node_;
     } else if (node != CreateFlags::kNumaAutomatic && node != 0) {
       segment.numa_node = node;  // 0 is what callers give who don't care: the kernel's choice, as with 127
     }

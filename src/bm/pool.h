@@ -47,9 +47,9 @@ struct View {
 
 class Pool {
  public:
-  // `gate` belongs to the pool's place in the table: look-ups of the pool and its copies run inside it.
-  static Result<std::shared_ptr<Pool>> Create(Job& job, Runtime& runtime, const InitOptions& init, const CreateOptions& options,
-                                              ReadGate& gate);
+  // `device_node`: the NUMA node of the process's device. `gate` belongs to the pool's place in the table: look-ups of the pool and its copies run inside it.
+  static Result<std::shared_ptr<Pool>> Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+                                              const CreateOptions& options, ReadGate& gate);
   ~Pool();
 
   // docs/failure.md has the cases. Join and Leave as API.md; NotStarted: leaving without having joined.
@@ -95,7 +95,7 @@ class Pool {
   void OnReplaced(const Status& why);
 
  private:
-  Pool(Job& job, Runtime& runtime, const InitOptions& init, const CreateOptions& options, ReadGate& gate);
+  Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options, ReadGate& gate);
   Status Prepare(Deadline deadline);
   Status MakeSegments();
   Status JoinLocked(Deadline deadline);  // REQUIRES: control_
@@ -111,6 +111,7 @@ class Pool {
   Job& job_;
   Runtime& runtime_;
   const InitOptions init_;
+  const unsigned device_node_;
   const CreateOptions options_;
   ReadGate& gate_;
   const std::chrono::seconds timeout_;  // of operations

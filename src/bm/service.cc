@@ -8,10 +8,10 @@ namespace memfabric::bm {
 
 Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options) {
   RETURN_IF_ERROR(Check(options));
-  RETURN_IF_ERROR(runtime.devices().CheckDevice(options.device_id));
+  ASSIGN_OR_RETURN(auto device, runtime.devices().Find(options.device_id));
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(options.store_url));
   Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;
-  std::unique_ptr<Service> service(new Service(runtime, options));
+  std::unique_ptr<Service> service(new Service(runtime, options, device));
   if (options.config.start_store_only) {
     if (url.scheme != StoreUrl::Scheme::kTcp)
       return InvalidArgument("start_store_only needs a tcp:// store url; '{}' names a cluster that somebody else runs", options.store_url);
@@ -47,7 +47,7 @@ Result<std::shared_ptr<Pool>> Service::CreatePool(const CreateOptions& options, 
     std::lock_guard lock(mutex_);
     times_before = times_given_up_;
   }
-  ASSIGN_OR_RETURN(auto pool, Pool::Create(*job_, runtime_, options_, options, gate));
+  ASSIGN_OR_RETURN(auto pool, Pool::Create(*job_, runtime_, options_, device_.numa_node, options, gate));
   std::unique_lock lock(mutex_);
   if (times_before != times_given_up_) {
     lock.unlock();

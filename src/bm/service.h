@@ -41,11 +41,13 @@ class Service final : public JobObserver {
   void OnReplaced(const Status& why) override;
 
  private:
-  Service(Runtime& runtime, const InitOptions& options) : runtime_(runtime), options_(options) {}
+  Service(Runtime& runtime, const InitOptions& options, Device device)
+      : runtime_(runtime), options_(options), device_(std::move(device)) {}
   std::vector<std::shared_ptr<Pool>> OpenPools();
 
   Runtime& runtime_;
   const InitOptions options_;
+  const Device device_;
   std::unique_ptr<store::StoreHost> store_only_;  // with start_store_only
   std::mutex mutex_;                              // guards the two below
   std::vector<std::weak_ptr<Pool>> pools_;

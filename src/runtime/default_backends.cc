@@ -1,7 +1,7 @@
 // The only file that names every backend. To add a transport: link its target in CMakeLists.txt and list it here, in the order
 // of preference.
 
-#include "memory/host/host_devices.h"
+#include "memory/host/devices.h"
 #include "runtime/runtime.h"
 #include "transport/mapped/mapped_transport.h"
 
@@ -13,6 +13,6 @@ std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(transport
   return transports;
 }
 
-std::unique_ptr<DeviceBackend> AvailableDevices() { return std::make_unique<HostDevices>(); }
+std::unique_ptr<DeviceBackend> AvailableDevices() { return host::MakeDevices(); }
 
 }  // namespace memfabric

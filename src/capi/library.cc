@@ -1,0 +1,146 @@
+#include "capi/library.h"
+
+#include <pthread.h>
+
+#include <cstdlib>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+namespace memfabric::capi {
+namespace {
+
+std::atomic<Library*> instance{nullptr};
+std::atomic<bool> was_initialized{false};  // a runtime has existed in this process, or in the one it was forked from
+
+void AtExit() {
+  if (Library* library = instance.load()) library->Uninitialize();
+}
+
+void AfterForkInChild() {
+  // The parent's threads, locks and sockets aren't ours. What it had built is left where it is, never touched and never freed.
+  instance.store(nullptr);
+  CloseOwnedFdsAfterFork();
+  log::ResetAfterFork();
+}
+
+}  // namespace
+
+Library& Library::Instance() {
+  Library* library = instance.load(std::memory_order_acquire);
+  if (library != nullptr) return *library;
+  static std::once_flag registered;
+  std::call_once(registered, [] { pthread_atfork(nullptr, nullptr, AfterForkInChild); });
+  // Never destroyed: calls may come from any thread up to the process's end. smem_uninit ends what must be ended.
+  auto* fresh = new Library;
+  fresh->forked_from_initialized_ = was_initialized.load();
+  if (instance.compare_exchange_strong(library, fresh)) return *fresh;
+  delete fresh;
+  return *library;
+}
+
+Status Library::RuntimeLocked() {
+  if (runtime_ != nullptr) return Ok();
+  if (forked_from_initialized_)
+    return Unsupported("this process was forked from one that had initialized MemFabric, and gRPC's threads did not come along: "
+                       "fork before initialize, or start processes with 'spawn' or 'forkserver'");
+  ASSIGN_OR_RETURN(runtime_, Runtime::Create());
+  // A program that ends without smem_uninit must not have our threads run into the libraries' static destructors.
+  if (!was_initialized.exchange(true)) std::atexit(AtExit);
+  return Ok();
+}
+
+Status Library::Initialize() {
+  std::lock_guard lock(mutex_);
+  return RuntimeLocked();
+}
+
+void Library::Uninitialize() {
+  if (bm::InEventHandler()) {
+    LOG(kError, "uninitialize was called from an event handler, whose thread it would have to wait for: ignored");
+    return;
+  }
+  CloseBm();
+  std::lock_guard lock(mutex_);
+  std::unique_lock use(bm_use_);
+  if (bm_ != nullptr) return;  // initialized anew meanwhile
+  stores_.clear();
+  runtime_.reset();
+}
+
+Status Library::CreateStore(const std::string& text) {
+  ASSIGN_OR_RETURN(auto url, ParseStoreUrl(text));
+  if (url.scheme != StoreUrl::Scheme::kTcp)
+    return InvalidArgument("store url '{}' names a cluster that somebody else runs; a store can be started at tcp://host:port", text);
+  std::lock_guard lock(mutex_);
+  if (stores_.contains(url.ToString())) return Ok();
+  {
+    std::shared_lock use(bm_use_);
+    if (bm_ != nullptr && bm_->Serves(url)) return Ok();
+  }
+  RETURN_IF_ERROR(RuntimeLocked());
+  store::EmbeddedServer::Options options;
+  options.listen = url.endpoints.front();
+  auto server = store::EmbeddedServer::Start(options);
+  if (!server.ok()) return server.status().WithContext(fmt::format("store at {}", text));
+  stores_.emplace(url.ToString(), std::move(*server));
+  return Ok();
+}
+
+void Library::DestroyStore(const std::string& text) {
+  auto url = ParseStoreUrl(text);
+  if (!url.ok()) return;
+  std::lock_guard lock(mutex_);
+  stores_.erase(url->ToString());
+}
+
+Status Library::OpenBm(const bm::InitOptions& options) {
+  std::lock_guard lock(mutex_);
+  CancelScope scope(open_cancelled_);
+  {
+    std::shared_lock use(bm_use_);
+    if (bm_ != nullptr) {
+      if (bm_->options() == options) return Ok();
+      return RepeatCall("Big Memory is initialized already, with other arguments (store_url {}, world_size {}): uninitialize it first",
+                        bm_->options().store_url, bm_->options().world_size);
+    }
+  }
+  RETURN_IF_ERROR(RuntimeLocked());
+  ASSIGN_OR_RETURN(auto service, bm::Service::Open(*runtime_, options));
+  std::unique_lock use(bm_use_);
+  bm_ = std::move(service);
+  return Ok();
+}
+
+void Library::CloseBm() {
+  open_cancelled_ = true;  // an initialize that waits ends now
+  std::lock_guard lock(mutex_);
+  open_cancelled_ = false;
+  {
+    std::shared_lock use(bm_use_);
+    if (bm_ == nullptr) return;
+  }
+  bm_closing_ = true;  // calls that wait end now
+  for (auto handle : pools_.All()) {
+    Status removed = pools_.Remove(handle);
+    if (!removed.ok() && !IsNotFound(removed)) LOG(kError, "a pool did not end well: {}", removed.message());
+  }
+  std::unique_lock use(bm_use_);
+  for (auto handle : pools_.All()) (void)pools_.Remove(handle);  // created while we waited
+  bm_.reset();
+  bm_closing_ = false;
+}
+
+Rank Library::BmRank() {
+  std::shared_lock use(bm_use_);
+  return bm_ == nullptr ? kNoRank : bm_->rank();
+}
+
+Result<Pools::Handle> Library::CreatePool(const bm::CreateOptions& options) {
+  RETURN_IF_ERROR(bm::Check(options));
+  return WithBm([&](bm::Service& service) {
+    return pools_.Add(options.id, [&](ReadGate& gate) { return service.CreatePool(options, gate); });
+  });
+}
+
+}  // namespace memfabric::capi

@@ -1,0 +1,91 @@
+// capi/library.h: the one object that the C ABI stands on. A C interface is global by nature; everything global is in here.
+//
+// Runtime and services are made when they are first needed and ended by smem_uninit, in the right order. Calls hold the library
+// open while they run (Use); Close makes those that wait end early and then waits for them.
+//
+// In a forked child there is a new Library: it knows nothing of the parent's. docs/threads.md says what that means.
+//
+// Threads: any.
+
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+
+#include "base/status.h"
+#include "base/wait.h"
+#include "bm/service.h"
+#include "capi/pools.h"
+#include "runtime/runtime.h"
+#include "store/embedded/server.h"
+
+namespace memfabric::capi {
+
+class Library {
+ public:
+  static Library& Instance();
+
+  Status Initialize();
+  void Uninitialize();
+
+  Status CreateStore(const std::string& url);
+  void DestroyStore(const std::string& url);
+
+  Status OpenBm(const bm::InitOptions& options);
+  void CloseBm();
+  Rank BmRank();
+
+  // Calls use(service), which may wait, with the service held open.
+  template <typename Call>
+  auto WithBm(Call&& call) -> decltype(call(std::declval<bm::Service&>())) {
+    std::shared_lock use(bm_use_);
+    if (bm_ == nullptr || bm_closing_) return NotInitialized("Big Memory is not initialized: call bm.initialize first");
+    return Cancellable([&] { return call(*bm_); });
+  }
+  // Calls call(pool), which may wait, with the pool and the service held open.
+  template <typename Call>
+  auto WithPool(Pools::Handle handle, Call&& call) -> decltype(call(std::declval<bm::Pool&>())) {
+    return WithBm([&](bm::Service&) -> decltype(call(std::declval<bm::Pool&>())) {
+      ASSIGN_OR_RETURN(auto pool, pools_.Find(handle));
+      return call(*pool);
+    });
+  }
+
+  Result<Pools::Handle> CreatePool(const bm::CreateOptions& options);
+  Pools& pools() { return pools_; }
+
+ private:
+  Library() = default;
+
+  template <typename Call>
+  auto Cancellable(Call&& call) -> decltype(call()) {
+    CancelScope scope(bm_closing_);
+    auto result = call();
+    if (bm_closing_ && IsInterrupted(StatusOf(result))) return NotInitialized("Big Memory was uninitialized while the call ran");
+    return result;
+  }
+  static const Status& StatusOf(const Status& status) { return status; }
+  template <typename T>
+  static const Status& StatusOf(const Result<T>& result) {
+    return result.status();
+  }
+
+  Status RuntimeLocked();  // REQUIRES: mutex_
+
+  std::mutex mutex_;  // serialises opening and closing; never taken by calls that only use
+  std::unique_ptr<Runtime> runtime_;
+  std::map<std::string, std::unique_ptr<store::EmbeddedServer>> stores_;  // by url
+  bool forked_from_initialized_ = false;
+  std::atomic<bool> open_cancelled_{false};
+
+  std::shared_mutex bm_use_;  // shared: bm_ is in use. Exclusive: it is made or ended
+  std::atomic<bool> bm_closing_{false};
+  std::unique_ptr<bm::Service> bm_;
+  Pools pools_;
+};
+
+}  // namespace memfabric::capi
