@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""make bench: runs the benchmarks and holds each against its bar: `name, ours, reference, ratio, bar, pass|FAIL`.
+
+The reference of a line ran in the same process and moment, in turns with ours; figures are medians. Only the ratios mean
+something on another machine. Everything measured goes to bench-results.json. Exit status 0: every bar passed. 1: one FAILed.
+2: a benchmark itself broke; the others ran all the same.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@dataclasses.dataclass
+class Bar:
+    name: str
+    ours: float
+    reference: float | None
+    unit: str
+    ratio: float | None  # of speeds: above 1, ours is quicker
+    bar: str
+    passed: bool | None  # None: shown, but nothing is asked of it
+
+    def row(self) -> str:
+        number = lambda value: "-" if value is None else f"{value:.4g} {self.unit}"
+        ratio = "-" if self.ratio is None else f"{self.ratio:.3f}"
+        verdict = {True: "pass", False: "FAIL", None: "-"}[self.passed]
+        return f"{self.name + ',':<26} {number(self.ours) + ',':<14} {number(self.reference) + ',':<14} {ratio + ',':<8} " \
+               f"{self.bar + ',':<28} {verdict}"
+
+
+def at_least(name: str, ours: float, references: dict[str, float], unit: str, share: float) -> Bar:
+    """Times: ours may take 1/share of what the quickest reference takes."""
+    best = min(references, key=references.get)
+    ratio = references[best] / ours
+    return Bar(name, ours, references[best], unit, ratio, f">= {share} x {best.removeprefix('reference_')}", ratio >= share)
+
+
+def at_most(name: str, ours: float, limit: float, unit: str, reference: float | None = None) -> Bar:
+    return Bar(name, ours, reference, unit, None if reference is None else reference / ours, f"<= {limit:g} {unit}", ours <= limit)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def free_store_url() -> str:
+    return f"tcp://127.0.0.1:{free_port()}"
+
+
+class Suite:
+    def __init__(self, build: pathlib.Path, quick: bool):
+        self.build = build
+        self.quick = quick
+        self.raw: dict[str, object] = {}
+
+    def output(self, *command: object) -> str:
+        environment = os.environ | {"PYTHONPATH": f"{self.build / 'python'}{os.pathsep}{BENCHMARKS}"}
+        return subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, text=True, env=environment,
+                              stdin=subprocess.DEVNULL).stdout
+
+    def capi(self) -> Iterator[Bar]:
+        repetitions, seconds = (5, 0.02) if self.quick else (21, 0.05)
+        with tempfile.NamedTemporaryFile(suffix=".json") as out:
+            self.output(self.build / "benchmarks/capi_bench", "--benchmark_enable_random_interleaving=true",
+                        f"--benchmark_repetitions={repetitions}", f"--benchmark_min_time={seconds}",
+                        f"--benchmark_out={out.name}", "--benchmark_out_format=json", free_store_url())
+            runs = json.load(out)["benchmarks"]
+        times: dict[str, dict[str, list[float]]] = {}
+        for run in runs:
+            if run.get("error_occurred"):
+                raise RuntimeError(f"{run['name']}: {run['error_message']}")
+            if run["run_type"] == "iteration":
+                bar, case = run["run_name"].split("/")[:2]
+                times.setdefault(bar, {}).setdefault(case, []).append(run["real_time"])
+        self.raw["capi_ns"] = times
+
+        def parts(bar: str, scale: float) -> tuple[float, dict[str, float]]:
+            medians = {case: statistics.median(t) / scale for case, t in times[bar].items()}
+            return medians["ours"], {case: t for case, t in medians.items() if case.startswith("reference")}
+
+        yield at_least("copy_64MiB", *parts("copy_64MiB", 1e6), "ms", 0.95)
+        ours, references = parts("copy_8B", 1)
+        yield at_most("copy_8B", ours, 60, "ns", min(references.values()))
+        yield at_least("kv_batch", *parts("kv_batch", 1e3), "us", 0.9)
+        yield at_least("batch_10000x4KiB", *parts("batch_10000x4KiB", 1e6), "ms", 0.8)
+        yield at_most("create_1GiB", parts("create_1GiB", 1e6)[0], 10, "ms")
+        yield at_least("create_1GiB_faulted", *parts("create_1GiB_faulted", 1e6), "ms", 0.9)
+
+    def python(self) -> Iterator[Bar]:
+        self.raw["python_ns"] = results = json.loads(self.output(sys.executable, BENCHMARKS / "python_bench.py", free_store_url()))
+        for name, limit in (("python_copy_8B", 400), ("python_peer_rank_ptr", 250)):
+            yield at_most(name, statistics.median(results[name]["ours"]), limit, "ns", statistics.median(results[name]["reference"]))
+
+    def cluster(self) -> Iterator[Bar]:
+        results = json.loads(self.output(sys.executable, BENCHMARKS / "cluster_bench.py", *(["--quick"] if self.quick else [])))
+        self.raw["cluster"] = results
+        yield at_most("startup_2_ranks", statistics.median(results["startup_2_s"]), 0.3, "s")
+        yield at_most("startup_64_ranks", statistics.median(results["startup_64_s"]), 3, "s")
+        # 0 % as `top` rounds it, of the busiest of the ranks; the lease's keep-alive is all that an idle rank does.
+        yield at_most("idle_cpu", max(results["idle_percent"]), 0.5, "%")
+        before, after = results["cycles"]["before"], results["cycles"]["after"]
+        # RSS wanders by the allocator's arenas; 200 cycles that each lost a page would be 800 KiB.
+        for what, room, unit in (("fds", 0, ""), ("threads", 0, ""), ("mappings", 0, ""), ("rss_kib", 512, "KiB")):
+            yield at_most(f"200_cycles_{what}", after[what] - before[what], room, unit)
+
+    def store(self) -> Iterator[Bar]:
+        rounds = 300 if self.quick else 2000
+        with real_etcd() as port:
+            results = json.loads(self.output(self.build / "benchmarks/store_bench", free_port(), port, rounds))
+        self.raw["store_us"] = results
+        for name in ("store_put", "store_watch"):
+            ours, reference = (statistics.median(results[name][side]) for side in ("ours", "reference"))
+            asked = name == "store_put"
+            yield Bar(name, ours, reference, "us", reference / ours, "<= 1.2 x etcd's time" if asked else "none",
+                      ours <= 1.2 * reference if asked else None)
+
+
+@contextlib.contextmanager
+def real_etcd() -> Iterator[int]:
+    """A real etcd whose data are in memory: no disk to wait for, as quick as it gets."""
+    client, peer = free_port(), free_port()
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="etcd-", dir=memory) as data, open(os.devnull, "w") as null:
+        urls = {"client": f"http://127.0.0.1:{client}", "peer": f"http://127.0.0.1:{peer}"}
+        process = subprocess.Popen(["etcd", "--data-dir", data, "--listen-client-urls", urls["client"], "--advertise-client-urls",
+                                    urls["client"], "--listen-peer-urls", urls["peer"], "--initial-advertise-peer-urls", urls["peer"],
+                                    "--initial-cluster", f"default={urls['peer']}"], stdout=null, stderr=null)
+        try:
+            wait_for_port(client, process)
+            yield client
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for_port(port: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError("etcd does not come up")
+
+
+def machine() -> dict[str, object]:
+    model = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())
+    return {"processor": model, "processors": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a measurement")
+    parser.add_argument("--only", choices=("capi", "python", "cluster", "store"), action="append", help="one part; repeatable")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build tree (build/release)")
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "bench-results.json")
+    options = parser.parse_args()
+    suite = Suite(options.build.resolve(), options.quick)
+    parts: dict[str, Callable[[], Iterator[Bar]]] = {
+        "capi": suite.capi, "python": suite.python, "cluster": suite.cluster, "store": suite.store}
+
+    bars, broken = [], []
+    print("name, ours, reference, ratio, bar, pass|FAIL", flush=True)
+    for name, part in parts.items():
+        if options.only and name not in options.only:
+            continue
+        try:
+            for bar in part():
+                bars.append(bar)
+                print(bar.row(), flush=True)
+        except (subprocess.CalledProcessError, OSError, RuntimeError, ValueError, KeyError) as error:
+            broken.append(name)
+            print(f"{name}: the benchmark broke: {error}", flush=True)
+    failed = [bar.name for bar in bars if bar.passed is False]
+    options.output.write_text(json.dumps({"machine": machine(), "quick": options.quick, "broken": broken,
+                                          "bars": [dataclasses.asdict(bar) for bar in bars], "measured": suite.raw}, indent=1) + "\n")
+    print(f"{sum(bar.passed is True for bar in bars)} passed, {len(failed)} FAILed{': ' + ', '.join(failed) if failed else ''}; "
+          f"details in {options.output}")
+    return 2 if broken else 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
