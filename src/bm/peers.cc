@@ -23,7 +23,7 @@ void Peers::Opened() {
   std::lock_guard lock(mutex_);
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
     if (rank == own_ || peers_[rank].link != nullptr || IsDisconnected(reach_.WhyNot(rank))) continue;
-    reach_.Close(rank, Disconnected("rank {} has not joined pool {}", rank, pool_));
+    reach_.Close(rank, Disconnected("it has not joined pool {}", pool_));
   }
 }
 
@@ -80,7 +80,7 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
       return InvalidArgument("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank, peer.epoch);
     mapped = peer.ever_mapped;
     if (peer.link != nullptr) {
-      former = Drop(rank, Disconnected("rank {} has restarted and is on its way back into pool {}", rank, pool_));
+      former = Drop(rank, Disconnected("it has restarted and is on its way back into pool {}", pool_));
       events_.Tell(rank, GroupEvent::kLeave);
     }
   }
@@ -109,7 +109,7 @@ void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::shared_ptr<transport::Link> gone;
   std::lock_guard lock(mutex_);
   if (peers_[rank].link == nullptr || peers_[rank].epoch != epoch) return;
-  gone = Drop(rank, why.ok() ? Disconnected("rank {} has left pool {}", rank, pool_) : Disconnected("{}", why.message()));
+  gone = Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why);
   events_.Tell(rank, GroupEvent::kLeave);
 }
 
@@ -125,7 +125,7 @@ void Peers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
   Peer& peer = peers_[rank];
   if (peer.record.has_value() && peer.record->epoch() == epoch) peer.record.reset();
   if (peer.link == nullptr || peer.epoch != epoch) return;
-  gone = Drop(rank, Disconnected("rank {} has left pool {}, or its lease ended because it was stopped or cut off", rank, pool_));
+  gone = Drop(rank, Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off", pool_));
   events_.Tell(rank, GroupEvent::kLeave);
 }
 

@@ -189,8 +189,11 @@ Status Pool::PublishMember(Deadline deadline) {
                               .value = store::EncodeRecord(record),
                               .lease = job_.session().lease(),
                               .prefix = false});
-  auto result = job_.session().Commit(transaction, deadline);
-  return result.ok() ? Ok() : result.status();
+  for (;;) {
+    Status status = job_.session().Commit(transaction, deadline).status();
+    // The connection ended before the answer came: to write the record once more does no harm.
+    if (!IsDisconnected(status) || steady_clock::now() >= deadline) return status;
+  }
 }
 
 transport::MemberAddress Pool::AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const {
@@ -209,7 +212,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
   // The directory is followed from before the members are read, so nobody who comes between is missed.
   store::Directory::Listener listener;
   listener.on_put = [this](const store::KeyValue& entry) {
-    auto record = store::DecodeRecord<store::PoolRecord>(entry);
+    auto record = store::DecodePoolRecord(entry);
     if (record.ok()) {
       peers_->OnRecord(*record);
     } else {
@@ -217,7 +220,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
     }
   };
   listener.on_removed = [this](const store::KeyValue& entry) {
-    auto record = store::DecodeRecord<store::PoolRecord>(entry);
+    auto record = store::DecodePoolRecord(entry);
     if (record.ok()) peers_->OnRecordRemoved(record->rank(), record->epoch());
   };
   std::string prefix = job_.keys().Pool(options_.id);
@@ -230,7 +233,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
     ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(prefix, deadline));
     std::vector<store::PoolRecord> missing;
     for (const auto& entry : snapshot.entries) {
-      ASSIGN_OR_RETURN(auto record, store::DecodeRecord<store::PoolRecord>(entry));
+      ASSIGN_OR_RETURN(auto record, store::DecodePoolRecord(entry));
       if (record.rank() == job_.rank() || record.rank() >= agreed_.layout.world_size) continue;
       if (peers_->LinkedEpoch(record.rank()) >= record.epoch()) continue;
       if (dead.contains({record.rank(), record.epoch()})) continue;
@@ -405,7 +408,7 @@ bool Pool::LinkMissing(const copy::BatchRequest& batch) {
   for (Rank rank : ranks) {
     auto entry = job_.client().Get(job_.keys().PoolMember(options_.id, rank), deadline);
     if (!entry.ok() || !entry->has_value()) continue;
-    auto record = store::DecodeRecord<store::PoolRecord>(**entry);
+    auto record = store::DecodePoolRecord(**entry);
     if (record.ok() && record->rank() == rank && !peers_->KnownGone(rank, record->epoch())) found.push_back(std::move(*record));
   }
   if (found.empty()) return false;
@@ -432,7 +435,7 @@ std::vector<Member> Pool::Members() {
     auto snapshot = job_.client().GetPrefix(job_.keys().Pool(options_.id), After(kLookTimeout));
     if (snapshot.ok()) {
       for (const auto& entry : snapshot->entries) {
-        auto record = store::DecodeRecord<store::PoolRecord>(entry);
+        auto record = store::DecodePoolRecord(entry);
         if (record.ok()) peers_->OnRecord(*record);
       }
       members = peers_->Linked();

@@ -43,7 +43,7 @@ Result<Survey> SurveyWindows(Job& job, std::uint32_t id, Deadline deadline) {
   std::string prefix = job.keys().Windows(id);
   for (auto& entry : snapshot.entries) {
     if (entry.key == own) continue;  // of a former life of this rank
-    ASSIGN_OR_RETURN(auto record, store::DecodeRecord<WindowRecord>(entry));
+    ASSIGN_OR_RETURN(auto record, store::DecodeWindowRecord(entry));
     if (!entry.key.starts_with(prefix)) {
       survey.others.push_back({record.base(), LayoutOf(record).WindowBytes()});
     } else if (!survey.ours.has_value()) {
@@ -57,7 +57,7 @@ Result<Survey> SurveyWindows(Job& job, std::uint32_t id, Deadline deadline) {
 Result<bool> WriterIsGone(Job& job, const WindowRecord& record, Deadline deadline) {
   ASSIGN_OR_RETURN(auto entry, job.client().Get(job.keys().Rank(record.rank()), deadline));
   if (!entry.has_value()) return true;
-  ASSIGN_OR_RETURN(auto holder, store::DecodeRecord<store::RankRecord>(*entry));
+  ASSIGN_OR_RETURN(auto holder, store::DecodeRankRecord(*entry));
   if (holder.pid() != record.pid() || holder.host_name() != record.host_name()) return true;
   return holder.host() == job.host() && !transport::IsAlive(holder.liveness());
 }
@@ -162,6 +162,15 @@ Status AwaitContributor(Job& job, std::uint32_t id, Deadline deadline) {
   return status;
 }
 
+// False: look again. So, too, when the connection ended before the answer came: the record may stand there or not, and to
+// write it once more does no harm.
+Result<bool> Committed(Job& job, const store::Transaction& transaction, Deadline deadline) {
+  auto result = job.session().Commit(transaction, deadline);
+  if (result.ok()) return result->succeeded;
+  if (IsDisconnected(result.status()) && std::chrono::steady_clock::now() < deadline) return false;
+  return result.status();
+}
+
 }  // namespace
 
 Result<PoolWindow> AgreeOnWindow(Job& job, const CreateOptions& options, bool dynamic_world_size, Deadline deadline) {
@@ -192,15 +201,15 @@ Result<PoolWindow> AgreeOnWindow(Job& job, const CreateOptions& options, bool dy
       if (!options.numbers_only) {
         ASSIGN_OR_RETURN(region_begin, RegionBegin());
       }
-      ASSIGN_OR_RETURN(agreed.layout.base, FindWindow(agreed.layout.WindowBytes(), region_begin,
+      ASSIGN_OR_RETURN(agreed.layout.base, FindWindow(agreed.layout, region_begin,
                                                       options.numbers_only ? kRegion56End : kRegionEnd, survey.others,
                                                       /*check_process=*/!options.numbers_only));
       transaction.conditions.push_back(NothingSince(job, survey.revision));
     }
     ASSIGN_OR_RETURN(agreed.window, Reserve(agreed.layout, options.numbers_only));
     transaction.then.push_back(PutRecord(job, options.id, agreed.layout, options.numbers_only));
-    ASSIGN_OR_RETURN(auto result, job.session().Commit(transaction, deadline));
-    if (result.succeeded) return agreed;
+    ASSIGN_OR_RETURN(bool committed, Committed(job, transaction, deadline));
+    if (committed) return agreed;
   }
 }
 
@@ -226,8 +235,8 @@ Status RepublishWindow(Job& job, std::uint32_t id, const PoolWindow& agreed, boo
       transaction.conditions.push_back(NothingSince(job, survey.revision));
     }
     transaction.then.push_back(PutRecord(job, id, agreed.layout, numbers_only));
-    ASSIGN_OR_RETURN(auto result, job.session().Commit(transaction, deadline));
-    if (result.succeeded) return Ok();
+    ASSIGN_OR_RETURN(bool committed, Committed(job, transaction, deadline));
+    if (committed) return Ok();
   }
 }
 

@@ -3,13 +3,14 @@
 
 #include "memory/host/devices.h"
 #include "runtime/runtime.h"
+#include "store/recipes/host_identity.h"
 #include "transport/mapped/mapped_transport.h"
 
 namespace memfabric {
 
 std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(transport::Reactor& reactor) {
   std::vector<std::unique_ptr<transport::Transport>> transports;
-  transports.push_back(std::make_unique<transport::MappedTransport>(reactor));
+  transports.push_back(std::make_unique<transport::MappedTransport>(reactor, store::HostIdentity()));
   return transports;
 }
 

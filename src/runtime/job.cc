@@ -39,16 +39,10 @@ Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Rea
     ASSIGN_OR_RETURN(job->store_host_,
                      store::StoreHost::Start(options.url, first ? store::Serve::kNow : store::Serve::kWhenOrphaned, deadline));
   }
-  store::Client::Options client_options;
-  client_options.on_lost = [raw = job.get()] {
-    std::shared_ptr<store::StoreHost> host;
-    {
-      std::lock_guard lock(raw->host_mutex_);
-      host = raw->store_host_;
-    }
-    if (host != nullptr) host->OnStoreLost();
-  };
-  ASSIGN_OR_RETURN(job->client_, store::Client::Connect(options.url, client_options, deadline));
+  ASSIGN_OR_RETURN(job->client_, store::Client::Connect(options.url, {}, deadline));
+  job->connection_watch_ = job->client_->WatchConnection([raw = job.get()](bool answers) {
+    if (!answers) raw->OnStoreLost();
+  });
   RETURN_IF_ERROR(job->AwaitRecovered(deadline));
   ASSIGN_OR_RETURN(job->session_, store::Session::Open(*job->client_, job.get(), deadline));
   RETURN_IF_ERROR(job->Claim(deadline));
@@ -64,7 +58,7 @@ Job::~Job() {
   if (returning_.joinable()) returning_.join();
   session_.reset();  // no observer call follows
   if (returning_.joinable()) returning_.join();  // a return that began while the session closed
-  // Stop serving only after our own records are gone, and let nobody take us for an orphaned store meanwhile.
+  connection_watch_.reset();
   client_.reset();
   std::lock_guard lock(host_mutex_);
   store_host_.reset();
@@ -115,6 +109,15 @@ Status Job::AwaitRecovered(Deadline deadline) {
     if (now >= deadline) return DeadlineExceeded("the store at {} was taken over and is still being filled again", url().ToString());
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, now + kRecoveryPoll)));
   }
+}
+
+void Job::OnStoreLost() {
+  std::shared_ptr<store::StoreHost> host;
+  {
+    std::lock_guard lock(host_mutex_);
+    host = store_host_;
+  }
+  if (host != nullptr) host->OnStoreLost();
 }
 
 Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {

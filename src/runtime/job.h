@@ -83,6 +83,7 @@ class Job final : public store::SessionObserver {
  private:
   Job(const JobOptions& options, JobObserver& observer);
   Status Claim(Deadline deadline);
+  void OnStoreLost();
   void StartReturn();
   void Return();
 
@@ -99,6 +100,7 @@ class Job final : public store::SessionObserver {
   StoreUrl url_;
   std::shared_ptr<store::StoreHost> store_host_;  // shared: OnStoreLost may run while MoveTo replaces it
   std::unique_ptr<store::Client> client_;
+  std::unique_ptr<store::Watch> connection_watch_;
   std::unique_ptr<store::Session> session_;  // ends before the client
 
   std::mutex mutex_;  // guards what follows

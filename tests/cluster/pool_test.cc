@@ -19,8 +19,8 @@ void ExpectAllPairs(const std::vector<std::unique_ptr<RankProcess>>& ranks, cons
     for (int to = 0; to < count; ++to) {
       std::string where = " 0 " + S(to) + " " + zone + " " + S(4096 * from) + " 4096 ";
       std::string seed = S(100 * from + to);
-      EXPECT_CODE(0, ranks[from]->Do("fill" + where + seed)) << from << " to " << to;
-      EXPECT_CODE(0, ranks[to]->Do("load" + where + seed)) << from << " to " << to;
+      EXPECT_CODE(0, ranks[from]->Do("fill" + where + seed));
+      EXPECT_CODE(0, ranks[to]->Do("load" + where + seed));
       EXPECT_CODE(0, ranks[(from + 1) % count]->Do("check" + where + seed));
     }
   }
