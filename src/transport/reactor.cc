@@ -66,6 +66,16 @@ Status Reactor::Add(int fd, std::uint32_t events, OnReady on_ready) {
   return Ok();
 }
 
+void Reactor::Modify(int fd, std::uint32_t events) {
+  std::lock_guard lock(mutex_);
+  auto found = ids_.find(fd);
+  if (found == ids_.end()) return;
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = found->second;
+  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0);
+}
+
 void Reactor::Remove(int fd) {
   std::shared_ptr<Watch> removed;  // its callback's captures end without the lock
   std::unique_lock lock(mutex_);

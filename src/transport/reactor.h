@@ -38,6 +38,8 @@ class Reactor {
 
   // Watches `fd`, level-triggered. The caller keeps the fd open until Remove has returned. REQUIRES: fd isn't watched yet.
   Status Add(int fd, std::uint32_t events, OnReady on_ready);
+  // Other events for an fd that is watched; nothing happens to one that isn't.
+  void Modify(int fd, std::uint32_t events);
   // Once it has returned the callback doesn't run any more, unless the caller is that callback. Ok to call for an fd that isn't
   // watched. REQUIRES: no lock held that the callback takes.
   void Remove(int fd);

@@ -7,10 +7,8 @@
 namespace memfabric::transport {
 
 MappedLink::MappedLink(Rank rank, std::uint64_t epoch, std::shared_ptr<Window> window,
-                       const std::array<std::byte*, kZones>& slots, const ZoneBytes& allocated_bytes)
-    : rank_(rank), epoch_(epoch), window_(std::move(window)), slots_(slots) {
-  Grow(allocated_bytes);
-}
+                       const std::array<std::uint64_t, kZones>& slots)
+    : rank_(rank), epoch_(epoch), window_(std::move(window)), slots_(slots) {}
 
 Capabilities MappedLink::capabilities() const {
   return {.load_store = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
@@ -35,30 +33,47 @@ Status MappedLink::Check(Zone zone, std::span<const Piece> pieces) const {
 
 Status MappedLink::Put(Zone zone, std::span<const Piece> pieces) {
   RETURN_IF_ERROR(Check(zone, pieces));
-  std::byte* slot = slots_[Index(zone)];
+  std::byte* slot = window_->data() + slots_[Index(zone)];
   for (const Piece& piece : pieces) CopyBytes(slot + piece.remote_offset, piece.local, piece.size_bytes);
   return Ok();
 }
 
 Status MappedLink::Get(Zone zone, std::span<const Piece> pieces) {
   RETURN_IF_ERROR(Check(zone, pieces));
-  const std::byte* slot = slots_[Index(zone)];
+  const std::byte* slot = window_->data() + slots_[Index(zone)];
   for (const Piece& piece : pieces) CopyBytes(piece.local, slot + piece.remote_offset, piece.size_bytes);
   return Ok();
 }
 
 Status MappedLink::Flush(Deadline) { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
 
-void MappedLink::Grow(const ZoneBytes& allocated_bytes) {
-  for (std::size_t zone = 0; zone < kZones; ++zone) {
-    allocated_bytes_[zone].store(allocated_bytes[zone], std::memory_order_release);
+Status MappedLink::Grow(const LocalContribution& contribution) {
+  const ZoneBytes& bytes = contribution.bytes.allocated_bytes;
+  const ZoneBytes former = allocated_bytes();
+  for (Zone zone : kAllZones) {
+    std::size_t i = Index(zone);
+    if (bytes[i] == 0) continue;
+    auto file = mapped::CheckSharedFile(contribution.files[i].get(), bytes[i], contribution.bytes.user_files[i]);
+    if (!file.ok()) return file.status().WithContext(fmt::format("rank {}, {} memory", rank_, ZoneName(zone)));
+    if (former[i] > 0 && *file != files_[i]) return InvalidArgument("rank {} grows by another file", rank_);
+    files_[i] = *file;
   }
+  for (Zone zone : kAllZones) {
+    std::size_t i = Index(zone);
+    if (bytes[i] == former[i]) continue;
+    RETURN_IF_ERROR(window_->Map(slots_[i] + former[i], bytes[i] - former[i], contribution.files[i].get(), former[i])
+                        .WithContext(fmt::format("rank {}, {} memory", rank_, ZoneName(zone))));
+    allocated_bytes_[i].store(bytes[i], std::memory_order_release);
+  }
+  return Ok();
 }
+
+Status MappedLink::OnData(std::span<const std::byte>) { return InvalidArgument("DATA where memory is mapped"); }
 
 void MappedLink::MarkDown(const Status& why) {
   std::lock_guard lock(mutex_);
   if (down_.load(std::memory_order_relaxed)) return;
-  why_ = why.ok() ? Disconnected("rank {} has left", rank_) : why;
+  why_ = why;
   down_.store(true, std::memory_order_release);
 }
 

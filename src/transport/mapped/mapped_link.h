@@ -11,15 +11,15 @@
 #include <mutex>
 
 #include "address/window.h"
-#include "transport/transport.h"
+#include "transport/local_peer.h"
+#include "transport/mapped/shared_file.h"
 
 namespace memfabric::transport {
 
-class MappedLink final : public Link {
+class MappedLink final : public LocalLink {
  public:
-  // `slots` are where the peer's zones begin in the window.
-  MappedLink(Rank rank, std::uint64_t epoch, std::shared_ptr<Window> window, const std::array<std::byte*, kZones>& slots,
-             const ZoneBytes& allocated_bytes);
+  // `slots` are where the peer's zones begin, as offsets in the window. Nothing is mapped before Grow.
+  MappedLink(Rank rank, std::uint64_t epoch, std::shared_ptr<Window> window, const std::array<std::uint64_t, kZones>& slots);
 
   Rank rank() const override { return rank_; }
   std::uint64_t epoch() const override { return epoch_; }
@@ -30,8 +30,10 @@ class MappedLink final : public Link {
   Status Get(Zone zone, std::span<const Piece> pieces) override;
   Status Flush(Deadline deadline) override;
 
-  void Grow(const ZoneBytes& allocated_bytes);
-  void MarkDown(const Status& why);
+  void MarkDown(const Status& why) override;
+  // Maps what is new. All files are checked before one is mapped.
+  Status Grow(const LocalContribution& contribution) override;
+  Status OnData(std::span<const std::byte> bytes) override;
 
  private:
   Status DownStatus() const;
@@ -40,8 +42,9 @@ class MappedLink final : public Link {
   const Rank rank_;
   const std::uint64_t epoch_;
   const std::shared_ptr<Window> window_;  // keeps the mappings; shared with the pool
-  const std::array<std::byte*, kZones> slots_;
-  std::array<std::atomic<std::uint64_t>, kZones> allocated_bytes_;
+  const std::array<std::uint64_t, kZones> slots_;
+  std::array<std::atomic<std::uint64_t>, kZones> allocated_bytes_{};
+  std::array<mapped::FileIdentity, kZones> files_;  // the reactor's thread only
   std::atomic<bool> down_{false};
   mutable std::mutex mutex_;  // guards why_
   Status why_;

@@ -2,10 +2,40 @@
 
 #include <limits>
 
-#include "transport/mapped/mapped_port.h"
-#include "transport/mapped/protocol.h"
+#include "base/log.h"
+#include "transport/mapped/mapped_link.h"
 
 namespace memfabric::transport {
+namespace {
+
+class MappingBackend final : public LocalBackend {
+ public:
+  explicit MappingBackend(const PortOptions& options) : window_(options.window), slot_begin_(options.slot_begin) {}
+
+  bool shares_files() const override { return true; }
+
+  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
+                                              const std::shared_ptr<PacketSocket>&) override {
+    std::array<std::uint64_t, kZones> slots;
+    for (Zone zone : kAllZones) slots[Index(zone)] = slot_begin_(zone, contribution.rank);
+    auto link = std::make_shared<MappedLink>(contribution.rank, contribution.epoch, window_, slots);
+    RETURN_IF_ERROR(link->Grow(contribution));
+    for (bool user_file : contribution.bytes.user_files) {
+      if (!user_file || std::exchange(warned_, true)) continue;
+      LOG(kWarn,
+          "rank {} contributes a file of its user's that isn't sealed: should that shrink, access beyond its end is fatal",
+          contribution.rank);
+    }
+    return std::shared_ptr<LocalLink>(std::move(link));
+  }
+
+ private:
+  const std::shared_ptr<Window> window_;  // shared with the pool
+  const std::function<std::uint64_t(Zone, Rank)> slot_begin_;
+  bool warned_ = false;
+};
+
+}  // namespace
 
 MappedTransport::MappedTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
     : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
@@ -16,15 +46,15 @@ Capabilities MappedTransport::capabilities() const {
 
 Status MappedTransport::CanReach(const MemberAddress& peer) const {
   if (peer.host != host_) return Unsupported("{} is on another host than this process ({})", peer.ToString(), host_);
-  if (auto advert = mapped::ParseAdvert(peer.advert); !advert.ok()) {
+  if (auto advert = local::ParseAdvert(peer.advert); !advert.ok()) {
     return Unsupported("{} offers no mapping: {}", peer.ToString(), advert.status().message());
   }
   return Ok();
 }
 
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
-  ASSIGN_OR_RETURN(auto port, MappedPort::Open(reactor_, options, strangers_));
-  return std::unique_ptr<Port>(std::move(port));
+  if (options.window == nullptr || !options.slot_begin) return InvalidArgument("a mapped port needs a window and slots in it");
+  return LocalPort::Open(reactor_, options, strangers_, std::make_unique<MappingBackend>(options));
 }
 
 }  // namespace memfabric::transport

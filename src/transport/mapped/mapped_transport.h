@@ -5,19 +5,13 @@
 
 #pragma once
 
-#include <chrono>
 #include <string>
 
+#include "transport/local_port.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 
 namespace memfabric::transport {
-
-// What is granted to connections that have not introduced themselves.
-struct StrangerLimits {
-  std::chrono::milliseconds patience{5000};
-  std::size_t count = 64;  // one more, and the one that has been silent for longest goes
-};
 
 class MappedTransport final : public Transport {
  public:

@@ -9,11 +9,6 @@
 
 namespace memfabric::transport::mapped {
 
-bool SealedAgainstShrinking(int fd) {
-  int seals = ::fcntl(fd, F_GET_SEALS);
-  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
-}
-
 Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user_file) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return InvalidArgument("its file can't be examined: {}", ErrnoText(errno));
@@ -24,7 +19,9 @@ Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user
     return InvalidArgument("its file has {}, less than the {} it contributes",
                            SizeText(static_cast<std::uint64_t>(info.st_size)), SizeText(size_bytes));
   }
-  if (!user_file && !SealedAgainstShrinking(fd)) return InvalidArgument("its file is not sealed against shrinking");
+  int seals = ::fcntl(fd, F_GET_SEALS);
+  if (!user_file && (seals < 0 || (seals & F_SEAL_SHRINK) == 0))
+    return InvalidArgument("its file is not sealed against shrinking");
   return FileIdentity{info.st_dev, info.st_ino};
 }
 

@@ -19,9 +19,6 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-// Whether nobody can shrink the file under its mappings.
-bool SealedAgainstShrinking(int fd);
-
 // InvalidArgument: it is no regular file that is open for reading and writing, has fewer than `size_bytes`, or could be shrunk
 // and `user_file` doesn't admit it.
 Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user_file);

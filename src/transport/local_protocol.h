@@ -1,13 +1,14 @@
-// transport/mapped/protocol.h: what two members on one host say to each other over their local socket. docs/ has the sequence.
+// transport/local_protocol.h: what two members on one host say to each other over their local socket. docs/ has the sequence.
 //
 //   connector                         listener
 //   HELLO + files of its zones   ->
 //                                <-   WELCOME + files   (its owner has the link)  | REFUSED reason | DUPLICATE: another
 //   READY                        ->                     (both owners have it)       connection of this pair wins, come again
 //   GROW + files, GROWN, BYE     <->
+//   DATA                         <->                     a transport's own, if it moves bytes by messages
 //
-// A message is one packet of a fixed size for its type, little-endian, everything unused zero. Bytes of a peer are untrusted:
-// ParseMessage is a pure function of them and accepts exactly what EncodeMessage makes.
+// A message is one packet of a fixed size for its type (DATA: up to the end of the packet), little-endian, everything unused
+// zero. Bytes of a peer are untrusted: ParseMessage is a pure function of them and accepts exactly what EncodeMessage makes.
 
 #pragma once
 
@@ -24,12 +25,13 @@
 #include "base/status.h"
 #include "transport/transport.h"
 
-namespace memfabric::transport::mapped {
+namespace memfabric::transport::local {
 
 constexpr std::uint16_t kProtocolVersion = 1;
 constexpr std::size_t kMaxPoolNameBytes = 128;
 constexpr std::size_t kMaxReasonBytes = 400;
-constexpr std::size_t kMaxMessageBytes = 512;
+constexpr std::size_t kMaxDataBytes = 60 << 10;
+constexpr std::size_t kMaxMessageBytes = 61 << 10;
 
 using Key = std::array<std::byte, 16>;
 
@@ -38,7 +40,6 @@ struct Contribution {
   ZoneBytes allocated_bytes{};
   std::array<bool, kZones> files{};
   std::array<bool, kZones> user_files{};  // given by the sender's user, who may not have sealed it
-  bool operator==(const Contribution&) const = default;
 };
 
 // HELLO and WELCOME.
@@ -52,39 +53,28 @@ struct Introduction {
   std::uint32_t world_size = 0;
   ZoneBytes max_bytes{};
   Contribution contribution;
-  bool operator==(const Introduction&) const = default;
 };
 
-struct Hello : Introduction {
-  bool operator==(const Hello&) const = default;
-};
-struct Welcome : Introduction {
-  bool operator==(const Welcome&) const = default;
-};
+struct Hello : Introduction {};
+struct Welcome : Introduction {};
 struct Refused {
   Kind kind = Kind::kInvalidArgument;  // or kDisconnected: the connector looks for another life of this rank
   std::string reason;
-  bool operator==(const Refused&) const = default;
 };
-struct Duplicate {
-  bool operator==(const Duplicate&) const = default;
-};
-struct Ready {
-  bool operator==(const Ready&) const = default;
-};
+struct Duplicate {};
+struct Ready {};
 struct Grow {
   Contribution contribution;
-  bool operator==(const Grow&) const = default;
 };
 struct Grown {
   ZoneBytes allocated_bytes{};  // as far as the sender has mapped its peer now
-  bool operator==(const Grown&) const = default;
 };
-struct Bye {
-  bool operator==(const Bye&) const = default;
+struct Bye {};
+struct Data {
+  std::span<const std::byte> bytes;  // of the buffer that was parsed, or that is to be encoded
 };
 
-using Message = std::variant<Hello, Welcome, Refused, Duplicate, Ready, Grow, Grown, Bye>;
+using Message = std::variant<Hello, Welcome, Refused, Duplicate, Ready, Grow, Grown, Bye, Data>;
 
 std::string_view MessageName(const Message& message);
 
@@ -102,4 +92,4 @@ struct Advert {
 std::string EncodeAdvert(const Advert& advert);
 Result<Advert> ParseAdvert(std::string_view text);
 
-}  // namespace memfabric::transport::mapped
+}  // namespace memfabric::transport::local

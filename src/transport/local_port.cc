@@ -1,5 +1,6 @@
-#include "transport/mapped/mapped_port.h"
+#include "transport/local_port.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -18,44 +19,52 @@ constexpr std::chrono::milliseconds kMaxBackoff{20};
 constexpr std::chrono::milliseconds kListenPause{50};
 constexpr int kAcceptsAtOnce = 64;  // then others get their turn
 
-mapped::Advert NewAdvert() {
+bool SealedAgainstShrinking(int file) {
+  int seals = ::fcntl(file, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
+local::Advert NewAdvert() {
   // Through the text form, so that the key is exactly what connectors will read.
-  auto advert = mapped::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
+  auto advert = local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
   CHECK(advert.ok());
   return *std::move(advert);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<MappedPort>> MappedPort::Open(Reactor& reactor, const PortOptions& options,
-                                                     const StrangerLimits& limits) {
-  if (options.pool.size() > mapped::kMaxPoolNameBytes || options.pool.find('\0') != std::string::npos) {
-    return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}", mapped::kMaxPoolNameBytes, options.pool,
+Result<std::unique_ptr<Port>> LocalPort::Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                                              std::unique_ptr<LocalBackend> backend) {
+  if (options.pool.size() > local::kMaxPoolNameBytes || options.pool.find('\0') != std::string::npos) {
+    return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}", local::kMaxPoolNameBytes, options.pool,
                            options.pool.size());
   }
   if (options.rank >= options.world_size) {
     return InvalidArgument("rank {} is not below the world size {}", options.rank, options.world_size);
   }
-  if (options.observer == nullptr || options.window == nullptr || !options.slot_begin) {
-    return InvalidArgument("a mapped port needs an observer, a window and slots in it");
-  }
-  mapped::Advert advert = NewAdvert();
+  if (options.observer == nullptr) return InvalidArgument("a port needs an observer");
+  local::Advert advert = NewAdvert();
   ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert.socket, SOMAXCONN));
-  auto port = std::make_unique<MappedPort>(reactor, options, limits, std::move(advert), std::move(listener));
+  auto port = std::make_unique<LocalPort>(reactor, options, limits, std::move(backend), std::move(advert), std::move(listener));
   RETURN_IF_ERROR(port->StartListening());
-  return port;
+  return std::unique_ptr<Port>(std::move(port));
 }
 
-MappedPort::MappedPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, mapped::Advert advert,
-                       UniqueFd listener)
-    : reactor_(reactor), options_(options), limits_(limits), advert_(std::move(advert)), listener_(std::move(listener)) {
+LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                     std::unique_ptr<LocalBackend> backend, local::Advert advert, UniqueFd listener)
+    : reactor_(reactor),
+      options_(options),
+      limits_(limits),
+      backend_(std::move(backend)),
+      advert_(std::move(advert)),
+      listener_(std::move(listener)) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     const Segment* segment = options_.segments[zone];
-    user_files_[zone] = segment != nullptr && !mapped::SealedAgainstShrinking(segment->fd());
+    user_files_[zone] = segment != nullptr && !SealedAgainstShrinking(segment->fd());
   }
 }
 
-MappedPort::~MappedPort() {
+LocalPort::~LocalPort() {
   CHECK(!reactor_.OnThread());
   std::promise<void> closed;
   // Behind everything that calls of this port have posted.
@@ -66,7 +75,7 @@ MappedPort::~MappedPort() {
   closed.get_future().wait();
 }
 
-std::vector<Status> MappedPort::ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) {
+std::vector<Status> LocalPort::ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) {
   CHECK(!reactor_.OnThread());
   std::vector<std::string> names;
   std::vector<Waiter> waiters;
@@ -82,7 +91,7 @@ std::vector<Status> MappedPort::ConnectAll(std::span<const MemberAddress> peers,
   return statuses;
 }
 
-Status MappedPort::Announce(Deadline deadline) {
+Status LocalPort::Announce(Deadline deadline) {
   CHECK(!reactor_.OnThread());
   // The first call is the sweep over the links itself; it adds one for each.
   auto calls = std::make_shared<PendingCalls>(std::vector<std::string>{"this process's reactor"});
@@ -101,11 +110,11 @@ Status MappedPort::Announce(Deadline deadline) {
   return Status(kind, "the growth is not mapped everywhere: " + text);
 }
 
-Status MappedPort::StartListening() {
+Status LocalPort::StartListening() {
   return reactor_.Add(listener_.get(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
 }
 
-void MappedPort::PauseListening() {
+void LocalPort::PauseListening() {
   reactor_.Remove(listener_.get());
   resume_listening_ = reactor_.CallAt(steady_clock::now() + kListenPause, [this] {
     resume_listening_ = 0;
@@ -113,7 +122,7 @@ void MappedPort::PauseListening() {
   });
 }
 
-void MappedPort::OnCallers() {
+void LocalPort::OnCallers() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
     UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
@@ -126,7 +135,7 @@ void MappedPort::OnCallers() {
     }
     auto connection = std::make_shared<Connection>();
     auto peer = TrustedPeer(socket.get());
-    connection->socket = std::move(socket);
+    connection->socket = std::make_shared<PacketSocket>(reactor_, std::move(socket));
     if (!peer.ok()) {
       Misbehaved(connection, peer.status().message());
       continue;
@@ -146,19 +155,19 @@ void MappedPort::OnCallers() {
   }
 }
 
-void MappedPort::Forget(const ConnectionPtr& stranger) {
+void LocalPort::Forget(const ConnectionPtr& stranger) {
   reactor_.Cancel(std::exchange(stranger->patience, 0));
   std::erase(strangers_, stranger);
 }
 
-void MappedPort::Close() {
+void LocalPort::Close() {
   closing_ = true;
   reactor_.Remove(listener_.get());
   reactor_.Cancel(resume_listening_);
   while (!attempts_.empty()) FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
-  const mapped::Message bye = mapped::Bye{};
+  const local::Message bye = local::Bye{};
   while (!connections_.empty()) {
-    ConnectionPtr connection = connections_.begin()->second;
+    ConnectionPtr connection = *connections_.begin();
     bool linked = connection->phase == Connection::Phase::kLinked;
     CloseConnection(connection, Disconnected("this member has left"), linked ? &bye : nullptr);
   }
@@ -166,7 +175,7 @@ void MappedPort::Close() {
     LOG(kWarn, "{} connections in all to the port of pool {} were no peers", strangers_refused_, options_.pool);
 }
 
-MappedPort::ConnectionPtr MappedPort::LinkedConnection(Rank rank) {
+LocalPort::ConnectionPtr LocalPort::LinkedConnection(Rank rank) {
   auto found = links_.find(rank);
   if (found == links_.end()) return nullptr;
   // Work on what the peer has said by now: it may have left, or died, and come back before we looked.
@@ -175,7 +184,7 @@ MappedPort::ConnectionPtr MappedPort::LinkedConnection(Rank rank) {
   return connection->phase == Connection::Phase::kLinked ? connection : nullptr;
 }
 
-void MappedPort::StartConnect(const Waiter& waiter) {
+void LocalPort::StartConnect(const Waiter& waiter) {
   const MemberAddress& address = waiter.address;
   auto answer = [&](const Status& status) { waiter.calls->Resolve(waiter.index, status); };
   if (closing_) return answer(Disconnected("this member has left"));
@@ -186,7 +195,7 @@ void MappedPort::StartConnect(const Waiter& waiter) {
     return answer(InvalidArgument("{} can't be a peer of rank {} in a pool of {}", address.ToString(), options_.rank,
                                   options_.world_size));
   }
-  auto advert = mapped::ParseAdvert(address.advert);
+  auto advert = local::ParseAdvert(address.advert);
   if (!advert.ok()) return answer(advert.status());
   if (ConnectionPtr link = LinkedConnection(address.rank); link != nullptr && link->epoch == address.epoch) {
     if (link->confirmed) return answer(Ok());
@@ -218,7 +227,7 @@ void MappedPort::StartConnect(const Waiter& waiter) {
   TryConnect(address.rank);
 }
 
-void MappedPort::TryConnect(Rank rank) {
+void LocalPort::TryConnect(Rank rank) {
   Attempt& attempt = attempts_.at(rank);
   const std::string name = attempt.address.ToString();
   auto socket = ConnectLocal(SOCK_SEQPACKET, attempt.advert.socket);
@@ -229,24 +238,24 @@ void MappedPort::TryConnect(Rank rank) {
   auto peer = TrustedPeer(socket->get());
   if (!peer.ok()) return FinishAttempt(rank, peer.status().WithContext(name));
 
+  attempt.told = OwnContribution();
+  local::Hello hello{Introduce(rank, attempt.address.epoch, attempt.told)};
+  hello.key = attempt.advert.key;
+  // Before anything else knows the socket: when there is no room, the next try begins from the beginning.
+  Status sent = SendPacket(socket->get(), local::EncodeMessage(hello), OwnFiles(attempt.told));
+  if (IsInUse(sent) || IsDisconnected(sent)) return RetryConnect(rank, sent.message());
+  if (!sent.ok()) return FinishAttempt(rank, sent.WithContext(name));
   auto connection = std::make_shared<Connection>();
-  connection->socket = *std::move(socket);
+  connection->socket = std::make_shared<PacketSocket>(reactor_, *std::move(socket));
   connection->phase = Connection::Phase::kIntroduced;
   connection->pid = peer->pid;
   connection->rank = rank;
   connection->epoch = attempt.address.epoch;
-  attempt.told = OwnContribution();
-  mapped::Hello hello{Introduce(rank, attempt.address.epoch, attempt.told)};
-  hello.key = attempt.advert.key;
-  Status sent = SendPacket(connection->socket.get(), mapped::EncodeMessage(hello), OwnFiles(attempt.told));
-  // No room, or it closed just now: the next try will tell.
-  if (IsInUse(sent) || IsDisconnected(sent)) return RetryConnect(rank, sent.message());
-  if (!sent.ok()) return FinishAttempt(rank, sent.WithContext(name));
   if (Status added = AddConnection(connection); !added.ok()) return FinishAttempt(rank, added);
   attempt.connection = std::move(connection);
 }
 
-void MappedPort::RetryConnect(Rank rank, std::string_view note) {
+void LocalPort::RetryConnect(Rank rank, std::string_view note) {
   Attempt& attempt = attempts_.at(rank);
   attempt.connection = nullptr;
   for (const Waiter& waiter : attempt.waiters) waiter.calls->Note(waiter.index, note);
@@ -257,7 +266,7 @@ void MappedPort::RetryConnect(Rank rank, std::string_view note) {
   attempt.backoff = std::min(2 * attempt.backoff, kMaxBackoff);
 }
 
-std::vector<MappedPort::Waiter> MappedPort::TakeAttempt(Rank rank) {
+std::vector<LocalPort::Waiter> LocalPort::TakeAttempt(Rank rank) {
   auto found = attempts_.find(rank);
   if (found == attempts_.end()) return {};
   Attempt attempt = std::move(found->second);
@@ -270,11 +279,11 @@ std::vector<MappedPort::Waiter> MappedPort::TakeAttempt(Rank rank) {
   return std::move(attempt.waiters);
 }
 
-void MappedPort::FinishAttempt(Rank rank, const Status& status) {
+void LocalPort::FinishAttempt(Rank rank, const Status& status) {
   for (const Waiter& waiter : TakeAttempt(rank)) waiter.calls->Resolve(waiter.index, status);
 }
 
-void MappedPort::Abandon(const PendingCalls& calls) {
+void LocalPort::Abandon(const PendingCalls& calls) {
   auto given_up = [&](const auto& waiter) { return waiter.calls.get() == &calls; };
   std::vector<Rank> unwanted;
   for (auto& [rank, attempt] : attempts_) {
@@ -288,8 +297,8 @@ void MappedPort::Abandon(const PendingCalls& calls) {
   }
 }
 
-void MappedPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
-  mapped::Contribution contribution = OwnContribution();
+void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
+  local::Contribution contribution = OwnContribution();
   for (auto& [rank, connection] : links_) {
     std::size_t index = calls->Add(fmt::format("rank {} (pid {})", rank, connection->pid));
     // Also when an earlier announcement has told it already: its answer may be on its way.
@@ -302,35 +311,29 @@ void MappedPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
   calls->Resolve(0, Ok());
 }
 
-Status MappedPort::AddConnection(const ConnectionPtr& connection) {
-  RETURN_IF_ERROR(reactor_.Add(connection->socket.get(), EPOLLIN, [this, connection](std::uint32_t events) {
-    // A stranger that has hung up needs no link.
-    if (connection->phase == Connection::Phase::kStranger && (events & EPOLLHUP) != 0) {
-      CloseConnection(connection, Ok());
+Status LocalPort::AddConnection(const ConnectionPtr& connection) {
+  RETURN_IF_ERROR(connection->socket->Watch([this, connection](bool hung_up) {
+    if (hung_up && connection->phase == Connection::Phase::kStranger) {
+      CloseConnection(connection, Ok());  // one that has gone needs no link
     } else {
       Receive(connection);
     }
   }));
-  connections_[connection->socket.get()] = connection;
+  connections_.insert(connection);
   return Ok();
 }
 
-void MappedPort::CloseConnection(const ConnectionPtr& connection, const Status& why, const mapped::Message* last_words) {
+void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& why, const local::Message* last_words) {
   auto phase = std::exchange(connection->phase, Connection::Phase::kClosed);
   if (phase == Connection::Phase::kClosed) return;
   Forget(connection);
-  reactor_.Cancel(std::exchange(connection->flush, 0));
-  if (last_words != nullptr) {
-    Status sent = SendPacket(connection->socket.get(), mapped::EncodeMessage(*last_words), {});
-    if (!sent.ok()) LOG(kDebug, "{} to rank {}: {}", mapped::MessageName(*last_words), connection->rank, sent.message());
-  }
-  reactor_.Remove(connection->socket.get());
-  connections_.erase(connection->socket.get());
-  connection->socket.Reset();
+  if (last_words != nullptr) connection->socket->Send(local::EncodeMessage(*last_words));
+  connection->socket->Close();
+  connections_.erase(connection);
   if (phase != Connection::Phase::kLinked) return;
 
   if (auto found = links_.find(connection->rank); found != links_.end() && found->second == connection) links_.erase(found);
-  connection->link->MarkDown(why);
+  connection->link->MarkDown(why.ok() ? Disconnected("rank {} has left", connection->rank) : why);
   if (!closing_) options_.observer->OnLinkDown(connection->rank, connection->epoch, why);
   for (const GrowthWaiter& waiter : std::exchange(connection->growth_waiters, {})) {
     waiter.calls->Resolve(waiter.index, waiter.if_gone);
@@ -338,19 +341,19 @@ void MappedPort::CloseConnection(const ConnectionPtr& connection, const Status& 
   for (const Waiter& waiter : std::exchange(connection->waiters, {})) StartConnect(waiter);
 }
 
-mapped::Contribution MappedPort::OwnContribution() const {
-  mapped::Contribution contribution;
+local::Contribution LocalPort::OwnContribution() const {
+  local::Contribution contribution;
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     const Segment* segment = options_.segments[zone];
     if (segment == nullptr) continue;
     contribution.allocated_bytes[zone] = segment->allocated_bytes();
-    contribution.files[zone] = contribution.allocated_bytes[zone] > 0;
+    contribution.files[zone] = backend_->shares_files() && contribution.allocated_bytes[zone] > 0;
     contribution.user_files[zone] = contribution.files[zone] && user_files_[zone];
   }
   return contribution;
 }
 
-std::vector<int> MappedPort::OwnFiles(const mapped::Contribution& contribution) const {
+std::vector<int> LocalPort::OwnFiles(const local::Contribution& contribution) const {
   std::vector<int> files;
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     if (contribution.files[zone]) files.push_back(options_.segments[zone]->fd());
@@ -358,8 +361,8 @@ std::vector<int> MappedPort::OwnFiles(const mapped::Contribution& contribution) 
   return files;
 }
 
-mapped::Introduction MappedPort::Introduce(Rank to, std::uint64_t to_epoch, const mapped::Contribution& contribution) const {
-  mapped::Introduction introduction;
+local::Introduction LocalPort::Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const {
+  local::Introduction introduction;
   introduction.pool = options_.pool;
   introduction.from = options_.rank;
   introduction.to = to;

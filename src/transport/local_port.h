@@ -1,4 +1,4 @@
-// transport/mapped/mapped_port.h: a member's presence on the mapped transport: its listening socket, one connection a peer, and
+// transport/local_port.h: a member's presence on the mapped transport: its listening socket, one connection a peer, and
 // the handshakes that are under way. docs/ has the sequence; protocol.h the messages.
 //
 // Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the reactor and wait. All state is
@@ -7,7 +7,7 @@
 // One connection a pair. When two members connect to each other at once, the lower rank's connection wins: it answers the
 // other's HELLO with DUPLICATE, the other takes its HELLO and lets its own go.
 //
-// Files of peers are closed as soon as they are mapped; growth brings them again. So a linked peer costs one fd.
+// Files of peers live as long as the message that brought them; growth brings them again. So a linked peer costs one fd.
 
 #pragma once
 
@@ -16,34 +16,39 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/fd.h"
+#include "transport/local_peer.h"
+#include "transport/local_protocol.h"
 #include "transport/local_socket.h"
-#include "transport/mapped/mapped_link.h"
-#include "transport/mapped/mapped_transport.h"
-#include "transport/mapped/protocol.h"
-#include "transport/mapped/shared_file.h"
+#include "transport/packet_socket.h"
 #include "transport/pending_calls.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 
 namespace memfabric::transport {
 
-class MappedPort final : public Port {
- public:
-  static Result<std::unique_ptr<MappedPort>> Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits);
-  ~MappedPort() override;
+// What is granted to connections that have not introduced themselves.
+struct StrangerLimits {
+  std::chrono::milliseconds patience{5000};
+  std::size_t count = 64;  // one more, and the one that has been silent for longest goes
+};
 
-  std::string advert() const override { return mapped::EncodeAdvert(advert_); }
+class LocalPort final : public Port {
+ public:
+  static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                                            std::unique_ptr<LocalBackend> backend);
+  ~LocalPort() override;
+
+  std::string advert() const override { return local::EncodeAdvert(advert_); }
   std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) override;
   Status Announce(Deadline deadline) override;
 
-  MappedPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, mapped::Advert advert,
-             UniqueFd listener);
+  LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<LocalBackend> backend,
+            local::Advert advert, UniqueFd listener);
 
  private:
   // A caller that waits for a link to `address`.
@@ -59,10 +64,6 @@ class MappedPort final : public Port {
     ZoneBytes bytes;
     Status if_gone;
   };
-  struct Outgoing {
-    std::vector<std::byte> bytes;
-    std::vector<int> files;  // of our segments, which outlive the port
-  };
   struct Connection {
     enum class Phase {
       kStranger,    // accepted, has not introduced itself
@@ -71,31 +72,28 @@ class MappedPort final : public Port {
       kClosed,
     };
     Phase phase = Phase::kStranger;
-    UniqueFd socket;
+    std::shared_ptr<PacketSocket> socket;  // shared with a link that sends
     pid_t pid = 0;
     Rank rank = kNoRank;
     std::uint64_t epoch = 0;
-    bool confirmed = false;            // the peer's observer has its link too
-    std::shared_ptr<MappedLink> link;  // shared with the pool
-    std::array<mapped::FileIdentity, kZones> files;
-    ZoneBytes announced{};        // what we told the peer last
-    std::vector<Waiter> waiters;  // for `confirmed`
+    bool confirmed = false;           // the peer's observer has its link too
+    std::shared_ptr<LocalLink> link;  // shared with the pool
+    ZoneBytes announced{};            // what we told the peer last
+    std::vector<Waiter> waiters;      // for `confirmed`
     std::vector<GrowthWaiter> growth_waiters;
-    std::deque<Outgoing> outbox;
     Reactor::TimerId patience = 0;
-    Reactor::TimerId flush = 0;
   };
   // shared: the reactor's callback and the tables below; a connection may close while one of its messages is worked on
   using ConnectionPtr = std::shared_ptr<Connection>;
   // Our side of getting a link to a rank: tries until it stands, is refused, or nobody waits any more.
   struct Attempt {
     MemberAddress address;
-    mapped::Advert advert;
+    local::Advert advert;
     std::vector<Waiter> waiters;
     ConnectionPtr connection;  // null between two tries
     Reactor::TimerId retry = 0;
     std::chrono::milliseconds backoff{1};
-    mapped::Contribution told;  // in the HELLO
+    local::Contribution told;  // in the HELLO
   };
 
   // Everything below runs on the reactor's thread. mapped_port.cc: listening, attempts, closing.
@@ -111,51 +109,49 @@ class MappedPort final : public Port {
   void Abandon(const PendingCalls& calls);
   void StartAnnounce(const std::shared_ptr<PendingCalls>& calls);
   Status AddConnection(const ConnectionPtr& connection);
-  void CloseConnection(const ConnectionPtr& connection, const Status& why, const mapped::Message* last_words = nullptr);
+  void CloseConnection(const ConnectionPtr& connection, const Status& why, const local::Message* last_words = nullptr);
   void Forget(const ConnectionPtr& stranger);
-  mapped::Contribution OwnContribution() const;
-  std::vector<int> OwnFiles(const mapped::Contribution& contribution) const;
-  mapped::Introduction Introduce(Rank to, std::uint64_t to_epoch, const mapped::Contribution& contribution) const;
+  local::Contribution OwnContribution() const;
+  std::vector<int> OwnFiles(const local::Contribution& contribution) const;
+  local::Introduction Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const;
   ConnectionPtr LinkedConnection(Rank rank);
 
   // mapped_port_messages.cc: what peers send.
   void Receive(const ConnectionPtr& connection);
   void OnEnded(const ConnectionPtr& connection);
-  void OnMessage(const ConnectionPtr& connection, const mapped::Message& message, Packet& packet);
-  void OnHello(const ConnectionPtr& connection, const mapped::Hello& hello, Packet& packet);
-  void OnWelcome(const ConnectionPtr& connection, const mapped::Welcome& welcome, Packet& packet);
-  void OnRefused(const ConnectionPtr& connection, const mapped::Refused& refused);
+  void OnMessage(const ConnectionPtr& connection, const local::Message& message, Packet& packet);
+  void OnHello(const ConnectionPtr& connection, const local::Hello& hello, Packet& packet);
+  void OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome, Packet& packet);
+  void OnRefused(const ConnectionPtr& connection, const local::Refused& refused);
   void OnReady(const ConnectionPtr& connection);
-  void OnGrow(const ConnectionPtr& connection, const mapped::Grow& grow, Packet& packet);
-  void OnGrown(const ConnectionPtr& connection, const mapped::Grown& grown);
-  Status CheckIntroduction(const mapped::Introduction& introduction) const;
-  Status MakeLink(const ConnectionPtr& connection, const mapped::Introduction& introduction, Packet& packet);
-  Status MapZones(const ConnectionPtr& connection, Rank rank, const ZoneBytes& mapped, const mapped::Contribution& contribution,
-                  Packet& packet);
+  void OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet);
+  void OnGrown(const ConnectionPtr& connection, const local::Grown& grown);
+  Status CheckIntroduction(const local::Introduction& introduction) const;
+  Status MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction, Packet& packet);
+  Result<LocalContribution> TakeContribution(Rank rank, std::uint64_t epoch, const ZoneBytes& former,
+                                             const local::Contribution& contribution, Packet& packet) const;
   void Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason);
   void Misbehaved(const ConnectionPtr& connection, const std::string& how);
   void CountStranger(const ConnectionPtr& connection, std::string_view how);
-  void Send(const ConnectionPtr& connection, const mapped::Message& message, std::vector<int> files = {});
-  void Flush(const ConnectionPtr& connection);
-  void SendGrowth(const ConnectionPtr& connection, const mapped::Contribution& contribution);
+  void SendGrowth(const ConnectionPtr& connection, const local::Contribution& contribution);
 
   Reactor& reactor_;
   const PortOptions options_;
   const StrangerLimits limits_;
-  const mapped::Advert advert_;
+  const std::unique_ptr<LocalBackend> backend_;
+  const local::Advert advert_;
   UniqueFd listener_;
-  std::array<bool, kZones> user_files_{};
+  std::array<bool, kZones> user_files_{};  // of our segments: not sealed, because our user gave the file
 
   bool closing_ = false;
   Reactor::TimerId resume_listening_ = 0;
-  std::unordered_map<int, ConnectionPtr> connections_;  // all, by socket
-  std::deque<ConnectionPtr> strangers_;                 // oldest first
+  std::unordered_set<ConnectionPtr> connections_;  // all
+  std::deque<ConnectionPtr> strangers_;            // oldest first
   std::map<Rank, ConnectionPtr> links_;
   std::map<Rank, Attempt> attempts_;
   std::map<Rank, std::uint64_t> epochs_;  // the latest life of each rank that was linked
   std::uint64_t strangers_refused_ = 0;
   bool warned_of_fds_ = false;
-  bool warned_of_user_files_ = false;
 };
 
 }  // namespace memfabric::transport

@@ -1,19 +1,22 @@
-#include "transport/mapped/protocol.h"
+#include "transport/local_protocol.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
 
+#include "base/log.h"
 #include "base/units.h"
 
-namespace memfabric::transport::mapped {
+namespace memfabric::transport::local {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x4d46'4142;
 constexpr std::size_t kHeaderBytes = 8;
 // By type, which is the index in Message; header included.
-constexpr std::array<std::size_t, std::variant_size_v<Message>> kMessageBytes{248, 248, 416, 16, 16, 32, 32, 16};
-static_assert(*std::max_element(kMessageBytes.begin(), kMessageBytes.end()) <= kMaxMessageBytes);
+constexpr std::array<std::size_t, std::variant_size_v<Message>> kMessageBytes{248, 248, 416, 16, 16, 32, 32, 16, kHeaderBytes};
+constexpr std::size_t kDataType = 8;
+static_assert(std::is_same_v<std::variant_alternative_t<kDataType, Message>, Data>);
+static_assert(kHeaderBytes + kMaxDataBytes <= kMaxMessageBytes);
 
 constexpr std::string_view kAdvertVersion = "1";
 
@@ -68,6 +71,7 @@ class Reader {
     text.assign(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(end - bytes.begin()));
     return std::all_of(end, bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
   }
+  std::span<const std::byte> Rest() { return std::exchange(bytes_, {}); }
   bool RestIsZero() const {
     return std::all_of(bytes_.begin(), bytes_.end(), [](std::byte byte) { return byte == std::byte{0}; });
   }
@@ -94,7 +98,7 @@ Status Parse(Reader& reader, Contribution& contribution) {
     contribution.files[zone] = (flags & (1u << zone)) != 0;
     contribution.user_files[zone] = (flags & (4u << zone)) != 0;
     std::uint64_t bytes = contribution.allocated_bytes[zone];
-    if (contribution.files[zone] != (bytes > 0) || (contribution.user_files[zone] && bytes == 0)) {
+    if ((contribution.files[zone] && bytes == 0) || (contribution.user_files[zone] && !contribution.files[zone])) {
       return InvalidArgument("zone {} has {} allocated bytes and flags {:#x}", zone, bytes, flags);
     }
     if (!IsMultipleOf(bytes, kHugePageBytes)) return InvalidArgument("allocated bytes {} are no multiple of 2 MiB", bytes);
@@ -161,6 +165,12 @@ Status Parse(Reader& reader, Grown& grown) {
   return Ok();
 }
 
+void Encode(Writer& writer, const Data& data) { writer.PutBytes(data.bytes); }
+Status Parse(Reader& reader, Data& data) {
+  data.bytes = reader.Rest();
+  return Ok();
+}
+
 // The types without a body.
 void Encode(Writer&, const Duplicate&) {}
 void Encode(Writer&, const Ready&) {}
@@ -191,13 +201,15 @@ std::string KeyText(const Key& key) {
 }  // namespace
 
 std::string_view MessageName(const Message& message) {
-  constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames{"HELLO", "WELCOME", "REFUSED", "DUPLICATE",
-                                                                              "READY", "GROW",    "GROWN",   "BYE"};
+  constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames{
+      "HELLO", "WELCOME", "REFUSED", "DUPLICATE", "READY", "GROW", "GROWN", "BYE", "DATA"};
   return kNames[message.index()];
 }
 
 std::vector<std::byte> EncodeMessage(const Message& message) {
-  Writer writer(kMessageBytes[message.index()]);
+  const Data* data = std::get_if<Data>(&message);
+  CHECK(data == nullptr || data->bytes.size() <= kMaxDataBytes);
+  Writer writer(kMessageBytes[message.index()] + (data == nullptr ? 0 : data->bytes.size()));
   writer.Put(kMagic);
   writer.Put(kProtocolVersion);
   writer.Put(static_cast<std::uint16_t>(message.index()));
@@ -213,7 +225,7 @@ Result<Message> ParseMessage(std::span<const std::byte> bytes) {
   if (version != kProtocolVersion) return Unsupported("protocol version {}, not {}", version, kProtocolVersion);
   std::size_t type = reader.Get<std::uint16_t>();
   if (type >= kMessageBytes.size()) return InvalidArgument("unknown message type {}", type);
-  if (bytes.size() != kMessageBytes[type]) {
+  if (type == kDataType ? bytes.size() > kHeaderBytes + kMaxDataBytes : bytes.size() != kMessageBytes[type]) {
     return InvalidArgument("a message of type {} has {} bytes, this one {}", type, kMessageBytes[type], bytes.size());
   }
   return ParseBody(type, reader);
@@ -224,7 +236,7 @@ std::string EncodeAdvert(const Advert& advert) {
 }
 
 Result<Advert> ParseAdvert(std::string_view text) {
-  auto bad = [&] { return InvalidArgument("\"{}\" is no address of the mapped transport", text); };
+  auto bad = [&] { return InvalidArgument("\"{}\" is no address on a host", text); };
   std::size_t first = text.find(' ');
   std::size_t last = text.rfind(' ');
   if (first == std::string_view::npos || first == last || text.substr(0, first) != kAdvertVersion) return bad();
@@ -243,4 +255,4 @@ Result<Advert> ParseAdvert(std::string_view text) {
   return advert;
 }
 
-}  // namespace memfabric::transport::mapped
+}  // namespace memfabric::transport::local

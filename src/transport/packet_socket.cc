@@ -1,0 +1,67 @@
+#include "transport/packet_socket.h"
+
+#include <sys/epoll.h>
+
+#include "base/log.h"
+
+namespace memfabric::transport {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryPeriod{5};
+
+}  // namespace
+
+Status PacketSocket::Watch(std::function<void(bool hung_up)> on_ready) {
+  return reactor_.Add(socket_.get(), EPOLLIN, [self = weak_from_this(), on_ready = std::move(on_ready)](std::uint32_t events) {
+    auto socket = self.lock();
+    if (socket == nullptr) return;
+    if ((events & EPOLLOUT) != 0) socket->Flush();
+    if ((events & ~EPOLLOUT) != 0 && socket->socket_) on_ready((events & EPOLLHUP) != 0);
+  });
+}
+
+void PacketSocket::Send(std::vector<std::byte> bytes, std::vector<int> files) {
+  if (!socket_) return;
+  outbox_.push_back({std::move(bytes), std::move(files)});
+  if (outbox_.size() == 1) Flush();
+}
+
+void PacketSocket::Post(std::vector<std::byte> bytes) {
+  reactor_.Post([self = weak_from_this(), bytes = std::move(bytes)]() mutable {
+    if (auto socket = self.lock(); socket != nullptr) socket->Send(std::move(bytes));
+  });
+}
+
+void PacketSocket::Flush() {
+  while (!outbox_.empty()) {
+    const Outgoing& next = outbox_.front();
+    Status sent = SendPacket(socket_.get(), next.bytes, next.files);
+    if (IsInUse(sent)) {
+      // Room for files in flight is the user's as a whole, and epoll doesn't tell when there is some.
+      if (next.files.empty()) {
+        if (!waiting_for_room_) reactor_.Modify(socket_.get(), EPOLLIN | EPOLLOUT);
+        waiting_for_room_ = true;
+      } else if (retry_ == 0) {
+        retry_ = reactor_.CallAt(std::chrono::steady_clock::now() + kRetryPeriod, [this] {
+          retry_ = 0;
+          Flush();
+        });
+      }
+      return;
+    }
+    if (!sent.ok() && !IsDisconnected(sent)) LOG(kWarn, "a message to a peer was lost: {}", sent.message());
+    outbox_.pop_front();
+  }
+  if (waiting_for_room_) reactor_.Modify(socket_.get(), EPOLLIN);
+  waiting_for_room_ = false;
+}
+
+void PacketSocket::Close() {
+  if (!socket_) return;
+  reactor_.Cancel(std::exchange(retry_, 0));
+  reactor_.Remove(socket_.get());
+  socket_.Reset();
+  outbox_.clear();
+}
+
+}  // namespace memfabric::transport
