@@ -1,0 +1,298 @@
+#include "arguments.h"
+
+#include <nanobind/ndarray.h>
+
+#include <cstring>
+#include <utility>
+
+namespace memfabric::python {
+namespace {
+
+[[noreturn]] void WrongType(const char* name, const std::string& what) {
+  throw nb::type_error((std::string(name) + ": " + what).c_str());
+}
+
+std::string Element(const char* name, std::uint64_t index) { return std::string(name) + "[" + std::to_string(index) + "]"; }
+
+std::string TypeName(nb::handle object) { return nb::inst_name(object).c_str(); }
+
+// The int attribute or item, or nothing; clears the error.
+std::optional<std::uint64_t> AsUnsigned(nb::handle number) {
+  std::uint64_t value = 0;
+  bool fits = false;
+  if (!number.is_valid() || !ReadInt(number, 0, UINT64_MAX, &value, &fits) || !fits) return std::nullopt;
+  return value;
+}
+
+nb::object Attribute(nb::handle object, const char* name) {
+  PyObject* attribute = PyObject_GetAttrString(object.ptr(), name);
+  if (attribute == nullptr) PyErr_Clear();
+  return nb::steal(attribute);
+}
+
+nb::object Call(nb::handle function) {
+  PyObject* result = PyObject_CallNoArgs(function.ptr());
+  if (result == nullptr) throw nb::python_error();
+  return nb::steal(result);
+}
+
+// Size of one element by an array interface's type string ("<f4"), 0 when it can't be read.
+std::uint64_t ElementBytes(const char* type_string) {
+  std::uint64_t bytes = 0;
+  if (std::strlen(type_string) < 3) return 0;
+  for (const char* digit = type_string + 2; *digit != '\0'; ++digit) {
+    if (*digit < '0' || *digit > '9') return 0;
+    bytes = bytes * 10 + static_cast<std::uint64_t>(*digit - '0');
+  }
+  return type_string[1] == 'U' ? bytes * 4 : bytes;
+}
+
+// An int, or a number like np.uint64: that has memory too, but no elements that could be set. An array has both.
+bool IsNumber(nb::handle object) {
+  if (PyLong_Check(object.ptr())) return true;
+  return PyIndex_Check(object.ptr()) != 0 && PyObject_HasAttrString(object.ptr(), "__setitem__") == 0;
+}
+
+bool IsInt64(const char* format) {
+  if (format == nullptr) return false;
+  if (*format == '@' || *format == '=' || *format == '<') ++format;
+  return format[0] != '\0' && format[1] == '\0' && std::strchr("qQlL", format[0]) != nullptr;
+}
+
+bool IsSigned(const char* format) {
+  char code = format[std::strlen(format) - 1];
+  return code == 'q' || code == 'l';
+}
+
+}  // namespace
+
+bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint64_t* value, bool* fits) {
+  nb::object index;
+  if (!PyLong_Check(object.ptr())) {
+    if (!PyIndex_Check(object.ptr())) return false;
+    index = nb::steal(PyNumber_Index(object.ptr()));
+    if (!index.is_valid()) {
+      PyErr_Clear();
+      return false;
+    }
+    object = index;
+  }
+  int overflow = 0;
+  long long number = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
+  *fits = true;
+  if (overflow == 0) {
+    *value = static_cast<std::uint64_t>(number);
+    if (number < 0) {
+      *fits = number >= low;
+    } else {
+      *fits = *value <= high;
+    }
+  } else if (overflow < 0 || high <= static_cast<std::uint64_t>(INT64_MAX)) {
+    *fits = false;
+  } else {
+    *value = PyLong_AsUnsignedLongLong(object.ptr());
+    if (PyErr_Occurred() != nullptr) {
+      PyErr_Clear();
+      *fits = false;
+    }
+  }
+  return true;
+}
+
+void RefuseNumber(nb::handle number, const char* name, const std::string& low, const std::string& high) {
+  throw Refused{std::string(name) + " is " + nb::repr(number).c_str() + ", out of range: it must be " + low + " to " + high};
+}
+
+Address::Address(nb::handle object, const char* name, Access access) {
+  bool fits = false;
+  if (IsNumber(object)) {
+    if (!ReadInt(object, 0, UINT64_MAX, &value_, &fits)) WrongType(name, "__index__ of " + TypeName(object) + " gives no int");
+    if (!fits) RefuseNumber(object, name, "0", std::to_string(UINT64_MAX));
+    return;
+  }
+  if (ReadBuffer(object, name, access) || ReadArrayInterface(object, name, access) || ReadDataPointer(object, name) ||
+      ReadDlpack(object, name, access)) {
+    return;
+  }
+  WrongType(name,
+            "expected an address (int) or an object with memory (buffer protocol, __array_interface__, data_ptr() or "
+            "__dlpack__), not " +
+                TypeName(object));
+}
+
+Address::~Address() {
+  if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+}
+
+Address::Address(Address&& other) noexcept
+    : value_(other.value_),
+      size_bytes_(other.size_bytes_),
+      buffer_(std::exchange(other.buffer_, Py_buffer{})),
+      owner_(std::move(other.owner_)) {}
+
+void Address::CheckHolds(std::uint64_t size, const char* name) const {
+  if (size_bytes_.has_value() && size > *size_bytes_) {
+    throw Refused{std::string(name) + " holds " + std::to_string(*size_bytes_) + " bytes, fewer than the " +
+                  std::to_string(size) + " to be copied"};
+  }
+}
+
+bool Address::ReadBuffer(nb::handle object, const char* name, Access access) {
+  if (!PyObject_CheckBuffer(object.ptr())) return false;
+  int flags = PyBUF_ANY_CONTIGUOUS | (access == Access::kWrite ? PyBUF_WRITABLE : 0);
+  if (PyObject_GetBuffer(object.ptr(), &buffer_, flags) != 0) {
+    nb::python_error error;
+    WrongType(name, TypeName(object) + " gives no buffer that can be " + (access == Access::kWrite ? "written" : "read") +
+                        " in one piece: " + error.what());
+  }
+  value_ = reinterpret_cast<std::uint64_t>(buffer_.buf);
+  size_bytes_ = static_cast<std::uint64_t>(buffer_.len);
+  return true;
+}
+
+bool Address::ReadArrayInterface(nb::handle object, const char* name, Access access) {
+  nb::object interface = Attribute(object, "__array_interface__");
+  if (!interface.is_valid()) return false;
+  if (!PyDict_Check(interface.ptr())) WrongType(name, "__array_interface__ is no dict");
+  nb::dict fields = nb::borrow<nb::dict>(interface);
+  if (!fields.contains("data") || !fields.contains("shape") || !fields.contains("typestr")) {
+    WrongType(name, "__array_interface__ lacks data, shape or typestr");
+  }
+  nb::object data = fields["data"];
+  if (!nb::isinstance<nb::tuple>(data) || nb::len(data) != 2) WrongType(name, "__array_interface__ gives no address");
+  auto address = AsUnsigned(data[0]);
+  if (!address.has_value()) WrongType(name, "__array_interface__ gives no address");
+  if (access == Access::kWrite && PyObject_IsTrue(nb::object(data[1]).ptr()) != 0) WrongType(name, "is read-only");
+
+  nb::object type_string = fields["typestr"];
+  nb::object shape = fields["shape"];
+  if (!nb::isinstance<nb::str>(type_string) || !nb::isinstance<nb::tuple>(shape)) {
+    WrongType(name, "__array_interface__ has a malformed typestr or shape");
+  }
+  std::uint64_t bytes = ElementBytes(nb::borrow<nb::str>(type_string).c_str());
+  if (bytes == 0) WrongType(name, "__array_interface__ has a typestr of no known size");
+  nb::object strides = fields.contains("strides") ? nb::object(fields["strides"]) : nb::object(nb::none());
+  bool contiguous = strides.is_none() || (nb::isinstance<nb::tuple>(strides) && nb::len(strides) == nb::len(shape));
+  for (std::size_t axis = nb::len(shape); axis-- > 0;) {
+    auto extent = AsUnsigned(nb::object(shape[axis]));
+    if (!extent.has_value()) WrongType(name, "__array_interface__ has a malformed shape");
+    if (contiguous && !strides.is_none() && *extent > 1) contiguous = AsUnsigned(nb::object(strides[axis])) == bytes;
+    if (__builtin_mul_overflow(bytes, *extent, &bytes)) WrongType(name, "__array_interface__ has a shape that is too large");
+  }
+  if (!contiguous) WrongType(name, "is not contiguous");
+  value_ = *address;
+  size_bytes_ = bytes;
+  owner_ = nb::borrow(object);
+  return true;
+}
+
+bool Address::ReadDataPointer(nb::handle object, const char* name) {
+  nb::object data_pointer = Attribute(object, "data_ptr");
+  if (!data_pointer.is_valid() || PyCallable_Check(data_pointer.ptr()) == 0) return false;
+  if (nb::object device = Attribute(Attribute(object, "device"), "type"); nb::isinstance<nb::str>(device)) {
+    if (std::strcmp(nb::borrow<nb::str>(device).c_str(), "cpu") != 0) {
+      WrongType(name, "is memory of a " + std::string(nb::borrow<nb::str>(device).c_str()) + " device, not of the CPU");
+    }
+  }
+  if (nb::object contiguous = Attribute(object, "is_contiguous"); contiguous.is_valid()) {
+    if (PyObject_IsTrue(Call(contiguous).ptr()) != 1) WrongType(name, "is not contiguous");
+  }
+  auto address = AsUnsigned(Call(data_pointer));
+  if (!address.has_value()) WrongType(name, "data_ptr() gives no address");
+  value_ = *address;
+  size_bytes_ = AsUnsigned(Attribute(object, "nbytes"));
+  owner_ = nb::borrow(object);
+  return true;
+}
+
+bool Address::ReadDlpack(nb::handle object, const char* name, Access access) {
+  if (PyObject_HasAttrString(object.ptr(), "__dlpack__") == 0) return false;
+  nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu> readable;
+  nb::ndarray<nb::c_contig, nb::device::cpu> writable;
+  bool taken = access == Access::kWrite ? nb::try_cast(object, writable) : nb::try_cast(object, readable);
+  if (!taken)
+    WrongType(name, "__dlpack__ gives no contiguous" + std::string(access == Access::kWrite ? ", writable" : "") +
+                        " memory of the CPU");
+  value_ = reinterpret_cast<std::uint64_t>(access == Access::kWrite ? writable.data() : readable.data());
+  size_bytes_ = access == Access::kWrite ? writable.nbytes() : readable.nbytes();
+  owner_ = nb::borrow(object);
+  return true;
+}
+
+NumberList::NumberList(nb::handle object, const char* name) {
+  if (ReadArray(object, name)) return;
+  if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
+    WrongType(name, "expected a list or tuple of ints or a one-dimensional array of 64-bit ints, not " + TypeName(object));
+  }
+  nb::object items = nb::steal(PySequence_Tuple(object.ptr()));  // an element's __index__ might change a list
+  size_ = static_cast<std::uint64_t>(PyTuple_GET_SIZE(items.ptr()));
+  numbers_.resize(size_);
+  for (std::uint64_t k = 0; k < size_; ++k) {
+    nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
+    bool fits = false;
+    if (!ReadInt(item, 0, UINT64_MAX, &numbers_[k], &fits)) {
+      WrongType(Element(name, k).c_str(), "expected an int, not " + TypeName(item));
+    }
+    if (!fits) RefuseNumber(item, Element(name, k).c_str(), "0", std::to_string(UINT64_MAX));
+  }
+  data_ = numbers_.data();
+}
+
+NumberList::~NumberList() {
+  if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+}
+
+bool NumberList::ReadArray(nb::handle object, const char* name) {
+  if (!PyObject_CheckBuffer(object.ptr())) return false;
+  if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_STRIDES | PyBUF_FORMAT) != 0) throw nb::python_error();
+  if (buffer_.ndim != 1) WrongType(name, "the array has " + std::to_string(buffer_.ndim) + " dimensions, not one");
+  if (buffer_.itemsize != 8 || !IsInt64(buffer_.format)) {
+    WrongType(name, "the array's elements are '" + std::string(buffer_.format == nullptr ? "B" : buffer_.format) +
+                        "', not 64-bit ints (uint64 or int64)");
+  }
+  size_ = static_cast<std::uint64_t>(buffer_.shape[0]);
+  if (size_ > 1 && buffer_.strides[0] != 8) WrongType(name, "the array is not contiguous");
+  if (reinterpret_cast<std::uintptr_t>(buffer_.buf) % alignof(std::uint64_t) != 0) WrongType(name, "the array is not aligned");
+  data_ = static_cast<const std::uint64_t*>(buffer_.buf);
+  if (IsSigned(buffer_.format)) {
+    std::uint64_t signs = 0;
+    for (std::uint64_t k = 0; k < size_; ++k) signs |= data_[k];
+    if (signs >> 63 != 0) throw Refused{std::string(name) + " holds a negative number"};
+  }
+  return true;
+}
+
+AddressList::AddressList(nb::handle object, const char* name, Access access) {
+  if (ReadArray(object, name)) return;
+  if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
+    WrongType(name, "expected a list or tuple of addresses or a one-dimensional array of 64-bit ints, not " + TypeName(object));
+  }
+  nb::object items = nb::steal(PySequence_Tuple(object.ptr()));  // an element's attributes might change a list
+  size_ = static_cast<std::uint64_t>(PyTuple_GET_SIZE(items.ptr()));
+  numbers_.resize(size_);
+  for (std::uint64_t k = 0; k < size_; ++k) {
+    nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
+    bool fits = false;
+    if (PyLong_Check(item.ptr()) && ReadInt(item, 0, UINT64_MAX, &numbers_[k], &fits) && fits) continue;
+    Address address(item, Element(name, k).c_str(), access);
+    numbers_[k] = address.value();
+    if (!address.owns()) continue;
+    objects_.push_back(std::move(address));
+    object_index_.push_back(k);
+  }
+  data_ = numbers_.data();
+}
+
+void AddressList::CheckHolds(const NumberList& sizes, const char* name) const {
+  for (std::size_t k = 0; k < objects_.size(); ++k) {
+    objects_[k].CheckHolds(sizes.data()[object_index_[k]], Element(name, object_index_[k]).c_str());
+  }
+}
+
+void AddressList::MoveOwners(std::vector<Address>& owners) {
+  for (Address& object : objects_) owners.push_back(std::move(object));
+  objects_.clear();
+  object_index_.clear();
+}
+
+}  // namespace memfabric::python

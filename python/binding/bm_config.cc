@@ -1,0 +1,137 @@
+#include "bm_config.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+
+#include <cstring>
+#include <limits>
+
+#include "nic.h"
+
+namespace memfabric::python {
+namespace {
+
+std::uint32_t ToC(Field value, const char* name) {
+  if (value < 0 || value > std::int64_t{UINT32_MAX}) {
+    throw Refused{std::string("config.") + name + " is " + std::to_string(value) + ", out of range: it must be 0 to " +
+                  std::to_string(UINT32_MAX)};
+  }
+  return static_cast<std::uint32_t>(value);
+}
+
+// A property that any int may be assigned to.
+template <Field BmConfig::*field>
+void BindInt(nb::class_<BmConfig>& type, const char* name, const char* doc) {
+  type.def_prop_rw(
+      name, [](const BmConfig& config) { return config.*field; },
+      [](BmConfig& config, Int<std::int64_t> value) {
+        bool negative = false;
+        if (!value.fits) negative = PyObject_RichCompareBool(value.source.ptr(), nb::int_(0).ptr(), Py_LT) == 1;
+        Field limit = negative ? std::numeric_limits<Field>::min() : std::numeric_limits<Field>::max();
+        config.*field = value.fits ? value.value : limit;
+      },
+      doc);
+}
+
+template <bool BmConfig::*field>
+void BindFlag(nb::class_<BmConfig>& type, const char* name, const char* doc) {
+  type.def_prop_rw(
+      name, [](const BmConfig& config) { return config.*field; },
+      [](BmConfig& config, Flag value) { config.*field = value.value; }, doc);
+}
+
+const char* PythonBool(bool value) { return value ? "True" : "False"; }
+
+}  // namespace
+
+BmConfig::BmConfig() {
+  smem_bm_config_t config;
+  smem_bm_config_init(&config);
+  init_timeout = config.initTimeout;
+  create_timeout = config.createTimeout;
+  operation_timeout = config.controlOperationTimeout;
+  start_store = config.startConfigStoreServer;
+  start_store_only = config.startConfigStoreOnly;
+  dynamic_world_size = config.dynamicWorldSize;
+  unified_address_space = config.unifiedAddressSpace;
+  auto_ranking = config.autoRanking;
+  rank_id = config.rankId;
+  flags = config.flags;
+}
+
+smem_bm_config_t BmConfig::ToC() const {
+  using python::ToC;
+  smem_bm_config_t config;
+  smem_bm_config_init(&config);
+  config.initTimeout = ToC(init_timeout, "init_timeout");
+  config.createTimeout = ToC(create_timeout, "create_timeout");
+  config.controlOperationTimeout = ToC(operation_timeout, "operation_timeout");
+  config.startConfigStoreServer = start_store;
+  config.startConfigStoreOnly = start_store_only;
+  config.dynamicWorldSize = dynamic_world_size;
+  config.unifiedAddressSpace = unified_address_space;
+  config.autoRanking = auto_ranking;
+  config.rankId = ToC(rank_id, "rank_id");
+  config.flags = ToC(flags, "flags");
+  std::memcpy(config.hcomUrl, nic.c_str(), nic.size() + 1);  // NicError limits its length
+  return config;
+}
+
+std::string BmConfig::Repr() const {
+  std::string text = "BmConfig(init_timeout=" + std::to_string(init_timeout);
+  text += ", create_timeout=" + std::to_string(create_timeout);
+  text += ", operation_timeout=" + std::to_string(operation_timeout);
+  text += std::string(", start_store=") + PythonBool(start_store);
+  text += std::string(", start_store_only=") + PythonBool(start_store_only);
+  text += std::string(", dynamic_world_size=") + PythonBool(dynamic_world_size);
+  text += std::string(", unified_address_space=") + PythonBool(unified_address_space);
+  text += std::string(", auto_ranking=") + PythonBool(auto_ranking);
+  text += ", rank_id=" + std::to_string(rank_id);
+  text += ", flags=" + std::to_string(flags);
+  return text + ", nic='" + nic + "')";
+}
+
+void BindBmConfig(nb::module_& module) {
+  nb::class_<BmConfig> type(module, "BmConfig",
+                            R"(Settings of initialize(). Attributes take ints and bools; anything else raises TypeError.
+
+A number out of range is reported by initialize(), as INVALID_PARAM.)");
+  type.def(nb::init<>(), "A config with the values given at each attribute.");
+  BindInt<&BmConfig::init_timeout>(type, "init_timeout", "Seconds that initialize() may take, 1 to 4294967295. At first 120.");
+  BindInt<&BmConfig::create_timeout>(type, "create_timeout", "Seconds that create() may take, 1 to 4294967295. At first 120.");
+  BindInt<&BmConfig::operation_timeout>(
+      type, "operation_timeout", "Seconds that join(), leave(), wait() and the like may take, 1 to 4294967295. At first 120.");
+  BindFlag<&BmConfig::start_store>(type, "start_store",
+                                   "Whether rank 0 serves the store (with auto-ranking: the first process on the store's "
+                                   "host that binds the port). At first True.");
+  BindFlag<&BmConfig::start_store_only>(
+      type, "start_store_only", "True: initialize() starts the store and returns; create() then fails. At first False.");
+  BindFlag<&BmConfig::dynamic_world_size>(
+      type, "dynamic_world_size",
+      "True: world_size may differ between ranks, a pool's being its first creator's. Either way it is a capacity: ranks "
+      "come and go in any order, and nothing waits for all of them. At first False.");
+  BindFlag<&BmConfig::unified_address_space>(type, "unified_address_space",
+                                             "Must be True: every process sees a pool at the same addresses. At first True.");
+  BindFlag<&BmConfig::auto_ranking>(type, "auto_ranking",
+                                    "True: a rank is assigned, the lowest free one; rank_id is ignored. At first False.");
+  BindInt<&BmConfig::rank_id>(type, "rank_id",
+                              "This process's rank, below world_size. At first 65535, which stands for none: one is assigned.");
+  BindInt<&BmConfig::flags>(type, "flags", "Reserved. At first 0.");
+  type.def_prop_ro(
+      "nic", [](const BmConfig& config) { return config.nic; }, "What set_nic() was given, '' at first.");
+  type.def(
+      "set_nic",
+      [](BmConfig& config, std::string_view nic) {
+        if (std::string error = NicError(nic); !error.empty()) throw nb::value_error(error.c_str());
+        config.nic = nic;
+      },
+      nb::arg("nic"), nb::sig("def set_nic(self, nic: str) -> None"),
+      R"(Picks the network interface that the data plane binds to.
+
+nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's name; 63 bytes at
+    most. The addresses 0.0.0.0 and [::] and the empty string leave the choice to the library.
+Raises ValueError when it is longer or malformed.)");
+  type.def("__repr__", &BmConfig::Repr);
+}
+
+}  // namespace memfabric::python

@@ -1,0 +1,74 @@
+#include "calls.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <string_view>
+
+namespace memfabric::python {
+namespace {
+
+thread_local Call* current_call = nullptr;
+thread_local int callbacks_under_way = 0;  // such a thread may be the library's: it has to come back
+
+// Of the process; right in a forked child too.
+bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
+
+}  // namespace
+
+std::atomic<bool>& Closed() {
+  static std::atomic<bool> closed{false};
+  return closed;
+}
+
+Call::Call(Gil gil, bool interruptible)
+    : enclosing_(std::exchange(current_call, this)),
+      former_check_(smem_set_interrupt_check(interruptible ? &Call::Check : nullptr)) {
+  if (gil == Gil::kRelease) released_ = PyEval_SaveThread();
+}
+
+Call::~Call() {
+  if (released_ != nullptr) {
+    if (Closed().load(std::memory_order_acquire) && callbacks_under_way == 0 && !OnMainThread()) {
+      while (true) pause();
+    }
+    PyEval_RestoreThread(released_);
+  }
+  smem_set_interrupt_check(former_check_);
+  current_call = enclosing_;
+}
+
+int Call::Check() noexcept {
+  Call& call = *current_call;
+  bool interrupted = false;
+  if (OnMainThread()) {
+    if (call.released_ != nullptr) PyEval_RestoreThread(call.released_);
+    interrupted = PyErr_CheckSignals() != 0;
+    call.released_ = PyEval_SaveThread();
+  } else if (call.released_ == nullptr) {
+    call.released_ = PyEval_SaveThread();
+  }
+  return interrupted ? 1 : 0;
+}
+
+Callback::Callback() { ++callbacks_under_way; }
+Callback::~Callback() { --callbacks_under_way; }
+
+void RaiseLastError() {
+  nb::str message = Text(smem_get_last_err_msg());
+  PyErr_SetObject(PyExc_RuntimeError, message.ptr());
+  throw nb::python_error();
+}
+
+nb::str Text(const char* text) {
+  PyObject* decoded = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::string_view(text).size()), "replace");
+  if (decoded == nullptr) throw nb::python_error();
+  return nb::steal<nb::str>(decoded);
+}
+
+std::string CString(std::string_view text, const char* name) {
+  if (text.find('\0') != std::string_view::npos) throw Refused{std::string(name) + " holds a NUL character"};
+  return std::string(text);
+}
+
+}  // namespace memfabric::python

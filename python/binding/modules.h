@@ -1,0 +1,11 @@
+// binding/modules.h: what the extension module consists of.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace memfabric::python {
+
+void BindBm(nanobind::module_& module);
+
+}  // namespace memfabric::python

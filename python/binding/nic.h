@@ -1,0 +1,14 @@
+// binding/nic.h: the form of what BmConfig.set_nic takes. Whether the interface exists is the library's to say.
+
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace memfabric::python {
+
+// "" when `nic` is "tcp://ip:port", "tcp://ip/maskbits:port", an interface's name or empty, and at most 63 bytes long; else
+// what is wrong with it.
+std::string NicError(std::string_view nic);
+
+}  // namespace memfabric::python

@@ -1,0 +1,64 @@
+"""A memory fabric: processes on one or many hosts contribute memory and use it as one.
+
+    bm      Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
+
+Here is what all of it shares: start and end, the log, the last error, the store, devices, and the paths that C programs are
+built with. The package is a wrapper of the C interface (memfabric/smem.h) with the same functions; it holds the GIL only while
+a Python object is touched or a copy is short, and Ctrl-C ends any call that waits.
+
+Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the calling thread, what was
+wrong, with the value, the limit and what to do.
+
+    import memfabric_hybrid as mf
+
+    code = mf.bm.initialize("tcp://127.0.0.1:8570", 2, 0, mf.bm.BmConfig())
+    if code:
+        print(mf.strerror(code), mf.get_last_err_msg())
+"""
+
+import atexit as _atexit
+
+from . import _library
+
+_loaded = _library.load()
+
+from . import _memfabric, bm  # noqa: E402
+from ._library import get_include_path, get_lib_path  # noqa: E402
+from ._memfabric import (  # noqa: E402
+    Device,
+    ErrorCode,
+    __version__,
+    create_config_store,
+    devices,
+    get_and_clear_last_err_msg,
+    get_last_err_msg,
+    initialize,
+    set_conf_store_tls,
+    set_conf_store_tls_key,
+    set_extern_logger,
+    set_log_level,
+    strerror,
+    uninitialize,
+)
+
+_atexit.register(_memfabric._close)
+
+__all__ = [
+    "Device",
+    "ErrorCode",
+    "__version__",
+    "bm",
+    "create_config_store",
+    "devices",
+    "get_and_clear_last_err_msg",
+    "get_include_path",
+    "get_last_err_msg",
+    "get_lib_path",
+    "initialize",
+    "set_conf_store_tls",
+    "set_conf_store_tls_key",
+    "set_extern_logger",
+    "set_log_level",
+    "strerror",
+    "uninitialize",
+]
