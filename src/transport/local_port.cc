@@ -64,6 +64,12 @@ LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const Strange
   }
 }
 
+Status LocalPort::CanReach(const MemberAddress& peer, const std::string& host) {
+  if (peer.host != host) return Unsupported("{} is on another host than this process ({})", peer.ToString(), host);
+  auto advert = local::ParseAdvert(peer.advert);
+  return advert.ok() ? Ok() : Unsupported("{}: {}", peer.ToString(), advert.status().message());
+}
+
 LocalPort::~LocalPort() {
   CHECK(!reactor_.OnThread());
   std::promise<void> closed;

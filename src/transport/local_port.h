@@ -41,6 +41,8 @@ class LocalPort final : public Port {
  public:
   static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
                                             std::unique_ptr<LocalBackend> backend);
+  // Whether a process on `host` may find `peer` by such a port; Unsupported says why not.
+  static Status CanReach(const MemberAddress& peer, const std::string& host);
   ~LocalPort() override;
 
   std::string advert() const override { return local::EncodeAdvert(advert_); }

@@ -57,6 +57,9 @@ struct MemberAddress {
 // How far a zone of a peer's slot may be used.
 using ZoneBytes = std::array<std::uint64_t, kZones>;
 
+// InvalidArgument, naming all numbers, unless each piece lies within `allocated_bytes` of the zone of `rank`.
+Status CheckPieces(Rank rank, Zone zone, std::span<const Piece> pieces, std::uint64_t allocated_bytes);
+
 // Moves bytes to and from one peer's memory, in the order of the calls of one thread.
 class Link {
  public:

@@ -22,13 +22,7 @@ ZoneBytes MappedLink::allocated_bytes() const {
 
 Status MappedLink::Check(Zone zone, std::span<const Piece> pieces) const {
   if (down_.load(std::memory_order_acquire)) return DownStatus();
-  std::uint64_t bytes = allocated_bytes_[Index(zone)].load(std::memory_order_acquire);
-  for (const Piece& piece : pieces) {
-    if (piece.size_bytes <= bytes && piece.remote_offset <= bytes - piece.size_bytes) continue;
-    return InvalidArgument("{} bytes at offset {} leave the {} bytes that rank {} has allocated in its {} zone",
-                           piece.size_bytes, piece.remote_offset, bytes, rank_, ZoneName(zone));
-  }
-  return Ok();
+  return CheckPieces(rank_, zone, pieces, allocated_bytes_[Index(zone)].load(std::memory_order_acquire));
 }
 
 Status MappedLink::Put(Zone zone, std::span<const Piece> pieces) {

@@ -44,13 +44,7 @@ Capabilities MappedTransport::capabilities() const {
   return {.load_store = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
-Status MappedTransport::CanReach(const MemberAddress& peer) const {
-  if (peer.host != host_) return Unsupported("{} is on another host than this process ({})", peer.ToString(), host_);
-  if (auto advert = local::ParseAdvert(peer.advert); !advert.ok()) {
-    return Unsupported("{} offers no mapping: {}", peer.ToString(), advert.status().message());
-  }
-  return Ok();
-}
+Status MappedTransport::CanReach(const MemberAddress& peer) const { return LocalPort::CanReach(peer, host_); }
 
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
   if (options.window == nullptr || !options.slot_begin) return InvalidArgument("a mapped port needs a window and slots in it");

@@ -1,0 +1,73 @@
+// transport/fake/fake_link.h: one end of a connection that moves bytes by messages; it asks, and it answers the other end.
+//
+// Owned by its port and by whoever uses it. Threads: any; OnData, Grow and MarkDown on the reactor's. One mutex.
+
+#pragma once
+
+#include <array>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/mapping.h"
+#include "transport/fake/fake_transport.h"
+#include "transport/local_peer.h"
+
+namespace memfabric::transport {
+
+// This member's memory as the reactor reaches it. Whole slots are mapped; what is allocated is the segment's truth.
+struct FakeMemory {
+  std::array<const Segment*, kZones> segments{};
+  std::array<Mapping, kZones> mappings;
+};
+
+class FakeLink final : public LocalLink {
+ public:
+  // `memory` is shared with the port's other links; `faults` may be null.
+  FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory, std::shared_ptr<PacketSocket> socket,
+           FakeFaults* faults);
+
+  Rank rank() const override { return rank_; }
+  std::uint64_t epoch() const override { return epoch_; }
+  std::string_view path() const override { return "fake"; }
+  Capabilities capabilities() const override { return {.load_store = false, .max_pieces = FakeTransport::kMaxPieces}; }
+  ZoneBytes allocated_bytes() const override;
+  Status Put(Zone zone, std::span<const Piece> pieces) override;
+  Status Get(Zone zone, std::span<const Piece> pieces) override;
+  Status Flush(Deadline deadline) override;
+
+  void MarkDown(const Status& why) override;
+  Status Grow(const LocalContribution& contribution) override;
+  Status OnData(std::span<const std::byte> bytes) override;
+
+ private:
+  // What an answer to a request does here: nothing for a put, a copy to `local` for a get.
+  struct Request {
+    std::byte* local;  // null for a put
+    std::size_t size_bytes;
+  };
+
+  Status Start(Zone zone, std::span<const Piece> pieces, bool put);
+  Status OnRequest(std::span<const std::byte> bytes);
+  Status OnAnswer(std::span<const std::byte> bytes);
+
+  const Rank rank_;
+  const std::uint64_t epoch_;
+  const std::shared_ptr<const FakeMemory> memory_;
+  const std::shared_ptr<PacketSocket> socket_;  // shared with the port's connection
+  FakeFaults* const faults_;
+  std::uint64_t moved_bytes_ = 0;  // for the other end; the reactor's thread only
+
+  mutable std::mutex mutex_;  // guards all below; held while packets are posted, so that they go in the order of requests_
+  std::condition_variable changed_;
+  Status why_down_;
+  ZoneBytes allocated_bytes_{};
+  std::deque<Request> requests_;  // not answered yet, oldest first
+  std::uint64_t started_ = 0;
+  std::uint64_t answered_ = 0;
+};
+
+}  // namespace memfabric::transport

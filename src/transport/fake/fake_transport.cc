@@ -1,0 +1,81 @@
+#include "transport/fake/fake_transport.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "transport/fake/fake_link.h"
+
+namespace memfabric::transport {
+namespace {
+
+class FakeBackend final : public LocalBackend {
+ public:
+  FakeBackend(std::shared_ptr<const FakeMemory> memory, FakeFaults* faults) : memory_(std::move(memory)), faults_(faults) {}
+
+  bool shares_files() const override { return false; }
+
+  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
+                                              const std::shared_ptr<PacketSocket>& socket) override {
+    if (faults_ != nullptr && faults_->refuse_links) return InvalidArgument("the test refuses links");
+    auto link = std::make_shared<FakeLink>(contribution.rank, contribution.epoch, memory_, socket, faults_);
+    RETURN_IF_ERROR(link->Grow(contribution));
+    return std::shared_ptr<LocalLink>(std::move(link));
+  }
+
+ private:
+  const std::shared_ptr<const FakeMemory> memory_;  // shared with the links
+  FakeFaults* const faults_;
+};
+
+}  // namespace
+
+void FakeFaults::HoldAnswers() {
+  std::lock_guard lock(mutex_);
+  holding_ = true;
+}
+
+void FakeFaults::ReleaseAnswers() {
+  std::lock_guard lock(mutex_);
+  holding_ = false;
+  for (auto& answer : held_) answer();
+  held_.clear();
+}
+
+std::size_t FakeFaults::held_answers() const {
+  std::lock_guard lock(mutex_);
+  return held_.size();
+}
+
+void FakeFaults::Answer(std::function<void()> answer) {
+  std::lock_guard lock(mutex_);
+  if (holding_) {
+    held_.push_back(std::move(answer));
+  } else {
+    answer();
+  }
+}
+
+FakeTransport::FakeTransport(Reactor& reactor, std::string host, FakeFaults* faults, StrangerLimits strangers)
+    : reactor_(reactor), host_(std::move(host)), faults_(faults), strangers_(strangers) {}
+
+Capabilities FakeTransport::capabilities() const { return {.load_store = false, .max_pieces = kMaxPieces}; }
+
+Status FakeTransport::CanReach(const MemberAddress& peer) const { return LocalPort::CanReach(peer, host_); }
+
+Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
+  auto memory = std::make_shared<FakeMemory>();
+  for (std::size_t zone = 0; zone < kZones; ++zone) {
+    const Segment* segment = options.segments[zone];
+    if (segment == nullptr) continue;
+    void* address = ::mmap(nullptr, segment->max_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd(), 0);
+    if (address == MAP_FAILED) {
+      return OutOfMemory("can't map {} bytes of a segment: {}", segment->max_bytes(), ErrnoText(errno));
+    }
+    memory->segments[zone] = segment;
+    memory->mappings[zone] = Mapping(address, segment->max_bytes());
+  }
+  return LocalPort::Open(reactor_, options, strangers_, std::make_unique<FakeBackend>(std::move(memory), faults_));
+}
+
+}  // namespace memfabric::transport
