@@ -1,16 +1,18 @@
 """Compares the checked-in stubs with what the built package gives; with --write, writes them.
 
-Run it by a Python that has nanobind, with the built package on its path: PYTHONPATH=<build>/python python python/check_stubs.py
+Run it by a Python that has nanobind. The built package is that of build/release, or of MEMFABRIC_BUILD_DIR.
 """
 
 import argparse
 import difflib
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 PYTHON = Path(__file__).parent.absolute()
+PACKAGE = Path(os.environ.get("MEMFABRIC_BUILD_DIR", PYTHON.parent / "build/release")) / "python"
 STUBS = {"memfabric_hybrid": "__init__.pyi", "memfabric_hybrid.bm": "bm.pyi"}
 
 
@@ -18,7 +20,8 @@ def generate(module: str) -> str:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "stub.pyi"
         command = [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", module, "-o", str(path)]
-        subprocess.run([*command, "-p", str(PYTHON / "stubs.patterns")], check=True)
+        environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+        subprocess.run([*command, "-p", str(PYTHON / "stubs.patterns")], check=True, env=environment)
         return path.read_text()
 
 
@@ -26,6 +29,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write the stubs instead of comparing them")
     write = parser.parse_args().write
+    if not (PACKAGE / "memfabric_hybrid").exists():
+        print(f"no package in {PACKAGE}: build it first (scripts/build release memfabric_python)", file=sys.stderr)
+        return 1
     stale = False
     for module, name in STUBS.items():
         path = PYTHON / "memfabric_hybrid" / name

@@ -50,7 +50,8 @@ std::uint64_t ElementBytes(const char* type_string) {
 // An int, or a number like np.uint64: that has memory too, but no elements that could be set. An array has both.
 bool IsNumber(nb::handle object) {
   if (PyLong_Check(object.ptr())) return true;
-  return PyIndex_Check(object.ptr()) != 0 && PyObject_HasAttrString(object.ptr(), "__setitem__") == 0;
+  const PyMappingMethods* mapping = Py_TYPE(object.ptr())->tp_as_mapping;
+  return PyIndex_Check(object.ptr()) != 0 && (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
 }
 
 bool IsInt64(const char* format) {

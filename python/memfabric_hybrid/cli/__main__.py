@@ -1,0 +1,5 @@
+"""`python -m memfabric_hybrid.cli`, for where the console script is not on the path."""
+
+from . import main
+
+main()

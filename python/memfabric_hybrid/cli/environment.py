@@ -1,0 +1,40 @@
+"""The environment variables that the library reads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Iterator
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One of them; `value` is what it is set to, None when it isn't."""
+
+    name: str
+    meaning: str
+
+    @property
+    def value(self) -> str | None:
+        return os.environ.get(self.name)
+
+
+VARIABLES = (
+    Variable("MEMFABRIC_LOG_LEVEL", "what is logged: 0 debug, 1 info, 2 warn, 3 error (as without it), 4 off"),
+    Variable("ASCEND_MF_LOG_LEVEL", "the same, when MEMFABRIC_LOG_LEVEL is not set"),
+    Variable("MF_LOG_LEVEL", "the same, when neither of those is set"),
+    Variable("ASCEND_MF_STORE_URL", "the url that launch_ascend_mf_store serves, tcp://host:port"),
+    Variable("MF_CONFIG_STORE_URL", "the same, when ASCEND_MF_STORE_URL is not set"),
+    Variable("ACCLINK_CHECK_PERIOD_HOURS", "hours between checks of the certificates; unused: this version has no TLS"),
+    Variable("ACCLINK_CERT_CHECK_AHEAD_DAYS", "days before a certificate's end that a warning is logged; unused, as above"),
+    Variable("MEMFABRIC_STRICT", "1: create() fails when this machine lacks the path that it asks for, instead of another one"),
+    Variable("MEMFABRIC_GVA_BASE", "where pools are placed in the address space, when the usual place is taken"),
+    Variable("MEMFABRIC_HOST_ID", "names this host: processes with the same name take each other for neighbours"),
+    Variable("MEMFABRIC_STREAM_BYTES", "copies of this size and more bypass the caches"),
+)
+
+
+def unknown() -> Iterator[str]:
+    """Variables that begin with MEMFABRIC_ but mean nothing: most likely misspelt."""
+    known = {variable.name for variable in VARIABLES}
+    return (name for name in sorted(os.environ) if name.startswith("MEMFABRIC_") and name not in known)
