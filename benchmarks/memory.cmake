@@ -1,0 +1,2 @@
+add_executable(memory_bench memory_bench.cc)
+target_link_libraries(memory_bench PRIVATE mf_memory benchmark::benchmark memfabric_warnings)

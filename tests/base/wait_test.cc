@@ -1,0 +1,127 @@
+#include "base/wait.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+namespace memfabric {
+namespace {
+
+using namespace std::chrono_literals;
+
+int checks_before_interrupt = 0;
+
+int CountDown() { return --checks_before_interrupt <= 0; }
+int Never() { return 0; }
+
+Deadline In(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
+constexpr auto kLong = 60s;  // never reached unless something is broken
+
+struct WaitTest : ::testing::Test {
+  void TearDown() override { SetInterruptCheck(nullptr); }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+};
+
+TEST_F(WaitTest, EndsAtOnceWhenItIsDone) {
+  std::unique_lock lock(mutex_);
+  EXPECT_TRUE(WaitUntil(lock, changed_, In(-1s), [] { return true; }).ok());
+  EXPECT_TRUE(lock.owns_lock());
+}
+
+TEST_F(WaitTest, EndsWhenAnotherThreadSaysSo) {
+  for (InterruptCheck check : {InterruptCheck{nullptr}, InterruptCheck{Never}}) {
+    SetInterruptCheck(check);
+    done_ = false;
+    std::unique_lock lock(mutex_);
+    std::thread other([this] {
+      std::lock_guard own(mutex_);
+      done_ = true;
+      changed_.notify_all();
+    });
+    EXPECT_TRUE(WaitUntil(lock, changed_, In(kLong), [this] { return done_; }).ok());
+    EXPECT_TRUE(lock.owns_lock());
+    lock.unlock();
+    other.join();
+  }
+}
+
+TEST_F(WaitTest, EndsAtItsDeadlineAndNotBefore) {
+  for (InterruptCheck check : {InterruptCheck{nullptr}, InterruptCheck{Never}}) {
+    SetInterruptCheck(check);
+    std::unique_lock lock(mutex_);
+    Deadline deadline = In(120ms);
+    EXPECT_TRUE(IsDeadlineExceeded(WaitUntil(lock, changed_, deadline, [] { return false; })));
+    EXPECT_GE(std::chrono::steady_clock::now(), deadline);
+    EXPECT_TRUE(lock.owns_lock());
+  }
+}
+
+TEST_F(WaitTest, EndsWhenTheThreadsCheckAsksForIt) {
+  checks_before_interrupt = 2;
+  SetInterruptCheck(CountDown);
+  std::unique_lock lock(mutex_);
+  EXPECT_TRUE(IsInterrupted(WaitUntil(lock, changed_, In(kLong), [] { return false; })));
+  EXPECT_EQ(checks_before_interrupt, 0);
+  EXPECT_TRUE(lock.owns_lock());
+}
+
+TEST_F(WaitTest, WhatGotDoneDuringTheCheckIsDone) {
+  static WaitTest* self;
+  self = this;
+  SetInterruptCheck([] {
+    std::lock_guard own(self->mutex_);  // the check runs without the lock
+    self->done_ = true;
+    return 1;
+  });
+  std::unique_lock lock(mutex_);
+  EXPECT_TRUE(WaitUntil(lock, changed_, In(kLong), [this] { return done_; }).ok());
+}
+
+TEST_F(WaitTest, TheCheckIsOneThreadsOwn) {
+  EXPECT_EQ(SetInterruptCheck(Never), nullptr);
+  EXPECT_FALSE(InterruptRequested());
+  checks_before_interrupt = 1;
+  EXPECT_EQ(SetInterruptCheck(CountDown), Never);
+  std::thread([] {
+    EXPECT_FALSE(InterruptRequested());
+    EXPECT_EQ(SetInterruptCheck(nullptr), nullptr);
+  }).join();
+  EXPECT_TRUE(InterruptRequested());
+}
+
+TEST_F(WaitTest, PausesUntilTheDeadlineOrAnInterrupt) {
+  Deadline deadline = In(120ms);
+  EXPECT_TRUE(PauseUntil(deadline).ok());
+  EXPECT_GE(std::chrono::steady_clock::now(), deadline);
+  EXPECT_TRUE(PauseUntil(In(-1s)).ok());
+  checks_before_interrupt = 2;
+  SetInterruptCheck(CountDown);
+  EXPECT_TRUE(IsInterrupted(PauseUntil(In(kLong))));
+}
+
+TEST_F(WaitTest, SteadyClockWaitsForTimeAndForWord) {
+  Clock& clock = SteadyClock();
+  EXPECT_EQ(&clock, &SteadyClock());
+  std::unique_lock lock(mutex_);
+  TimePoint until = clock.Now() + 20ms;
+  while (clock.Now() < until) clock.WaitUntil(lock, changed_, until);
+  std::thread other([this] {
+    std::lock_guard own(mutex_);
+    done_ = true;
+    changed_.notify_all();
+  });
+  TimePoint bound = clock.Now() + kLong;
+  while (!done_ && clock.Now() < bound) clock.WaitUntil(lock, changed_, bound);
+  EXPECT_TRUE(done_);
+  lock.unlock();
+  other.join();
+}
+
+}  // namespace
+}  // namespace memfabric
