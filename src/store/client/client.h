@@ -3,8 +3,8 @@
 // Reconnects by itself with back-off. Calls return within their deadline; a watch resumes where it was, without losing or
 // repeating an event.
 //
-// Threads: any. Callbacks of watches come on threads of the client, one at a time for a watch, without locks held; they may
-// call the client, but not destroy it or wait for their own watch.
+// Threads: any. Two of its own: one does the input and output, one calls the handlers of watches, one call at a time, so a slow
+// handler delays the others'. Handlers may call the client, but not destroy it. Watches end before their client does.
 
 #pragma once
 
@@ -55,7 +55,7 @@ struct Operation {
   enum class Type { kPut, kDelete, kGet };
   Type type = Type::kPut;
   std::string key;
-  std::string value;         // kPut
+  std::string value{};       // kPut
   LeaseId lease = kNoLease;  // kPut
   bool prefix = false;       // kDelete, kGet
 };
@@ -87,6 +87,8 @@ class Watch {
 // Which store answers: a store that lost its state (an embedded one that was started again) has another identity.
 struct StoreIdentity {
   std::uint64_t cluster_id = 0;
+  // How many stores this client has seen before; tells stores apart that share a cluster id (an etcd whose data were wiped).
+  std::uint64_t incarnation = 0;
   bool operator==(const StoreIdentity&) const = default;
 };
 
@@ -97,16 +99,16 @@ class Client {
     std::chrono::milliseconds last_backoff{500};
   };
 
-  // Returns once the store has answered. DeadlineExceeded says what was tried and how each try ended; InvalidArgument when what answers
-  // at the address isn't an etcd v3 server.
+  // Returns once the store has answered. DeadlineExceeded says what was tried and how each try ended; InvalidArgument when what
+  // answers at every address isn't an etcd v3 server, or refuses us.
   static Result<std::unique_ptr<Client>> Connect(const StoreUrl& url, const Options& options, Deadline deadline);
 
   virtual ~Client() = default;  // Ends calls in flight with Disconnected.
 
   virtual StoreIdentity identity() const = 0;  // of the store that answered last
 
-  // Disconnected: the store can't be reached now. Every call is tried again on another endpoint or connection only when it
-  // can't have been carried out, or is idempotent.
+  // Calls wait for a lost store until their deadline. Disconnected: it couldn't be reached; or the connection ended while the
+  // call was under way, and it is none that may be done twice (Put, Delete, Commit): it may or may not have been carried out.
   virtual Result<std::optional<KeyValue>> Get(std::string_view key, Deadline deadline) = 0;
   virtual Result<Snapshot> GetPrefix(std::string_view prefix, Deadline deadline) = 0;
   virtual Result<std::int64_t> Put(std::string_view key, std::string_view value, LeaseId lease, Deadline deadline) = 0;
@@ -126,10 +128,16 @@ class Client {
     // snapshot passed, which replaces all that the handler knew. `replaced`: it is another store than before.
     std::function<void(const Snapshot&, bool replaced)> on_reset;
   };
-  // Everything below `prefix` from `start_revision` on (the revision after a GetPrefix's snapshot).
+  // Everything below `prefix` from `start_revision` on (the revision after a GetPrefix's snapshot); with 0, begins with an
+  // on_reset of what stands there. Returns at once, whether the store can be reached or not.
   virtual std::unique_ptr<Watch> WatchPrefix(std::string_view prefix, std::int64_t start_revision, WatchHandler handler) = 0;
 
-  // The store has moved: later calls and all watches go there.
+  // Tells when the store is lost (false: the connection ended, or nothing is heard any more) and when one answers again (true;
+  // maybe another: see identity()). Called at changes only, on the thread that does the input and output: it must return at
+  // once and wait for nothing of the client's.
+  virtual std::unique_ptr<Watch> WatchConnection(std::function<void(bool answers)> handler) = 0;
+
+  // The store has moved: later calls and all watches go there. When nothing answers there, all stays as it was.
   virtual Status MoveTo(const StoreUrl& url, Deadline deadline) = 0;
 };
 

@@ -1,8 +1,9 @@
 // store/recipes/keys.h: where things stand in the store. docs/store.md lists them for people with etcdctl.
 //
 //   <prefix>/memfabric/1/ranks/0003           RankRecord       who holds the rank; under the holder's lease
-//   <prefix>/memfabric/1/windows/12/0003      WindowRecord     the address space of pool 12, as rank 3 uses it (create … destroy)
-//   <prefix>/memfabric/1/pools/12/0003        PoolRecord       rank 3 is a member of pool 12 (join … leave)
+//   <prefix>/memfabric/1/waiting/694d…        host identity    who waits for a rank to be assigned, by lease, in order of
+//   creation <prefix>/memfabric/1/windows/12/0003      WindowRecord     the address space of pool 12, as rank 3 uses it (create
+//   … destroy) <prefix>/memfabric/1/pools/12/0003        PoolRecord       rank 3 is a member of pool 12 (join … leave)
 //   <prefix>/memfabric/1/recovering           stands for a few seconds after the store's address was taken over
 //
 // Values are JSON of the messages in store/recipes/records.proto, so that people can read them.
@@ -25,6 +26,8 @@ class Keys {
 
   std::string Ranks() const;  // all of them: "…/ranks/"
   std::string Rank(memfabric::Rank rank) const;
+  std::string Waiting() const;  // all of them
+  std::string Waiting(std::int64_t lease) const;
   std::string Windows() const;  // of all pools
   std::string Windows(std::uint32_t pool) const;
   std::string Window(std::uint32_t pool, memfabric::Rank rank) const;

@@ -21,8 +21,8 @@ using LivenessProbe = std::function<bool(const RankRecord&)>;
 struct ClaimOptions {
   std::optional<Rank> rank;  // none: the lowest free one, next to this host's others
   std::uint32_t world_size = 0;
-  RankRecord record;         // all but the rank
-  LivenessProbe is_alive;    // asked for holders on record.host() only
+  RankRecord record;       // all but the rank
+  LivenessProbe is_alive;  // asked for holders on record.host() only
 };
 
 // Holds the rank's record under the session's lease when Ok.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -19,7 +20,7 @@
 
 namespace memfabric::store {
 
-constexpr std::chrono::seconds kSessionTimeToLive{3};       // DESIGN.md "Membership"
+constexpr std::chrono::seconds kSessionTimeToLive{3};  // DESIGN.md "Membership"
 constexpr std::chrono::milliseconds kKeepAlivePeriod{1000};
 
 class SessionObserver {
@@ -34,7 +35,7 @@ class SessionObserver {
 
 class Session {
  public:
-  // `observer` may be null and outlives the session.
+  // `observer` may be null; it and the client outlive the session.
   static Result<std::unique_ptr<Session>> Open(Client& client, SessionObserver* observer, Deadline deadline);
   virtual ~Session() = default;  // Revokes the lease (bounded: 1 s), and with it all records.
 
@@ -44,7 +45,8 @@ class Session {
   virtual Status Publish(std::string_view key, std::string_view value, Deadline deadline) = 0;
   // Deletes this session's record; Ok when there is none.
   virtual Status Withdraw(std::string_view key, Deadline deadline) = 0;
-  // Takes part in a transaction of the caller's: `transaction`'s puts under lease() are remembered as records when it succeeds.
+  // Takes part in a transaction of the caller's: puts under lease() of the branch that was carried out are remembered as
+  // records, deleted ones forgotten. Reconnect: the session got another lease meanwhile; nothing holds, start over.
   virtual Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) = 0;
 };
 

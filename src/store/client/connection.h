@@ -1,0 +1,178 @@
+// store/client/connection.h: one channel to one endpoint, with the calls and streams on it. Ends for good at its first failure;
+// the client then makes another, so that gRPC's own back-off (at least 100 ms, growing) never applies.
+//
+// Shared by the client and by what is in flight on it. Threads: any; completions run on the client's IoThread, without locks
+// held.
+
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/url.h"
+#include "store/client/io_thread.h"
+#include "store/proto/rpc.grpc.pb.h"
+
+namespace memfabric::store {
+
+class Connection final : public std::enable_shared_from_this<Connection> {
+ public:
+  template <typename Response>
+  using Done = std::function<void(const grpc::Status&, const Response&)>;
+  template <typename Stub, typename Request, typename Response>
+  using Call = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (Stub::*)(grpc::ClientContext*, const Request&,
+                                                                                    grpc::CompletionQueue*);
+
+  // Connects at the first call. `connect_timeout`: how long TCP's and HTTP/2's handshakes may take.
+  Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout);
+  ~Connection();
+
+  const HostPort& endpoint() const { return endpoint_; }
+  TimePoint last_heard() const;  // when the server's last answer came
+
+  // Starts a call; `done` runs once, on the IoThread. False, and nothing happens, when the connection was cancelled before.
+  template <typename Stub, typename Request, typename Response>
+  [[nodiscard]] bool Start(Call<Stub, Request, Response> call, const Request& request, Deadline deadline, Done<Response> done) {
+    struct Unary {
+      grpc::ClientContext context;
+      Response response;
+      grpc::Status status;
+      std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader;
+    };
+    auto unary = std::make_shared<Unary>();
+    SetDeadline(deadline, &unary->context);
+    auto finish = [self = shared_from_this(), unary, done](bool) {
+      self->Forget(&unary->context, unary->status.ok());
+      done(unary->status, unary->response);
+    };
+    void* tag = Register(&unary->context, finish);
+    if (tag == nullptr) return false;
+    unary->reader = (stub<Stub>().*call)(&unary->context, request, io_.queue());
+    unary->reader->StartCall();
+    unary->reader->Finish(&unary->response, &unary->status, tag);
+    return true;
+  }
+
+  // Ends all that is in flight; what is started later fails at once.
+  void Cancel();
+
+ private:
+  template <typename Request, typename Response>
+  friend class Stream;
+
+  static void SetDeadline(Deadline deadline, grpc::ClientContext* context);
+  // The tag for a new call's first operation; null after Cancel.
+  void* Register(grpc::ClientContext* context, std::function<void(bool)> done);
+  void Forget(grpc::ClientContext* context, bool heard);
+  void Heard();
+
+  template <typename Stub>
+  Stub& stub() {
+    return *std::get<std::unique_ptr<Stub>>(stubs_);
+  }
+
+  IoThread& io_;
+  const HostPort endpoint_;
+  const std::tuple<std::unique_ptr<etcdserverpb::KV::Stub>, std::unique_ptr<etcdserverpb::Lease::Stub>,
+                   std::unique_ptr<etcdserverpb::Watch::Stub>>
+      stubs_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::set<grpc::ClientContext*> in_flight_;
+  bool cancelled_ = false;
+  TimePoint last_heard_{};
+};
+
+// A bidirectional stream on a connection. It keeps itself alive until it has ended.
+template <typename Request, typename Response>
+class Stream final : public std::enable_shared_from_this<Stream<Request, Response>> {
+ public:
+  template <typename Stub>
+  using Call = std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> (Stub::*)(grpc::ClientContext*,
+                                                                                           grpc::CompletionQueue*);
+  struct Handler {
+    std::function<void(const Response&)> on_response;
+    std::function<void(const grpc::Status&)> on_end;  // once
+  };
+
+  Stream(std::shared_ptr<Connection> connection, Handler handler)
+      : connection_(std::move(connection)), handler_(std::move(handler)) {}
+
+  // False, and nothing happens, when the connection was cancelled before.
+  template <typename Stub>
+  [[nodiscard]] bool Open(Call<Stub> call) {
+    auto started = [self = this->shared_from_this()](bool ok) {
+      if (!ok) return self->Finish();
+      self->Read();
+      std::lock_guard lock(self->mutex_);
+      self->open_ = true;
+      self->WriteNext();
+    };
+    void* tag = connection_->Register(&context_, started);
+    if (tag == nullptr) return false;
+    stream_ = (connection_->stub<Stub>().*call)(&context_, connection_->io_.queue());
+    stream_->StartCall(tag);
+    return true;
+  }
+
+  // Queues a request; dropped when the stream has ended.
+  void Send(Request request) {
+    std::lock_guard lock(mutex_);
+    outgoing_.push_back(std::move(request));
+    WriteNext();
+  }
+
+ private:
+  // REQUIRES: mutex_ is held.
+  void WriteNext() {
+    if (!open_ || writing_ || outgoing_.empty()) return;
+    writing_ = true;
+    stream_->Write(outgoing_.front(), connection_->io_.Tag([self = this->shared_from_this()](bool ok) {
+      std::lock_guard lock(self->mutex_);
+      self->writing_ = false;
+      self->outgoing_.pop_front();
+      if (ok) self->WriteNext();
+    }));
+  }
+
+  void Read() {
+    stream_->Read(&response_, connection_->io_.Tag([self = this->shared_from_this()](bool ok) {
+      if (!ok) return self->Finish();
+      self->connection_->Heard();
+      self->handler_.on_response(self->response_);
+      self->Read();
+    }));
+  }
+
+  void Finish() {
+    {
+      std::lock_guard lock(mutex_);
+      open_ = false;
+    }
+    stream_->Finish(&status_, connection_->io_.Tag([self = this->shared_from_this()](bool) {
+      self->connection_->Forget(&self->context_, false);
+      self->handler_.on_end(self->status_);
+    }));
+  }
+
+  const std::shared_ptr<Connection> connection_;
+  const Handler handler_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> stream_;
+  Response response_;    // the IoThread's
+  grpc::Status status_;  // the IoThread's
+  std::mutex mutex_;     // guards what follows
+  std::deque<Request> outgoing_;
+  bool open_ = false;
+  bool writing_ = false;
+};
+
+}  // namespace memfabric::store

@@ -1,0 +1,124 @@
+// store/client/grpc_client.h: the Client over gRPC. One connection at a time; when it ends, the next endpoint is tried, with
+// back-off once all have failed.
+//
+// Owner: who called Client::Connect. Threads: one mutex for the state of the connection; changes of it are made on the IoThread
+// (but for the first attempt, MoveTo and the end), and observers are told there.
+
+#pragma once
+
+#include <grpcpp/alarm.h>
+
+#include <condition_variable>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/wait.h"
+#include "store/client/client.h"
+#include "store/client/connection.h"
+#include "store/client/keep_alives.h"
+#include "store/client/watches.h"
+#include "store/client/wire.h"
+
+namespace memfabric::store {
+
+class GrpcClient final : public Client {
+ public:
+  GrpcClient(const StoreUrl& url, const Options& options);
+  ~GrpcClient() override;
+
+  // As Client::Connect says.
+  Status AwaitFirstAnswer(Deadline deadline);
+
+  StoreIdentity identity() const override;
+  Result<std::optional<KeyValue>> Get(std::string_view key, Deadline deadline) override;
+  Result<Snapshot> GetPrefix(std::string_view prefix, Deadline deadline) override;
+  Result<std::int64_t> Put(std::string_view key, std::string_view value, LeaseId lease, Deadline deadline) override;
+  Result<std::int64_t> Delete(std::string_view key, Deadline deadline) override;
+  Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override;
+  Result<LeaseId> GrantLease(std::chrono::seconds time_to_live, Deadline deadline) override;
+  Status RevokeLease(LeaseId lease, Deadline deadline) override;
+  Result<std::chrono::seconds> KeepLeaseAlive(LeaseId lease, Deadline deadline) override;
+  Result<std::chrono::seconds> LeaseTimeToLive(LeaseId lease, Deadline deadline) override;
+  std::unique_ptr<Watch> WatchPrefix(std::string_view prefix, std::int64_t start_revision, WatchHandler handler) override;
+  std::unique_ptr<Watch> WatchConnection(std::function<void(bool)> handler) override;
+  Status MoveTo(const StoreUrl& url, Deadline deadline) override;
+
+ private:
+  struct Endpoint {
+    HostPort address;
+    std::string failure = "not tried yet";  // how the last attempt ended
+    bool foreign = false;                   // what answers there isn't a store, or refuses us
+  };
+  struct Link {
+    std::shared_ptr<Connection> connection;
+    std::shared_ptr<KeepAlives> keep_alives;
+    TimePoint since;
+  };
+  struct Observer {
+    std::function<void(bool)> handler;
+    std::recursive_mutex calling;  // held around a call; recursive, as a handler may end its own watch
+    bool ended = false;            // guarded by `calling`
+  };
+  class ObserverHandle;
+  // Counts a caller's thread in, so that the client doesn't go while one is inside.
+  class Caller;
+
+  template <typename Response>
+  using Starter = std::function<bool(const Link&, Connection::Done<Response>)>;
+  enum class Twice { kMayBeDone, kMayNot };
+
+  // Carries out one call, on one connection after the other when it may be done twice.
+  template <typename Response>
+  Result<Response> Perform(const std::string& what, Deadline deadline, Twice twice, const Starter<Response>& start);
+  template <typename Stub, typename Request, typename Response>
+  Result<Response> Call(const std::string& what, Connection::Call<Stub, Request, Response> call, const Request& request,
+                        Deadline deadline, Twice twice);
+
+  Result<Link> AwaitLink(Deadline deadline);
+  std::string FailuresText(TimePoint since) const;  // REQUIRES: mutex_ is held
+
+  void SetEndpoints(const StoreUrl& url);
+  // REQUIRES: mutex_ is held.
+  void Attempt();
+  void AttemptLater();
+  void Identify(const etcdserverpb::ResponseHeader& header);
+
+  void OnHello(const std::shared_ptr<Connection>& connection, const grpc::Status& status,
+               const etcdserverpb::RangeResponse& response);
+  void OnEnd(const std::shared_ptr<Connection>& connection, const std::string& why);
+  void Saw(const Link& link, const etcdserverpb::ResponseHeader& header);
+  void RunOnIoThread(std::function<void()> work);
+  void Tell(bool answers);
+
+  const Options options_;
+  IoThread io_;
+  Watches watches_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  StoreUrl url_;
+  std::vector<Endpoint> endpoints_;
+  std::size_t next_ = 0;                    // the endpoint in use or to be tried
+  std::size_t failures_ = 0;                // since a connection was good
+  std::shared_ptr<Connection> connecting_;  // its first answer is awaited
+  std::optional<Link> link_;
+  std::shared_ptr<grpc::Alarm> alarm_;  // of the next attempt
+  bool identified_ = false;
+  StoreIdentity identity_;
+  std::int64_t newest_revision_ = 0;
+  std::uint64_t raft_term_ = 0;
+  std::size_t callers_ = 0;
+  bool closed_ = false;
+  std::minstd_rand random_;
+
+  std::mutex observers_mutex_;
+  std::list<std::shared_ptr<Observer>> observers_;
+};
+
+}  // namespace memfabric::store

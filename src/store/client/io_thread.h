@@ -1,0 +1,42 @@
+// store/client/io_thread.h: the thread that a client's gRPC operations complete on.
+//
+// Owner: the client. Threads: Tag may be called from any; what it was given runs on the thread, one at a time.
+
+#pragma once
+
+#include <grpcpp/completion_queue.h>
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace memfabric::store {
+
+class IoThread {
+ public:
+  IoThread();
+  ~IoThread();  // REQUIRES: Drain was called, and nothing has been started since.
+  IoThread(const IoThread&) = delete;
+  IoThread& operator=(const IoThread&) = delete;
+
+  grpc::CompletionQueue* queue() { return &queue_; }
+
+  // The tag for one operation; `done` runs when it has completed. The operation must be started.
+  void* Tag(std::function<void(bool ok)> done);
+
+  // Returns once every operation has completed, with those that its completions have started.
+  void Drain();
+
+ private:
+  struct Operation;
+  void Run();
+
+  grpc::CompletionQueue queue_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t pending_ = 0;
+  std::thread thread_;  // last: it uses what is above
+};
+
+}  // namespace memfabric::store

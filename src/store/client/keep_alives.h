@@ -1,0 +1,42 @@
+// store/client/keep_alives.h: all leases that are kept alive over one connection, on one stream, opened when first needed.
+//
+// Owner: the client, one for each connection. Threads: Send any; answers come on the IoThread, without locks held.
+
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "store/client/connection.h"
+
+namespace memfabric::store {
+
+class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
+ public:
+  using Done = Connection::Done<etcdserverpb::LeaseKeepAliveResponse>;
+
+  explicit KeepAlives(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+  // `done` runs once. False, and nothing happens, when the connection has ended.
+  [[nodiscard]] bool Send(std::int64_t lease, Done done);
+
+ private:
+  using KeepAliveStream = Stream<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>;
+  struct Waiter {
+    std::int64_t lease;
+    Done done;
+  };
+
+  void OnResponse(const etcdserverpb::LeaseKeepAliveResponse& response);
+  void OnEnd(const grpc::Status& status);
+
+  const std::shared_ptr<Connection> connection_;
+  std::mutex mutex_;  // guards what follows
+  std::shared_ptr<KeepAliveStream> stream_;
+  std::deque<Waiter> waiters_;  // in the order of their requests
+  bool ended_ = false;
+};
+
+}  // namespace memfabric::store

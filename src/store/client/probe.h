@@ -1,0 +1,28 @@
+// store/client/probe.h: what stands at an address that doesn't answer as a store would. No state; any thread.
+
+#pragma once
+
+#include <string>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "base/url.h"
+
+namespace memfabric::store {
+
+struct Finding {
+  enum class What {
+    kUnreachable,  // no connection
+    kSilent,       // accepts connections and says nothing: stopped, overloaded, or no store
+    kHttp2,        // may be a store
+    kForeign       // says something that no gRPC server says
+  };
+  What what = What::kUnreachable;
+  std::string text;  // for people: "connection refused", "it answers 'HTTP/1.1 400 Bad Request'"
+};
+
+// Connects, sends what an HTTP/2 client sends first, and looks at the first bytes that come back. Interrupted is the only
+// error.
+Result<Finding> Probe(const HostPort& endpoint, Deadline deadline);
+
+}  // namespace memfabric::store

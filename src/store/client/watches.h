@@ -1,0 +1,90 @@
+// store/client/watches.h: all watches of a client, on one stream of the connection that stands at the moment.
+//
+// A watch knows the revision that it has to see next, and the incarnation of the store that this revision is of. On every new
+// connection it goes on from there; if the revision is gone, or is another store's, it begins anew with a snapshot.
+//
+// Owner: the client. Threads: Add and Remove any; the rest on the IoThread. Handlers run on a thread of its own, started when
+// first needed.
+
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "store/client/client.h"
+#include "store/client/connection.h"
+
+namespace memfabric::store {
+
+class Watches {
+ public:
+  // `on_end`: the stream of a connection has ended, and with it the connection.
+  using OnEnd = std::function<void(const std::shared_ptr<Connection>&, const grpc::Status&)>;
+
+  explicit Watches(OnEnd on_end) : on_end_(std::move(on_end)) {}
+  ~Watches();  // REQUIRES: the IoThread has drained.
+
+  // Opens the stream, which ends with the connection, and resumes every watch on it.
+  void Attach(const std::shared_ptr<Connection>& connection, std::uint64_t incarnation);
+  void Detach();
+
+  std::unique_ptr<Watch> Add(std::string_view prefix, std::int64_t start_revision, Client::WatchHandler handler);
+
+ private:
+  using WatchStream = Stream<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
+  struct Entry {
+    Entry(std::string_view prefix, Client::WatchHandler handler) : prefix(prefix), handler(std::move(handler)) {}
+    const std::string prefix;
+    const Client::WatchHandler handler;
+    std::recursive_mutex calling;  // held around a call of the handler; recursive, as a handler may end its own watch
+    bool ended = false;            // guarded by `calling`
+    // Guarded by the Watches' mutex.
+    std::int64_t next_revision = 0;  // 0: begins with a snapshot
+    std::uint64_t incarnation = 0;
+    bool informed = false;  // the handler, or who gave us the start revision, knows of a state
+    bool replaced = false;  // the snapshot that comes next is another store's
+    std::int64_t server_id = kNoServerId;
+    bool removed = false;
+  };
+  static constexpr std::int64_t kNoServerId = -1;
+  class Handle;
+
+  void Remove(const std::shared_ptr<Entry>& entry);
+  void OnResponse(const std::shared_ptr<WatchStream>& stream, const etcdserverpb::WatchResponse& response);
+  void OnSnapshot(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
+                  const etcdserverpb::RangeResponse& response);
+  // REQUIRES: mutex_ is held, attached.
+  void Resume(const std::shared_ptr<Entry>& entry);
+  void Create(const std::shared_ptr<Entry>& entry);
+  void Cancel(Entry& entry);
+  void ReadSnapshot(const std::shared_ptr<Entry>& entry);
+  void Post(std::function<void()> call);
+  void RunHandlers();
+
+  const OnEnd on_end_;
+
+  std::mutex mutex_;  // guards what follows
+  std::list<std::shared_ptr<Entry>> entries_;
+  std::shared_ptr<Connection> connection_;  // null while detached
+  std::shared_ptr<WatchStream> stream_;
+  std::uint64_t incarnation_ = 0;
+  std::deque<std::shared_ptr<Entry>> creating_;  // asked for, in order; the server answers in that order
+  std::unordered_map<std::int64_t, std::shared_ptr<Entry>> by_server_id_;
+
+  std::mutex calls_mutex_;  // guards what follows
+  std::condition_variable calls_changed_;
+  std::deque<std::function<void()>> calls_;
+  bool stopping_ = false;
+  std::thread caller_;
+};
+
+}  // namespace memfabric::store

@@ -1,0 +1,174 @@
+#include "store/recipes/directory.h"
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/wait.h"
+#include "store/recipes/session.h"
+
+namespace memfabric::store {
+namespace {
+
+// How long the owner of a record has to publish it again in a store that has replaced another.
+constexpr std::chrono::milliseconds kRepublishTime = kSessionTimeToLive;
+
+class WatchedDirectory final : public Directory {
+ public:
+  WatchedDirectory(Client& client, std::string_view prefix, Listener listener, Clock& clock)
+      : listener_(std::move(listener)), clock_(clock) {
+    watch_ = client.WatchPrefix(prefix, 0,
+                                {.on_events = [this](const auto& events) { OnEvents(events); },
+                                 .on_reset = [this](const Snapshot& snapshot, bool replaced) { OnReset(snapshot, replaced); }});
+  }
+
+  ~WatchedDirectory() override {
+    watch_.reset();
+    std::thread thread;
+    {
+      std::unique_lock lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return !delivering_; });
+      thread = std::move(thread_);
+    }
+    if (thread.joinable()) thread.join();
+  }
+
+  Status AwaitFirst(Deadline deadline) {
+    std::unique_lock lock(mutex_);
+    return WaitUntil(lock, changed_, deadline, [&] { return informed_ && news_.empty() && !delivering_; });
+  }
+
+ private:
+  struct News {
+    bool removed;
+    KeyValue entry;
+  };
+
+  void OnEvents(const std::vector<WatchEvent>& events) {
+    std::unique_lock lock(mutex_);
+    for (const auto& event : events) {
+      if (event.type == WatchEvent::Type::kPut) {
+        Put(event.entry);
+      } else {
+        Remove(event.entry.key);
+      }
+    }
+    Deliver(lock);
+  }
+
+  void OnReset(const Snapshot& snapshot, bool replaced) {
+    std::unique_lock lock(mutex_);
+    std::set<std::string> standing;
+    for (const auto& entry : snapshot.entries) {
+      standing.insert(entry.key);
+      Put(entry);
+    }
+    std::vector<std::string> missing;
+    for (const auto& [key, entry] : entries_)
+      if (!standing.contains(key)) missing.push_back(key);
+    for (const auto& key : missing) {
+      if (replaced) {
+        missing_until_[key] = clock_.Now() + kRepublishTime;
+      } else if (!missing_until_.contains(key)) {
+        Remove(key);
+      }
+    }
+    if (!missing_until_.empty() && !thread_.joinable()) thread_ = std::thread([this] { DropTheMissing(); });
+    informed_ = true;
+    changed_.notify_all();
+    Deliver(lock);
+  }
+
+  // REQUIRES: mutex_ is held.
+  void Put(const KeyValue& entry) {
+    missing_until_.erase(entry.key);
+    auto [known, is_new] = entries_.try_emplace(entry.key, entry);
+    bool changed = is_new || known->second.value != entry.value;
+    known->second = entry;
+    if (changed) news_.push_back({.removed = false, .entry = entry});
+  }
+
+  // REQUIRES: mutex_ is held.
+  void Remove(const std::string& key) {
+    missing_until_.erase(key);
+    auto known = entries_.find(key);
+    if (known == entries_.end()) return;
+    news_.push_back({.removed = true, .entry = std::move(known->second)});
+    entries_.erase(known);
+  }
+
+  // Tells the listener what is new, unless another thread is at it, which then tells this as well.
+  void Deliver(std::unique_lock<std::mutex>& lock) {
+    if (delivering_) return;
+    delivering_ = true;
+    while (!news_.empty() && !stopping_) {
+      News news = std::move(news_.front());
+      news_.pop_front();
+      lock.unlock();
+      (news.removed ? listener_.on_removed : listener_.on_put)(news.entry);
+      lock.lock();
+    }
+    delivering_ = false;
+    changed_.notify_all();
+  }
+
+  // The thread: reports entries as gone that nobody has published again in time.
+  void DropTheMissing() {
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+      TimePoint now = clock_.Now();
+      TimePoint next = TimePoint::max();
+      std::vector<std::string> gone;
+      for (const auto& [key, until] : missing_until_) {
+        if (until <= now) {
+          gone.push_back(key);
+        } else {
+          next = std::min(next, until);
+        }
+      }
+      for (const auto& key : gone) Remove(key);
+      if (!gone.empty()) {
+        Deliver(lock);
+      } else if (next == TimePoint::max()) {
+        changed_.wait(lock);
+      } else {
+        clock_.WaitUntil(lock, changed_, next);
+      }
+    }
+  }
+
+  const Listener listener_;
+  Clock& clock_;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::map<std::string, KeyValue> entries_;
+  std::map<std::string, TimePoint>
+      missing_until_;      // of entries_: not in the store that answers now, and how long that may last
+  std::deque<News> news_;  // not told yet
+  bool informed_ = false;  // the first snapshot has come
+  bool delivering_ = false;
+  bool stopping_ = false;
+  std::thread thread_;  // started when first something is missing
+
+  std::unique_ptr<Watch> watch_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Directory>> Directory::Follow(Client& client, std::string_view prefix, Listener listener, Clock& clock,
+                                                     Deadline deadline) {
+  auto directory = std::make_unique<WatchedDirectory>(client, prefix, std::move(listener), clock);
+  RETURN_IF_ERROR(directory->AwaitFirst(deadline).WithContext(fmt::format("reading what stands below {}", prefix)));
+  return std::unique_ptr<Directory>(std::move(directory));
+}
+
+}  // namespace memfabric::store

@@ -1,0 +1,123 @@
+#include "store/recipes/records.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+
+#include "address/global_address.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "store/recipes/keys.h"
+
+namespace memfabric::store {
+namespace {
+
+constexpr std::size_t kMaxRecordBytes = 1_MiB;   // the store takes 1.5 MiB
+constexpr std::size_t kMaxTextBytes = 1024;      // names and identities of hosts
+constexpr std::size_t kMaxAdvertBytes = 64_KiB;  // what a transport says of itself
+constexpr int kMaxTransports = 16;
+constexpr std::uint64_t kMaxBytes = 1ULL << 62;  // far above every limit of a pool; sums of two don't overflow
+constexpr std::size_t kShownBytes = 64;
+
+// Parses the value; no field is checked yet.
+template <typename Record>
+Result<Record> Parse(const KeyValue& entry) {
+  if (entry.value.size() > kMaxRecordBytes)
+    return IoError("record {}: {} is more than the {} that a record may have", entry.key, SizeText(entry.value.size()),
+                   SizeText(kMaxRecordBytes));
+  Record record;
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;
+  auto status = google::protobuf::util::JsonStringToMessage(entry.value, &record, options);
+  if (!status.ok())
+    return IoError("record {}: '{}' can't be read: {}", entry.key, entry.value.substr(0, kShownBytes), status.ToString());
+  return record;
+}
+
+class Checker {
+ public:
+  explicit Checker(const KeyValue& entry) : entry_(entry) {}
+
+  void Rank(std::uint32_t rank) {
+    if (Keys::RankOf(entry_.key) != rank) Fail(fmt::format("rank {} isn't its key's", rank));
+  }
+  void WorldSize(std::uint32_t size) {
+    if (size < 1 || size > kMaxWorldSize) Fail(fmt::format("world_size {} is not from 1 to {}", size, kMaxWorldSize));
+  }
+  void Pid(std::int64_t pid) {
+    if (pid < 1 || pid > INT32_MAX) Fail(fmt::format("pid {} is no process", pid));
+  }
+  void Bytes(std::string_view field, std::uint64_t bytes) {
+    if (bytes > kMaxBytes) Fail(fmt::format("{} {} is more than {}", field, bytes, kMaxBytes));
+  }
+  void Text(std::string_view field, const std::string& text, std::size_t limit = kMaxTextBytes) {
+    if (text.size() > limit) Fail(fmt::format("{} has {} bytes, more than {}", field, text.size(), limit));
+  }
+  void Fail(const std::string& what) {
+    if (status_.ok()) status_ = IoError("record {}: {}", entry_.key, what);
+  }
+  Status status() const { return status_; }
+
+ private:
+  const KeyValue& entry_;
+  Status status_;
+};
+
+}  // namespace
+
+std::string EncodeRecord(const google::protobuf::Message& record) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  auto status = google::protobuf::util::MessageToJsonString(record, &text, options);
+  if (!status.ok()) LOG(kError, "a {} can't be written as JSON: {}", record.GetTypeName(), status.ToString());
+  return text;
+}
+
+Result<RankRecord> DecodeRankRecord(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<RankRecord>(entry));
+  Checker check(entry);
+  check.Rank(record.rank());
+  check.WorldSize(record.world_size());
+  check.Pid(record.pid());
+  check.Text("host", record.host());
+  check.Text("host_name", record.host_name());
+  check.Text("liveness", record.liveness());
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
+Result<WindowRecord> DecodeWindowRecord(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<WindowRecord>(entry));
+  Checker check(entry);
+  check.Rank(record.rank());
+  check.WorldSize(record.world_size());
+  check.Pid(record.pid());
+  check.Bytes("max_device_bytes", record.max_device_bytes());
+  check.Bytes("max_host_bytes", record.max_host_bytes());
+  check.Text("host_name", record.host_name());
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
+Result<PoolRecord> DecodePoolRecord(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<PoolRecord>(entry));
+  Checker check(entry);
+  check.Rank(record.rank());
+  check.Pid(record.pid());
+  check.Bytes("device_bytes", record.device_bytes());
+  check.Bytes("host_bytes", record.host_bytes());
+  check.Text("host", record.host());
+  check.Text("host_name", record.host_name());
+  if (record.transports_size() > kMaxTransports)
+    check.Fail(fmt::format("{} transports are more than {}", record.transports_size(), kMaxTransports));
+  for (const auto& [name, advert] : record.transports()) {
+    check.Text("a transport's name", name);
+    check.Text("advert of " + name.substr(0, kShownBytes), advert, kMaxAdvertBytes);
+  }
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
+}  // namespace memfabric::store

@@ -1,0 +1,22 @@
+// store/recipes/records.h: records as they stand in the store (JSON), and back, checked: what the store holds was written by
+// others, maybe by hand. No state; any thread.
+
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "store/client/client.h"
+#include "store/recipes/records.pb.h"
+
+namespace memfabric::store {
+
+std::string EncodeRecord(const google::protobuf::Message& record);
+
+// IoError names the key and what is wrong with its value: no JSON, a field of the wrong type or out of its range, a rank that
+// isn't the key's.
+Result<RankRecord> DecodeRankRecord(const KeyValue& entry);
+Result<WindowRecord> DecodeWindowRecord(const KeyValue& entry);
+Result<PoolRecord> DecodePoolRecord(const KeyValue& entry);
+
+}  // namespace memfabric::store

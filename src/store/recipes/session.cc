@@ -1,0 +1,325 @@
+#include "store/recipes/session.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "base/wait.h"
+
+namespace memfabric::store {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// How long one keep-alive may take before the connection is doubted; twice fits into the time to live.
+constexpr milliseconds kKeepAliveTimeout{1400};
+constexpr milliseconds kRevokeTimeout{1000};
+constexpr milliseconds kGrantTimeout{2000};
+constexpr milliseconds kRetryPeriod{100};
+// etcd's limit is 128 operations a transaction.
+constexpr std::size_t kRecordsATransaction = 64;
+
+Transaction IfAbsent(const std::string& key, const std::string& value, LeaseId lease) {
+  return {.conditions = {{.target = Compare::Target::kCreateRevision, .key = key, .operand = 0}},
+          .then = {{.type = Operation::Type::kPut, .key = key, .value = value, .lease = lease}},
+          .otherwise = {{.type = Operation::Type::kGet, .key = key}}};
+}
+
+Transaction IfOwn(const std::string& key, LeaseId lease, Operation operation) {
+  return {.conditions = {{.target = Compare::Target::kLease, .key = key, .operand = lease}},
+          .then = {std::move(operation)},
+          .otherwise = {{.type = Operation::Type::kGet, .key = key}}};
+}
+
+const KeyValue* OnlyEntry(const TransactionResult& result) {
+  if (result.gets.empty() || result.gets[0].entries.empty()) return nullptr;
+  return &result.gets[0].entries[0];
+}
+
+class LeasedSession final : public Session {
+ public:
+  LeasedSession(Client& client, SessionObserver* observer, LeaseId lease, StoreIdentity identity)
+      : client_(client), observer_(observer), lease_(lease), identity_(identity) {
+    connection_watch_ = client_.WatchConnection([this](bool answers) {
+      std::lock_guard lock(mutex_);
+      answers_ = answers;
+      if (answers) due_ = steady_clock::now();
+      changed_.notify_all();
+    });
+    // A store that was lost before the watch stood is found by the first keep-alive.
+    thread_ = std::thread([this] { KeepAlive(); });
+  }
+
+  ~LeasedSession() override {
+    connection_watch_.reset();
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    thread_.join();
+    Status revoked = client_.RevokeLease(lease_, steady_clock::now() + kRevokeTimeout);
+    if (!revoked.ok() && !IsNotFound(revoked)) LOG(kDebug, "session: its lease ends by itself: {}", revoked.message());
+  }
+
+  LeaseId lease() const override {
+    std::lock_guard lock(mutex_);
+    return lease_;
+  }
+
+  Status Publish(std::string_view key_view, std::string_view value_view, Deadline deadline) override {
+    const std::string key(key_view);
+    const std::string value(value_view);
+    const auto life = Life();
+    for (bool own = Owns(key);;) {
+      ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
+      if (Life() != life) return Reconnect("publish {}: this process was given up by the store meanwhile", key);
+      Operation put{.type = Operation::Type::kPut, .key = key, .value = value, .lease = lease};
+      auto result = client_.Commit(own ? IfOwn(key, lease, put) : IfAbsent(key, value, lease), deadline);
+      if (!result.ok()) {
+        RETURN_IF_ERROR(AwaitBetterTimes(result.status(), lease, deadline));
+        own = Owns(key);
+        continue;
+      }
+      std::lock_guard lock(mutex_);
+      if (lease_ != lease) continue;  // it went to a store, or under a lease, that is no more
+      if (result->succeeded) {
+        records_[key] = value;
+        return Ok();
+      }
+      const KeyValue* holder = OnlyEntry(*result);
+      if (holder != nullptr && holder->lease != lease)
+        return AlreadyExists("{} is held by somebody else (lease {:x})", key, static_cast<std::uint64_t>(holder->lease));
+      own = holder != nullptr;
+    }
+  }
+
+  Status Withdraw(std::string_view key_view, Deadline deadline) override {
+    const std::string key(key_view);
+    for (;;) {
+      ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
+      {
+        std::lock_guard lock(mutex_);
+        if (lease_ != lease || republishing_) continue;
+        records_.erase(key);  // first, so that nothing publishes it again
+      }
+      auto result = client_.Commit(IfOwn(key, lease, {.type = Operation::Type::kDelete, .key = key}), deadline);
+      if (result.ok()) return Ok();
+      RETURN_IF_ERROR(AwaitBetterTimes(result.status(), lease, deadline));
+    }
+  }
+
+  Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
+    ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
+    auto result = client_.Commit(transaction, deadline);
+    std::lock_guard lock(mutex_);
+    const auto& branch = result.ok() && !result->succeeded ? transaction.otherwise : transaction.then;
+    if (!result.ok()) {
+      if (!IsNotFound(result.status())) return result;
+      due_ = steady_clock::now();  // the thread finds out why
+      changed_.notify_all();
+      return Reconnect("the session's lease has ended meanwhile: {}", result.status().message());
+    }
+    bool writes = std::ranges::any_of(branch, [](const auto& operation) { return operation.type != Operation::Type::kGet; });
+    if (lease_ != lease && writes) return Reconnect("the session got another lease meanwhile");
+    for (const auto& operation : branch) {
+      if (operation.type == Operation::Type::kPut && operation.lease == lease_) records_[operation.key] = operation.value;
+      if (operation.type == Operation::Type::kDelete)
+        std::erase_if(records_, [&](const auto& record) {
+          return operation.prefix ? record.first.starts_with(operation.key) : record.first == operation.key;
+        });
+    }
+    return result;
+  }
+
+ private:
+  using Records = std::map<std::string, std::string>;
+
+  bool Owns(const std::string& key) const {
+    std::lock_guard lock(mutex_);
+    return records_.contains(key);
+  }
+
+  // Counts how often the store has given this process up.
+  std::uint64_t Life() const {
+    std::lock_guard lock(mutex_);
+    return life_;
+  }
+
+  // The lease, once the records stand in the store that answers.
+  Result<LeaseId> AwaitLease(Deadline deadline) {
+    std::unique_lock lock(mutex_);
+    RETURN_IF_ERROR(WaitUntil(lock, changed_, deadline, [&] {
+                      return !republishing_;
+                    }).WithContext("publishing again in the store that answers now"));
+    return lease_;
+  }
+
+  // Ok when the call may be tried again: the connection was lost on the way, or the lease that it was made under has ended.
+  Status AwaitBetterTimes(const Status& failure, LeaseId lease, Deadline deadline) {
+    if (steady_clock::now() >= deadline) return failure;
+    if (IsDisconnected(failure)) return Ok();  // the client waits for the connection
+    if (!IsNotFound(failure) || std::this_thread::get_id() == thread_.get_id()) return failure;
+    std::unique_lock lock(mutex_);
+    due_ = steady_clock::now();  // the thread finds out why
+    changed_.notify_all();
+    Status waited = WaitUntil(lock, changed_, deadline, [&] { return lease_ != lease; });
+    return IsInterrupted(waited) ? waited : waited.ok() ? Ok() : failure;
+  }
+
+  void KeepAlive() {
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+      if (!answers_ || steady_clock::now() < due_) {
+        if (answers_) {
+          changed_.wait_until(lock, due_);
+        } else {
+          changed_.wait(lock);
+        }
+        continue;
+      }
+      due_ = steady_clock::now() + kKeepAlivePeriod;
+      LeaseId lease = lease_;
+      lock.unlock();
+      Check(lease);
+      lock.lock();
+    }
+  }
+
+  // One look at the lease, and what follows from it.
+  void Check(LeaseId lease) {
+    if (!SameStore()) return Republish();
+    auto left = client_.KeepLeaseAlive(lease, steady_clock::now() + kKeepAliveTimeout);
+    if (left.ok()) return;
+    if (!IsNotFound(left.status())) return RetrySoon();
+    if (!SameStore()) return Republish();
+    GiveUp();
+  }
+
+  bool SameStore() const {
+    std::lock_guard lock(mutex_);
+    return !republishing_ && client_.identity() == identity_;
+  }
+
+  void RetrySoon() {
+    std::lock_guard lock(mutex_);
+    due_ = steady_clock::now() + kRetryPeriod;
+  }
+
+  enum class Because { kGivenUp, kReplaced };
+
+  // A lease of the store that answers now. False: none for the moment.
+  bool Renew(Because because) {
+    StoreIdentity identity = client_.identity();
+    auto lease = client_.GrantLease(kSessionTimeToLive, steady_clock::now() + kGrantTimeout);
+    if (!lease.ok() || client_.identity() != identity) return false;
+    std::lock_guard lock(mutex_);
+    lease_ = *lease;
+    identity_ = identity;
+    if (because == Because::kGivenUp) {
+      records_.clear();
+      ++life_;
+    }
+    changed_.notify_all();
+    return true;
+  }
+
+  // The lease ended in a store that went on.
+  void GiveUp() {
+    if (!Renew(Because::kGivenUp)) return RetrySoon();
+    LOG(kWarn, "session: given up by the store: its lease was not renewed for {} s", kSessionTimeToLive.count());
+    if (observer_ != nullptr) observer_->OnGivenUp();
+  }
+
+  // Another store answers.
+  void Republish() {
+    Records records;
+    {
+      std::lock_guard lock(mutex_);
+      republishing_ = true;
+      records = records_;
+    }
+    std::vector<std::string> lost;
+    bool done = LeaseForRepublishing() && PutAll(records, &lost);
+    {
+      std::lock_guard lock(mutex_);
+      if (!done) {
+        due_ = steady_clock::now() + kRetryPeriod;
+        return;  // republishing_ stays: the next look begins anew
+      }
+      for (const auto& key : lost) records_.erase(key);
+      republishing_ = false;
+      changed_.notify_all();
+    }
+    LOG(kInfo, "session: {} records published again in the store that answers now, {} lost", records.size() - lost.size(),
+        lost.size());
+    if (observer_ != nullptr) observer_->OnRepublished(lost);
+  }
+
+  // The last attempt's, when that got one in this store: records stand under it.
+  bool LeaseForRepublishing() {
+    if (client_.identity() == identity_) {
+      auto left = client_.KeepLeaseAlive(lease_, steady_clock::now() + kKeepAliveTimeout);
+      if (!IsNotFound(left.status())) return left.ok();
+    }
+    return Renew(Because::kReplaced);
+  }
+
+  bool PutAll(const Records& records, std::vector<std::string>* lost) {
+    for (auto next = records.begin(); next != records.end();) {
+      auto begin = next;
+      Transaction all;
+      for (; next != records.end() && all.then.size() < kRecordsATransaction; ++next) {
+        auto one = IfAbsent(next->first, next->second, lease_);
+        all.conditions.push_back(one.conditions[0]);
+        all.then.push_back(one.then[0]);
+      }
+      auto result = client_.Commit(all, steady_clock::now() + kGrantTimeout);
+      if (!result.ok()) return false;
+      if (result->succeeded) continue;
+      for (auto record = begin; record != next; ++record) {  // somebody holds one of them: which
+        auto single = client_.Commit(IfAbsent(record->first, record->second, lease_), steady_clock::now() + kGrantTimeout);
+        if (!single.ok()) return false;
+        const KeyValue* holder = OnlyEntry(*single);
+        if (!single->succeeded && (holder == nullptr || holder->lease != lease_)) lost->push_back(record->first);
+      }
+    }
+    return true;
+  }
+
+  Client& client_;
+  SessionObserver* const observer_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  LeaseId lease_;           // this and the next are written by the thread only, which reads them without the mutex
+  StoreIdentity identity_;  // of the store that granted it
+  std::uint64_t life_ = 0;
+  Records records_;
+  bool republishing_ = false;  // another store answers, and the records don't all stand there yet
+  bool answers_ = true;
+  bool stopping_ = false;
+  TimePoint due_ = steady_clock::now() + kKeepAlivePeriod;
+
+  std::unique_ptr<Watch> connection_watch_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::Open(Client& client, SessionObserver* observer, Deadline deadline) {
+  for (;;) {
+    StoreIdentity identity = client.identity();
+    ASSIGN_OR_RETURN(LeaseId lease, client.GrantLease(kSessionTimeToLive, deadline));
+    if (client.identity() != identity) continue;  // which of the two granted it?
+    return std::unique_ptr<Session>(std::make_unique<LeasedSession>(client, observer, lease, identity));
+  }
+}
+
+}  // namespace memfabric::store

@@ -1,0 +1,146 @@
+#include "store/recipes/store_host.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "base/wait.h"
+#include "store/recipes/host_identity.h"
+#include "store/recipes/session.h"
+
+namespace memfabric::store {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// How long whoever has the port is given to answer as a store before the port is tried again.
+constexpr milliseconds kAnswerTimeout{1000};
+constexpr milliseconds kFirstRetry{10};  // the kernel frees a dead process's port only after its memory
+constexpr milliseconds kLastRetry{200};
+
+enum class Outcome {
+  kServing,   // here
+  kAnswered,  // by another process
+  kElsewhere  // the address is none of this host's
+};
+
+class TcpStoreHost final : public StoreHost {
+ public:
+  explicit TcpStoreHost(const StoreUrl& url) : url_(url) {}
+
+  ~TcpStoreHost() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+
+  Status ServeNow(Deadline deadline) {
+    for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
+      auto outcome = TryOnce({}, deadline);
+      if (outcome.ok()) return Ok();
+      if (IsInvalidArgument(outcome.status()))
+        return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(), outcome.status().message());
+      if (!IsDisconnected(outcome.status())) return outcome.status();
+      if (steady_clock::now() >= deadline)
+        return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(), outcome.status().message());
+      RETURN_IF_ERROR(PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + pause)));
+    }
+  }
+
+  void Follow() {
+    thread_ = std::thread([this] { TakeOverWhenLost(); });
+  }
+
+  bool serving() const override {
+    std::lock_guard lock(mutex_);
+    return server_ != nullptr;
+  }
+
+  void OnStoreLost() override {
+    std::lock_guard lock(mutex_);
+    if (server_ != nullptr) return;
+    lost_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  // Binds the port, or finds out who has it. Disconnected: someone who doesn't answer (now); InvalidArgument: no store.
+  Result<Outcome> TryOnce(std::vector<EmbeddedServer::Seed> seeds, Deadline deadline) {
+    EmbeddedServer::Options options;
+    options.listen = url_.endpoints[0];
+    options.seeds = std::move(seeds);
+    auto server = EmbeddedServer::Start(options);
+    if (server.ok()) {
+      std::lock_guard lock(mutex_);
+      server_ = std::move(*server);
+      return Outcome::kServing;
+    }
+    if (IsNotFound(server.status())) return Outcome::kElsewhere;
+    if (!IsInUse(server.status())) return server.status();
+    auto client = Client::Connect(url_, {}, std::min<TimePoint>(deadline, steady_clock::now() + kAnswerTimeout));
+    if (client.ok()) return Outcome::kAnswered;
+    if (IsDeadlineExceeded(client.status())) return Disconnected("{}", client.status().message());
+    return client.status();
+  }
+
+  void TakeOverWhenLost() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return stopping_ || lost_; });
+      if (stopping_) return;
+      lost_ = false;
+      for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
+        lock.unlock();
+        auto outcome = TryOnce({RecoveringSeed()}, TimePoint::max());
+        lock.lock();
+        if (outcome.ok()) {
+          if (*outcome == Outcome::kServing) LOG(kWarn, "store {}: taken over by this process", url_.ToString());
+          break;
+        }
+        if (!IsDisconnected(outcome.status())) {
+          LOG(kWarn, "store {}: can't be taken over: {}", url_.ToString(), outcome.status().message());
+          break;
+        }
+        changed_.wait_for(lock, pause, [&] { return stopping_; });
+        if (stopping_) return;
+      }
+    }
+  }
+
+  static EmbeddedServer::Seed RecoveringSeed() {
+    return {.key = Keys("").Recovering(),
+            .value = fmt::format("taken over by pid {} on host {}", getpid(), HostName()),
+            .time_to_live = kSessionTimeToLive};
+  }
+
+  const StoreUrl url_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::unique_ptr<EmbeddedServer> server_;
+  bool lost_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve serve, Deadline deadline) {
+  if (url.scheme != StoreUrl::Scheme::kTcp)
+    return InvalidArgument("store {}: an etcd cluster is served by its own servers", url.ToString());
+  auto host = std::make_unique<TcpStoreHost>(url);
+  if (serve == Serve::kNow) RETURN_IF_ERROR(host->ServeNow(deadline));
+  host->Follow();
+  return std::unique_ptr<StoreHost>(std::move(host));
+}
+
+}  // namespace memfabric::store
