@@ -16,7 +16,7 @@ std::string Element(const char* name, std::uint64_t index) { return std::string(
 
 std::string TypeName(nb::handle object) { return nb::inst_name(object).c_str(); }
 
-// The int attribute or item, or nothing; clears the error.
+// `number` as an unsigned int, or nothing.
 std::optional<std::uint64_t> AsUnsigned(nb::handle number) {
   std::uint64_t value = 0;
   bool fits = false;
@@ -24,7 +24,9 @@ std::optional<std::uint64_t> AsUnsigned(nb::handle number) {
   return value;
 }
 
+// The attribute, or no object.
 nb::object Attribute(nb::handle object, const char* name) {
+  if (!object.is_valid()) return {};
   PyObject* attribute = PyObject_GetAttrString(object.ptr(), name);
   if (attribute == nullptr) PyErr_Clear();
   return nb::steal(attribute);
@@ -190,10 +192,10 @@ bool Address::ReadArrayInterface(nb::handle object, const char* name, Access acc
 bool Address::ReadDataPointer(nb::handle object, const char* name) {
   nb::object data_pointer = Attribute(object, "data_ptr");
   if (!data_pointer.is_valid() || PyCallable_Check(data_pointer.ptr()) == 0) return false;
-  if (nb::object device = Attribute(Attribute(object, "device"), "type"); nb::isinstance<nb::str>(device)) {
-    if (std::strcmp(nb::borrow<nb::str>(device).c_str(), "cpu") != 0) {
-      WrongType(name, "is memory of a " + std::string(nb::borrow<nb::str>(device).c_str()) + " device, not of the CPU");
-    }
+  nb::object device = Attribute(Attribute(object, "device"), "type");
+  if (device.is_valid() && nb::isinstance<nb::str>(device)) {
+    std::string type = nb::borrow<nb::str>(device).c_str();
+    if (type != "cpu") WrongType(name, "is memory of a " + type + " device, not of the CPU");
   }
   if (nb::object contiguous = Attribute(object, "is_contiguous"); contiguous.is_valid()) {
     if (PyObject_IsTrue(Call(contiguous).ptr()) != 1) WrongType(name, "is not contiguous");

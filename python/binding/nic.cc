@@ -53,7 +53,7 @@ std::string NicError(std::string_view nic) {
   std::string error;
   if (nic.substr(0, kScheme.size()) == kScheme) {
     error = UrlError(nic.substr(kScheme.size()));
-  } else if (nic.find_first_of("/ \t\r\n") != std::string_view::npos || nic.find('\0') != std::string_view::npos) {
+  } else if (nic.find_first_of("/: \t\r\n") != std::string_view::npos || nic.find('\0') != std::string_view::npos) {
     error = "neither tcp://ip:port, tcp://ip/maskbits:port nor the name of an interface";
   } else if (nic.size() >= IFNAMSIZ) {
     error = "the name of an interface has at most " + std::to_string(IFNAMSIZ - 1) + " bytes";
