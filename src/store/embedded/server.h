@@ -28,7 +28,7 @@ class EmbeddedServer {
   struct Options {
     HostPort listen;  // port 0: any free one, see address()
     Clock* clock = &SteadyClock();
-    std::vector<Seed> seeds;
+    std::vector<Seed> seeds{};
   };
 
   // Returns once requests are answered. InUse: something else has the port. NotFound: the address is none of this host's.

@@ -7,8 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "store/embedded/key_range.h"
-
 namespace memfabric::store {
 namespace {
 
@@ -18,38 +16,37 @@ using Operations = google::protobuf::RepeatedPtrField<RequestOp>;
 // A set of keys made of ranges; they are kept apart from each other, so that looking up and adding stay cheap.
 class DeletedKeys {
  public:
-  void Add(const KeyRange& range) {
-    if (range.IsEmpty()) return;
-    std::string begin(range.begin);
-    std::string end = range.IsOneKey() ? begin + '\0' : range.IsOpen() ? std::string() : std::string(range.end);
-    Add(std::move(begin), std::move(end));
+  void Add(const etcdserverpb::DeleteRangeRequest& request) {
+    // As in etcd, a range without an end ("\0") counts for nothing here.
+    if (request.range_end().empty()) {
+      Add(request.key(), request.key() + '\0');
+    } else if (request.key() < request.range_end()) {
+      Add(request.key(), request.range_end());
+    }
   }
   void Add(const DeletedKeys& other) {
     for (const auto& [begin, end] : other.ranges_) Add(begin, end);
   }
   bool Contains(const std::string& key) const {
     auto after = ranges_.upper_bound(key);
-    return after != ranges_.begin() && IsBelow(key, std::prev(after)->second);
+    return after != ranges_.begin() && key < std::prev(after)->second;
   }
 
  private:
-  static bool IsBelow(const std::string& key, const std::string& end) { return end.empty() || key < end; }
-  static std::string Later(std::string a, std::string b) { return a.empty() || b.empty() ? "" : std::max(a, b); }
-
   void Add(std::string begin, std::string end) {
     auto next = ranges_.upper_bound(begin);
-    if (next != ranges_.begin() && IsBelow(begin, std::prev(next)->second)) {
+    if (next != ranges_.begin() && begin <= std::prev(next)->second) {
       --next;
       begin = next->first;
     }
-    while (next != ranges_.end() && IsBelow(next->first, end)) {
-      end = Later(end, next->second);
+    while (next != ranges_.end() && next->first <= end) {
+      end = std::max(end, next->second);
       next = ranges_.erase(next);
     }
     ranges_.emplace(std::move(begin), std::move(end));
   }
 
-  std::map<std::string, std::string> ranges_;  // begin to end; an empty end is above every key
+  std::map<std::string, std::string> ranges_;  // begin to end
 };
 
 struct Written {
@@ -59,8 +56,7 @@ struct Written {
 
 Refusal CheckOperations(const Operations& operations, Written* written) {
   for (const RequestOp& op : operations)
-    if (op.has_request_delete_range())
-      written->deletes.Add({op.request_delete_range().key(), op.request_delete_range().range_end()});
+    if (op.has_request_delete_range()) written->deletes.Add(op.request_delete_range());
 
   for (const RequestOp& op : operations) {
     if (!op.has_request_txn()) continue;
