@@ -247,7 +247,11 @@ SMEM_API int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type m
  */
 SMEM_API int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type, uint32_t flags);
 
-/* Many copies, in order, each with its own direction. All are checked before the first byte moves. */
+/*
+ * Many copies, in order, each with its own direction. All are checked before the first byte moves. The three lists may be
+ * reused once it has returned, also with SMEM_BM_COPY_ASYNC; the memory they name then belongs to the copies until
+ * smem_bm_wait.
+ */
 SMEM_API int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type, uint32_t flags);
 
 /*
