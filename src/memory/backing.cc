@@ -80,6 +80,14 @@ Result<Backing> MakeBacking(std::uint64_t size_bytes) {
   return Backing{std::move(fd), false};
 }
 
+Result<std::uint64_t> UnbackedBytes(int fd) {
+  constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks, whatever the file system, see stat(2)
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return IoError("fstat of fd {}: {}", fd, ErrnoText(errno));
+  auto size = static_cast<std::uint64_t>(status.st_size), backed = static_cast<std::uint64_t>(status.st_blocks) * kBlockBytes;
+  return size > backed ? size - backed : 0;
+}
+
 Status CheckFileSize(int fd, std::uint64_t size_bytes) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return IoError("fstat of fd {}: {}", fd, ErrnoText(errno));

@@ -22,6 +22,9 @@ Result<Backing> MakeBacking(std::uint64_t size_bytes);
 // writing by all, or has fewer than `size_bytes`.
 Result<Backing> AdoptBacking(int user_fd, std::uint64_t size_bytes);
 
+// How much more memory the file can take.
+Result<std::uint64_t> UnbackedBytes(int fd);
+
 // InvalidArgument with both values when the file is too small now.
 Status CheckFileSize(int fd, std::uint64_t size_bytes);
 

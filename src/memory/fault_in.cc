@@ -8,9 +8,11 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "base/log.h"
 #include "base/units.h"
 #include "base/wait.h"
 
@@ -71,11 +73,15 @@ Status FaultIn(std::byte* begin, std::size_t size_bytes) {
   Work work{begin, size_bytes};
   std::size_t chunks = (size_bytes + kChunkBytes - 1) / kChunkBytes;
   std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < std::min<std::size_t>(Processors(), chunks); ++i)
-    threads.emplace_back([&work] {
-      while (work.DoOneChunk()) {
-      }
-    });
+  try {
+    for (std::size_t i = 1; i < std::min<std::size_t>(Processors(), chunks); ++i)
+      threads.emplace_back([&work] {
+        while (work.DoOneChunk()) {
+        }
+      });
+  } catch (const std::system_error& error) {  // at a limit of threads or address space: fewer do it, too
+    LOG(kDebug, "backing memory with {} threads more: {}", threads.size(), error.what());
+  }
   bool interrupted = false;
   auto next_check = std::chrono::steady_clock::now() + kInterruptPeriod;
   while (work.DoOneChunk()) {

@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 
-#include <cerrno>
+#include <algorithm>
 
 #include "base/log.h"
 #include "base/units.h"
@@ -62,16 +62,19 @@ Status Segment::Grow(std::uint64_t allocated_bytes) {
 
 Status Segment::MapRange(const std::shared_ptr<Window>& window, std::uint64_t window_offset, std::uint64_t begin,
                          std::uint64_t end) {
-  // Huge pages that are reserved are ours already, and a user's file may be backed already.
-  if (options_.fault_in && !huge_pages_ && options_.user_fd < 0)
-    RETURN_IF_ERROR(CheckMemoryRoom(end - begin, ReadMemoryRoom()));
+  // Reserved huge pages are ours already, and a user's file may be backed already.
+  if (options_.fault_in && !huge_pages_) {
+    ASSIGN_OR_RETURN(std::uint64_t unbacked, UnbackedBytes(fd()));
+    RETURN_IF_ERROR(CheckMemoryRoom(std::min(end - begin, unbacked), ReadMemoryRoom()));
+  }
   RETURN_IF_ERROR(window->Map(window_offset + begin, end - begin, fd(), begin));
   std::byte* address = window->data() + window_offset + begin;
   if (options_.numa_node) PreferNumaNode(address, end - begin, *options_.numa_node);
   if (!options_.fault_in) return Ok();
   Status faulted = FaultIn(address, end - begin);
   if (faulted.ok()) return faulted;
-  if (Status restored = window->MapNothing(window_offset + begin, end - begin); !restored.ok()) LOG(kWarn, "{}", restored.ToString());
+  if (Status restored = window->MapNothing(window_offset + begin, end - begin); !restored.ok())
+    LOG(kWarn, "{}", restored.ToString());
   // Our own file gives the pages back; a user's keeps its bytes.
   if (options_.user_fd < 0)
     ::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin), static_cast<off_t>(end - begin));

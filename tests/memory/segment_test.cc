@@ -215,12 +215,22 @@ TEST(Segment, FaultingInMoreThanThereIsIsAnErrorNotAKill) {
   options.fault_in = true;
   auto segment = Segment::Create(options);
   ASSERT_TRUE(segment.ok());
-  auto window = WindowOf(std::min<std::uint64_t>(1_TiB, kRegionEnd - kRegionBegin));
-  if (window->size_bytes() < 1_TiB) GTEST_SKIP() << "no room for 1 TiB in this build";
-  Status status = (*segment)->MapInto(window, 0);
+  Status status = (*segment)->MapInto(WindowOf(2_MiB), 0);
   ASSERT_TRUE(IsOutOfMemory(status)) << status;
   EXPECT_THAT(status.message(), AllOf(HasSubstr("backing 1 TiB"), HasSubstr("left")));
   EXPECT_EQ(BackedBytes((*segment)->fd()), 0u);
+}
+
+TEST(Segment, FaultingInASparseFileOfTheUsersIsBoundedToo) {
+  UniqueFd file = Memfd(1_TiB);
+  ASSERT_EQ(::pwrite(file.get(), "x", 1, 5), 1);
+  SegmentOptions options = Sized(1_TiB, 1_TiB);
+  options.fault_in = true;
+  options.user_fd = file.get();
+  auto segment = Segment::Create(options);
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  Status status = (*segment)->MapInto(WindowOf(2_MiB), 0);
+  EXPECT_TRUE(IsOutOfMemory(status)) << status;
 }
 
 TEST(Segment, IsBoundToANodeThatExistsOnly) {
@@ -348,6 +358,24 @@ TEST(Segment, LimitOfTheAddressSpaceDoesNotConcernAWindowThatStands) {
     return (*segment)->MapInto(*window, 0).ToString();
   });
   EXPECT_EQ(message, "OK");
+}
+
+// Not under sanitizers: they need address space for themselves.
+TEST(Segment, FaultsInWithoutRoomForMoreThreads) {
+  if (kRegionBegin != 0x1000'0000'0000) GTEST_SKIP() << "a sanitizer dies when it can't map for itself";
+  std::string message = InChild([] {
+    SegmentOptions options = Sized(64_MiB, 64_MiB);
+    options.fault_in = true;
+    auto window = Window::ReserveAnywhere(64_MiB);
+    auto segment = Segment::Create(options);
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 1_MiB, RLIM_INFINITY};
+    ::setrlimit(RLIMIT_AS, &limit);
+    Status status = (*segment)->MapInto(*window, 0);
+    return fmt::format("{} {}", status.ToString(), BackedBytes((*segment)->fd()) >> 20);
+  });
+  EXPECT_EQ(message, "OK 64");
 }
 
 TEST(Segment, ItsEndLeavesTheMappingUsable) {
