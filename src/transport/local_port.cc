@@ -305,15 +305,15 @@ void LocalPort::Abandon(const PendingCalls& calls) {
 
 void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
   local::Contribution contribution = OwnContribution();
-  for (auto& [rank, connection] : links_) {
-    std::size_t index = calls->Add(fmt::format("rank {} (pid {})", rank, connection->pid));
-    // Also when an earlier announcement has told it already: its answer may be on its way.
-    connection->growth_waiters.push_back({calls, index, contribution.allocated_bytes, Ok()});
-  }
   // Sending may close a connection; the table changes then.
-  std::vector<ConnectionPtr> linked;
-  for (auto& [rank, connection] : links_) linked.push_back(connection);
-  for (const ConnectionPtr& connection : linked) SendGrowth(connection, contribution);
+  std::vector<ConnectionPtr> behind;
+  for (auto& [rank, connection] : links_) {
+    if (Covers(connection->mapped, contribution.allocated_bytes)) continue;
+    std::size_t index = calls->Add(fmt::format("rank {} (pid {})", rank, connection->pid));
+    connection->growth_waiters.push_back({calls, index, contribution.allocated_bytes, Ok()});
+    behind.push_back(connection);
+  }
+  for (const ConnectionPtr& connection : behind) SendGrowth(connection, contribution);
   calls->Resolve(0, Ok());
 }
 
@@ -345,6 +345,10 @@ void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& w
     waiter.calls->Resolve(waiter.index, waiter.if_gone);
   }
   for (const Waiter& waiter : std::exchange(connection->waiters, {})) StartConnect(waiter);
+}
+
+bool LocalPort::Covers(const ZoneBytes& have, const ZoneBytes& want) {
+  return std::equal(have.begin(), have.end(), want.begin(), std::greater_equal<>());
 }
 
 local::Contribution LocalPort::OwnContribution() const {

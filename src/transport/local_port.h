@@ -80,7 +80,9 @@ class LocalPort final : public Port {
     std::uint64_t epoch = 0;
     bool confirmed = false;           // the peer's observer has its link too
     std::shared_ptr<LocalLink> link;  // shared with the pool
+    ZoneBytes introduced{};           // of ours, what our HELLO or WELCOME said
     ZoneBytes announced{};            // what we told the peer last
+    ZoneBytes mapped{};               // what the peer has answered to
     std::vector<Waiter> waiters;      // for `confirmed`
     std::vector<GrowthWaiter> growth_waiters;
     Reactor::TimerId patience = 0;
@@ -113,6 +115,7 @@ class LocalPort final : public Port {
   Status AddConnection(const ConnectionPtr& connection);
   void CloseConnection(const ConnectionPtr& connection, const Status& why, const local::Message* last_words = nullptr);
   void Forget(const ConnectionPtr& stranger);
+  static bool Covers(const ZoneBytes& have, const ZoneBytes& want);
   local::Contribution OwnContribution() const;
   std::vector<int> OwnFiles(const local::Contribution& contribution) const;
   local::Introduction Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const;
@@ -127,7 +130,7 @@ class LocalPort final : public Port {
   void OnRefused(const ConnectionPtr& connection, const local::Refused& refused);
   void OnReady(const ConnectionPtr& connection);
   void OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet);
-  void OnGrown(const ConnectionPtr& connection, const local::Grown& grown);
+  void OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes);
   Status CheckIntroduction(const local::Introduction& introduction) const;
   Status MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction, Packet& packet);
   Result<LocalContribution> TakeContribution(Rank rank, std::uint64_t epoch, const ZoneBytes& former,

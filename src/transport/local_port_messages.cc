@@ -64,7 +64,9 @@ void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message&
           },
           [&](const local::Ready&) { phase == Phase::kLinked && !connection->confirmed ? OnReady(connection) : unexpected(); },
           [&](const local::Grow& grow) { phase == Phase::kLinked ? OnGrow(connection, grow, packet) : unexpected(); },
-          [&](const local::Grown& grown) { phase == Phase::kLinked ? OnGrown(connection, grown) : unexpected(); },
+          [&](const local::Grown& grown) {
+            phase == Phase::kLinked ? OnGrown(connection, grown.allocated_bytes) : unexpected();
+          },
           [&](const local::Bye&) { phase == Phase::kLinked ? CloseConnection(connection, Ok()) : unexpected(); },
           [&](const local::Data& data) {
             if (phase != Phase::kLinked) return unexpected();
@@ -158,7 +160,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
     return Refuse(connection, Kind::kInvalidArgument, linked.message());
   }
   local::Contribution own = OwnContribution();
-  connection->announced = own.allocated_bytes;
+  connection->introduced = connection->announced = own.allocated_bytes;
   connection->socket->Send(local::EncodeMessage(local::Welcome{Introduce(rank, connection->epoch, own)}), OwnFiles(own));
 }
 
@@ -185,7 +187,7 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
   }
   connection->confirmed = true;
   const local::Contribution told = attempts_.at(rank).told;
-  connection->announced = told.allocated_bytes;
+  connection->introduced = connection->announced = connection->mapped = told.allocated_bytes;
   local::Contribution own = OwnContribution();
   for (const Waiter& waiter : TakeAttempt(rank)) {
     if (own.allocated_bytes == told.allocated_bytes) {
@@ -249,6 +251,7 @@ void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused&
 
 void LocalPort::OnReady(const ConnectionPtr& connection) {
   connection->confirmed = true;
+  OnGrown(connection, connection->introduced);
   for (const Waiter& waiter : std::exchange(connection->waiters, {})) waiter.calls->Resolve(waiter.index, Ok());
 }
 
@@ -268,11 +271,10 @@ void LocalPort::OnGrow(const ConnectionPtr& connection, const local::Grow& grow,
   connection->socket->Send(local::EncodeMessage(local::Grown{grow.contribution.allocated_bytes}));
 }
 
-void LocalPort::OnGrown(const ConnectionPtr& connection, const local::Grown& grown) {
+void LocalPort::OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes) {
+  connection->mapped = bytes;
   std::erase_if(connection->growth_waiters, [&](const GrowthWaiter& waiter) {
-    for (std::size_t zone = 0; zone < kZones; ++zone) {
-      if (grown.allocated_bytes[zone] < waiter.bytes[zone]) return false;
-    }
+    if (!Covers(bytes, waiter.bytes)) return false;
     waiter.calls->Resolve(waiter.index, Ok());
     return true;
   });

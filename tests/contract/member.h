@@ -1,0 +1,87 @@
+// A member of a pool on one transport, with everything that it needs: reactor, window, segments, observer, port. The tests use
+// one as themselves and others as peers. Threads: any.
+
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "address/window.h"
+#include "memory/segment.h"
+#include "transport/fake/fake_transport.h"
+#include "transport/reactor.h"
+#include "transport/transport.h"
+
+namespace memfabric::transport::test {
+
+struct MemberOptions {
+  std::string transport = "mapped";  // or "fake"
+  std::string pool = "job/7";
+  Rank rank = 0;
+  std::uint64_t epoch = 1;
+  std::uint32_t world_size = 4;
+  ZoneBytes max_bytes{};
+  ZoneBytes allocated_bytes{};
+};
+
+Deadline Soon();  // far more than anything needs that works
+
+class Member final : public PeerObserver {
+ public:
+  static Result<std::unique_ptr<Member>> Open(const MemberOptions& options);
+  ~Member() override;
+
+  MemberAddress address() const;
+  Port& port() { return *port_; }
+  FakeFaults& faults() { return faults_; }
+  std::byte* memory(Zone zone) const;                                       // its own slot
+  std::byte* slot(Zone zone, Rank rank) const;                              // where a load/store transport maps a peer's
+  Status Grow(Zone zone, std::uint64_t bytes, Deadline deadline = Soon());  // and announces it
+  void Leave() { port_.reset(); }
+
+  // Waits, at most until Soon().
+  std::shared_ptr<Link> LinkTo(Rank rank, std::uint64_t epoch);   // null: it didn't come
+  std::optional<Status> LinkEnd(Rank rank, std::uint64_t epoch);  // why the link to that life ended; none: it didn't
+  std::size_t links_up() const;
+  std::string violations() const;  // of what an observer is promised; "" is good
+
+  // The next peers that arrive find the reactor busy in OnPeerArriving until Admit().
+  void HoldArrivals();
+  bool WaitForArrival();
+  void Admit();
+
+  Status OnPeerArriving(Rank rank, std::uint64_t epoch) override;
+  void OnLinkUp(std::shared_ptr<Link> link) override;
+  void OnPeerGrown(Rank rank, std::uint64_t epoch) override;
+  void OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) override;
+
+  explicit Member(const MemberOptions& options) : options_(options) {}
+
+ private:
+  using Life = std::pair<Rank, std::uint64_t>;
+
+  std::uint64_t SlotBegin(Zone zone, Rank rank) const;
+  bool Wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done);
+
+  const MemberOptions options_;
+  FakeFaults faults_;
+  std::shared_ptr<Window> window_;
+  std::array<std::unique_ptr<Segment>, kZones> segments_;
+  std::unique_ptr<Reactor> reactor_;
+  std::unique_ptr<Transport> transport_;
+  mutable std::mutex mutex_;  // guards all below but port_
+  std::condition_variable changed_;
+  std::map<Rank, std::shared_ptr<Link>> links_;
+  std::map<Life, Status> ends_;
+  std::string violations_;
+  bool hold_arrivals_ = false;
+  bool arrival_held_ = false;
+  std::unique_ptr<Port> port_;
+};
+
+}  // namespace memfabric::transport::test

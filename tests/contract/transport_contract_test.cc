@@ -1,0 +1,223 @@
+// What every transport does with bytes, whatever it is made of.
+
+#include <thread>
+
+#include "contract/transport_fixture.h"
+
+namespace memfabric::transport::test {
+namespace {
+
+using testing::HasSubstr;
+
+class TransportContract : public TransportFixture, public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
+ protected:
+  std::string transport() const override { return std::get<0>(GetParam()); }
+  PeerAs peer_as() const override { return std::get<1>(GetParam()); }
+
+  void SetUp() override {
+    me_ = OpenMember(Options(kMe));
+    peer_ = StartPeer(Options(kPeer));
+  }
+  std::shared_ptr<Link> Connect() {
+    Status status = me_->port().Connect(peer_->address(), Soon());
+    EXPECT_TRUE(status.ok()) << status;
+    return status.ok() ? me_->LinkTo(kPeer, peer_->address().epoch) : nullptr;
+  }
+  void TearDown() override {
+    EXPECT_EQ(me_->violations(), "");
+    EXPECT_OK(peer_->CheckPromises());
+  }
+
+  std::unique_ptr<Member> me_;
+  std::unique_ptr<Peer> peer_;
+};
+
+TEST_P(TransportContract, ALinkSaysWhoseItIs) {
+  auto link = Connect();
+  ASSERT_NE(link, nullptr);
+  EXPECT_EQ(link->rank(), kPeer);
+  EXPECT_EQ(link->epoch(), 1u);
+  EXPECT_EQ(link->path(), transport());
+  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
+  EXPECT_GE(link->capabilities().max_pieces, 1u);
+}
+
+TEST_P(TransportContract, PutIsVisibleToThePeerAfterFlushAndTouchesNothingElse) {
+  auto link = Connect();
+  auto bytes = Pattern(7, 1_MiB);
+  ASSERT_OK(PutNow(*link, kHost, bytes, 4097));
+  EXPECT_EQ(peer_->DigestOf(kHost, 4097, 1_MiB), Digest(bytes));
+  EXPECT_EQ(peer_->DigestOf(kHost, 0, 4097), DigestOfZeros(4097)) << "bytes before the range changed";
+  EXPECT_EQ(peer_->DigestOf(kHost, 4097 + 1_MiB, 4096), DigestOfZeros(4096)) << "bytes after the range changed";
+  EXPECT_EQ(peer_->DigestOf(kDevice, 0, 2_MiB), DigestOfZeros(2_MiB)) << "the other zone changed";
+}
+
+TEST_P(TransportContract, GetBringsThePeersBytesAndTouchesNothingElse) {
+  auto link = Connect();
+  ASSERT_OK(peer_->Fill(kDevice, 0, 2_MiB, 3));
+  std::vector<std::byte> bytes(100'000 + 2, std::byte{0xee});
+  Piece piece{bytes.data() + 1, 12'345, 100'000};
+  ASSERT_OK(link->Get(kDevice, {&piece, 1}));
+  ASSERT_OK(link->Flush(Soon()));
+  for (std::uint64_t i = 0; i < 100'000; ++i) ASSERT_EQ(bytes[i + 1], PatternAt(3, 12'345 + i)) << i;
+  EXPECT_EQ(bytes.front(), std::byte{0xee});
+  EXPECT_EQ(bytes.back(), std::byte{0xee});
+}
+
+TEST_P(TransportContract, TheFirstAndTheLastByteAreReachedAndNoneBeyond) {
+  auto link = Connect();
+  std::vector<std::byte> one{std::byte{0x5a}};
+  ASSERT_OK(PutNow(*link, kHost, one, 0));
+  ASSERT_OK(PutNow(*link, kHost, one, 4_MiB - 1));
+  ASSERT_OK(GetNow(*link, kHost, one, 4_MiB - 1));
+  EXPECT_EQ(one[0], std::byte{0x5a});
+
+  std::vector<std::byte> all(4_MiB, std::byte{0x11});
+  for (auto [offset, size] : {std::pair<std::uint64_t, std::uint64_t>{4_MiB, 1},
+                              {4_MiB - 1, 2},
+                              {1, 4_MiB},
+                              {~std::uint64_t{0}, 1},
+                              {~std::uint64_t{0} - 1, 4}}) {
+    Piece piece{all.data(), offset, size};
+    EXPECT_TRUE(IsInvalidArgument(link->Put(kHost, {&piece, 1}))) << offset << " " << size;
+    EXPECT_TRUE(IsInvalidArgument(link->Get(kHost, {&piece, 1}))) << offset << " " << size;
+  }
+  ASSERT_OK(link->Flush(Soon()));
+  EXPECT_EQ(peer_->DigestOf(kHost, 1, 4_MiB - 2), DigestOfZeros(4_MiB - 2)) << "a refused put moved bytes";
+  EXPECT_TRUE(std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte{0x11}; }))
+      << "a refused get moved bytes";
+}
+
+TEST_P(TransportContract, ARefusedListMovesNothingOfIt) {
+  auto link = Connect();
+  auto bytes = Pattern(1, 4096);
+  std::vector<Piece> pieces{{bytes.data(), 0, 4096}};
+  if (link->capabilities().max_pieces > 1) pieces.push_back({bytes.data(), 4_MiB - 4095, 4096});
+  Status status = link->Put(kHost, pieces);
+  if (pieces.size() > 1) {
+    EXPECT_TRUE(IsInvalidArgument(status)) << status;
+    EXPECT_THAT(status.message(), HasSubstr("4194304"));
+    ASSERT_OK(link->Flush(Soon()));
+    EXPECT_EQ(peer_->DigestOf(kHost, 0, 4096), DigestOfZeros(4096));
+  }
+}
+
+TEST_P(TransportContract, AsManyPiecesAsItTakesArriveEachInItsPlace) {
+  auto link = Connect();
+  std::size_t count = std::min<std::size_t>(link->capabilities().max_pieces, 100);
+  auto bytes = Pattern(9, count * 1000);
+  std::vector<Piece> pieces;
+  for (std::size_t i = 0; i < count; ++i) pieces.push_back({bytes.data() + i * 1000, (count - 1 - i) * 3000, 1000});
+  ASSERT_OK(link->Put(kHost, pieces));
+  ASSERT_OK(link->Flush(Soon()));
+  std::vector<std::byte> back(count * 1000);
+  for (std::size_t i = 0; i < count; ++i) {
+    EXPECT_EQ(peer_->DigestOf(kHost, (count - 1 - i) * 3000, 1000), Digest(bytes.data() + i * 1000, 1000));
+    pieces[i].local = back.data() + i * 1000;
+  }
+  ASSERT_OK(link->Get(kHost, pieces));
+  ASSERT_OK(link->Flush(Soon()));
+  EXPECT_EQ(back, bytes);
+}
+
+TEST_P(TransportContract, LaterPutsOfAThreadWinOverEarlierOnes) {
+  auto link = Connect();
+  auto first = Pattern(1, 300'000);
+  auto second = Pattern(2, 300'000);
+  Piece a{first.data(), 0, first.size()};
+  Piece b{second.data(), 100'000, second.size()};
+  ASSERT_OK(link->Put(kHost, {&a, 1}));
+  ASSERT_OK(link->Put(kHost, {&b, 1}));
+  ASSERT_OK(link->Flush(Soon()));
+  EXPECT_EQ(peer_->DigestOf(kHost, 100'000, 300'000), Digest(second));
+  EXPECT_EQ(peer_->DigestOf(kHost, 0, 100'000), Digest(first.data(), 100'000));
+}
+
+TEST_P(TransportContract, SeveralThreadsUseOneLink) {
+  auto link = Connect();
+  std::vector<std::vector<std::byte>> bytes;
+  for (unsigned i = 0; i < 4; ++i) bytes.push_back(Pattern(i + 20, 500'000));
+  std::vector<Status> statuses(4);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] { statuses[i] = PutNow(*link, kHost, bytes[i], i * 1_MiB); });
+  }
+  for (auto& thread : threads) thread.join();
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_OK(statuses[i]);
+    EXPECT_EQ(peer_->DigestOf(kHost, i * 1_MiB, 500'000), Digest(bytes[i]));
+  }
+}
+
+TEST_P(TransportContract, BothEndsReachEachOther) {
+  ASSERT_OK(me_->port().Connect(peer_->address(), Soon()));
+  ASSERT_TRUE(peer_->LinkedTo(kMe, 1)) << "Connect returned before the peer's observer had its link";
+  auto link = me_->LinkTo(kPeer, 1);
+  FillPattern(me_->memory(kHost), 4_MiB, 5);
+  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
+}
+
+TEST_P(TransportContract, APeerThatContributesNothingIsLinkedAndHasNoByte) {
+  MemberOptions options = Options(2);
+  options.allocated_bytes = {};
+  auto consumer = StartPeer(options);
+  ASSERT_OK(me_->port().Connect(consumer->address(), Soon()));
+  auto link = me_->LinkTo(2, 1);
+  EXPECT_EQ(link->allocated_bytes(), ZoneBytes{});
+  std::vector<std::byte> one(1);
+  EXPECT_TRUE(IsInvalidArgument(PutNow(*link, kHost, one, 0)));
+  EXPECT_TRUE(IsInvalidArgument(GetNow(*link, kDevice, one, 0)));
+  ASSERT_OK(consumer->Connect(peer_->address()));
+}
+
+TEST_P(TransportContract, GrowthIsReachedOnceAnnounceHasReturned) {
+  auto link = Connect();
+  auto bytes = Pattern(4, 1_MiB);
+  ASSERT_OK(PutNow(*link, kHost, bytes, 0));
+  EXPECT_TRUE(IsInvalidArgument(PutNow(*link, kHost, bytes, 4_MiB)));
+  ASSERT_OK(peer_->Grow(kHost, 8_MiB));
+  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 8_MiB}));
+  ASSERT_OK(PutNow(*link, kHost, bytes, 7_MiB));
+  EXPECT_EQ(peer_->DigestOf(kHost, 7_MiB, 1_MiB), Digest(bytes));
+  EXPECT_EQ(peer_->DigestOf(kHost, 0, 1_MiB), Digest(bytes)) << "growth lost what was there";
+  std::vector<std::byte> one(1);
+  EXPECT_TRUE(IsInvalidArgument(PutNow(*link, kHost, one, 8_MiB)));
+  ASSERT_OK(peer_->Grow(kDevice, 4_MiB));
+  ASSERT_OK(PutNow(*link, kDevice, bytes, 3_MiB));
+  EXPECT_EQ(peer_->DigestOf(kDevice, 3_MiB, 1_MiB), Digest(bytes));
+}
+
+TEST_P(TransportContract, GrowthReachesThoseWhoConnectLater) {
+  ASSERT_OK(peer_->Grow(kHost, 6_MiB));
+  auto link = Connect();
+  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 6_MiB}));
+  ASSERT_OK(me_->Grow(kHost, 8_MiB));
+  auto third = StartPeer(Options(2));
+  ASSERT_OK(third->Connect(me_->address()));
+}
+
+TEST_P(TransportContract, LoadsAndStoresReachWhatTheLinkSays) {
+  auto link = Connect();
+  if (!link->capabilities().load_store) GTEST_SKIP() << "moves bytes by messages";
+  std::byte* slot = me_->slot(kHost, kPeer);
+  ASSERT_OK(peer_->Fill(kHost, 0, 4_MiB, 8));
+  EXPECT_EQ(slot[4_MiB - 1], PatternAt(8, 4_MiB - 1));
+  slot[17] = std::byte{0x77};
+  std::vector<std::byte> one(1);
+  ASSERT_OK(GetNow(*link, kHost, one, 17));
+  EXPECT_EQ(one[0], std::byte{0x77});
+  ASSERT_OK(peer_->Leave());
+  ASSERT_TRUE(me_->LinkEnd(kPeer, 1).has_value());
+  EXPECT_EQ(slot[17], std::byte{0x77}) << "an orphan keeps its last bytes";
+}
+
+std::string Name(const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& info) {
+  return std::get<0>(info.param) + (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
+}
+INSTANTIATE_TEST_SUITE_P(All, TransportContract,
+                         testing::Combine(testing::Values("mapped", "fake"),
+                                          testing::Values(PeerAs::kThread, PeerAs::kProcess)),
+                         Name);
+
+}  // namespace
+}  // namespace memfabric::transport::test
