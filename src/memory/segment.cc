@@ -18,8 +18,8 @@ Status CheckSizes(const SegmentOptions& options) {
   if (options.max_bytes == 0 || options.max_bytes > static_cast<std::uint64_t>(INT64_MAX) ||
       !IsMultipleOf(options.max_bytes, kSizeUnit))
     return InvalidArgument("max size of {} bytes is no multiple of {} above 0", options.max_bytes, SizeText(kSizeUnit));
-  if (options.allocated_bytes == 0 || !IsMultipleOf(options.allocated_bytes, kSizeUnit))
-    return InvalidArgument("size of {} bytes is no multiple of {} above 0", options.allocated_bytes, SizeText(kSizeUnit));
+  if (!IsMultipleOf(options.allocated_bytes, kSizeUnit))
+    return InvalidArgument("size of {} bytes is no multiple of {}", options.allocated_bytes, SizeText(kSizeUnit));
   if (options.allocated_bytes > options.max_bytes)
     return InvalidArgument("size of {} is above the max of {}", SizeText(options.allocated_bytes), SizeText(options.max_bytes));
   return Ok();
@@ -37,7 +37,7 @@ Result<std::unique_ptr<Segment>> Segment::Create(const SegmentOptions& options) 
 
 Status Segment::MapInto(const std::shared_ptr<Window>& window, std::uint64_t offset) {
   CHECK(window_ == nullptr);
-  RETURN_IF_ERROR(MapRange(window, offset, 0, allocated_bytes()));
+  if (allocated_bytes() > 0) RETURN_IF_ERROR(MapRange(window, offset, 0, allocated_bytes()));
   window_ = window;
   window_offset_ = offset;
   return Ok();

@@ -23,7 +23,7 @@ namespace memfabric {
 struct SegmentOptions {
   Zone zone = Zone::kHost;
   std::uint64_t max_bytes = 0;        // multiple of 2 MiB, > 0
-  std::uint64_t allocated_bytes = 0;  // multiple of 2 MiB, <= max_bytes, > 0
+  std::uint64_t allocated_bytes = 0;  // multiple of 2 MiB, <= max_bytes; 0: nothing yet, but Grow may come
   std::optional<unsigned> numa_node;  // preferred, never required; none: the kernel's choice
   bool fault_in = false;              // back the memory in MapInto and Grow, with several threads, not at the first touch
   int user_fd = -1;  // back by (a duplicate of) this file instead of a new memfd; its size bounds allocated_bytes, ever
