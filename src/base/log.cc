@@ -26,7 +26,7 @@ LogLevel LevelFromEnvironment() {
 struct State {
   std::atomic<int> level{static_cast<int>(LevelFromEnvironment())};
   std::atomic<std::int64_t> rank{-1};
-  std::mutex mutex;  // guards `sink`
+  std::mutex mutex;                     // guards `sink`
   std::shared_ptr<const LogSink> sink;  // shared: a line being written keeps its sink while another thread replaces it
   spdlog::logger default_logger{"memfabric", std::make_shared<spdlog::sinks::stderr_sink_mt>()};
 
@@ -69,7 +69,8 @@ void Write(LogLevel level, const std::string& message) {
     return;
   }
   auto rank = state.rank.load(std::memory_order_relaxed);
-  state.default_logger.log(SpdlogLevel(level), "{} {}", rank < 0 ? std::string("rank -") : fmt::format("rank {}", rank), message);
+  state.default_logger.log(SpdlogLevel(level), "{} {}", rank < 0 ? std::string("rank -") : fmt::format("rank {}", rank),
+                           message);
 }
 
 LogLevel Level() { return static_cast<LogLevel>(TheState().level.load(std::memory_order_relaxed)); }

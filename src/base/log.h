@@ -40,16 +40,16 @@ void ResetAfterFork();
 }  // namespace log
 }  // namespace memfabric
 
-#define LOG(level, ...)                                                                              \
-  do {                                                                                               \
-    if (::memfabric::log::Enabled(::memfabric::LogLevel::level))                                     \
-      ::memfabric::log::Write(::memfabric::LogLevel::level, fmt::format(__VA_ARGS__));               \
+#define LOG(level, ...)                                                                \
+  do {                                                                                 \
+    if (::memfabric::log::Enabled(::memfabric::LogLevel::level))                       \
+      ::memfabric::log::Write(::memfabric::LogLevel::level, fmt::format(__VA_ARGS__)); \
   } while (false)
 
 // Ends the process when our own reasoning was wrong: going on would corrupt somebody's memory.
-#define CHECK(condition)                                                                                            \
-  do {                                                                                                              \
-    if (!(condition)) ::memfabric::log::CheckFailed(#condition, __FILE__, __LINE__);                                \
+#define CHECK(condition)                                                             \
+  do {                                                                               \
+    if (!(condition)) ::memfabric::log::CheckFailed(#condition, __FILE__, __LINE__); \
   } while (false)
 
 namespace memfabric::log {

@@ -57,7 +57,8 @@ std::ostream& operator<<(std::ostream& out, const Status& status) { return out <
 std::string ErrnoText(int error_number) {
   const char* name = strerrorname_np(error_number);
   const char* text = strerrordesc_np(error_number);
-  return fmt::format("{} ({})", text == nullptr ? "unknown error" : text, name == nullptr ? std::to_string(error_number) : name);
+  return fmt::format("{} ({})", text == nullptr ? "unknown error" : text,
+                     name == nullptr ? std::to_string(error_number) : name);
 }
 
 }  // namespace memfabric

@@ -71,11 +71,11 @@ std::ostream& operator<<(std::ostream& out, const Status& status);
 inline Status Ok() { return {}; }
 
 // One maker a kind; the message is formatted: InvalidArgument("size {} is no multiple of {}", size, unit).
-#define MEMFABRIC_STATUS_KIND(name)                                                                   \
-  template <typename... Args>                                                                         \
-  Status name(fmt::format_string<Args...> format, Args&&... args) {                                   \
-    return Status(Kind::k##name, fmt::format(format, std::forward<Args>(args)...));                   \
-  }                                                                                                   \
+#define MEMFABRIC_STATUS_KIND(name)                                                 \
+  template <typename... Args>                                                       \
+  Status name(fmt::format_string<Args...> format, Args&&... args) {                 \
+    return Status(Kind::k##name, fmt::format(format, std::forward<Args>(args)...)); \
+  }                                                                                 \
   inline bool Is##name(const Status& status) { return status.kind() == Kind::k##name; }
 MEMFABRIC_STATUS_KIND(InvalidArgument)
 MEMFABRIC_STATUS_KIND(NotFound)
@@ -101,7 +101,7 @@ std::string ErrnoText(int error_number);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}        // NOLINT(google-explicit-constructor): return value;
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor): return value;
   Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor): return InvalidArgument(…);
     if (status_.ok()) status_ = Internal("a Result was made from an Ok status, without a value");
   }
@@ -124,8 +124,8 @@ class [[nodiscard]] Result {
 
 }  // namespace memfabric
 
-#define RETURN_IF_ERROR(expression)                                        \
-  do {                                                                     \
+#define RETURN_IF_ERROR(expression)                                                \
+  do {                                                                             \
     if (::memfabric::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 

@@ -40,7 +40,8 @@ Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& ch
     lock.unlock();
     bool interrupted = InterruptRequested();
     lock.lock();
-    if (interrupted && !done()) return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+    if (interrupted && !done())
+      return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
   }
   return Ok();
 }
@@ -48,7 +49,8 @@ Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& ch
 Status PauseUntil(Deadline deadline) {
   for (auto now = std::chrono::steady_clock::now(); now < deadline; now = std::chrono::steady_clock::now()) {
     std::this_thread::sleep_until(!CanBeInterrupted() ? deadline : std::min(deadline, now + kInterruptPeriod));
-    if (InterruptRequested()) return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+    if (InterruptRequested())
+      return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
   }
   return Ok();
 }

@@ -21,9 +21,10 @@ Status CheckTimeout(std::string_view name, std::chrono::seconds timeout) {
 
 Status CheckSize(std::string_view name, std::uint64_t bytes, std::uint64_t most) {
   if (!IsMultipleOf(bytes, kSizeUnit))
-    return InvalidArgument("{} is {} bytes, which is no multiple of {}; the next ones are {} and {}", name, bytes, SizeText(kSizeUnit),
-                           bytes / kSizeUnit * kSizeUnit, (bytes / kSizeUnit + 1) * kSizeUnit);
-  if (bytes > most) return InvalidArgument("{} is {}; the most that a rank may give is {}", name, SizeText(bytes), SizeText(most));
+    return InvalidArgument("{} is {} bytes, which is no multiple of {}; the next ones are {} and {}", name, bytes,
+                           SizeText(kSizeUnit), bytes / kSizeUnit * kSizeUnit, (bytes / kSizeUnit + 1) * kSizeUnit);
+  if (bytes > most)
+    return InvalidArgument("{} is {}; the most that a rank may give is {}", name, SizeText(bytes), SizeText(most));
   return Ok();
 }
 

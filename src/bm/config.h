@@ -58,11 +58,11 @@ struct CreateFlags {
 
 struct CreateOptions {
   std::uint32_t id = 0;
-  std::uint32_t op = 1;                     // BmDataOpType
+  std::uint32_t op = 1;  // BmDataOpType
   std::array<std::uint64_t, kZones> local_bytes{};
   std::array<std::uint64_t, kZones> max_bytes{};
-  bool max_from_pool = false;               // create(): the pool's max is what its first contributing rank gave
-  bool numbers_only = false;                // 56-bit addresses
+  bool max_from_pool = false;  // create(): the pool's max is what its first contributing rank gave
+  bool numbers_only = false;   // 56-bit addresses
   std::uint32_t flags = 0;
   int shm_fd = -1;
   std::string tag;

@@ -17,8 +17,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLinkTry{1000};    // one try to link members; a peer that is stopped loses its lease after 3 s
-constexpr milliseconds kLinkPause{20};    // before the next try
+constexpr milliseconds kLinkTry{1000};      // one try to link members; a peer that is stopped loses its lease after 3 s
+constexpr milliseconds kLinkPause{20};      // before the next try
 constexpr milliseconds kLookTimeout{2000};  // API.md: a copy to a peer that can't be reached ends within 2 s
 constexpr std::uint32_t kSdma = 1, kHostShm = 32;
 constexpr std::uint32_t kMostNamed = 8;  // ranks in one message
@@ -56,7 +56,8 @@ Deadline After(std::chrono::nanoseconds period) {
 
 }  // namespace
 
-Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options, ReadGate& gate)
+Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options,
+           ReadGate& gate)
     : job_(job),
       runtime_(runtime),
       init_(init),
@@ -290,7 +291,8 @@ Status Pool::LinkMembers(std::vector<store::PoolRecord> members, Deadline deadli
 Status Pool::Leave() {
   std::lock_guard control(control_);
   if (closing_) return NotFound("pool {} has been destroyed", options_.id);
-  if (!joined_ && !wants_joined_) return NotStarted("this rank ({}) has not joined pool {}: there is nothing to leave", job_.rank(), options_.id);
+  if (!joined_ && !wants_joined_)
+    return NotStarted("this rank ({}) has not joined pool {}: there is nothing to leave", job_.rank(), options_.id);
   wants_joined_ = false;
   if (!joined_) return Ok();  // given up meanwhile: gone already
   LeaveLocked(NotJoined());
@@ -303,7 +305,8 @@ void Pool::LeaveLocked(const Status& why) {
   directory_.reset();
   if (peers_ != nullptr) peers_->DropAll(why);
   Status withdrawn = job_.session().Withdraw(job_.keys().PoolMember(options_.id, job_.rank()), After(kLookTimeout));
-  if (!withdrawn.ok()) LOG(kInfo, "pool {}: the store will forget this member when its lease ends: {}", options_.id, withdrawn.message());
+  if (!withdrawn.ok())
+    LOG(kInfo, "pool {}: the store will forget this member when its lease ends: {}", options_.id, withdrawn.message());
 }
 
 Status Pool::Extend(Zone zone, std::uint64_t bytes) {
@@ -315,8 +318,8 @@ Status Pool::Extend(Zone zone, std::uint64_t bytes) {
   std::uint64_t most = agreed_.layout.max_bytes[i];
   std::uint64_t now = LocalBytes(zone);
   if (bytes > most - now)
-    return InvalidArgument("this rank gives {} of {} memory and can't give {} more: the pool's max is {}", SizeText(now), ZoneName(zone),
-                           SizeText(bytes), SizeText(most));
+    return InvalidArgument("this rank gives {} of {} memory and can't give {} more: the pool's max is {}", SizeText(now),
+                           ZoneName(zone), SizeText(bytes), SizeText(most));
   RETURN_IF_ERROR(segments_[i]->Grow(now + bytes));
   if (!joined_) return Ok();
   transport::ZoneBytes own{};
@@ -333,11 +336,13 @@ void Pool::Close() {
   events_.Set(nullptr);
   std::lock_guard control(control_);
   // What was queued was promised; it ends before its peers go.
-  if (Status status = queue_.Wait(After(timeout_)); !status.ok()) LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
+  if (Status status = queue_.Wait(After(timeout_)); !status.ok())
+    LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
   if (joined_) LeaveLocked(NotFound("pool {} has been destroyed", options_.id));
   if (std::exchange(window_published_, false)) {
     Status withdrawn = job_.session().Withdraw(job_.keys().Window(options_.id, job_.rank()), After(kLookTimeout));
-    if (!withdrawn.ok()) LOG(kInfo, "pool {}: the store will forget its window when the lease ends: {}", options_.id, withdrawn.message());
+    if (!withdrawn.ok())
+      LOG(kInfo, "pool {}: the store will forget its window when the lease ends: {}", options_.id, withdrawn.message());
   }
 }
 
@@ -449,7 +454,8 @@ std::vector<Member> Pool::Members() {
   own.pid = ::getpid();
   own.host_name = job_.host_name();
   for (Zone zone : kAllZones) own.bytes[Index(zone)] = LocalBytes(zone);
-  members.insert(std::find_if(members.begin(), members.end(), [&](const Member& member) { return member.rank > own.rank; }), own);
+  members.insert(std::find_if(members.begin(), members.end(), [&](const Member& member) { return member.rank > own.rank; }),
+                 own);
   return members;
 }
 
@@ -490,7 +496,8 @@ void Pool::OnReturned() {
   if (status.ok() && wants_joined_) status = JoinLocked(deadline);
   Status away = status.ok() ? Ok() : Reconnect("pool {} did not come back: {}", options_.id, status.message());
   if (status.ok()) {
-    LOG(kWarn, "pool {} is back after the others had given this process up{}", options_.id, wants_joined_ ? ", as a new epoch" : "");
+    LOG(kWarn, "pool {} is back after the others had given this process up{}", options_.id,
+        wants_joined_ ? ", as a new epoch" : "");
     if (!wants_joined_) peers_->DropAll(NotJoined());
   } else {
     LOG(kError, "{}", away.message());

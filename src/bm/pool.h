@@ -47,7 +47,8 @@ struct View {
 
 class Pool {
  public:
-  // `device_node`: the NUMA node of the process's device. `gate` belongs to the pool's place in the table: look-ups of the pool and its copies run inside it.
+  // `device_node`: the NUMA node of the process's device. `gate` belongs to the pool's place in the table: look-ups of the pool
+  // and its copies run inside it.
   static Result<std::shared_ptr<Pool>> Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
                                               const CreateOptions& options, ReadGate& gate);
   ~Pool();

@@ -15,7 +15,8 @@ namespace memfabric::bm {
 
 class Registrations {
  public:
-  // The same range again: Ok. AlreadyExists: it overlaps another (named). InvalidArgument: null, empty, or past the end of addresses.
+  // The same range again: Ok. AlreadyExists: it overlaps another (named). InvalidArgument: null, empty, or past the end of
+  // addresses.
   Status Register(std::uint64_t address, std::uint64_t size_bytes);
   // NotFound: none begins there.
   Status Deregister(std::uint64_t address);

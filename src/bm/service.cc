@@ -14,7 +14,8 @@ Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptio
   std::unique_ptr<Service> service(new Service(runtime, options, device));
   if (options.config.start_store_only) {
     if (url.scheme != StoreUrl::Scheme::kTcp)
-      return InvalidArgument("start_store_only needs a tcp:// store url; '{}' names a cluster that somebody else runs", options.store_url);
+      return InvalidArgument("start_store_only needs a tcp:// store url; '{}' names a cluster that somebody else runs",
+                             options.store_url);
     ASSIGN_OR_RETURN(service->store_only_, store::StoreHost::Start(url, store::Serve::kNow, deadline));
     return service;
   }
@@ -41,7 +42,8 @@ bool Service::Serves(const StoreUrl& url) const {
 
 Result<std::shared_ptr<Pool>> Service::CreatePool(const CreateOptions& options, ReadGate& gate) {
   if (job_ == nullptr)
-    return NotStarted("this process was initialized with start_store_only: it serves the store and has no rank to create a pool with");
+    return NotStarted(
+        "this process was initialized with start_store_only: it serves the store and has no rank to create a pool with");
   std::uint64_t times_before;
   {
     std::lock_guard lock(mutex_);

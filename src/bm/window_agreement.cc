@@ -33,7 +33,9 @@ struct Survey {
 };
 
 PoolLayout LayoutOf(const WindowRecord& record) {
-  return {.base = record.base(), .world_size = record.world_size(), .max_bytes = {record.max_device_bytes(), record.max_host_bytes()}};
+  return {.base = record.base(),
+          .world_size = record.world_size(),
+          .max_bytes = {record.max_device_bytes(), record.max_host_bytes()}};
 }
 
 Result<Survey> SurveyWindows(Job& job, std::uint32_t id, Deadline deadline) {
@@ -70,9 +72,10 @@ Status CheckAgreement(const WindowRecord& record, const Job& job, const CreateOp
   PoolLayout layout = LayoutOf(record);
   RETURN_IF_ERROR(layout.Validate().WithContext(fmt::format("the record of pool {} by {}", options.id, Writer(record))));
   if (!dynamic_world_size && record.world_size() != job.world_size())
-    return InvalidArgument("pool {}: this rank ({}) has world_size {}, and {} created it with {}; all must be equal, or set "
-                           "dynamic_world_size",
-                           options.id, job.rank(), job.world_size(), Writer(record), record.world_size());
+    return InvalidArgument(
+        "pool {}: this rank ({}) has world_size {}, and {} created it with {}; all must be equal, or set "
+        "dynamic_world_size",
+        options.id, job.rank(), job.world_size(), Writer(record), record.world_size());
   if (job.rank() >= record.world_size())
     return InvalidArgument("pool {}: this rank is {}, and {} created it for {} ranks", options.id, job.rank(), Writer(record),
                            record.world_size());
@@ -84,13 +87,13 @@ Status CheckAgreement(const WindowRecord& record, const Job& job, const CreateOp
     auto i = Index(zone);
     std::uint64_t pool_max = layout.max_bytes[i];
     if (options.max_from_pool && options.local_bytes[i] > pool_max)
-      return InvalidArgument("pool {}: this rank ({}) gives {} of {}, more than the {} that {} gave first, which is the pool's max; "
-                             "give less, or create the pool with create2 and a larger max_{}_size on all ranks",
-                             options.id, job.rank(), SizeText(options.local_bytes[i]), kNames[i], SizeText(pool_max),
-                             Writer(record), kNames[i]);
+      return InvalidArgument(
+          "pool {}: this rank ({}) gives {} of {}, more than the {} that {} gave first, which is the pool's max; "
+          "give less, or create the pool with create2 and a larger max_{}_size on all ranks",
+          options.id, job.rank(), SizeText(options.local_bytes[i]), kNames[i], SizeText(pool_max), Writer(record), kNames[i]);
     if (!options.max_from_pool && options.max_bytes[i] != pool_max)
-      return InvalidArgument("pool {}: max_{}_size is {} bytes on this rank ({}) and {} bytes on {}; all must be equal", options.id,
-                             kNames[i], options.max_bytes[i], job.rank(), pool_max, Writer(record));
+      return InvalidArgument("pool {}: max_{}_size is {} bytes on this rank ({}) and {} bytes on {}; all must be equal",
+                             options.id, kNames[i], options.max_bytes[i], job.rank(), pool_max, Writer(record));
   }
   return Ok();
 }
@@ -150,15 +153,16 @@ Status AwaitContributor(Job& job, std::uint32_t id, Deadline deadline) {
     changed.notify_all();
   };
   listener.on_removed = [](const store::KeyValue&) {};
-  ASSIGN_OR_RETURN(auto directory,
-                   store::Directory::Follow(job.client(), job.keys().Windows(id), std::move(listener), SteadyClock(), deadline));
+  ASSIGN_OR_RETURN(auto directory, store::Directory::Follow(job.client(), job.keys().Windows(id), std::move(listener),
+                                                            SteadyClock(), deadline));
   std::unique_lock lock(mutex);
   Status status = WaitUntil(lock, changed, deadline, [&] { return there; });
   lock.unlock();
   if (IsDeadlineExceeded(status))
-    return DeadlineExceeded("pool {}: this rank ({}) contributes nothing, and no rank that contributes came within create_timeout; "
-                            "create2 can give the pool its size without memory",
-                            id, job.rank());
+    return DeadlineExceeded(
+        "pool {}: this rank ({}) contributes nothing, and no rank that contributes came within create_timeout; "
+        "create2 can give the pool its size without memory",
+        id, job.rank());
   return status;
 }
 
@@ -201,9 +205,9 @@ Result<PoolWindow> AgreeOnWindow(Job& job, const CreateOptions& options, bool dy
       if (!options.numbers_only) {
         ASSIGN_OR_RETURN(region_begin, RegionBegin());
       }
-      ASSIGN_OR_RETURN(agreed.layout.base, FindWindow(agreed.layout, region_begin,
-                                                      options.numbers_only ? kRegion56End : kRegionEnd, survey.others,
-                                                      /*check_process=*/!options.numbers_only));
+      ASSIGN_OR_RETURN(agreed.layout.base,
+                       FindWindow(agreed.layout, region_begin, options.numbers_only ? kRegion56End : kRegionEnd, survey.others,
+                                  /*check_process=*/!options.numbers_only));
       transaction.conditions.push_back(NothingSince(job, survey.revision));
     }
     ASSIGN_OR_RETURN(agreed.window, Reserve(agreed.layout, options.numbers_only));
@@ -219,18 +223,20 @@ Status RepublishWindow(Job& job, std::uint32_t id, const PoolWindow& agreed, boo
     store::Transaction transaction;
     if (survey.ours.has_value()) {
       if (LayoutOf(survey.ours->record) != agreed.layout)
-        return InvalidArgument("pool {} was created anew with other addresses while this process was away: destroy it and create it "
-                               "again",
-                               id);
+        return InvalidArgument(
+            "pool {} was created anew with other addresses while this process was away: destroy it and create it "
+            "again",
+            id);
       transaction.conditions.push_back(Unchanged(survey.ours->entry));
     } else {
       for (const auto& other : survey.others) {
         bool apart = other.begin >= agreed.layout.base + agreed.layout.WindowBytes() ||
                      agreed.layout.base >= other.begin + other.size_bytes;
         if (!apart)
-          return InvalidArgument("the addresses of pool {} were given to another pool while this process was away: destroy it and "
-                                 "create it again",
-                                 id);
+          return InvalidArgument(
+              "the addresses of pool {} were given to another pool while this process was away: destroy it and "
+              "create it again",
+              id);
       }
       transaction.conditions.push_back(NothingSince(job, survey.revision));
     }

@@ -1,5 +1,5 @@
-// capi/boundary.h: what every function of the C ABI does at its edge: turn a Status into a code and the thread's last error, and
-// let no exception out.
+// capi/boundary.h: what every function of the C ABI does at its edge: turn a Status into a code and the thread's last error,
+// and let no exception out.
 
 #pragma once
 

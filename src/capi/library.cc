@@ -42,8 +42,9 @@ Library& Library::Instance() {
 Status Library::RuntimeLocked() {
   if (runtime_ != nullptr) return Ok();
   if (forked_from_initialized_)
-    return Unsupported("this process was forked from one that had initialized MemFabric, and gRPC's threads did not come along: "
-                       "fork before initialize, or start processes with 'spawn' or 'forkserver'");
+    return Unsupported(
+        "this process was forked from one that had initialized MemFabric, and gRPC's threads did not come along: "
+        "fork before initialize, or start processes with 'spawn' or 'forkserver'");
   ASSIGN_OR_RETURN(runtime_, Runtime::Create());
   // A program that ends without smem_uninit must not have our threads run into the libraries' static destructors.
   if (!was_initialized.exchange(true)) std::atexit(AtExit);
@@ -71,7 +72,8 @@ void Library::Uninitialize() {
 Status Library::CreateStore(const std::string& text) {
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(text));
   if (url.scheme != StoreUrl::Scheme::kTcp)
-    return InvalidArgument("store url '{}' names a cluster that somebody else runs; a store can be started at tcp://host:port", text);
+    return InvalidArgument("store url '{}' names a cluster that somebody else runs; a store can be started at tcp://host:port",
+                           text);
   std::lock_guard lock(mutex_);
   if (stores_.contains(url.ToString())) return Ok();
   {
@@ -101,8 +103,9 @@ Status Library::OpenBm(const bm::InitOptions& options) {
     std::shared_lock use(bm_use_);
     if (bm_ != nullptr) {
       if (bm_->options() == options) return Ok();
-      return RepeatCall("Big Memory is initialized already, with other arguments (store_url {}, world_size {}): uninitialize it first",
-                        bm_->options().store_url, bm_->options().world_size);
+      return RepeatCall(
+          "Big Memory is initialized already, with other arguments (store_url {}, world_size {}): uninitialize it first",
+          bm_->options().store_url, bm_->options().world_size);
     }
   }
   RETURN_IF_ERROR(RuntimeLocked());

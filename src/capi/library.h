@@ -65,7 +65,8 @@ class Library {
   auto Cancellable(Call&& call) -> decltype(call()) {
     CancelScope scope(bm_closing_);
     auto result = call();
-    if (bm_closing_ && IsInterrupted(StatusOf(result))) return NotInitialized("Big Memory was uninitialized while the call ran");
+    if (bm_closing_ && IsInterrupted(StatusOf(result)))
+      return NotInitialized("Big Memory was uninitialized while the call ran");
     return result;
   }
   static const Status& StatusOf(const Status& status) { return status; }

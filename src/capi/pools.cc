@@ -5,7 +5,8 @@ namespace memfabric::capi {
 Status Pools::Take(std::uint32_t id) {
   if (id >= places_.size()) return InvalidArgument("id is {}; it must be from 0 to {}", id, places_.size() - 1);
   std::lock_guard lock(mutex_);
-  if (places_[id].taken) return AlreadyExists("this process has a pool with id {} already: destroy it first, or take another id", id);
+  if (places_[id].taken)
+    return AlreadyExists("this process has a pool with id {} already: destroy it first, or take another id", id);
   places_[id].taken = true;
   return Ok();
 }
@@ -63,7 +64,8 @@ std::vector<Pools::Handle> Pools::All() {
 
 Status Pools::Unknown(Handle handle) {
   if (handle == 0) return InvalidArgument("the pool's handle is null");
-  return NotFound("there is no pool with the handle {:#x} (any more): it was destroyed, or Big Memory was uninitialized", handle);
+  return NotFound("there is no pool with the handle {:#x} (any more): it was destroyed, or Big Memory was uninitialized",
+                  handle);
 }
 
 }  // namespace memfabric::capi

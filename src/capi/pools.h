@@ -1,5 +1,5 @@
-// capi/pools.h: the handles of Big Memory's pools. A handle is a number, never a pointer that is followed: bits 0-7 the pool's id
-// plus one, the rest counts the pools that had that id, so that an old handle is recognised.
+// capi/pools.h: the handles of Big Memory's pools. A handle is a number, never a pointer that is followed: bits 0-7 the pool's
+// id plus one, the rest counts the pools that had that id, so that an old handle is recognised.
 //
 // Copies and look-ups find their pool inside the place's ReadGate without a lock (With). Control calls share ownership (Find).
 //

@@ -86,7 +86,8 @@ int32_t smem_set_log_level(int level) {
 int32_t smem_set_conf_store_tls(bool enable, const char*, uint32_t) {
   return Guard([&]() -> Status {
     if (!enable) return Ok();
-    return Unsupported("TLS for the store comes with the network; this version has none and would send everything in the clear");
+    return Unsupported(
+        "TLS for the store comes with the network; this version has none and would send everything in the clear");
   });
 }
 
@@ -99,8 +100,10 @@ const char* smem_get_last_err_msg(void) { return ThisThreadsLastError().message.
 const char* smem_get_and_clear_last_err_msg(void) {
   thread_local std::string cleared;
   auto& last = ThisThreadsLastError();
-  if (!last.message.empty()) cleared = std::exchange(last.message, "");
-  else cleared.clear();
+  if (!last.message.empty())
+    cleared = std::exchange(last.message, "");
+  else
+    cleared.clear();
   last.code = SMEM_OK;
   return cleared.c_str();
 }
@@ -119,7 +122,8 @@ smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check) { retu
 int32_t smem_get_devices(smem_device_t* devices, uint32_t* count) {
   return Guard([&]() -> Status {
     if (count == nullptr) return InvalidArgument("count is null");
-    if (devices == nullptr && *count != 0) return InvalidArgument("devices is null, and *count says that there is room for {}", *count);
+    if (devices == nullptr && *count != 0)
+      return InvalidArgument("devices is null, and *count says that there is room for {}", *count);
     auto backend = memfabric::AvailableDevices();
     auto found = backend->devices();
     for (std::size_t i = 0; i < std::min<std::size_t>(*count, found.size()); ++i) {

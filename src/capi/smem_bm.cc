@@ -133,9 +133,12 @@ uint32_t smem_bm_get_rank_id(void) {
   return GuardValue<uint32_t>(SMEM_BM_RANK_NONE, []() -> Result<uint32_t> { return Library::Instance().BmRank(); });
 }
 
-smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram, uint64_t hbm, uint32_t flags) {
+smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram, uint64_t hbm,
+                         uint32_t flags) {
   if (member_size > memfabric::kMaxWorldSize) {
-    Guard([&]() -> Status { return InvalidArgument("member_size is {}; at most {} ranks fit", member_size, memfabric::kMaxWorldSize); });
+    Guard([&]() -> Status {
+      return InvalidArgument("member_size is {}; at most {} ranks fit", member_size, memfabric::kMaxWorldSize);
+    });
     return nullptr;
   }
   bm::CreateOptions options;
@@ -227,7 +230,8 @@ int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type
     if (params == nullptr) return InvalidArgument("params is null");
     ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
     ASSIGN_OR_RETURN(auto options, OptionsOf(flags));
-    copy::Request request{reinterpret_cast<uintptr_t>(params->src), reinterpret_cast<uintptr_t>(params->dest), params->dataSize};
+    copy::Request request{reinterpret_cast<uintptr_t>(params->src), reinterpret_cast<uintptr_t>(params->dest),
+                          params->dataSize};
     copy::BatchRequest one{{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}};
     return CopyOrLink(HandleOf(pool), one, [&](bm::Pool& found) { return found.Copy(request, direction, options); });
   });
@@ -238,8 +242,9 @@ int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_
     if (params == nullptr) return InvalidArgument("params is null");
     if (params->batchSize == 0) return InvalidArgument("batchSize is 0: there is nothing to copy");
     if (params->sources == nullptr || params->destinations == nullptr || params->dataSizes == nullptr)
-      return InvalidArgument("a list is null: sources {}, destinations {}, dataSizes {}", static_cast<const void*>(params->sources),
-                             static_cast<const void*>(params->destinations), static_cast<const void*>(params->dataSizes));
+      return InvalidArgument("a list is null: sources {}, destinations {}, dataSizes {}",
+                             static_cast<const void*>(params->sources), static_cast<const void*>(params->destinations),
+                             static_cast<const void*>(params->dataSizes));
     ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
     ASSIGN_OR_RETURN(auto options, OptionsOf(flags));
     static_assert(sizeof(void*) == sizeof(uint64_t));
@@ -251,15 +256,19 @@ int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_
 }
 
 int32_t smem_bm_wait(smem_bm_t pool) {
-  return Guard([&] { return Library::Instance().WithPool(HandleOf(pool), [](bm::Pool& found) { return found.WaitQueued(); }); });
+  return Guard(
+      [&] { return Library::Instance().WithPool(HandleOf(pool), [](bm::Pool& found) { return found.WaitQueued(); }); });
 }
 
 int32_t smem_bm_register_user_mem(smem_bm_t pool, uint64_t addr, uint64_t size) {
-  return Guard([&] { return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Register(addr, size); }); });
+  return Guard([&] {
+    return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Register(addr, size); });
+  });
 }
 
 int32_t smem_bm_unregister_user_mem(smem_bm_t pool, uint64_t addr) {
-  return Guard([&] { return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Deregister(addr); }); });
+  return Guard(
+      [&] { return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Deregister(addr); }); });
 }
 
 uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t pool, void* gva) {
@@ -300,7 +309,8 @@ int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uint32_t cap
     if (path == nullptr || capacity == 0) return InvalidArgument("path is null or capacity is 0");
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) -> Status {
       ASSIGN_OR_RETURN(auto name, found.Path(rank));
-      if (name.size() >= capacity) return InvalidArgument("'{}' needs {} bytes, and capacity is {}", name, name.size() + 1, capacity);
+      if (name.size() >= capacity)
+        return InvalidArgument("'{}' needs {} bytes, and capacity is {}", name, name.size() + 1, capacity);
       std::memcpy(path, name.c_str(), name.size() + 1);
       return Ok();
     });
@@ -310,7 +320,8 @@ int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uint32_t cap
 int32_t smem_bm_get_members(smem_bm_t pool, smem_bm_member_t* members, uint32_t* count) {
   return Guard([&]() -> Status {
     if (count == nullptr) return InvalidArgument("count is null");
-    if (members == nullptr && *count != 0) return InvalidArgument("members is null, and *count says that there is room for {}", *count);
+    if (members == nullptr && *count != 0)
+      return InvalidArgument("members is null, and *count says that there is room for {}", *count);
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) {
       auto live = found.Members();
       for (std::size_t i = 0; i < std::min<std::size_t>(*count, live.size()); ++i) {

@@ -15,9 +15,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::uint32_t kProtocol = 1;              // of members among themselves
-constexpr milliseconds kRecoveryPoll{100};          // only while a takeover is being recovered from
-constexpr std::chrono::seconds kReturnTry{5};       // one try to take the rank again
+constexpr std::uint32_t kProtocol = 1;         // of members among themselves
+constexpr milliseconds kRecoveryPoll{100};     // only while a takeover is being recovered from
+constexpr std::chrono::seconds kReturnTry{5};  // one try to take the rank again
 constexpr milliseconds kReturnBackoff{500};
 
 }  // namespace
@@ -56,7 +56,7 @@ Job::~Job() {
   }
   changed_.notify_all();
   if (returning_.joinable()) returning_.join();
-  session_.reset();  // no observer call follows
+  session_.reset();                              // no observer call follows
   if (returning_.joinable()) returning_.join();  // a return that began while the session closed
   connection_watch_.reset();
   client_.reset();
@@ -106,7 +106,8 @@ Status Job::AwaitRecovered(Deadline deadline) {
     ASSIGN_OR_RETURN(auto recovering, client_->Get(keys_.Recovering(), deadline));
     if (!recovering.has_value()) return Ok();
     auto now = steady_clock::now();
-    if (now >= deadline) return DeadlineExceeded("the store at {} was taken over and is still being filled again", url().ToString());
+    if (now >= deadline)
+      return DeadlineExceeded("the store at {} was taken over and is still being filled again", url().ToString());
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, now + kRecoveryPoll)));
   }
 }
@@ -135,7 +136,8 @@ Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {
 
 void Job::OnGivenUp() {
   Status why = Reconnect(
-      "the other ranks gave this process up: it did not renew its lease of {} s (it was stopped, or cut off from the store); it "
+      "the other ranks gave this process up: it did not renew its lease of {} s (it was stopped, or cut off from the store); "
+      "it "
       "is coming back as a new epoch",
       store::kSessionTimeToLive.count());
   observer_.OnGivenUp(why);

@@ -67,7 +67,8 @@ class Job final : public store::SessionObserver {
   bool ServesStore() const;
   StoreUrl url() const;
 
-  // Greater than any that this process has had, and than those of processes that held the rank before: microseconds of real time.
+  // Greater than any that this process has had, and than those of processes that held the rank before: microseconds of real
+  // time.
   std::uint64_t NextEpoch();
 
   // After a takeover of the store's address: waits until everybody has had the time to publish again.

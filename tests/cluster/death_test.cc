@@ -28,7 +28,8 @@ TEST_P(KilledIn, TheOthersGoOnAndTheRankCanBeStartedAgainAtOnce) {
   }
   {
     RankProcess victim;
-    for (const auto& command : GetParam().done) ASSERT_CODE(0, victim.Do(command.substr(0, 4) == "init" ? "init " + url + " 3 2" : command));
+    for (const auto& command : GetParam().done)
+      ASSERT_CODE(0, victim.Do(command.substr(0, 4) == "init" ? "init " + url + " 3 2" : command));
     if (!GetParam().running.empty()) victim.Send(GetParam().running);
     victim.Kill();
   }
@@ -46,17 +47,16 @@ TEST_P(KilledIn, TheOthersGoOnAndTheRankCanBeStartedAgainAtOnce) {
   EXPECT_CODE(0, ranks[0]->Do("load 0 0 host 0 4096 78"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Phases, KilledIn,
-                         ::testing::Values(Phase{"Initialized", {"init"}, ""}, Phase{"Creating", {"init"}, "create 0 0x2000000 0"},
-                                           Phase{"Created", {"init", "create 0 0x2000000 0"}, ""},
-                                           Phase{"Joining", {"init", "create 0 0x2000000 0"}, "join 0"},
-                                           Phase{"Joined", {"init", "create 0 0x2000000 0", "join 0"}, ""},
-                                           Phase{"Copying",
-                                                 {"init", "create 0 0x2000000 0", "join 0", "loop 1 0 0 host 0x1000000"},
-                                                 ""},
-                                           Phase{"Leaving", {"init", "create 0 0x2000000 0", "join 0"}, "leave 0"},
-                                           Phase{"Destroying", {"init", "create 0 0x2000000 0", "join 0"}, "destroy 0"}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Phases, KilledIn,
+    ::testing::Values(Phase{"Initialized", {"init"}, ""}, Phase{"Creating", {"init"}, "create 0 0x2000000 0"},
+                      Phase{"Created", {"init", "create 0 0x2000000 0"}, ""},
+                      Phase{"Joining", {"init", "create 0 0x2000000 0"}, "join 0"},
+                      Phase{"Joined", {"init", "create 0 0x2000000 0", "join 0"}, ""},
+                      Phase{"Copying", {"init", "create 0 0x2000000 0", "join 0", "loop 1 0 0 host 0x1000000"}, ""},
+                      Phase{"Leaving", {"init", "create 0 0x2000000 0", "join 0"}, "leave 0"},
+                      Phase{"Destroying", {"init", "create 0 0x2000000 0", "join 0"}, "destroy 0"}),
+    [](const auto& info) { return info.param.name; });
 
 TEST(Death, ACopyLoopToAKilledRankEndsWithinTwoSecondsAndNamesIt) {
   auto ranks = StartRanks(FreeUrl(), 3, 3);

@@ -85,7 +85,8 @@ std::string Option(const Words& words, const std::string& name, const std::strin
   return otherwise;
 }
 
-// init URL WORLD RANK|auto [device= init_timeout= create_timeout= operation_timeout= start_store= store_only= dynamic= unified= nic=]
+// init URL WORLD RANK|auto [device= init_timeout= create_timeout= operation_timeout= start_store= store_only= dynamic= unified=
+// nic=]
 Answer Init(const Words& words) {
   smem_bm_config_t config;
   smem_bm_config_init(&config);
@@ -107,8 +108,8 @@ Answer Init(const Words& words) {
 // create POOL DRAM HBM [flags= op=]
 Answer Create(const Words& words) {
   auto* pool = smem_bm_create(static_cast<uint32_t>(Number(words[1])), 0,
-                              static_cast<smem_bm_data_op_type>(Number(Option(words, "op", "1"))), Number(words[2]), Number(words[3]),
-                              static_cast<uint32_t>(Number(Option(words, "flags", "0"))));
+                              static_cast<smem_bm_data_op_type>(Number(Option(words, "op", "1"))), Number(words[2]),
+                              Number(words[3]), static_cast<uint32_t>(Number(Option(words, "flags", "0"))));
   if (pool == nullptr) return {smem_get_last_err_code(), smem_get_last_err_msg()};
   pools[Signed(words[1])] = pool;
   return {0, "created"};
@@ -127,6 +128,7 @@ Answer Create2(const Words& words) {
   option.flags = static_cast<uint32_t>(Number(Option(words, "flags", "0")));
   std::uint64_t backing = Number(Option(words, "memfd", "0"));
   int fd = -1;
+  option.dramShmFd = fd;
   if (backing != 0) {
     fd = memfd_create("rank", MFD_CLOEXEC);
     if (ftruncate(fd, static_cast<off_t>(backing)) != 0) return {1, "ftruncate failed"};
@@ -145,7 +147,8 @@ Answer Fill(const Words& words) {
   static std::vector<unsigned char> bytes;  // stays valid for asynchronous copies
   bytes = Pattern(Number(words[6]), Number(words[5]));
   smem_copy_params params{bytes.data(), Slot(words) + Number(words[4]), bytes.size(), nullptr};
-  return FromCode(smem_bm_copy(Pool(words[1]), &params, SMEMB_COPY_H2G, static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
+  return FromCode(
+      smem_bm_copy(Pool(words[1]), &params, SMEMB_COPY_H2G, static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
 }
 
 // check POOL RANK ZONE OFFSET SIZE SEED: copies the slot's bytes here and compares.
@@ -210,7 +213,9 @@ Answer StartLoop(const Words& words) {
   return {loop->code, std::to_string(loop->copies)};
 }
 // loop_count NUMBER: how many copies so far. loop_wait NUMBER: until it fails. loop_stop NUMBER.
-Answer LoopCount(const Words& words) { return {loops.at(Signed(words[1]))->code, std::to_string(loops.at(Signed(words[1]))->copies)}; }
+Answer LoopCount(const Words& words) {
+  return {loops.at(Signed(words[1]))->code, std::to_string(loops.at(Signed(words[1]))->copies)};
+}
 Answer EndLoop(const Words& words, bool stop) {
   auto loop = std::move(loops.at(Signed(words[1])));
   loops.erase(Signed(words[1]));
@@ -241,7 +246,8 @@ Answer Members(const Words& words) {
   int code = smem_bm_get_members(Pool(words[1]), members, &count);
   std::ostringstream text;
   for (uint32_t i = 0; code == 0 && i < count; ++i)
-    text << (i == 0 ? "" : " ") << members[i].rank << ":" << members[i].pid << ":" << members[i].host_bytes << ":" << members[i].device_bytes;
+    text << (i == 0 ? "" : " ") << members[i].rank << ":" << members[i].pid << ":" << members[i].host_bytes << ":"
+         << members[i].device_bytes;
   return FromCode(code, text.str());
 }
 
@@ -288,8 +294,8 @@ Answer Usage(const Words&) {
   std::ifstream statm("/proc/self/statm");
   std::size_t total = 0, resident = 0;
   statm >> total >> resident;
-  return {0, std::to_string(Entries("/proc/self/fd")) + " " + std::to_string(lines) + " " + std::to_string(Entries("/proc/self/task")) + " " +
-                 std::to_string(resident * 4)};
+  return {0, std::to_string(Entries("/proc/self/fd")) + " " + std::to_string(lines) + " " +
+                 std::to_string(Entries("/proc/self/task")) + " " + std::to_string(resident * 4)};
 }
 
 // cycles COUNT DRAM: creates, joins, uses, leaves and destroys pool 60 that many times.
@@ -357,16 +363,31 @@ Answer DestroyWhileCopying(const Words& words) {
 
 const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
     {"init", Init},
-    {"uninit", [](const Words&) { return smem_bm_uninit(0), pools.clear(), Answer{0, ""}; }},
-    {"rank", [](const Words&) { return Answer{0, std::to_string(smem_bm_get_rank_id())}; }},
+    {"uninit",
+     [](const Words&) {
+       return smem_bm_uninit(0), pools.clear(), Answer{0, ""};
+     }},
+    {"rank",
+     [](const Words&) {
+       return Answer{0, std::to_string(smem_bm_get_rank_id())};
+     }},
     {"create", Create},
     {"create2", Create2},
-    {"destroy", [](const Words& w) { return smem_bm_destroy(Pool(w[1])), pools.erase(Signed(w[1])), Answer{0, ""}; }},
+    {"destroy",
+     [](const Words& w) {
+       return smem_bm_destroy(Pool(w[1])), pools.erase(Signed(w[1])), Answer{0, ""};
+     }},
     {"join", [](const Words& w) { return FromCode(smem_bm_join(Pool(w[1]), 0)); }},
     {"leave", [](const Words& w) { return FromCode(smem_bm_leave(Pool(w[1]), 0)); }},
     {"extend", [](const Words& w) { return FromCode(smem_bm_extend_local_mem(Pool(w[1]), Type(w[2]), Number(w[3]))); }},
-    {"local", [](const Words& w) { return Answer{0, std::to_string(smem_bm_get_local_mem_size_by_mem_type(Pool(w[1]), Type(w[2])))}; }},
-    {"ptr", [](const Words& w) { return Answer{0, std::to_string(reinterpret_cast<std::uintptr_t>(Slot(w)))}; }},
+    {"local",
+     [](const Words& w) {
+       return Answer{0, std::to_string(smem_bm_get_local_mem_size_by_mem_type(Pool(w[1]), Type(w[2])))};
+     }},
+    {"ptr",
+     [](const Words& w) {
+       return Answer{0, std::to_string(reinterpret_cast<std::uintptr_t>(Slot(w)))};
+     }},
     {"fill", Fill},
     {"check", Check},
     {"store", Store},
@@ -389,7 +410,10 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
     {"destroy_while_copying", DestroyWhileCopying},
     {"move", [](const Words& w) { return FromCode(smem_bm_update_store_url(w[1].c_str())); }},
     {"serve", [](const Words& w) { return FromCode(smem_create_config_store(w[1].c_str(), 0)); }},
-    {"unserve", [](const Words& w) { return smem_destroy_config_store(w[1].c_str()), Answer{0, ""}; }},
+    {"unserve",
+     [](const Words& w) {
+       return smem_destroy_config_store(w[1].c_str()), Answer{0, ""};
+     }},
 };
 
 }  // namespace

@@ -98,7 +98,8 @@ Answer RankProcess::Receive(std::chrono::seconds within) {
 }
 
 void RankProcess::PrintStacks() const {
-  std::string command = "command -v gdb >/dev/null && gdb -p " + std::to_string(pid_) + " -batch -ex 'thread apply all bt 24' 2>/dev/null 1>&2";
+  std::string command =
+      "command -v gdb >/dev/null && gdb -p " + std::to_string(pid_) + " -batch -ex 'thread apply all bt 24' 2>/dev/null 1>&2";
   if (std::system(command.c_str()) != 0) std::fprintf(stderr, "no stacks of process %d: gdb is not there\n", pid_);
 }
 

@@ -1,5 +1,5 @@
-// tests/cluster/rank_process.h: a rank in a process of its own, driven line by line (rank_main.cc). Killed, by pid, when the object
-// goes.
+// tests/cluster/rank_process.h: a rank in a process of its own, driven line by line (rank_main.cc). Killed, by pid, when the
+// object goes.
 
 #pragma once
 
@@ -61,15 +61,15 @@ std::vector<std::unique_ptr<RankProcess>> StartRanks(const std::string& url, int
 // The command on all of them at once; every answer must be 0.
 void All(const std::vector<std::unique_ptr<RankProcess>>& ranks, const std::string& command);
 
-#define EXPECT_CODE(expected, answer_expression)                                        \
-  do {                                                                                  \
-    auto answer_ = (answer_expression);                                                 \
-    EXPECT_EQ((expected), answer_.code) << #answer_expression << ": " << answer_.text;  \
+#define EXPECT_CODE(expected, answer_expression)                                       \
+  do {                                                                                 \
+    auto answer_ = (answer_expression);                                                \
+    EXPECT_EQ((expected), answer_.code) << #answer_expression << ": " << answer_.text; \
   } while (false)
-#define ASSERT_CODE(expected, answer_expression)                                        \
-  do {                                                                                  \
-    auto answer_ = (answer_expression);                                                 \
-    ASSERT_EQ((expected), answer_.code) << #answer_expression << ": " << answer_.text;  \
+#define ASSERT_CODE(expected, answer_expression)                                       \
+  do {                                                                                 \
+    auto answer_ = (answer_expression);                                                \
+    ASSERT_EQ((expected), answer_.code) << #answer_expression << ": " << answer_.text; \
   } while (false)
 
 }  // namespace memfabric::cluster
