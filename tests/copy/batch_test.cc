@@ -64,10 +64,9 @@ void FillAndCompare(TestPool& pool, const Engine& engine, Rank rank, std::size_t
 
 TEST_P(BatchTest, MovesEveryElement) {
   for (Rank rank : {0, 1, 3}) {
-    for (std::size_t element : {100, 1000, 4096, 16384 + 64, 131072, 3'000'000}) {
-      for (std::size_t gap : {0, 13}) {
-        for (bool shuffled : {false, true}) FillAndCompare(pool_, engine_, rank, element, gap, shuffled);
-      }
+    for (std::size_t element : {1000, 4096, 131072 + 64, 3'000'000}) {
+      FillAndCompare(pool_, engine_, rank, element, 0, false);
+      FillAndCompare(pool_, engine_, rank, element, 13, true);
     }
   }
 }
@@ -128,6 +127,7 @@ TEST_P(BatchTest, NothingMovesWhenOneElementIsWrong) {
     const char* text;
   };
   std::uint64_t source = AddressOf(local.data());
+  const std::vector<std::byte> before[] = {Host(0), Host(1), Host(3)};
   for (const Wrong& wrong : {Wrong{{0, good, 8}, "source is null"}, Wrong{{source, 0, 8}, "destination is null"},
                              Wrong{{source, good, 0}, "size is 0"}, Wrong{{source, good, 1ULL << 63}, "too large"},
                              Wrong{{source, good, (1ULL << 63) - 1}, "no memory of this process"},
@@ -145,16 +145,15 @@ TEST_P(BatchTest, NothingMovesWhenOneElementIsWrong) {
           batch.Add(source + i * 64, pool_.Address(Zone::kHost, rank, i * 50000), 40000 % (64_KiB - i * 64));
         }
       }
-      std::vector<std::byte> before[] = {Host(0), Host(1), Host(3)};
       std::size_t requests = pool_.link(3).requests();
       Status status = engine_.CopyBatch(batch.request(), Direction::kH2G);
       EXPECT_THAT(status.message(), AllOf(HasSubstr("element " + std::to_string(at) + " of 100"), HasSubstr(wrong.text)));
       EXPECT_EQ(engine_.CheckBatch(batch.request(), Direction::kH2G).ToString(), status.ToString());
       EXPECT_EQ(pool_.link(3).requests(), requests);
-      std::size_t i = 0;
-      for (Rank rank : {0, 1, 3}) ASSERT_EQ(Host(rank), before[i++]) << "rank " << rank;
     }
   }
+  std::size_t i = 0;
+  for (Rank rank : {0, 1, 3}) EXPECT_TRUE(Host(rank) == before[i++]) << "rank " << rank << " changed";
 }
 
 TEST_P(BatchTest, EmptyUnequalAndWithoutDirection) {
