@@ -15,9 +15,9 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   ASSIGN_OR_RETURN(member->window_, Window::ReserveAnywhere(options.world_size * slots));
   ASSIGN_OR_RETURN(member->reactor_, Reactor::Create());
   if (options.transport == "mapped") {
-    member->transport_ = std::make_unique<MappedTransport>(*member->reactor_, "here");
+    member->transport_ = std::make_unique<MappedTransport>(*member->reactor_, "here", options.stranger_limits);
   } else {
-    member->transport_ = std::make_unique<FakeTransport>(*member->reactor_, "here", &member->faults_);
+    member->transport_ = std::make_unique<FakeTransport>(*member->reactor_, "here", &member->faults_, options.stranger_limits);
   }
   PortOptions port;
   for (Zone zone : kAllZones) {

@@ -27,6 +27,7 @@ struct MemberOptions {
   std::uint32_t world_size = 4;
   ZoneBytes max_bytes{};
   ZoneBytes allocated_bytes{};
+  StrangerLimits stranger_limits{};
 };
 
 Deadline Soon();  // far more than anything needs that works
