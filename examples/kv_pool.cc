@@ -211,7 +211,11 @@ class Rank {
     }
     Check(smem_bm_join(pool_, 0), "smem_bm_join");
     WaitForEverybody();
-    for (std::uint32_t target : TargetsOf(rank_, options)) outgoing_[target];
+    for (std::uint32_t target : TargetsOf(rank_, options)) {
+      char path[SMEM_BM_PATH_SIZE] = "";
+      Check(smem_bm_get_path(pool_, target, path, sizeof(path)), "smem_bm_get_path");
+      outgoing_[target].path = path;
+    }
   }
 
   void Run() {
@@ -240,6 +244,7 @@ class Rank {
 
  private:
   struct Outgoing {
+    std::string path;  // asked while both are sure to be there
     std::uint64_t put = 0;
     bool finished = false;
     std::vector<double> microseconds;
@@ -341,15 +346,13 @@ class Rank {
     return std::ranges::all_of(sources_, [&](std::uint32_t source) { return verified_[source].finished; });
   }
 
-  void ReportPair(std::uint32_t target, Outgoing& out) {
-    char path[SMEM_BM_PATH_SIZE] = "";
-    Check(smem_bm_get_path(pool_, target, path, sizeof(path)), "smem_bm_get_path");
+  static void ReportPair(std::uint32_t target, Outgoing& out) {
     auto& times = out.microseconds;
     if (times.empty()) return;
     std::ranges::sort(times);
     double total = 0;
     for (double time : times) total += time;
-    Report("sent {} {} {} {} {} {}", target, path, out.put, total, times[times.size() / 2], times[times.size() * 99 / 100]);
+    Report("sent {} {} {} {} {} {}", target, out.path, out.put, total, times[times.size() / 2], times[times.size() * 99 / 100]);
   }
 
   const Options& options_;

@@ -128,6 +128,7 @@ def check(code: int, what: str) -> None:
 @dataclasses.dataclass
 class Outgoing:
     address: int  # of our inbox at the target
+    path: str  # asked while both are sure to be there
     put: int = 0
     finished: bool = False
     microseconds: list[float] = dataclasses.field(default_factory=list)
@@ -167,7 +168,8 @@ class Rank:
         check(self.pool.join(), "join")
         self._wait_for_everybody()
         self.outgoing = {
-            target: Outgoing(self.pool.peer_rank_ptr(target, HOST) + MAIL_BYTES + self.rank * self.inbox_bytes)
+            target: Outgoing(self.pool.peer_rank_ptr(target, HOST) + MAIL_BYTES + self.rank * self.inbox_bytes,
+                             self.pool.path(target))
             for target in targets_of(self.rank, self.ranks, self.options.pattern)
         }
 
@@ -255,7 +257,7 @@ class Rank:
                 self.last_report = now
                 report(blocks=sum(self.verified.values()))
         report(blocks=sum(self.verified.values()), result={
-            "sent": {t: {"blocks": o.put, "path": self.pool.path(t), "us": o.microseconds} for t, o in self.outgoing.items()},
+            "sent": {t: {"blocks": o.put, "path": o.path, "us": o.microseconds} for t, o in self.outgoing.items()},
             "verified": self.verified, "wrong_blocks": self.wrong_blocks})
 
     def is_complete(self) -> bool:
@@ -291,7 +293,7 @@ def rank_main(options: argparse.Namespace) -> int:
 class Ranks:
     """The rank processes: what they report, and their end."""
 
-    def __init__(self, options: argparse.Namespace, store: str):
+    def __init__(self, options: argparse.Namespace):
         self.blocks = [0] * options.ranks
         self.results: dict[int, dict] = {}
         self.errors: list[str] = []
@@ -299,7 +301,9 @@ class Ranks:
         self.partial = [b""] * options.ranks
         self.logs = [tempfile.TemporaryFile() for _ in range(options.ranks)]
         self.processes: list[subprocess.Popen] = []
-        for rank in range(options.ranks):
+
+    def start(self, store: str) -> None:
+        for rank in range(len(self.blocks)):
             command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--rank", str(rank), "--store", store]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.logs[rank])
             self.processes.append(process)
@@ -428,8 +432,9 @@ def main() -> int:
         return 1
     print(f"{options.ranks} ranks, {options.pattern}, {options.seconds:g} s; the store is {store}, an etcd to etcdctl")
     block_bytes = options.block_layers * sum(options.piece_bytes)
-    ranks = Ranks(options, store)
+    ranks = Ranks(options)
     try:
+        ranks.start(store)
         watch(ranks, options, block_bytes)
     except KeyboardInterrupt:
         print("interrupted; nothing is left behind", file=sys.stderr)

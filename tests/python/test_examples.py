@@ -1,0 +1,82 @@
+"""The examples as users run them, from outside: their exit status, and what they do when a rank dies or is interrupted."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+BUILD = pathlib.Path(os.environ.get("MEMFABRIC_BUILD_DIR", ROOT / "build/release"))
+KV_POOL = {"python": [sys.executable, str(ROOT / "examples/kv_pool.py")], "c++": [str(BUILD / "examples/kv_pool")]}
+HELLO = {"python": [sys.executable, str(ROOT / "examples/hello.py")], "c": [str(BUILD / "examples/hello")]}
+SMALL = ["--block-layers", "4", "--sizes", "8192,1024"]
+
+
+def start(command: list[str], *options: str) -> subprocess.Popen:
+    return subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ranks_of(starter: subprocess.Popen, count: int) -> list[int]:
+    """The pids of the ranks it started, once all are there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        children = pathlib.Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
+        if len(children) == count:
+            return [int(pid) for pid in children]
+        time.sleep(0.02)
+    raise AssertionError(f"{count} ranks did not come up")
+
+
+def is_alive(pid: int) -> bool:
+    return pathlib.Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("language", KV_POOL)
+@pytest.mark.parametrize("pattern", ["ring", "all-to-all", "one-to-all", "random"])
+def test_every_byte_is_verified(language: str, pattern: str) -> None:
+    process = start(KV_POOL[language], "--ranks", "3", "--seconds", "0.5", "--pattern", pattern, *SMALL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert "every byte verified" in out and "mapped" in out
+
+
+@pytest.mark.parametrize("language", KV_POOL)
+def test_a_flipped_byte_is_found(language: str) -> None:
+    process = start(KV_POOL[language], "--ranks", "2", "--seconds", "0.5", "--flip", *SMALL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, out + err
+    assert "NOT VERIFIED" in out and "block 2 of rank 0 has 1 wrong words at rank 1" in err
+
+
+@pytest.mark.parametrize("language", KV_POOL)
+def test_a_killed_rank_ends_the_run(language: str) -> None:
+    process = start(KV_POOL[language], "--ranks", "3", "--seconds", "60", *SMALL)
+    ranks = ranks_of(process, 3)
+    os.kill(ranks[1], signal.SIGKILL)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, out + err
+    assert "rank 1 was ended by" in err
+    assert not any(is_alive(pid) for pid in ranks)
+
+
+@pytest.mark.parametrize("language", KV_POOL)
+def test_ctrl_c_leaves_nothing_behind(language: str) -> None:
+    process = start(KV_POOL[language], "--ranks", "3", "--seconds", "60", *SMALL)
+    ranks = ranks_of(process, 3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, out + err
+    assert not any(is_alive(pid) for pid in ranks)
+
+
+@pytest.mark.parametrize("language", HELLO)
+def test_hello(language: str) -> None:
+    process = start(HELLO[language])
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "hello, rank 1\n"), err
