@@ -63,15 +63,16 @@ Refusal CheckOperations(const Operations& operations, Written* written) {
     Written then, otherwise;
     if (Refusal refusal = CheckOperations(op.request_txn().success(), &then)) return refusal;
     if (Refusal refusal = CheckOperations(op.request_txn().failure(), &otherwise)) return refusal;
-    written->deletes.Add(then.deletes);
     for (const std::string& key : then.puts)
       if (written->deletes.Contains(key) || !written->puts.insert(key).second) return &kDuplicateKey;
-    written->deletes.Add(otherwise.deletes);
     for (const std::string& key : otherwise.puts) {
       if (written->deletes.Contains(key)) return &kDuplicateKey;
       // The two branches exclude each other, so both may put a key.
       if (!written->puts.insert(key).second && !then.puts.contains(key)) return &kDuplicateKey;
     }
+    // Only now: what they delete themselves has been held against what they put.
+    written->deletes.Add(then.deletes);
+    written->deletes.Add(otherwise.deletes);
   }
 
   for (const RequestOp& op : operations) {

@@ -160,6 +160,12 @@ TEST_F(SameAnswers, ToTransactionsWithinTransactions) {
     s.Txn(
         "success { request_txn { success { request_delete_range { key: 'a' range_end: 'g' } } } } success { request_put { key: "
         "'g' } }");
+    // Branches that exclude each other may put and delete a key; not so what stands after them.
+    const std::string either =
+        "request_txn { success { request_delete_range { key: 'a' range_end: 'm' } } failure { request_put { key: 'f' } } }";
+    s.Txn("success { " + either + " }");
+    s.Txn("success { " + either + " } success { request_txn { success { request_put { key: 'g' } } } }");
+    s.Txn("success { request_txn { success { request_put { key: 'g' } } } } success { " + either + " }");
     s.Range("key: '\\000' range_end: '\\000'");
   });
 }

@@ -127,7 +127,7 @@ class Script {
   template <typename Request, typename Response>
   void Write(const Request& request, const grpc::Status& status, const Response& response) {
     std::string asked = Request::descriptor()->name() + " { " + request.ShortDebugString() + " }";
-    if (asked.size() > 300) asked.resize(300);
+    if (asked.size() > 2000) asked.resize(2000);
     lines_.push_back(asked + " -> " +
                      (status.ok() ? Text(response) : std::to_string(status.error_code()) + " " + status.error_message()));
   }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "store/embedded/key_range.h"
 #include "store/server/connection.h"
 #include "support/fake_clock.h"
 
@@ -252,7 +253,7 @@ struct Rank {
     watch = to.watch->Watch(&watch_context);
     etcdserverpb::WatchRequest own, common;
     own.mutable_create_request()->set_key(name);
-    own.mutable_create_request()->set_range_end(name + "~");
+    own.mutable_create_request()->set_range_end(PrefixEnd(name));
     common.mutable_create_request()->set_key("common");
     watch->Write(own);
     watch->Write(common);
