@@ -10,16 +10,14 @@ namespace {
 
 constexpr std::size_t kMaxHostNameBytes = 253;  // RFC 1035, section 2.3.4, as text
 
+bool IsNameCharacter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+}
+
 bool IsHostName(std::string_view host) {
   if (host.empty() || host.size() > kMaxHostNameBytes || host.front() == '-' || host.front() == '.') return false;
-  bool only_digits_and_dots = true;
-  for (char c : host) {
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    bool digit = c >= '0' && c <= '9';
-    if (!letter && !digit && c != '-' && c != '.' && c != '_') return false;
-    if (!digit && c != '.') only_digits_and_dots = false;
-  }
-  return !only_digits_and_dots;  // those are IPv4 addresses, or wrong
+  if (!std::all_of(host.begin(), host.end(), IsNameCharacter)) return false;
+  return host.find_first_not_of("0123456789.") != std::string_view::npos;  // those are IPv4 addresses, or wrong
 }
 
 bool IsIpv4(const std::string& host) {
@@ -27,9 +25,15 @@ bool IsIpv4(const std::string& host) {
   return inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
+// With a zone or without: "fe80::1%eth0".
 bool IsIpv6(const std::string& host) {
+  std::size_t percent = host.find('%');
+  if (percent != std::string::npos) {
+    std::string_view zone = std::string_view(host).substr(percent + 1);
+    if (zone.empty() || !std::all_of(zone.begin(), zone.end(), IsNameCharacter)) return false;
+  }
   in6_addr address;
-  return inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &address) == 1;
+  return inet_pton(AF_INET6, host.substr(0, percent).c_str(), &address) == 1;
 }
 
 Result<std::uint16_t> ParsePort(std::string_view text, bool allow_zero) {
@@ -54,6 +58,7 @@ std::string StoreUrl::ToString() const {
 }
 
 Result<HostPort> ParseHostPort(std::string_view text, bool allow_port_zero) {
+  if (text.find('\0') != std::string_view::npos) return InvalidArgument("an address with a zero byte");
   HostPort parsed;
   std::size_t colon;
   if (text.starts_with('[')) {

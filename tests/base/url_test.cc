@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace memfabric {
@@ -72,6 +75,9 @@ TEST(StoreUrl, ThatIsWrongIsRefusedAndThePartNamed) {
            {"tcp://[::1:5000", "'[' without a ']'"},
            {"tcp://[127.0.0.1]:5000", "no IPv6 address"},
            {"tcp://[]:5000", "no IPv6 address"},
+           {"tcp://[fe80::1%]:5000", "no IPv6 address"},
+           {"tcp://[fe80::1%a b]:5000", "no IPv6 address"},
+           {"tcp://[fe80::1%a%b]:5000", "no IPv6 address"},
            {"tcp://256.1.1.1:5000", "neither an IPv4 address nor a host name"},
            {"tcp://1.2.3:5000", "neither an IPv4 address nor a host name"},
            {"tcp://a b:5000", "neither an IPv4 address nor a host name"},
@@ -101,6 +107,13 @@ TEST(StoreUrl, PortZeroIsForThoseWhoAskForIt) {
   auto url = ParseStoreUrl("tcp://h:0", /*allow_port_zero=*/true);
   ASSERT_TRUE(url.ok());
   EXPECT_EQ(url->endpoints[0].port, 0);
+}
+
+TEST(HostPort, WithAZeroByteIsNoAddress) {
+  using namespace std::string_view_literals;
+  for (std::string_view text : {"127.0.0.1\0x:80"sv, "[::1\0]:80"sv, "a\0:80"sv, "a:8\0"sv}) {
+    EXPECT_TRUE(IsInvalidArgument(ParseHostPort(text).status())) << text;
+  }
 }
 
 TEST(HostPort, ParsesAndPrints) {
