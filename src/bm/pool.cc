@@ -130,7 +130,14 @@ Status Pool::Join() {
     if (!away_.ok()) return away_;
   }
   if (joined_) return Ok();
-  return JoinLocked(After(timeout_));
+  return OrDestroyed([&] { return JoinLocked(After(timeout_)); });
+}
+
+Status Pool::OrDestroyed(const std::function<Status()>& call) {
+  CancelScope scope(closing_);
+  Status status = call();
+  if (IsInterrupted(status) && closing_) return NotFound("pool {} was destroyed while the call ran", options_.id);
+  return status;
 }
 
 Status Pool::JoinLocked(Deadline deadline) {
@@ -324,11 +331,13 @@ Status Pool::Extend(Zone zone, std::uint64_t bytes) {
   if (!joined_) return Ok();
   transport::ZoneBytes own{};
   for (Zone each : kAllZones) own[Index(each)] = LocalBytes(each);
-  Deadline deadline = After(timeout_);
-  RETURN_IF_ERROR(PublishMember(deadline));
-  for (auto& [transport, port] : ports_) RETURN_IF_ERROR(port->Announce(deadline));
   reach_->SetMapped(job_.rank(), own);
-  return Ok();
+  return OrDestroyed([&]() -> Status {
+    Deadline deadline = After(timeout_);
+    RETURN_IF_ERROR(PublishMember(deadline));
+    for (auto& [transport, port] : ports_) RETURN_IF_ERROR(port->Announce(deadline));
+    return Ok();
+  });
 }
 
 void Pool::Close() {
@@ -491,6 +500,7 @@ void Pool::OnReturned() {
   std::lock_guard control(control_);
   if (closing_ || reach_ == nullptr) return;
   Deadline deadline = After(timeout_);
+  CancelScope scope(closing_);
   Status status = RepublishWindow(job_, options_.id, agreed_, options_.numbers_only, deadline);
   window_published_ = status.ok();
   if (status.ok() && wants_joined_) status = JoinLocked(deadline);

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -99,6 +100,8 @@ class Pool {
   Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options, ReadGate& gate);
   Status Prepare(Deadline deadline);
   Status MakeSegments();
+  // Runs a call that waits; ends it when the pool is destroyed meanwhile.
+  Status OrDestroyed(const std::function<Status()>& call);
   Status JoinLocked(Deadline deadline);  // REQUIRES: control_
   void LeaveLocked(const Status& why);   // REQUIRES: control_
   Status OpenPorts();

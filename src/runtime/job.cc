@@ -76,7 +76,8 @@ Status Job::Claim(Deadline deadline) {
   claim.record.set_liveness(liveness_->name());
   claim.record.set_world_size(options_.world_size);
   claim.is_alive = [](const store::RankRecord& record) { return transport::IsAlive(record.liveness()); };
-  ASSIGN_OR_RETURN(rank_, store::ClaimRank(*client_, *session_, keys_, claim, deadline));
+  ASSIGN_OR_RETURN(Rank claimed, store::ClaimRank(*client_, *session_, keys_, claim, deadline));
+  if (rank_ == kNoRank) rank_ = claimed;  // else it is the same one: read by other threads, written once
   return Ok();
 }
 
@@ -163,6 +164,7 @@ void Job::StartReturn() {
 }
 
 void Job::Return() {
+  CancelScope scope(closing_);
   for (;;) {
     {
       std::lock_guard lock(mutex_);
@@ -180,7 +182,7 @@ void Job::Return() {
     } else {
       std::unique_lock lock(mutex_);
       return_wanted_ = true;
-      changed_.wait_for(lock, kReturnBackoff, [&] { return closing_; });
+      changed_.wait_for(lock, kReturnBackoff, [&] { return closing_.load(); });
     }
   }
 }

@@ -106,7 +106,7 @@ class Job final : public store::SessionObserver {
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  bool closing_ = false;
+  std::atomic<bool> closing_{false};  // atomic: also looked at by waits
   bool return_wanted_ = false;
   bool returning_running_ = false;
   std::thread returning_;

@@ -13,6 +13,7 @@
 #include "store/embedded/kv.h"
 #include "store/embedded/listen_address.h"
 #include "store/embedded/services.h"
+#include "store/proto/grpc_log.h"
 
 namespace memfabric::store {
 namespace {
@@ -96,6 +97,7 @@ class GrpcServer final : public EmbeddedServer {
 }  // namespace
 
 Result<std::unique_ptr<EmbeddedServer>> EmbeddedServer::Start(const Options& options) {
+  RouteGrpcLog();
   auto server = std::make_unique<GrpcServer>(*options.clock);
   RETURN_IF_ERROR(server->Serve(options));
   return std::unique_ptr<EmbeddedServer>(std::move(server));
