@@ -110,28 +110,30 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     for (auto& endpoint : endpoints) {
       if (endpoint.foreign) continue;
       ASSIGN_OR_RETURN(auto finding, Probe(endpoint.address, std::min(deadline, steady_clock::now() + kProbeTimeout)));
-      // HTTP/2 is what a store speaks: what gRPC has found out about it stays.
-      if (finding.what != Finding::What::kHttp2) endpoint.failure = finding.text;
+      // HTTP/2 is what a store speaks: gRPC knows better what is wrong there.
+      endpoint.finding = finding.what == Finding::What::kHttp2 ? "" : finding.text;
       all_foreign = all_foreign && finding.what == Finding::What::kForeign;
     }
     lock.lock();
-    for (std::size_t i = 0; i < endpoints.size(); ++i) endpoints_[i].failure = endpoints[i].failure;
+    for (std::size_t i = 0; i < endpoints.size(); ++i) endpoints_[i].finding = endpoints[i].finding;
     confirmations = all_foreign ? confirmations + 1 : 0;
     if (confirmations >= kConfirmations && !link_.has_value())
-      return InvalidArgument("what answers at {} isn't a store (etcd v3): {}", url_.ToString(), endpoints[0].failure);
+      return InvalidArgument("what answers at {} isn't a store (etcd v3): {}", url_.ToString(), ReasonsText());
     patience = all_foreign ? kPatienceBeforeProbing : kProbePeriod;
   }
 }
 
-std::string GrpcClient::FailuresText(TimePoint since) const {
+std::string GrpcClient::ReasonsText() const {
   std::string reasons;
-  if (endpoints_.size() == 1) {
-    reasons = endpoints_[0].failure;
-  } else {
-    for (const auto& endpoint : endpoints_)
-      reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : ", ", endpoint.address.ToString(), endpoint.failure);
+  for (const auto& endpoint : endpoints_) {
+    if (endpoints_.size() > 1) reasons += fmt::format("{}{}: ", reasons.empty() ? "" : ", ", endpoint.address.ToString());
+    reasons += endpoint.finding.empty() ? endpoint.failure : endpoint.finding;
   }
-  return fmt::format("store {} doesn't answer: {}; tried for {:.3g} s", url_.ToString(), reasons, SecondsSince(since));
+  return reasons;
+}
+
+std::string GrpcClient::FailuresText(TimePoint since) const {
+  return fmt::format("store {} doesn't answer: {}; tried for {:.3g} s", url_.ToString(), ReasonsText(), SecondsSince(since));
 }
 
 StoreIdentity GrpcClient::identity() const {
@@ -211,6 +213,7 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
       return;
     }
     endpoint.failure = "it has answered before";
+    endpoint.finding.clear();
     endpoint.foreign = false;
     again = identified_;
     Identify(response.header());

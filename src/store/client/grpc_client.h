@@ -53,6 +53,7 @@ class GrpcClient final : public Client {
   struct Endpoint {
     HostPort address;
     std::string failure = "not tried yet";  // how the last attempt ended
+    std::string finding{};                  // what a probe saw there; says more than the failure
     bool foreign = false;                   // what answers there isn't a store, or refuses us
   };
   struct Link {
@@ -81,7 +82,9 @@ class GrpcClient final : public Client {
                         Deadline deadline, Twice twice);
 
   Result<Link> AwaitLink(Deadline deadline);
-  std::string FailuresText(TimePoint since) const;  // REQUIRES: mutex_ is held
+  // REQUIRES: mutex_ is held.
+  std::string ReasonsText() const;
+  std::string FailuresText(TimePoint since) const;
 
   void SetEndpoints(const StoreUrl& url);
   // REQUIRES: mutex_ is held.

@@ -64,6 +64,7 @@ class LeasedSession final : public Session {
       changed_.notify_all();
     }
     thread_.join();
+    if (!answers_) return;  // the lease ends by itself, or has ended with its store
     Status revoked = client_.RevokeLease(lease_, steady_clock::now() + kRevokeTimeout);
     if (!revoked.ok() && !IsNotFound(revoked)) LOG(kDebug, "session: its lease ends by itself: {}", revoked.message());
   }
