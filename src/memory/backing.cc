@@ -73,9 +73,11 @@ UniqueFd MakeHugeMemfd(std::uint64_t size_bytes) {
 
 }  // namespace
 
-Result<Backing> MakeBacking(std::uint64_t size_bytes) {
+Result<Backing> MakeBacking(std::uint64_t size_bytes, bool may_take_huge_pages) {
   RETURN_IF_ERROR(CheckFileSizeLimit(size_bytes));
-  if (UniqueFd fd = MakeHugeMemfd(size_bytes)) return Backing{std::move(fd), true};
+  if (may_take_huge_pages) {
+    if (UniqueFd fd = MakeHugeMemfd(size_bytes)) return Backing{std::move(fd), true};
+  }
   ASSIGN_OR_RETURN(UniqueFd fd, MakeMemfd(size_bytes, 0));
   return Backing{std::move(fd), false};
 }

@@ -15,8 +15,9 @@ struct Backing {
 };
 
 // A sparse memfd of `size_bytes` (a multiple of 2 MiB), sealed for good against shrinking and growing; on reserved huge pages
-// when all of it can have them. OutOfMemory names the limit that refuses.
-Result<Backing> MakeBacking(std::uint64_t size_bytes);
+// when all of it can have them and `may_take_huge_pages`, which takes them from everybody else at once. OutOfMemory names the
+// limit that refuses.
+Result<Backing> MakeBacking(std::uint64_t size_bytes, bool may_take_huge_pages);
 
 // A duplicate of a user's file, sealed against shrinking if it can be. InvalidArgument: it can't be mapped for reading and
 // writing by all, or has fewer than `size_bytes`.

@@ -15,9 +15,6 @@ using BlockCopy = void (*)(std::byte* destination, const std::byte* source, std:
 constexpr std::size_t kLineBytes = 64;
 // A non-temporal store that doesn't fill its line costs a read of the memory.
 constexpr std::size_t kBlockAlignment = kLineBytes;
-// How far ahead the x86 kernels prefetch the source: 5-8 % from 16 MiB up on a Zen 3, and no loss below. May pass its end.
-constexpr std::size_t kPrefetchBytes = 512;
-
 // Lets `copy` have the blocks of an aligned destination and memcpy what is before and after.
 template <std::size_t kBlockBytes, BlockCopy copy>
 void CopyAround(std::byte* destination, const std::byte* source, std::size_t size_bytes) {

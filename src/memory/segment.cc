@@ -31,7 +31,7 @@ Result<std::unique_ptr<Segment>> Segment::Create(const SegmentOptions& options) 
   RETURN_IF_ERROR(CheckSizes(options));
   if (options.numa_node) RETURN_IF_ERROR(CheckNumaNode(*options.numa_node));
   ASSIGN_OR_RETURN(auto backing, options.user_fd >= 0 ? AdoptBacking(options.user_fd, options.allocated_bytes)
-                                                      : MakeBacking(options.max_bytes));
+                                                      : MakeBacking(options.max_bytes, options.allocated_bytes > 0));
   return std::make_unique<Segment>(options, std::move(backing.fd), backing.huge_pages);
 }
 

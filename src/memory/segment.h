@@ -32,7 +32,7 @@ struct SegmentOptions {
 class Segment {
  public:
   // Makes the memory. Reserved huge pages are used when there are enough for max_bytes, so that Grow can't run out of them
-  // (memfd hugetlb); else transparent ones are asked for.
+  // (memfd hugetlb); else, or when nothing is allocated yet, transparent ones are asked for.
   // A user's file is sealed against shrinking where it can be; one that can't (made without MFD_ALLOW_SEALING, or by shm_open)
   // is taken as it is, with a warning: truncating it would end every process that touches the lost part. InvalidArgument: a
   // size, node or fd that can't work, with the value and the limit. OutOfMemory: the machine or a limit of the process
