@@ -25,6 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import numpy as np
@@ -362,7 +363,7 @@ class Ranks:
         return "\n".join(text)
 
 
-def watch(ranks: Ranks, options: argparse.Namespace, block_bytes: int) -> None:
+def watch(ranks: Ranks, options: argparse.Namespace, block_bytes: int, interrupted: threading.Event) -> None:
     """Shows how it goes until every rank has ended; after a failure the others get three seconds to say what they saw."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -370,7 +371,7 @@ def watch(ranks: Ranks, options: argparse.Namespace, block_bytes: int) -> None:
     begin = failed_at = None
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("ranks are joining", total=options.seconds, moved="")
-        while ranks.poll(0.1):
+        while not interrupted.is_set() and ranks.poll(0.1):
             now = time.monotonic()
             blocks = sum(ranks.blocks)
             if begin is None and blocks:
@@ -425,7 +426,10 @@ def main() -> int:
     options = parse_arguments()
     if options.rank is not None:
         return rank_main(options)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A flag, not KeyboardInterrupt: that could come between the start of a rank and the note of its pid.
+    interrupted = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: interrupted.set())
     store = f"tcp://127.0.0.1:{free_port()}"
     if mf.create_config_store(store) != 0:
         print(f"kv_pool: {mf.get_last_err_msg()}", file=sys.stderr)
@@ -435,13 +439,13 @@ def main() -> int:
     ranks = Ranks(options)
     try:
         ranks.start(store)
-        watch(ranks, options, block_bytes)
-    except KeyboardInterrupt:
-        print("interrupted; nothing is left behind", file=sys.stderr)
-        return 130
+        watch(ranks, options, block_bytes, interrupted)
     finally:
         ranks.stop()
         mf.uninitialize()
+    if interrupted.is_set():
+        print("interrupted; nothing is left behind", file=sys.stderr)
+        return 130
     verified = print_table(ranks, options, block_bytes)
     for error in ranks.errors:
         print(f"kv_pool: {error}", file=sys.stderr)
