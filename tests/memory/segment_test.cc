@@ -156,6 +156,17 @@ TEST(Segment, GrowsInPlaceAndKeepsItsBytes) {
   EXPECT_EQ(begin[6_MiB - 1], std::byte{4});
 }
 
+TEST(Segment, MayBeginEmptyAndGrow) {
+  auto segment = Segment::Create(Sized(0, 8_MiB));
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  EXPECT_FALSE((*segment)->huge_pages());
+  auto window = WindowOf(8_MiB);
+  ASSERT_TRUE((*segment)->MapInto(window, 0).ok());
+  EXPECT_EQ((*segment)->allocated_bytes(), 0u);
+  ASSERT_TRUE((*segment)->Grow(2_MiB).ok());
+  window->data()[2_MiB - 1] = std::byte{1};
+}
+
 TEST(Segment, DoesNotGrowBeyondItsMaxNorShrink) {
   auto segment = Segment::Create(Sized(4_MiB, 8_MiB));
   ASSERT_TRUE(segment.ok());
