@@ -169,7 +169,8 @@ void GrpcClient::Attempt() {
 void GrpcClient::AttemptLater() {
   auto rounds = failures_ / endpoints_.size();
   if (failures_ % endpoints_.size() != 0 || rounds == 0) return Attempt();
-  milliseconds delay = options_.first_backoff * (1LL << std::min<std::size_t>(rounds - 1, 10));
+  milliseconds delay = options_.first_backoff;
+  while (--rounds > 0 && delay < options_.last_backoff) delay += delay / 2;  // so that a wait is overshot by half at most
   delay = std::min(delay, options_.last_backoff);
   // Spread by a quarter either way: all clients of a store lose it at the same moment.
   auto spread = std::uniform_int_distribution<std::int64_t>(-delay.count() / 4, delay.count() / 4)(random_);
