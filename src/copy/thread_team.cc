@@ -15,8 +15,16 @@
 namespace memfabric::copy {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // Waking up from a futex costs about as much.
 constexpr std::chrono::microseconds kSpin{50};
+
+// On a machine with more threads that want to run than processors, a helper is put off in mid-part for whole time slices, and a
+// copy of a millisecond waits for many. A Run that waited this long for helpers, and longer than half of what it worked itself,
+// lets the following ones do without: one after the first time, then 3, 7 … kMaxAlone, until helpers are in time again.
+constexpr std::chrono::microseconds kLate{500};
+constexpr unsigned kMaxAlone = 255;
 
 void Pause() {
 #if defined(__x86_64__)
@@ -54,6 +62,23 @@ struct ThreadTeam::State {
   bool started = false;
   bool stopping = false;
   std::vector<std::thread> threads;
+
+  // Not under the mutex; a lost update costs a Run its helpers, or gives it late ones.
+  std::atomic<unsigned> alone{0};       // Runs to come that do without helpers
+  std::atomic<unsigned> last_alone{0};  // how many it was the last time
+
+  bool DoWithoutHelpers() {
+    unsigned left = alone.load(std::memory_order_relaxed);
+    if (left > 0) alone.store(left - 1, std::memory_order_relaxed);
+    return left > 0;
+  }
+
+  void Remember(Clock::duration worked, Clock::duration waited) {
+    bool late = waited > kLate && waited > worked / 2;
+    unsigned next = late ? std::min(2 * last_alone.load(std::memory_order_relaxed) + 1, kMaxAlone) : 0;
+    last_alone.store(next, std::memory_order_relaxed);
+    alone.store(next, std::memory_order_relaxed);
+  }
 
   void Start() {
     started = true;
@@ -104,7 +129,8 @@ unsigned ThreadTeam::helpers() const { return state_->helpers; }
 
 void ThreadTeam::Run(std::size_t parts, const std::function<void(std::size_t)>& part) {
   Job job{.part = part, .parts = parts};
-  bool shared = parts > 1 && state_->helpers > 0;
+  bool shared = parts > 1 && state_->helpers > 0 && !state_->DoWithoutHelpers();
+  Clock::time_point begin = Clock::now();
   if (shared) {
     std::lock_guard lock(state_->mutex);
     if (!state_->started) state_->Start();
@@ -123,15 +149,16 @@ void ThreadTeam::Run(std::size_t parts, const std::function<void(std::size_t)>& 
     std::lock_guard lock(state_->mutex);
     state_->Leave(&job);  // from here on no helper enters
   }
-  auto spin_end = std::chrono::steady_clock::now() + kSpin;
+  Clock::time_point worked = Clock::now();
   while (job.helpers_in.load(std::memory_order_acquire) != 0) {
-    if (std::chrono::steady_clock::now() < spin_end) {
+    if (Clock::now() < worked + kSpin) {
       Pause();
       continue;
     }
     std::unique_lock lock(state_->mutex);
     state_->done.wait(lock, [&job] { return job.helpers_in.load(std::memory_order_acquire) == 0; });
   }
+  state_->Remember(worked - begin, Clock::now() - worked);
 }
 
 }  // namespace memfabric::copy

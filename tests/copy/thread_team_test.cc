@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <latch>
@@ -45,8 +46,8 @@ TEST(ThreadTeam, ThreadsStartWithTheFirstRunAndEndWithTheTeam) {
 
 // Each part waits for the other, so one thread alone would never end.
 TEST(ThreadTeam, HelpersReallyHelp) {
-  ThreadTeam team(1);
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 20; ++round) {
+    ThreadTeam team(1);
     std::latch both(2);
     team.Run(2, [&](std::size_t) { both.arrive_and_wait(); });
   }
@@ -76,6 +77,25 @@ TEST(ThreadTeam, ABusyHelperIsNotWaitedFor) {
   EXPECT_EQ(threads, std::set{std::this_thread::get_id()});
   release.count_down();
   first.join();
+}
+
+TEST(ThreadTeam, AfterALateHelperTheNextRunsDoWithoutForAWhile) {
+  ThreadTeam team(1);
+  auto caller = std::this_thread::get_id();
+  // The helper's part takes its time after the caller's has ended: as if it had been put off.
+  auto run_with_late_helper = [&] {
+    std::latch both(2);
+    team.Run(2, [&](std::size_t) {
+      both.arrive_and_wait();
+      auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+      while (std::this_thread::get_id() != caller && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    });
+  };
+  run_with_late_helper();
+  std::atomic<int> helped{0};
+  team.Run(1000, [&](std::size_t) { helped += std::this_thread::get_id() != caller; });
+  EXPECT_EQ(helped.load(), 0);
+  run_with_late_helper();  // would hang if helpers were still done without
 }
 
 TEST(ThreadTeam, ManyThreadsRunAtOnce) {
