@@ -7,7 +7,6 @@
 namespace memfabric::bm {
 
 Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options) {
-  RETURN_IF_ERROR(Check(options));
   ASSIGN_OR_RETURN(auto device, runtime.devices().Find(options.device_id));
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(options.store_url));
   Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;

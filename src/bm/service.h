@@ -22,7 +22,7 @@ namespace memfabric::bm {
 
 class Service final : public JobObserver {
  public:
-  // Within init_timeout. `runtime` outlives the service. Errors as smem_bm_init.
+  // Within init_timeout. `runtime` outlives the service. Errors as smem_bm_init. REQUIRES: Check(options) is Ok.
   static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options);
   // REQUIRES: all pools are closed and nobody uses one any more.
   ~Service() override;

@@ -92,8 +92,10 @@ Status CheckAgreement(const WindowRecord& record, const Job& job, const CreateOp
           "give less, or create the pool with create2 and a larger max_{}_size on all ranks",
           options.id, job.rank(), SizeText(options.local_bytes[i]), kNames[i], SizeText(pool_max), Writer(record), kNames[i]);
     if (!options.max_from_pool && options.max_bytes[i] != pool_max)
-      return InvalidArgument("pool {}: max_{}_size is {} bytes on this rank ({}) and {} bytes on {}; all must be equal",
-                             options.id, kNames[i], options.max_bytes[i], job.rank(), pool_max, Writer(record));
+      return InvalidArgument(
+          "pool {}: max_{}_size is {} ({} bytes) on this rank ({}) and {} ({} bytes) on {}; all must be equal", options.id,
+          kNames[i], SizeText(options.max_bytes[i]), options.max_bytes[i], job.rank(), SizeText(pool_max), pool_max,
+          Writer(record));
   }
   return Ok();
 }

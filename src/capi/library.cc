@@ -97,6 +97,7 @@ void Library::DestroyStore(const std::string& text) {
 }
 
 Status Library::OpenBm(const bm::InitOptions& options) {
+  RETURN_IF_ERROR(bm::Check(options));
   std::lock_guard lock(mutex_);
   CancelScope scope(open_cancelled_);
   {
