@@ -68,6 +68,8 @@ void Close() {
   SetLogger(nb::none());
   Closed().store(true, std::memory_order_release);
   InLibrary(Gil::kRelease, [] { smem_uninit(); });
+  // Daemon threads keep what their frames refer to, for ever; nanobind would call that leaks of ours.
+  if (nb::cast<int>(nb::module_::import_("threading").attr("active_count")()) > 1) nb::set_leak_warnings(false);
 }
 
 }  // namespace memfabric::python

@@ -60,14 +60,12 @@ def start_rank() -> Iterator[Callable[..., Rank]]:
         rank.kill()
 
 
-@pytest.fixture
-def code_of() -> Callable[[int], str]:
-    """A code's name, with the message of the call that gave it: for readable failures."""
-
-    def name(code: int) -> str:
-        return mf.ErrorCode(code).name if code == 0 else f"{mf.ErrorCode(code).name}: {mf.get_last_err_msg()}"
-
-    return name
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Rank]:
+    """A process that is not initialized: for initialize() calls that fail."""
+    rank = Rank()
+    yield rank
+    rank.kill()
 
 
 @pytest.fixture(autouse=True)

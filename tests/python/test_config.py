@@ -8,7 +8,7 @@ import pytest
 
 import memfabric_hybrid as mf
 from memfabric_hybrid import bm
-from rank import free_url
+from rank import Rank, free_url
 
 NUMBERS = ("init_timeout", "create_timeout", "operation_timeout", "rank_id", "flags")
 FLAGS = ("start_store", "start_store_only", "dynamic_world_size", "unified_address_space", "auto_ranking")
@@ -47,18 +47,22 @@ def test_unknown_attributes_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["init_timeout", "create_timeout", "operation_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1, 1 << 32, 1 << 80, -(1 << 80)])
-def test_timeouts_out_of_range_are_reported_by_initialize(name: str, seconds: int) -> None:
-    config = bm.BmConfig()
-    setattr(config, name, seconds)
-    assert bm.initialize(free_url(), 1, 0, config) == mf.ErrorCode.INVALID_PARAM
-    assert name in mf.get_last_err_msg()
+def test_timeouts_out_of_range_are_reported_by_initialize(name: str, seconds: int, fresh: Rank) -> None:
+    assert fresh(f"init('{free_url()}', 1, 0, {name}={seconds})") == mf.ErrorCode.INVALID_PARAM
+    assert name in fresh("mf.get_last_err_msg()")
 
 
-def test_the_address_space_is_unified() -> None:
-    config = bm.BmConfig()
-    config.unified_address_space = False
-    assert bm.initialize(free_url(), 1, 0, config) == mf.ErrorCode.INVALID_PARAM
-    assert mf.get_last_err_msg() != ""
+@pytest.mark.parametrize("setting", ["unified_address_space=False", "rank_id=1", "rank_id=-1", "rank_id=1 << 40", "flags=-1"])
+def test_other_settings_that_initialize_refuses(setting: str, fresh: Rank) -> None:
+    assert fresh(f"init('{free_url()}', 1, 0, {setting})") == mf.ErrorCode.INVALID_PARAM
+    assert setting.partition("=")[0] in fresh("mf.get_last_err_msg()")
+
+
+@pytest.mark.parametrize("world_size", [0, 1025, -1, 1 << 32])
+def test_world_sizes_that_initialize_refuses(world_size: int, fresh: Rank) -> None:
+    assert fresh(f"init('{free_url()}', {world_size}, 0)") == mf.ErrorCode.INVALID_PARAM
+    message = fresh("mf.get_last_err_msg()")
+    assert "world_size" in message and str(world_size) in message
 
 
 GOOD_NICS = ["tcp://10.0.0.1:1", "tcp://10.0.0.1:65535", "tcp://0.0.0.0:80", "tcp://0.0.0.0/0:10005", "tcp://192.168.1.0/24:9000",

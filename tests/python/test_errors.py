@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ import pytest
 
 import memfabric_hybrid as mf
 from memfabric_hybrid import bm
+from rank import Rank, free_url
 
 INVALID = mf.ErrorCode.INVALID_PARAM
 
@@ -56,23 +59,20 @@ def test_strerror_of_any_int() -> None:
 
 @pytest.mark.parametrize("url", ["", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:x",
                                  "udp://127.0.0.1:1", "127.0.0.1:80", "tcp://a b:80", "tcp://127.0.0.1:1\0", "tcp://[::1:80"])
-def test_urls_that_are_none(url: str) -> None:
+def test_urls_that_are_none(url: str, fresh: Rank) -> None:
     assert mf.create_config_store(url) == INVALID
     assert mf.get_last_err_msg() != ""
-    assert bm.initialize(url, 1, 0, bm.BmConfig()) == INVALID
+    assert fresh(f"init({url!r}, 1, 0)") == INVALID
+    assert fresh("mf.get_last_err_msg()") != ""
 
 
 def test_store(job: str) -> None:
-    from rank import free_url
-
     url = free_url()
     assert mf.create_config_store(url) == 0, mf.get_last_err_msg()
     assert mf.create_config_store(url) == 0
 
 
 def test_a_port_that_is_taken() -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         assert mf.create_config_store(url) == mf.ErrorCode.RESOURCE_IN_USE
@@ -162,10 +162,6 @@ def test_a_logger_may_call_the_library(job: str, debug_log: None) -> None:
 @pytest.mark.parametrize(("variables", "level"), [({}, 3), ({"ASCEND_MF_LOG_LEVEL": "0"}, 0), ({"MF_LOG_LEVEL": "0"}, 0),
                                                   ({"ASCEND_MF_LOG_LEVEL": "0", "MEMFABRIC_LOG_LEVEL": "4"}, 4)])
 def test_the_environment_sets_the_level(variables: dict[str, str], level: int) -> None:
-    import os
-
-    from rank import free_url
-
     names = ("MEMFABRIC_LOG_LEVEL", "ASCEND_MF_LOG_LEVEL", "MF_LOG_LEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in names} | variables
     program = f"import memfabric_hybrid as mf; mf.bm.initialize('{free_url()}', 1, 0, mf.bm.BmConfig()); mf.bm.create(0, 2 << 20).join()"

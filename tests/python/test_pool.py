@@ -120,9 +120,18 @@ def test_sizes_of_a_copy(pool: bm.BigMemory, host: int) -> None:
 
 def test_the_slots_ends(pool: bm.BigMemory, host: int) -> None:
     byte = bytearray(2)
-    for offset, size, code in ((-1, 1, INVALID), (0, 1, 0), (4 * MIB - 1, 1, 0), (4 * MIB, 1, INVALID), (4 * MIB - 1, 2, INVALID)):
+    for offset, size, code in ((0, 1, 0), (4 * MIB - 1, 1, 0), (4 * MIB, 1, INVALID), (4 * MIB - 1, 2, INVALID)):
         assert pool.copy_data(byte, host + offset, size, Copy.H2G) == code, offset
         assert pool.copy_data(host + offset, byte, size, Copy.G2H) == code, offset
+
+
+def test_addresses_beside_the_pool(pool: bm.BigMemory) -> None:
+    byte = bytearray(1)
+    ends = [(pool.peer_rank_ptr(0, kind), pool.peer_rank_ptr(3, kind)) for kind in (DEVICE, HOST)]
+    first, last = min(ends[0][0], ends[1][0]), max(ends[0][1] + 2 * MIB, ends[1][1] + 8 * MIB)
+    for address in (first - 1, last):
+        assert pool.copy_data(byte, address, 1, Copy.H2G) == INVALID
+        assert pool.copy_data(address, byte, 1, Copy.G2H) == INVALID
 
 
 def test_a_peer_that_is_not_there(pool: bm.BigMemory) -> None:

@@ -199,7 +199,7 @@ def test_a_rank_may_give_less_but_not_more(start_rank: Start) -> None:
     with pytest.raises(RuntimeError, match="create2"):
         ranks[2].run("mf.bm.create(0, 6 << 20)")
     message = ranks[2]("mf.get_last_err_msg()")
-    assert "4 MiB" in message and "6 MiB" in message or str(4 << 20) in message and str(6 << 20) in message
+    assert "4 MiB" in message and "6 MiB" in message
     ranks[2].run("pool = mf.bm.create(0, 2 << 20)")
     for rank in ranks:
         assert rank("pool.join()") == 0
@@ -230,7 +230,7 @@ def test_maxima_have_to_agree(start_rank: Start) -> None:
     with pytest.raises(RuntimeError):
         ranks[1].run("mf.bm.create2(0, 2 << 20, 6 << 20)")
     message = ranks[1]("mf.get_last_err_msg()")
-    assert "rank 0" in message and "4 MiB" in message and "6 MiB" in message
+    assert "rank 0" in message and str(4 << 20) in message and str(6 << 20) in message
 
 
 def test_world_sizes_have_to_agree(start_rank: Start) -> None:
