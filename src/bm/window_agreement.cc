@@ -11,7 +11,7 @@
 #include "base/wait.h"
 #include "store/recipes/directory.h"
 #include "store/recipes/records.h"
-#include "transport/mapped/liveness.h"
+#include "transport/liveness.h"
 
 namespace memfabric::bm {
 namespace {

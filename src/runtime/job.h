@@ -26,7 +26,7 @@
 #include "store/recipes/rank_claim.h"
 #include "store/recipes/session.h"
 #include "store/recipes/store_host.h"
-#include "transport/mapped/liveness.h"
+#include "transport/liveness.h"
 #include "transport/reactor.h"
 
 namespace memfabric {

@@ -1,4 +1,4 @@
-#include "transport/mapped/liveness.h"
+#include "transport/liveness.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-// transport/mapped/liveness.h: how processes of one host tell whether another is alive, whatever it is doing.
+// transport/liveness.h: how processes of one host tell whether another is alive, whatever it is doing.
 //
 // A process binds a random abstract name for as long as it lives; the kernel lets go of it with the process. A connection is
 // accepted by the kernel, so a stopped process counts as alive.
