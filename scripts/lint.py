@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """make lint: the rules about how the tree looks that a program can check. Each check is one line and one test case.
 
-Needs build/release built (the Makefile sees to it): the headers' include paths and what is generated come from there.
+Needs build/release, or MEMFABRIC_BUILD_DIR, built (the Makefile sees to it): the headers' include paths and what is generated
+come from there.
 """
 
 import json
@@ -19,7 +20,7 @@ import check_links
 import checks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build/release"
+BUILD = pathlib.Path(os.environ.get("MEMFABRIC_BUILD_DIR", ROOT / "build/release"))
 REPORT = ROOT / "build/results/lint.xml"
 OURS = ("benchmarks", "examples", "include", "python", "src", "tests")
 BANNED_WORDS = ("manager", "helper", "common", "util", "utils", "default", "entity", "impl2")
@@ -52,10 +53,10 @@ def formatted() -> Iterator[str]:
             yield line
 
 
-def include_flags() -> list[str]:
+def include_flags(commands: list[dict]) -> list[str]:
     """Every include path and definition that the build uses."""
     flags: dict[str, None] = {}
-    for entry in json.loads((BUILD / "compile_commands.json").read_text()):
+    for entry in commands:
         words = iter(shlex.split(entry["command"]))
         for word in words:
             if word == "-isystem":
@@ -70,8 +71,18 @@ def compiles(header: pathlib.Path, *command: str) -> checks.Check:
                           "-Iinclude", "/dev/null")
 
 
+def comes_first(header: pathlib.Path, built: set[str]) -> bool:
+    """Whether a source file of the build includes it before all else: then the build compiled it alone already."""
+    source = header.with_suffix(".cc")
+    if not source.exists():
+        return False
+    included = re.search(r'^#include [<"]([^>"]+)[>"]', source.read_text(), re.MULTILINE)
+    return included is not None and str(header).endswith("/" + included[1]) and str(source) in built
+
+
 def header_checks() -> dict[str, checks.Check]:
-    flags = include_flags()
+    commands = json.loads((BUILD / "compile_commands.json").read_text())
+    flags, built = include_flags(commands), {entry["file"] for entry in commands}
     found: dict[str, checks.Check] = {}
     for header in c_files(".h"):
         name = str(header.relative_to(ROOT))
@@ -79,6 +90,8 @@ def header_checks() -> dict[str, checks.Check]:
         if name.startswith("include/"):
             found[f"{name} alone, as C99"] = compiles(header, "gcc", "-std=c99", "-pedantic-errors", "-x", "c")
             found[f"{name} alone, as C++"] = compiles(header, "g++", "-std=c++11", "-pedantic-errors", "-x", "c++")
+        elif comes_first(header, built):
+            found[f"{name} first in its source"] = tuple
         else:
             found[f"{name} alone"] = compiles(header, *cxx)
     return found
