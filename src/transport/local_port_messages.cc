@@ -177,6 +177,8 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
     if (ConnectionPtr former = LinkedConnection(rank); former != nullptr) {
       CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->pid), connection->epoch));
     }
+    if (connection->phase != Connection::Phase::kIntroduced)
+      return;  // a caller who waited for the former looks for a later life
     status = MakeLink(connection, welcome, packet);
   }
   if (!status.ok()) {

@@ -1,5 +1,6 @@
 #include "transport/reactor.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -26,13 +27,21 @@ Result<std::unique_ptr<Reactor>> Reactor::Create() {
     return IoError("the reactor can't watch its eventfd: {}", ErrnoText(errno));
   }
   auto reactor = std::make_unique<Reactor>(std::move(epoll), std::move(wake));
+  // Signals belong to the program's own threads: the new one inherits a mask that blocks all.
+  sigset_t all;
+  sigset_t former;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &former);
+  Status started;
   try {
     // Under the lock, so that the thread finds thread_ assigned.
     std::lock_guard lock(reactor->mutex_);
     reactor->thread_ = std::thread([raw = reactor.get()] { raw->Run(); });
   } catch (const std::system_error& error) {
-    return OutOfMemory("the reactor gets no thread: {}", error.what());
+    started = OutOfMemory("the reactor gets no thread: {}", error.what());
   }
+  ::pthread_sigmask(SIG_SETMASK, &former, nullptr);
+  RETURN_IF_ERROR(started);
   return reactor;
 }
 
@@ -115,6 +124,7 @@ Reactor::TimerId Reactor::CallAt(TimePoint when, Work work) {
 }
 
 void Reactor::Cancel(TimerId timer) {
+  if (timer == 0) return;
   Work removed;
   std::unique_lock lock(mutex_);
   auto found = std::find_if(timers_.begin(), timers_.end(), [&](const auto& entry) { return entry.second.id == timer; });

@@ -49,7 +49,7 @@ class Reactor {
 
   // Runs `work` once, at `when` or soon after. What isn't due when the reactor ends is dropped.
   TimerId CallAt(TimePoint when, Work work);
-  // As Remove: afterwards `work` doesn't run any more. A timer that has run or is unknown: nothing happens.
+  // As Remove: afterwards `work` doesn't run any more. A timer that has run, is unknown or 0: nothing happens.
   void Cancel(TimerId timer);
 
   Reactor(UniqueFd epoll, UniqueFd wake);

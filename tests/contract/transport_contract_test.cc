@@ -215,9 +215,7 @@ std::string Name(const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& 
   return std::get<0>(info.param) + (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
 }
 INSTANTIATE_TEST_SUITE_P(All, TransportContract,
-                         testing::Combine(testing::Values("mapped", "fake"),
-                                          testing::Values(PeerAs::kThread, PeerAs::kProcess)),
-                         Name);
+                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)), Name);
 
 }  // namespace
 }  // namespace memfabric::transport::test

@@ -25,6 +25,9 @@ constexpr Rank kPeer = 1;
 constexpr Zone kHost = Zone::kHost;
 constexpr Zone kDevice = Zone::kDevice;
 
+// Every implementation; Member::Open makes it by its name.
+inline auto AvailableTransports() { return testing::Values("mapped", "fake"); }
+
 class TransportFixture : public testing::Test {
  protected:
   virtual std::string transport() const = 0;

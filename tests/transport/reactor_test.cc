@@ -1,6 +1,7 @@
 #include "transport/reactor.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -152,6 +153,19 @@ TEST_F(ReactorTest, ATimerThatIsLongDueRunsAtOnce) {
   std::promise<void> ran;
   reactor_->CallAt(std::chrono::steady_clock::now() - 1h, [&] { ran.set_value(); });
   EXPECT_EQ(ran.get_future().wait_for(10s), std::future_status::ready);
+}
+
+TEST_F(ReactorTest, SignalsAreLeftToTheProgramsThreads) {
+  std::promise<bool> blocked;
+  reactor_->Post([&] {
+    sigset_t mask;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    blocked.set_value(::sigismember(&mask, SIGINT) == 1 && ::sigismember(&mask, SIGTERM) == 1);
+  });
+  EXPECT_TRUE(blocked.get_future().get());
+  sigset_t own;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &own);
+  EXPECT_EQ(::sigismember(&own, SIGINT), 0);
 }
 
 TEST_F(ReactorTest, AnFdThatCantBeWatchedIsAnError) {
