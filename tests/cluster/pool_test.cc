@@ -211,10 +211,11 @@ TEST(Pool, CyclesLeaveNothingBehind) {
   EXPECT_CODE(0, ranks[0]->Do("cycles 200 0x200000"));
   std::istringstream after(ranks[0]->Do("usage").text);
   std::size_t was = 0, is = 0;
-  for (const char* what : {"fds", "mappings", "threads"}) {
+  // Mappings come and go a little with malloc's; what leaked would show 200 times.
+  for (const auto& [what, slack] : {std::pair{"fds", 2u}, {"mappings", 20u}, {"threads", 2u}}) {
     before >> was;
     after >> is;
-    EXPECT_LE(is, was + 2) << what;
+    EXPECT_LE(is, was + slack) << what;
   }
   before >> was;
   after >> is;
