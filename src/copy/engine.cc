@@ -95,8 +95,7 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
 }
 
 void Engine::CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const {
-  bool overlap = Distance(reinterpret_cast<std::uintptr_t>(source), reinterpret_cast<std::uintptr_t>(destination)) < size_bytes;
-  if (size_bytes < kParallelBytes || overlap || team_ == nullptr || team_->helpers() == 0) {
+  if (size_bytes < kParallelBytes || Overlap(destination, source, size_bytes) || team_ == nullptr || team_->helpers() == 0) {
     CopyBytes(destination, source, size_bytes);
     return;
   }

@@ -11,11 +11,10 @@
 
 #pragma once
 
-#include <cstddef>
+#include <chrono>
 #include <cstdint>
 #include <span>
 
-#include "base/clock.h"
 #include "base/status.h"
 #include "copy/direction.h"
 #include "copy/reach.h"
@@ -27,7 +26,7 @@ class LinkMover;
 class Relay;
 class ThreadTeam;
 
-// From this size on mapped copies are split over the team. See docs of copy_bench for how it was measured.
+// From this size on mapped copies and batches are split over the team: they then take several times what waking a helper does.
 constexpr std::uint64_t kParallelBytes = 2 << 20;
 // What a thread of the team takes at a time.
 constexpr std::uint64_t kPartBytes = 1 << 20;
@@ -36,7 +35,7 @@ constexpr std::uint64_t kPartBytes = 1 << 20;
 struct BatchRequest {
   std::span<const std::uint64_t> sources;
   std::span<const std::uint64_t> destinations;
-  std::span<const std::uint64_t> sizes_bytes;  // the three are equally long, not empty
+  std::span<const std::uint64_t> sizes_bytes;  // as long as the two before
 };
 
 class Engine {

@@ -24,11 +24,6 @@ constexpr std::uint64_t kLargeBatchThresholds = 8;
 
 constexpr std::size_t kMaxParts = 64;
 
-bool Overlap(const std::byte* a, const std::byte* b, std::uint64_t size_bytes) {
-  auto distance = reinterpret_cast<std::uintptr_t>(a) - reinterpret_cast<std::uintptr_t>(b);
-  return distance < size_bytes || -distance < size_bytes;
-}
-
 Request Element(const BatchRequest& batch, std::size_t index) {
   return {batch.sources[index], batch.destinations[index], batch.sizes_bytes[index]};
 }

@@ -64,11 +64,6 @@ void MoveEnds(std::byte* destination, const std::byte* source, std::size_t size_
   std::memcpy(destination + size_bytes - sizeof(Word), &last, sizeof(Word));
 }
 
-bool Overlap(const std::byte* a, const std::byte* b, std::size_t size_bytes) {
-  auto distance = reinterpret_cast<std::uintptr_t>(a) - reinterpret_cast<std::uintptr_t>(b);
-  return distance < size_bytes || -distance < size_bytes;
-}
-
 }  // namespace
 
 std::span<const StreamingKernel> StreamingKernels() { return kKernels; }

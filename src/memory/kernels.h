@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -31,6 +32,11 @@ void StreamingCopy(std::byte* destination, const std::byte* source, std::size_t 
 void StreamingCopyUnfenced(std::byte* destination, const std::byte* source, std::size_t size_bytes);
 // Orders this thread's copies, non-temporal ones too, before its later stores.
 void CopyFence();
+
+inline bool Overlap(const std::byte* a, const std::byte* b, std::size_t size_bytes) {
+  auto distance = reinterpret_cast<std::uintptr_t>(a) - reinterpret_cast<std::uintptr_t>(b);
+  return distance < size_bytes || -distance < size_bytes;
+}
 
 // From this size on CopyBytes streams. Measured by benchmarks/; MEMFABRIC_STREAM_BYTES overrides it.
 std::size_t StreamingThreshold();

@@ -17,8 +17,6 @@ using testing::HasSubstr;
 
 class BoundsTest : public testing::Test {
  protected:
-  BoundsTest() { pool_.Fill(1); }
-
   Status Into(std::uint64_t destination, std::uint64_t size, Direction direction = Direction::kH2G) {
     return engine_.Copy({AddressOf(local_.data()), destination, size}, direction);
   }

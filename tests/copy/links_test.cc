@@ -16,7 +16,6 @@ using testing::HasSubstr;
 
 class LinksTest : public testing::Test {
  protected:
-  LinksTest() { pool_.Fill(1); }
   TestPool pool_{MixedPool()};
   Engine engine_{pool_.reach(), nullptr, 1s};
 };
