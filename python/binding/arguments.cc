@@ -224,12 +224,7 @@ bool Address::ReadDlpack(nb::handle object, const char* name, Access access) {
 
 NumberList::NumberList(nb::handle object, const char* name) {
   if (ReadArray(object, name)) return;
-  if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
-    WrongType(name, "expected a list or tuple of ints or a one-dimensional array of 64-bit ints, not " + TypeName(object));
-  }
-  nb::object items = nb::steal(PySequence_Tuple(object.ptr()));  // an element's __index__ might change a list
-  size_ = static_cast<std::uint64_t>(PyTuple_GET_SIZE(items.ptr()));
-  numbers_.resize(size_);
+  nb::object items = Items(object, name, "ints");
   for (std::uint64_t k = 0; k < size_; ++k) {
     nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
     bool fits = false;
@@ -243,6 +238,18 @@ NumberList::NumberList(nb::handle object, const char* name) {
 
 NumberList::~NumberList() {
   if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+}
+
+nb::object NumberList::Items(nb::handle object, const char* name, const char* what) {
+  if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
+    WrongType(name, std::string("expected a list or tuple of ") + what + " or a one-dimensional array of 64-bit ints, not " +
+                        TypeName(object));
+  }
+  nb::object items = nb::steal(PySequence_Tuple(object.ptr()));  // reading an element may run code that changes a list
+  if (!items.is_valid()) throw nb::python_error();
+  size_ = static_cast<std::uint64_t>(PyTuple_GET_SIZE(items.ptr()));
+  numbers_.resize(size_);
+  return items;
 }
 
 bool NumberList::ReadArray(nb::handle object, const char* name) {
@@ -267,12 +274,7 @@ bool NumberList::ReadArray(nb::handle object, const char* name) {
 
 AddressList::AddressList(nb::handle object, const char* name, Access access) {
   if (ReadArray(object, name)) return;
-  if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
-    WrongType(name, "expected a list or tuple of addresses or a one-dimensional array of 64-bit ints, not " + TypeName(object));
-  }
-  nb::object items = nb::steal(PySequence_Tuple(object.ptr()));  // an element's attributes might change a list
-  size_ = static_cast<std::uint64_t>(PyTuple_GET_SIZE(items.ptr()));
-  numbers_.resize(size_);
+  nb::object items = Items(object, name, "addresses");
   for (std::uint64_t k = 0; k < size_; ++k) {
     nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
     bool fits = false;

@@ -99,6 +99,8 @@ class NumberList {
  protected:
   NumberList() = default;
   bool ReadArray(nb::handle object, const char* name);
+  // The elements of a list or tuple, with room for as many in numbers_. TypeError: it is neither.
+  nb::object Items(nb::handle object, const char* name, const char* what);
 
   const std::uint64_t* data_ = nullptr;
   std::uint64_t size_ = 0;

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
+import time
 import weakref
 
 import numpy as np
@@ -338,3 +340,26 @@ def test_a_pool_that_its_handler_refers_to_is_collected(job: str) -> None:
     del pool
     gc.collect()
     bm.create(2, 2 * MIB).destroy()
+
+
+def test_a_long_copy_releases_the_gil_and_a_short_one_keeps_it(pool: bm.BigMemory, host: int) -> None:
+    ran = threading.Event()
+    go = threading.Lock()
+    go.acquire()
+    thread = threading.Thread(target=lambda: (go.acquire(), ran.set()))
+    thread.start()
+    source = bytearray(4 * MIB)
+    former = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # the other thread gets the GIL only from who gives it away
+    try:
+        go.release()
+        for _ in range(1000):
+            assert pool.copy_data(source, host, 64 << 10, Copy.H2G) == 0
+        assert not ran.is_set()
+        limit = time.monotonic() + 60
+        while not ran.is_set() and time.monotonic() < limit:
+            assert pool.copy_data(source, host, 4 * MIB, Copy.H2G) == 0
+        assert ran.is_set()
+    finally:
+        sys.setswitchinterval(former)
+        thread.join()
