@@ -139,9 +139,10 @@ def real_etcd() -> Iterator[int]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="etcd-", dir=memory) as data, open(os.devnull, "w") as null:
         urls = {"client": f"http://127.0.0.1:{client}", "peer": f"http://127.0.0.1:{peer}"}
-        process = subprocess.Popen(["etcd", "--data-dir", data, "--listen-client-urls", urls["client"], "--advertise-client-urls",
-                                    urls["client"], "--listen-peer-urls", urls["peer"], "--initial-advertise-peer-urls", urls["peer"],
-                                    "--initial-cluster", f"default={urls['peer']}"], stdout=null, stderr=null)
+        command = ["etcd", "--unsafe-no-fsync", "--data-dir", data, "--initial-cluster", f"default={urls['peer']}",
+                   "--listen-client-urls", urls["client"], "--advertise-client-urls", urls["client"],
+                   "--listen-peer-urls", urls["peer"], "--initial-advertise-peer-urls", urls["peer"]]
+        process = subprocess.Popen(command, stdout=null, stderr=null)
         try:
             wait_for_port(client, process)
             yield client
