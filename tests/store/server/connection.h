@@ -15,7 +15,7 @@
 
 namespace memfabric::store {
 
-constexpr std::chrono::seconds kCallBound{20};  // a call that takes longer has failed
+constexpr std::chrono::seconds kCallBound{60};  // a call or stream that takes longer has failed
 
 struct Connection {
   // Each connection has a socket of its own.
