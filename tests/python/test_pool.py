@@ -261,7 +261,7 @@ def test_extend(job: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"id": 64}, {"id": 0}, {"local_dram_size": 1}, {"local_dram_size": 3 * MIB}, {"local_dram_size": 0}, {"local_hbm_size": MIB},
+    [{"id": 64}, {"id": 0}, {"local_dram_size": 1}, {"local_dram_size": 3 * MIB}, {"local_hbm_size": MIB},
      {"local_dram_size": (2 << 40) + 2 * MIB}, {"local_hbm_size": (64 << 30) + 2 * MIB}, {"data_op_type": 0}, {"data_op_type": 3},
      {"data_op_type": 256}], ids=str)
 def test_create_refuses(pool: bm.BigMemory, arguments: dict[str, int]) -> None:

@@ -221,6 +221,15 @@ def test_the_first_contributor_is_waited_for(start_rank: Start) -> None:
     assert ranks[1]("pool.copy_data(b'x', pool.peer_rank_ptr(0, 3), 1, 3)") == 0
 
 
+def test_nobody_who_contributes(start_rank: Start) -> None:
+    rank = start_rank()
+    assert rank(f"init('{free_url()}', 2, 0, create_timeout=1)") == 0
+    with pytest.raises(RuntimeError):
+        rank.run("mf.bm.create(0, 0)")
+    assert rank("mf.get_last_err_msg()") != ""
+    rank.run("assert mf.bm.create(0, 2 << 20).join() == 0")
+
+
 def test_maxima_have_to_agree(start_rank: Start) -> None:
     url = free_url()
     ranks = [start_rank() for _ in range(2)]

@@ -156,7 +156,7 @@ def test_numbers_of_numpy_are_ints(pool: bm.BigMemory, host: int) -> None:
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers(), max_size=3))
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(source=st.one_of(st.none(), st.integers(max_value=0), st.floats(), st.text(), st.binary(max_size=7)), size=VALUES,
        kind=VALUES, flags=VALUES)
 def test_a_copy_answers_any_arguments_with_a_code_or_a_type_error(
@@ -170,7 +170,7 @@ def test_a_copy_answers_any_arguments_with_a_code_or_a_type_error(
     assert code == 0 or mf.get_last_err_msg() != ""
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(VALUES, max_size=4), st.lists(VALUES, max_size=4), VALUES)
 def test_a_batch_answers_any_lists_with_a_code_or_a_type_error(
         pool: bm.BigMemory, host: int, sources: list[Any], sizes: list[Any], count: Any) -> None:
