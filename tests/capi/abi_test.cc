@@ -167,7 +167,7 @@ TEST(Abi, NothingAsArgumentIsAnErrorFromCToo) {
 }
 
 TEST(Abi, LoadedByNameAgainAndDeepBoundItIsTheSameLibrary) {
-  void* first = dlopen(MF_SMEM_LIBRARY, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+  void* first = dlopen(MF_SMEM_LIBRARY, RTLD_NOW | RTLD_LOCAL | MF_DEEP_BINDING);
   ASSERT_NE(first, nullptr) << dlerror();
   void* by_name = dlopen("libmf_smem.so", RTLD_NOW);
   ASSERT_NE(by_name, nullptr) << dlerror();
