@@ -250,7 +250,7 @@ TEST_F(SameAnswers, ToWatches) {
              "create_request { range_end: 'w/2' start_revision: 2 }",
              "create_request { key: 'w/2' range_end: '\\000' start_revision: 3 watch_id: 77 }"},
             6 + 3 + 4 + 3 + 9 + 4 + 5);
-    s.Watch({"create_request { key: 'w/1' start_revision: 20 }"}, 2, [&] {
+    s.Watch({"create_request { key: 'w/1' start_revision: 21 }"}, 2, [&] {  // the last put's
       for (int i = 0; i < 14; ++i) s.Put("key: 'w/1' value: '" + std::to_string(i) + "'");
     });
     s.Watch({"create_request { key: 'a' watch_id: 5 }", "create_request { key: 'b' watch_id: 5 }",
