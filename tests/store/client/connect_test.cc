@@ -1,13 +1,12 @@
 // What Connect says about everything that isn't a store, and how it finds the one that is.
 
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <thread>
 
 #include "base/fd.h"
+#include "store/client/proxy.h"
 #include "store/client/test_store.h"
 #include "store/proto/rpc.grpc.pb.h"
 
@@ -23,22 +22,14 @@ using testing::HasSubstr;
 class TextServer {
  public:
   explicit TextServer(std::string text) : text_(std::move(text)) {
-    listener_ = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(listen(listener_.get(), 64), 0);
-    EXPECT_EQ(getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
+    listener_ = ListenOnLoopback(&address_);
     if (!text_.empty()) thread_ = std::thread([this] { Run(); });
   }
   ~TextServer() {
     shutdown(listener_.get(), SHUT_RDWR);
     if (thread_.joinable()) thread_.join();
   }
-  HostPort address() const { return {.host = "127.0.0.1", .port = port_}; }
+  const HostPort& address() const { return address_; }
 
  private:
   void Run() {
@@ -51,7 +42,7 @@ class TextServer {
     }
   }
   const std::string text_;
-  std::uint16_t port_ = 0;
+  HostPort address_;
   UniqueFd listener_;
   std::thread thread_;
 };

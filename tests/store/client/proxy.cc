@@ -25,15 +25,20 @@ sockaddr_in Address(const HostPort& endpoint) {
 
 }  // namespace
 
+UniqueFd ListenOnLoopback(HostPort* address) {
+  UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in bound = Address({.host = "127.0.0.1", .port = 0});
+  socklen_t size = sizeof bound;
+  CHECK(bind(listener.get(), reinterpret_cast<sockaddr*>(&bound), size) == 0);
+  CHECK(listen(listener.get(), 128) == 0);
+  CHECK(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&bound), &size) == 0);
+  *address = {.host = "127.0.0.1", .port = ntohs(bound.sin_port)};
+  return listener;
+}
+
 Proxy::Proxy(const HostPort& target) : target_(target) {
-  listener_ = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  listener_ = ListenOnLoopback(&address_);
   wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  sockaddr_in address = Address({.host = "127.0.0.1", .port = 0});
-  socklen_t size = sizeof address;
-  CHECK(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
-  CHECK(listen(listener_.get(), 128) == 0);
-  CHECK(getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  port_ = ntohs(address.sin_port);
   thread_ = std::thread([this] { Run(); });
 }
 

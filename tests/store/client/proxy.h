@@ -16,6 +16,9 @@
 
 namespace memfabric::store::test {
 
+// A socket that listens at a free port of the loopback, which `address` tells.
+UniqueFd ListenOnLoopback(HostPort* address);
+
 class Proxy {
  public:
   explicit Proxy(const HostPort& target);
@@ -23,7 +26,7 @@ class Proxy {
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
-  HostPort address() const { return {.host = "127.0.0.1", .port = port_}; }
+  const HostPort& address() const { return address_; }
 
   // Ends every connection that stands.
   void Cut();
@@ -54,7 +57,7 @@ class Proxy {
   std::size_t made_ = 0;
   std::list<Pair> pairs_;
 
-  std::uint16_t port_ = 0;
+  HostPort address_;
   UniqueFd listener_;
   UniqueFd wake_;
   std::thread thread_;

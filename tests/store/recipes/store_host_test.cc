@@ -2,12 +2,12 @@
 
 #include "store/recipes/store_host.h"
 
-#include <arpa/inet.h>
 #include <sys/socket.h>
 
 #include <thread>
 
 #include "base/fd.h"
+#include "store/client/proxy.h"
 #include "store/client/test_store.h"
 
 namespace memfabric::store::test {
@@ -73,16 +73,8 @@ TEST(StoreHostTest, OfManyThatStartAtOnceOneServes) {
 }
 
 TEST(StoreHostTest, SaysWhatHasThePort) {
-  UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(listen(listener.get(), 16), 0);
-  ASSERT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  HostPort taken{.host = "127.0.0.1", .port = ntohs(address.sin_port)};
-
+  HostPort taken;
+  UniqueFd listener = ListenOnLoopback(&taken);
   auto silent = StoreHost::Start(UrlOf(taken), Serve::kNow, In(milliseconds(1500)));
   EXPECT_THAT(silent, IsKind(Kind::kInUse));
   EXPECT_THAT(silent.status().message(), testing::AllOf(HasSubstr(UrlOf(taken).ToString()), HasSubstr("does not speak")));
