@@ -38,8 +38,7 @@ environment variable MEMFABRIC_STRICT=1 create() fails instead.)");
       .value("DEVICE_URMA", SMEMB_DATA_OP_DEVICE_URMA)
       .value("DEVICE_UBOE", SMEMB_DATA_OP_DEVICE_UBOE);
   nb::object rdma = op.attr("DEVICE_RDMA");
-  op.attr("ROCE") = rdma;
-  op.attr("__members__");  // made from _member_map_, where an enum keeps its aliases
+  op.attr("ROCE") = rdma;  // and where an enum keeps its aliases:
   nb::borrow<nb::dict>(op.attr("_member_map_"))["ROCE"] = rdma;
 
   nb::enum_<smem_bm_copy_type>(module, "BmCopyType", nb::is_arithmetic(),
