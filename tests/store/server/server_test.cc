@@ -244,6 +244,10 @@ TEST(LeaseExpiryTest, FollowsTheClockAndTellsTheWatches) {
     ASSERT_TRUE(clock.AwaitWaiter(clock.Now() + 1s));
     clock.Advance(1s);
   }
+  // A server that was too busy to see a second pass takes it for a stop and gives it back.
+  for (int i = 0; i < 30 && Count(to, "held") == 1; ++i) {
+    if (clock.AwaitWaiter(clock.Now() + 1s)) clock.Advance(1s);
+  }
   ASSERT_TRUE(watch->Read(&response));
   ASSERT_EQ(response.events_size(), 1);
   EXPECT_EQ(response.events(0).type(), mvccpb::Event::DELETE);
