@@ -147,7 +147,9 @@ def cycles(store: str) -> dict:
 
     if mf.create_config_store(store) != 0:
         sys.exit(f"cluster_bench: {mf.get_last_err_msg()}")
-    done = subprocess.run([sys.executable, __file__, "cycles", store], stdout=subprocess.PIPE, text=True, check=True)
+    # One malloc arena: how many glibc makes, each a mapping, depends on which threads happen to allocate at one time.
+    done = subprocess.run([sys.executable, __file__, "cycles", store], stdout=subprocess.PIPE, text=True, check=True,
+                          env=os.environ | {"MALLOC_ARENA_MAX": "1"})
     mf.uninitialize()
     return json.loads(done.stdout)
 
