@@ -47,7 +47,7 @@ format: setup
 docs: setup
 	scripts/check_links.py
 	scripts/build release memfabric_python
-	$(PYTHON) -m pdoc --output-directory build/docs memfabric_hybrid '!memfabric_hybrid.cli'
+	$(PYTHON) scripts/reference.py
 
 clean:
 	rm -rf build dist bench-results.json
