@@ -26,6 +26,7 @@
 #include "address/window.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "memory/registered_memory.h"
 #include "memory/segment.h"
 
 namespace memfabric::transport {
@@ -40,8 +41,23 @@ struct Piece {
 // What a transport can do here and now; probed once, never assumed.
 struct Capabilities {
   bool load_store = false;     // the peer's memory is readable and writable by plain instructions, at its slot in our window
+  bool atomics = false;        // Link::Atomic works, in one order with the peer's own std::atomic operations on the cell
+  bool registered = false;     // memory that the peer's user has registered is reached: Put/GetRegistered work
   std::size_t max_pieces = 1;  // pieces that one Put or Get carries; longer lists are split by copy/
 };
+
+// An operation on an 8-byte cell, performed at the peer.
+struct AtomicRequest {
+  enum class Operation : std::uint8_t { kFetchAdd = 0, kSwap, kCompareSwap, kFetch, kFetchAnd, kFetchOr, kFetchXor };
+  Operation operation = Operation::kFetch;
+  std::uint64_t offset = 0;    // of the cell, from the begin of the peer's slot; a multiple of 8
+  std::uint64_t operand = 0;   // kFetch: unused
+  std::uint64_t expected = 0;  // kCompareSwap: the operand is stored if the cell holds this
+};
+// Carries it out on a cell of this process's memory, sequentially consistent; returns what the cell held before.
+std::uint64_t PerformAtomic(std::uint64_t* cell, const AtomicRequest& request);
+// InvalidArgument unless the cell lies within `allocated_bytes` and is aligned.
+Status CheckAtomic(Rank rank, Zone zone, const AtomicRequest& request, std::uint64_t allocated_bytes);
 
 // How peers find a member: what stands of it in its directory record. A value.
 struct MemberAddress {
@@ -78,6 +94,17 @@ class Link {
   // InvalidArgument: a piece leaves what the peer has allocated; nothing moved. Disconnected: the peer is gone.
   virtual Status Put(Zone zone, std::span<const Piece> pieces) = 0;
   virtual Status Get(Zone zone, std::span<const Piece> pieces) = 0;
+
+  // The same with memory that the peer's user owns and has registered there; Piece::remote_offset is that memory's own address.
+  // InvalidArgument, from here or from Flush: a piece isn't registered at the peer (any more); other pieces may have moved.
+  // Unsupported without Capabilities::registered.
+  virtual Status PutRegistered(std::span<const Piece> pieces) = 0;
+  virtual Status GetRegistered(std::span<const Piece> pieces) = 0;
+
+  // Performs `request` on a cell of the peer's slot, after this thread's earlier Puts on this link; returns what the cell held
+  // before. Waits for the answer; Disconnected: it may or may not have been performed. Unsupported without
+  // Capabilities::atomics.
+  virtual Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) = 0;
 
   // Waits until everything that this thread started on this link is in place. DeadlineExceeded leaves it in flight.
   virtual Status Flush(Deadline deadline) = 0;
@@ -124,6 +151,13 @@ class Port {
   virtual Status Announce(Deadline deadline) = 0;
 };
 
+// What a port uses of the network. Transports within a host ignore it.
+struct NetworkOptions {
+  std::string nic;  // what addresses to listen at, as set_nic takes it; "": those that the route to `near_host` leads out of
+  std::string near_host;  // a host of the store, which the others reach too; "": none
+  bool encrypt = false;   // TLS for everything, not only to authenticate
+};
+
 struct PortOptions {
   std::string pool;
   Rank rank = kNoRank;
@@ -134,7 +168,9 @@ struct PortOptions {
   std::function<std::uint64_t(Zone, Rank)> slot_begin;  // offset of a slot in the window
   ZoneBytes max_bytes{};                                // slot sizes; equal in the whole pool, checked with each peer
   std::array<const Segment*, kZones> segments{};        // this member's; null where it contributes nothing. Outlive the Port.
-  PeerObserver* observer = nullptr;                     // outlives the Port
+  RegisteredMemory* registered = nullptr;  // what peers reach by Put/GetRegistered; may be null. Outlives the Port.
+  PeerObserver* observer = nullptr;        // outlives the Port
+  NetworkOptions network;
 };
 
 class Transport {

@@ -88,6 +88,33 @@ TEST_P(TransportContract, TheFirstAndTheLastByteAreReachedAndNoneBeyond) {
       << "a refused get moved bytes";
 }
 
+TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory) {
+  using Operation = AtomicRequest::Operation;
+  auto link = Connect();
+  if (!link->capabilities().atomics) {
+    EXPECT_TRUE(IsUnsupported(link->Atomic(kHost, {}, Soon()).status()));
+    return;
+  }
+  auto perform = [&](Operation operation, std::uint64_t operand, std::uint64_t expected = 0) {
+    auto former = link->Atomic(kHost, {operation, 4_MiB - 8, operand, expected}, Soon());
+    EXPECT_TRUE(former.ok()) << former.status();
+    return former.ok() ? *former : ~std::uint64_t{0};
+  };
+  EXPECT_EQ(perform(Operation::kFetchAdd, 5), 0u);
+  EXPECT_EQ(perform(Operation::kFetchAdd, ~std::uint64_t{0}), 5u);
+  EXPECT_EQ(perform(Operation::kCompareSwap, 9, 3), 4u) << "the cell doesn't hold 3";
+  EXPECT_EQ(perform(Operation::kCompareSwap, 9, 4), 4u);
+  EXPECT_EQ(perform(Operation::kSwap, 0b1100), 9u);
+  EXPECT_EQ(perform(Operation::kFetchAnd, 0b0110), 0b1100u);
+  EXPECT_EQ(perform(Operation::kFetchOr, 0b0011), 0b0100u);
+  EXPECT_EQ(perform(Operation::kFetchXor, 0b0001), 0b0111u);
+  EXPECT_EQ(perform(Operation::kFetch, 0), 0b0110u);
+  std::uint64_t cell = 0b0110;
+  EXPECT_EQ(peer_->DigestOf(kHost, 4_MiB - 8, 8), Digest(reinterpret_cast<std::byte*>(&cell), 8));
+  for (std::uint64_t offset : {std::uint64_t{4_MiB}, std::uint64_t{4}, ~std::uint64_t{7}})
+    EXPECT_TRUE(IsInvalidArgument(link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status())) << offset;
+}
+
 TEST_P(TransportContract, ARefusedListMovesNothingOfIt) {
   auto link = Connect();
   auto bytes = Pattern(1, 4096);

@@ -33,6 +33,11 @@ class LinkDouble final : public transport::Link {
   transport::ZoneBytes allocated_bytes() const override { return allocated_; }
   Status Put(Zone zone, std::span<const transport::Piece> pieces) override;
   Status Get(Zone zone, std::span<const transport::Piece> pieces) override;
+  Status PutRegistered(std::span<const transport::Piece>) override { return Unsupported("a double has no registrations"); }
+  Status GetRegistered(std::span<const transport::Piece>) override { return Unsupported("a double has no registrations"); }
+  Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override {
+    return Unsupported("a double has no atomics");
+  }
   Status Flush(Deadline deadline) override;
 
   std::byte* memory(Zone zone) { return memory_[Index(zone)].data(); }

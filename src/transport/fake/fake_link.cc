@@ -64,6 +64,14 @@ Status FakeLink::Start(Zone zone, std::span<const Piece> pieces, bool put) {
   return Ok();
 }
 
+Status FakeLink::PutRegistered(std::span<const Piece>) { return Unsupported("the fake transport has no registrations"); }
+
+Status FakeLink::GetRegistered(std::span<const Piece> pieces) { return PutRegistered(pieces); }
+
+Result<std::uint64_t> FakeLink::Atomic(Zone, const AtomicRequest&, Deadline) {
+  return Unsupported("the fake transport has no atomics");
+}
+
 Status FakeLink::Flush(Deadline deadline) {
   std::unique_lock lock(mutex_);
   const std::uint64_t until = started_;  // other threads' too: more than asked, never less

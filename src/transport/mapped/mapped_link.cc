@@ -11,7 +11,7 @@ MappedLink::MappedLink(Rank rank, std::uint64_t epoch, std::shared_ptr<Window> w
     : rank_(rank), epoch_(epoch), window_(std::move(window)), slots_(slots) {}
 
 Capabilities MappedLink::capabilities() const {
-  return {.load_store = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {.load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
 ZoneBytes MappedLink::allocated_bytes() const {
@@ -37,6 +37,18 @@ Status MappedLink::Get(Zone zone, std::span<const Piece> pieces) {
   const std::byte* slot = window_->data() + slots_[Index(zone)];
   for (const Piece& piece : pieces) CopyBytes(piece.local, slot + piece.remote_offset, piece.size_bytes);
   return Ok();
+}
+
+Status MappedLink::PutRegistered(std::span<const Piece>) {
+  return Unsupported("rank {} is reached by mapping: only what it contributes can be", rank_);
+}
+
+Status MappedLink::GetRegistered(std::span<const Piece> pieces) { return PutRegistered(pieces); }
+
+Result<std::uint64_t> MappedLink::Atomic(Zone zone, const AtomicRequest& request, Deadline) {
+  if (down_.load(std::memory_order_acquire)) return DownStatus();
+  RETURN_IF_ERROR(CheckAtomic(rank_, zone, request, allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
+  return PerformAtomic(reinterpret_cast<std::uint64_t*>(window_->data() + slots_[Index(zone)] + request.offset), request);
 }
 
 Status MappedLink::Flush(Deadline) { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }

@@ -28,6 +28,9 @@ class MappedLink final : public LocalLink {
   ZoneBytes allocated_bytes() const override;
   Status Put(Zone zone, std::span<const Piece> pieces) override;
   Status Get(Zone zone, std::span<const Piece> pieces) override;
+  Status PutRegistered(std::span<const Piece> pieces) override;
+  Status GetRegistered(std::span<const Piece> pieces) override;
+  Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
   Status Flush(Deadline deadline) override;
 
   void MarkDown(const Status& why) override;

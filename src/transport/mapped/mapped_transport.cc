@@ -41,7 +41,7 @@ MappedTransport::MappedTransport(Reactor& reactor, std::string host, StrangerLim
     : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
 
 Capabilities MappedTransport::capabilities() const {
-  return {.load_store = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {.load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
 Status MappedTransport::CanReach(const MemberAddress& peer) const { return LocalPort::CanReach(peer, host_); }
