@@ -27,7 +27,7 @@ Job::Job(const JobOptions& options, JobObserver& observer)
       observer_(observer),
       host_(store::HostIdentity()),
       host_name_(store::HostName()),
-      keys_(options.url.prefix),
+      keys_(options.url.prefix, options.service),
       url_(options.url) {}
 
 Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,

@@ -33,6 +33,7 @@ namespace memfabric {
 
 struct JobOptions {
   StoreUrl url;
+  std::string service;  // whose ranks these are (store/recipes/keys.h)
   std::uint32_t world_size = 0;
   std::optional<Rank> rank;  // none: assigned
   bool start_store = true;   // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over

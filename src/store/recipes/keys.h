@@ -6,6 +6,14 @@
 //   … destroy) <prefix>/memfabric/1/pools/12/0003        PoolRecord       rank 3 is a member of pool 12 (join … leave)
 //   <prefix>/memfabric/1/recovering           stands for a few seconds after the store's address was taken over
 //
+// That is Big Memory's. A service with a name of its own has ranks of its own, at …/1/<service>/ranks/0003, and windows among
+// everybody's, at …/1/windows/<service>-12/0003: address ranges of all services must be apart. Shared Memory ("shm") adds
+//
+//   …/1/shm/objects/12/members/0003           ObjectMember     rank 3 of object 12 is being created (create … its return)
+//   …/1/shm/objects/12/lead                   ObjectLead       what its rank 0 has decided
+//   …/1/shm/objects/12/groups/74…/0001        GroupMember      who is 1 in the sub-group with that key, in hexadecimal
+//   …/1/shm/objects/12/exit                   ObjectExit       global_exit was called
+//
 // Values are JSON of the messages in store/recipes/records.proto, so that people can read them.
 
 #pragma once
@@ -21,8 +29,8 @@ namespace memfabric::store {
 
 class Keys {
  public:
-  // `prefix` as in StoreUrl: "" or "/some/prefix".
-  explicit Keys(std::string_view prefix);
+  // `prefix` as in StoreUrl: "" or "/some/prefix". `service`: "" for Big Memory.
+  explicit Keys(std::string_view prefix, std::string_view service = "");
 
   std::string Ranks() const;  // all of them: "…/ranks/"
   std::string Rank(memfabric::Rank rank) const;
@@ -34,12 +42,21 @@ class Keys {
   std::string Pool(std::uint32_t pool) const;
   std::string PoolMember(std::uint32_t pool, memfabric::Rank rank) const;
   std::string Recovering() const;
+  std::string Object(std::uint32_t object) const;  // all of one: "…/objects/12/"
+  std::string ObjectMembers(std::uint32_t object) const;
+  std::string ObjectMember(std::uint32_t object, memfabric::Rank rank) const;
+  std::string ObjectLead(std::uint32_t object) const;
+  std::string ObjectExit(std::uint32_t object) const;
+  std::string Group(std::uint32_t object, std::string_view key) const;
+  std::string GroupMember(std::uint32_t object, std::string_view key, memfabric::Rank rank) const;
 
   // The rank at the end of one of the keys above.
   static std::optional<memfabric::Rank> RankOf(std::string_view key);
 
  private:
-  std::string root_;
+  std::string root_;          // of all services
+  std::string service_root_;  // of this one
+  std::string window_mark_;   // before a pool's id in its windows' keys
 };
 
 }  // namespace memfabric::store

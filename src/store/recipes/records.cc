@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kMaxRecordBytes = 1_MiB;   // the store takes 1.5 MiB
 constexpr std::size_t kMaxTextBytes = 1024;      // names and identities of hosts
 constexpr std::size_t kMaxAdvertBytes = 64_KiB;  // what a transport says of itself
-constexpr int kMaxTransports = 16;
+constexpr std::size_t kMaxTransports = 16;
 constexpr std::uint64_t kMaxBytes = 1ULL << 62;  // far above every limit of a pool; sums of two don't overflow
 constexpr std::size_t kShownBytes = 64;
 
@@ -52,6 +52,14 @@ class Checker {
   }
   void Text(std::string_view field, const std::string& text, std::size_t limit = kMaxTextBytes) {
     if (text.size() > limit) Fail(fmt::format("{} has {} bytes, more than {}", field, text.size(), limit));
+  }
+  void Transports(const google::protobuf::Map<std::string, std::string>& transports) {
+    if (transports.size() > kMaxTransports)
+      Fail(fmt::format("{} transports are more than {}", transports.size(), kMaxTransports));
+    for (const auto& [name, advert] : transports) {
+      Text("a transport's name", name);
+      Text("advert of " + name.substr(0, kShownBytes), advert, kMaxAdvertBytes);
+    }
   }
   void Fail(const std::string& what) {
     if (status_.ok()) status_ = IoError("record {}: {}", entry_.key, what);
@@ -110,14 +118,49 @@ Result<PoolRecord> DecodePoolRecord(const KeyValue& entry) {
   check.Bytes("host_bytes", record.host_bytes());
   check.Text("host", record.host());
   check.Text("host_name", record.host_name());
-  if (record.transports_size() > kMaxTransports)
-    check.Fail(fmt::format("{} transports are more than {}", record.transports_size(), kMaxTransports));
-  for (const auto& [name, advert] : record.transports()) {
-    check.Text("a transport's name", name);
-    check.Text("advert of " + name.substr(0, kShownBytes), advert, kMaxAdvertBytes);
-  }
+  check.Transports(record.transports());
   RETURN_IF_ERROR(check.status());
   return record;
 }
+
+Result<ObjectMember> DecodeObjectMember(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<ObjectMember>(entry));
+  Checker check(entry);
+  check.Rank(record.rank());
+  check.WorldSize(record.rank_size());
+  check.Pid(record.pid());
+  check.Bytes("bytes", record.bytes());
+  check.Text("host", record.host());
+  check.Text("host_name", record.host_name());
+  check.Text("failure", record.failure());
+  check.Transports(record.transports());
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
+Result<ObjectLead> DecodeObjectLead(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<ObjectLead>(entry));
+  Checker check(entry);
+  check.Pid(record.pid());
+  check.Bytes("base", record.base());
+  check.Text("host_name", record.host_name());
+  check.Text("failure", record.failure());
+  if (record.failure_kind() > static_cast<std::uint32_t>(Kind::kInternal))
+    check.Fail(fmt::format("failure_kind {} is none", record.failure_kind()));
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
+Result<GroupMember> DecodeGroupMember(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<GroupMember>(entry));
+  Checker check(entry);
+  check.Rank(record.rank());
+  check.WorldSize(record.rank_size());
+  if (record.object_rank() >= kMaxWorldSize) check.Fail(fmt::format("object_rank {} is none", record.object_rank()));
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
+Result<ObjectExit> DecodeObjectExit(const KeyValue& entry) { return Parse<ObjectExit>(entry); }
 
 }  // namespace memfabric::store

@@ -18,5 +18,9 @@ std::string EncodeRecord(const google::protobuf::Message& record);
 Result<RankRecord> DecodeRankRecord(const KeyValue& entry);
 Result<WindowRecord> DecodeWindowRecord(const KeyValue& entry);
 Result<PoolRecord> DecodePoolRecord(const KeyValue& entry);
+Result<ObjectMember> DecodeObjectMember(const KeyValue& entry);
+Result<ObjectLead> DecodeObjectLead(const KeyValue& entry);
+Result<GroupMember> DecodeGroupMember(const KeyValue& entry);
+Result<ObjectExit> DecodeObjectExit(const KeyValue& entry);
 
 }  // namespace memfabric::store
