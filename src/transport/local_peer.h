@@ -12,8 +12,8 @@
 
 #include "base/fd.h"
 #include "transport/local_protocol.h"
-#include "transport/packet_socket.h"
 #include "transport/transport.h"
+#include "transport/venue.h"
 
 namespace memfabric::transport {
 
@@ -43,7 +43,7 @@ class LocalBackend {
   virtual bool shares_files() const = 0;
   // The link to a peer whose introduction is checked. REQUIRES: the observer has agreed (OnPeerArriving).
   virtual Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                                      const std::shared_ptr<PacketSocket>& socket) = 0;
+                                                      const std::shared_ptr<MessageSocket>& socket) = 0;
 };
 
 }  // namespace memfabric::transport

@@ -2,10 +2,8 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <future>
 
 #include "base/log.h"
@@ -24,17 +22,23 @@ bool SealedAgainstShrinking(int file) {
   return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
 }
 
-local::Advert NewAdvert() {
-  // Through the text form, so that the key is exactly what connectors will read.
-  auto advert = local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
-  CHECK(advert.ok());
-  return *std::move(advert);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Port>> LocalPort::Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
                                               std::unique_ptr<LocalBackend> backend) {
+  RETURN_IF_ERROR(Check(options));
+  ASSIGN_OR_RETURN(auto venue, OpenLocalVenue(reactor));
+  return OpenAt(reactor, options, limits, std::move(venue), std::move(backend));
+}
+
+Result<std::unique_ptr<Port>> LocalPort::OpenAt(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                                                std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend) {
+  auto port = std::make_unique<LocalPort>(reactor, options, limits, std::move(venue), std::move(backend));
+  RETURN_IF_ERROR(port->StartListening());
+  return std::unique_ptr<Port>(std::move(port));
+}
+
+Status LocalPort::Check(const PortOptions& options) {
   if (options.pool.size() > local::kMaxPoolNameBytes || options.pool.find('\0') != std::string::npos) {
     return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}", local::kMaxPoolNameBytes, options.pool,
                            options.pool.size());
@@ -42,22 +46,12 @@ Result<std::unique_ptr<Port>> LocalPort::Open(Reactor& reactor, const PortOption
   if (options.rank >= options.world_size) {
     return InvalidArgument("rank {} is not below the world size {}", options.rank, options.world_size);
   }
-  if (options.observer == nullptr) return InvalidArgument("a port needs an observer");
-  local::Advert advert = NewAdvert();
-  ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert.socket, SOMAXCONN));
-  auto port = std::make_unique<LocalPort>(reactor, options, limits, std::move(backend), std::move(advert), std::move(listener));
-  RETURN_IF_ERROR(port->StartListening());
-  return std::unique_ptr<Port>(std::move(port));
+  return options.observer != nullptr ? Ok() : InvalidArgument("a port needs an observer");
 }
 
-LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-                     std::unique_ptr<LocalBackend> backend, local::Advert advert, UniqueFd listener)
-    : reactor_(reactor),
-      options_(options),
-      limits_(limits),
-      backend_(std::move(backend)),
-      advert_(std::move(advert)),
-      listener_(std::move(listener)) {
+LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<Venue> venue,
+                     std::unique_ptr<LocalBackend> backend)
+    : reactor_(reactor), options_(options), limits_(limits), venue_(std::move(venue)), backend_(std::move(backend)) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     const Segment* segment = options_.segments[zone];
     user_files_[zone] = segment != nullptr && !SealedAgainstShrinking(segment->fd());
@@ -117,11 +111,11 @@ Status LocalPort::Announce(Deadline deadline) {
 }
 
 Status LocalPort::StartListening() {
-  return reactor_.Add(listener_.get(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
+  return reactor_.Add(venue_->listener(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
 }
 
 void LocalPort::PauseListening() {
-  reactor_.Remove(listener_.get());
+  reactor_.Remove(venue_->listener());
   resume_listening_ = reactor_.CallAt(steady_clock::now() + kListenPause, [this] {
     resume_listening_ = 0;
     if (!StartListening().ok()) PauseListening();
@@ -130,23 +124,21 @@ void LocalPort::PauseListening() {
 
 void LocalPort::OnCallers() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
-    UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket) {
-      if (errno == ECONNABORTED || errno == EINTR) continue;
-      if (errno == EAGAIN) return;
-      if (!warned_of_fds_) LOG(kWarn, "peers can't be accepted for now: {}; see ulimit -n", ErrnoText(errno));
+    auto caller = venue_->Accept();
+    if (!caller.ok()) {
+      if (!warned_of_fds_) LOG(kWarn, "peers can't be accepted for now: {}", caller.status().message());
       warned_of_fds_ = true;
       PauseListening();
       return;
     }
+    if (!caller->has_value()) return;
     auto connection = std::make_shared<Connection>();
-    auto peer = TrustedPeer(socket.get());
-    connection->socket = std::make_shared<PacketSocket>(reactor_, std::move(socket));
-    if (!peer.ok()) {
-      Misbehaved(connection, peer.status().message());
+    connection->socket = std::move((*caller)->socket);
+    connection->who = std::move((*caller)->who);
+    if (const Status& trusted = (*caller)->trusted; !trusted.ok()) {
+      Misbehaved(connection, trusted.message());
       continue;
     }
-    connection->pid = peer->pid;
     if (!AddConnection(connection).ok()) continue;
     Receive(connection);  // the HELLO is here already, as a rule
     if (connection->phase != Connection::Phase::kStranger) continue;
@@ -168,7 +160,7 @@ void LocalPort::Forget(const ConnectionPtr& stranger) {
 
 void LocalPort::Close() {
   closing_ = true;
-  reactor_.Remove(listener_.get());
+  reactor_.Remove(venue_->listener());
   reactor_.Cancel(resume_listening_);
   while (!attempts_.empty()) FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
   const local::Message bye = local::Bye{};
@@ -201,8 +193,7 @@ void LocalPort::StartConnect(const Waiter& waiter) {
     return answer(InvalidArgument("{} can't be a peer of rank {} in a pool of {}", address.ToString(), options_.rank,
                                   options_.world_size));
   }
-  auto advert = local::ParseAdvert(address.advert);
-  if (!advert.ok()) return answer(advert.status());
+  if (Status suits = venue_->CheckAdvert(address); !suits.ok()) return answer(suits);
   if (ConnectionPtr link = LinkedConnection(address.rank); link != nullptr && link->epoch == address.epoch) {
     if (link->confirmed) return answer(Ok());
     link->waiters.push_back(waiter);
@@ -228,7 +219,6 @@ void LocalPort::StartConnect(const Waiter& waiter) {
   }
   Attempt& attempt = attempts_[address.rank];
   attempt.address = address;
-  attempt.advert = *std::move(advert);
   attempt.waiters.push_back(waiter);
   TryConnect(address.rank);
 }
@@ -236,25 +226,15 @@ void LocalPort::StartConnect(const Waiter& waiter) {
 void LocalPort::TryConnect(Rank rank) {
   Attempt& attempt = attempts_.at(rank);
   const std::string name = attempt.address.ToString();
-  auto socket = ConnectLocal(SOCK_SEQPACKET, attempt.advert.socket);
-  if (IsInUse(socket.status())) return RetryConnect(rank, socket.status().message());
-  if (IsDisconnected(socket.status()))
-    return FinishAttempt(rank, Disconnected("{} is gone: {}", name, socket.status().message()));
-  if (!socket.ok()) return FinishAttempt(rank, socket.status().WithContext(name));
-  auto peer = TrustedPeer(socket->get());
-  if (!peer.ok()) return FinishAttempt(rank, peer.status().WithContext(name));
-
   attempt.told = OwnContribution();
-  local::Hello hello{Introduce(rank, attempt.address.epoch, attempt.told)};
-  hello.key = attempt.advert.key;
-  // Before anything else knows the socket: when there is no room, the next try begins from the beginning.
-  Status sent = SendPacket(socket->get(), local::EncodeMessage(hello), OwnFiles(attempt.told));
-  if (IsInUse(sent) || IsDisconnected(sent)) return RetryConnect(rank, sent.message());
-  if (!sent.ok()) return FinishAttempt(rank, sent.WithContext(name));
+  auto peer = venue_->Connect(attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, OwnFiles(attempt.told));
+  if (IsInUse(peer.status())) return RetryConnect(rank, peer.status().message());
+  if (peer.ok() && !peer->trusted.ok()) peer = peer->trusted;
+  if (!peer.ok()) return FinishAttempt(rank, peer.status().WithContext(name));
   auto connection = std::make_shared<Connection>();
-  connection->socket = std::make_shared<PacketSocket>(reactor_, *std::move(socket));
+  connection->socket = std::move(peer->socket);
   connection->phase = Connection::Phase::kIntroduced;
-  connection->pid = peer->pid;
+  connection->who = std::move(peer->who);
   connection->rank = rank;
   connection->epoch = attempt.address.epoch;
   if (Status added = AddConnection(connection); !added.ok()) return FinishAttempt(rank, added);
@@ -309,7 +289,7 @@ void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
   std::vector<ConnectionPtr> behind;
   for (auto& [rank, connection] : links_) {
     if (Covers(connection->mapped, contribution.allocated_bytes)) continue;
-    std::size_t index = calls->Add(fmt::format("rank {} (pid {})", rank, connection->pid));
+    std::size_t index = calls->Add(fmt::format("rank {} ({})", rank, connection->who));
     connection->growth_waiters.push_back({calls, index, contribution.allocated_bytes, Ok()});
     behind.push_back(connection);
   }

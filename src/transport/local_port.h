@@ -1,5 +1,5 @@
-// transport/local_port.h: a member's presence on the mapped transport: its listening socket, one connection a peer, and
-// the handshakes that are under way. docs/ has the sequence; protocol.h the messages.
+// transport/local_port.h: a member's presence at a venue (venue.h): one connection a peer, and the handshakes that are under
+// way. docs/ has the sequence; local_protocol.h the messages. What a connection is used for is its backend's.
 //
 // Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the reactor and wait. All state is
 // the reactor thread's alone, so there is no lock, and observers are never called two at a time.
@@ -23,11 +23,10 @@
 #include "base/fd.h"
 #include "transport/local_peer.h"
 #include "transport/local_protocol.h"
-#include "transport/local_socket.h"
-#include "transport/packet_socket.h"
 #include "transport/pending_calls.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
+#include "transport/venue.h"
 
 namespace memfabric::transport {
 
@@ -41,16 +40,21 @@ class LocalPort final : public Port {
  public:
   static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
                                             std::unique_ptr<LocalBackend> backend);
+  // The same at another venue than this host's sockets.
+  static Result<std::unique_ptr<Port>> OpenAt(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                                              std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend);
+  // InvalidArgument: options that no port can be opened with.
+  static Status Check(const PortOptions& options);
   // Whether a process on `host` may find `peer` by such a port; Unsupported says why not.
   static Status CanReach(const MemberAddress& peer, const std::string& host);
   ~LocalPort() override;
 
-  std::string advert() const override { return local::EncodeAdvert(advert_); }
+  std::string advert() const override { return venue_->advert(); }
   std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) override;
   Status Announce(Deadline deadline) override;
 
-  LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<LocalBackend> backend,
-            local::Advert advert, UniqueFd listener);
+  LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<Venue> venue,
+            std::unique_ptr<LocalBackend> backend);
 
  private:
   // A caller that waits for a link to `address`.
@@ -74,8 +78,8 @@ class LocalPort final : public Port {
       kClosed,
     };
     Phase phase = Phase::kStranger;
-    std::shared_ptr<PacketSocket> socket;  // shared with a link that sends
-    pid_t pid = 0;
+    std::shared_ptr<MessageSocket> socket;  // shared with a link that sends
+    std::string who;                        // is at the other end: "pid 4711"
     Rank rank = kNoRank;
     std::uint64_t epoch = 0;
     bool confirmed = false;           // the peer's observer has its link too
@@ -92,7 +96,6 @@ class LocalPort final : public Port {
   // Our side of getting a link to a rank: tries until it stands, is refused, or nobody waits any more.
   struct Attempt {
     MemberAddress address;
-    local::Advert advert;
     std::vector<Waiter> waiters;
     ConnectionPtr connection;  // null between two tries
     Reactor::TimerId retry = 0;
@@ -123,7 +126,7 @@ class LocalPort final : public Port {
 
   // mapped_port_messages.cc: what peers send.
   void Receive(const ConnectionPtr& connection);
-  void OnEnded(const ConnectionPtr& connection);
+  void OnEnded(const ConnectionPtr& connection, const Status& why);
   void OnMessage(const ConnectionPtr& connection, const local::Message& message, Packet& packet);
   void OnHello(const ConnectionPtr& connection, const local::Hello& hello, Packet& packet);
   void OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome, Packet& packet);
@@ -143,9 +146,8 @@ class LocalPort final : public Port {
   Reactor& reactor_;
   const PortOptions options_;
   const StrangerLimits limits_;
+  const std::unique_ptr<Venue> venue_;
   const std::unique_ptr<LocalBackend> backend_;
-  const local::Advert advert_;
-  UniqueFd listener_;
   std::array<bool, kZones> user_files_{};  // of our segments: not sealed, because our user gave the file
 
   bool closing_ = false;

@@ -20,7 +20,7 @@ struct Match : Cases... {
 template <typename... Cases>
 Match(Cases...) -> Match<Cases...>;
 
-std::string Name(Rank rank, pid_t pid) { return fmt::format("rank {} (pid {})", rank, pid); }
+std::string Name(Rank rank, std::string_view who) { return fmt::format("rank {} ({})", rank, who); }
 
 }  // namespace
 
@@ -30,14 +30,14 @@ void LocalPort::Receive(const ConnectionPtr& connection) {
   for (int i = 0; i < kMessagesAtOnce && connection->phase != Connection::Phase::kClosed; ++i) {
     Packet packet = connection->socket->Receive(buffer);
     if (packet.state == Packet::State::kNothing) return;
-    if (packet.state == Packet::State::kEnded) return OnEnded(connection);
+    if (packet.state == Packet::State::kEnded) return OnEnded(connection, packet.why);
     if (packet.truncated) return Misbehaved(connection, "its message is longer than any of ours");
     auto message = local::ParseMessage(std::span(buffer).first(packet.size_bytes));
     if (IsUnsupported(message.status()) && connection->phase == Connection::Phase::kStranger) {
       return Refuse(connection, Kind::kInvalidArgument, "you speak " + message.status().message());
     }
     if (IsUnsupported(message.status()) && connection->phase == Connection::Phase::kIntroduced) {
-      return FinishAttempt(connection->rank, InvalidArgument("{} speaks {}", Name(connection->rank, connection->pid),
+      return FinishAttempt(connection->rank, InvalidArgument("{} speaks {}", Name(connection->rank, connection->who),
                                                              message.status().message()));
     }
     if (!message.ok()) return Misbehaved(connection, message.status().message());
@@ -80,17 +80,19 @@ void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message&
       message);
 }
 
-void LocalPort::OnEnded(const ConnectionPtr& connection) {
+void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
+  if (IsInvalidArgument(why)) return Misbehaved(connection, why.message());
   switch (connection->phase) {
     case Connection::Phase::kIntroduced: {
       // Dead, or closed in favour of something else. The next try will tell: nobody listens for the dead.
       Rank rank = connection->rank;
+      if (!why.ok()) return FinishAttempt(rank, why.WithContext(Name(rank, connection->who)));
       CloseConnection(connection, Ok());
       return RetryConnect(rank, "it closed the connection without an answer");
     }
     case Connection::Phase::kLinked:
-      return CloseConnection(connection,
-                             Disconnected("{} died: its connection ended", Name(connection->rank, connection->pid)));
+      return CloseConnection(connection, Disconnected("{} died: {}", Name(connection->rank, connection->who),
+                                                      why.ok() ? "its connection ended" : why.message()));
     default: return CloseConnection(connection, Ok());
   }
 }
@@ -120,7 +122,7 @@ Status LocalPort::CheckIntroduction(const local::Introduction& introduction) con
 
 void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hello, Packet& packet) {
   const Rank rank = hello.from;
-  if (hello.key != advert_.key) {
+  if (hello.key != venue_->key()) {
     CountStranger(connection, "its key is wrong");
     return Refuse(connection, Kind::kDisconnected, "the key is not this member's: its address in the directory is newer");
   }
@@ -138,7 +140,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
   const local::Message duplicate = local::Duplicate{};
   if (ConnectionPtr former = LinkedConnection(rank); former != nullptr) {
     if (former->epoch == hello.from_epoch) return CloseConnection(connection, Ok(), &duplicate);
-    CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->pid), hello.from_epoch));
+    CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->who), hello.from_epoch));
   }
   // After the above, which may have sent callers back to trying.
   if (auto found = attempts_.find(rank); found != attempts_.end()) {
@@ -166,7 +168,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
 
 void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome, Packet& packet) {
   const Rank rank = connection->rank;
-  const std::string name = Name(rank, connection->pid);
+  const std::string name = Name(rank, connection->who);
   Status status = CheckIntroduction(welcome);
   if (status.ok() && (welcome.from != rank || welcome.from_epoch != connection->epoch || welcome.to != options_.rank ||
                       welcome.to_epoch != options_.epoch)) {
@@ -175,7 +177,7 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
   }
   if (status.ok()) {
     if (ConnectionPtr former = LinkedConnection(rank); former != nullptr) {
-      CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->pid), connection->epoch));
+      CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->who), connection->epoch));
     }
     if (connection->phase != Connection::Phase::kIntroduced)
       return;  // a caller who waited for the former looks for a later life
@@ -246,7 +248,7 @@ Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t e
 }
 
 void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused& refused) {
-  std::string text = fmt::format("{} refused: {}", Name(connection->rank, connection->pid), refused.reason);
+  std::string text = fmt::format("{} refused: {}", Name(connection->rank, connection->who), refused.reason);
   if (connection->phase == Connection::Phase::kIntroduced) return FinishAttempt(connection->rank, Status(refused.kind, text));
   CloseConnection(connection, Disconnected("{}", text));
 }
@@ -266,7 +268,7 @@ void LocalPort::OnGrow(const ConnectionPtr& connection, const local::Grow& grow,
     const local::Message refused = local::Refused{Kind::kInvalidArgument, grown.message()};
     return CloseConnection(
         connection,
-        Disconnected("{} has grown, and that can't be used here: {}", Name(connection->rank, connection->pid), grown.message()),
+        Disconnected("{} has grown, and that can't be used here: {}", Name(connection->rank, connection->who), grown.message()),
         &refused);
   }
   options_.observer->OnPeerGrown(connection->rank, connection->epoch);
@@ -297,10 +299,10 @@ void LocalPort::Refuse(const ConnectionPtr& connection, Kind kind, const std::st
 void LocalPort::Misbehaved(const ConnectionPtr& connection, const std::string& how) {
   if (connection->phase == Connection::Phase::kIntroduced) {
     return FinishAttempt(connection->rank,
-                         Disconnected("{} doesn't speak our protocol: {}", Name(connection->rank, connection->pid), how));
+                         Disconnected("{} doesn't speak our protocol: {}", Name(connection->rank, connection->who), how));
   }
   if (connection->phase == Connection::Phase::kLinked) {
-    return CloseConnection(connection, Disconnected("{} broke the protocol: {}", Name(connection->rank, connection->pid), how));
+    return CloseConnection(connection, Disconnected("{} broke the protocol: {}", Name(connection->rank, connection->who), how));
   }
   CountStranger(connection, how);
   CloseConnection(connection, Ok());
@@ -308,8 +310,8 @@ void LocalPort::Misbehaved(const ConnectionPtr& connection, const std::string& h
 
 void LocalPort::CountStranger(const ConnectionPtr& connection, std::string_view how) {
   if (strangers_refused_++ > 0) return;
-  LOG(kWarn, "a connection to the port of pool {} was no peer (pid {}): {}; others like it are only counted", options_.pool,
-      connection->pid, how);
+  LOG(kWarn, "a connection to the port of pool {} was no peer ({}): {}; others like it are only counted", options_.pool,
+      connection->who, how);
 }
 
 }  // namespace memfabric::transport

@@ -42,6 +42,7 @@ constexpr std::size_t kMaxPacketFiles = 2;
 struct Packet {
   enum class State { kNothing, kMessage, kEnded };  // kEnded: the other end closed or died
   State state = State::kNothing;
+  Status why;  // of kEnded, when it is known; InvalidArgument: what came is no message of ours
   std::size_t size_bytes = 0;
   bool truncated = false;   // the message was longer than the buffer
   bool files_lost = false;  // files came with it that were closed: more than kMaxPacketFiles, or over RLIMIT_NOFILE

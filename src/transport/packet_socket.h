@@ -15,26 +15,21 @@
 #include "base/fd.h"
 #include "transport/local_socket.h"
 #include "transport/reactor.h"
+#include "transport/venue.h"
 
 namespace memfabric::transport {
 
-class PacketSocket : public std::enable_shared_from_this<PacketSocket> {
+class PacketSocket final : public MessageSocket, public std::enable_shared_from_this<PacketSocket> {
  public:
   PacketSocket(Reactor& reactor, UniqueFd socket) : reactor_(reactor), socket_(std::move(socket)) {}
-  ~PacketSocket() { Close(); }
+  ~PacketSocket() override { Close(); }
 
-  // Calls `on_ready` when there is something to receive, until Close. `hung_up`: the other end is gone.
-  Status Watch(std::function<void(bool hung_up)> on_ready);
-  Packet Receive(std::span<std::byte> buffer) { return ReceivePacket(socket_.get(), buffer); }
-
-  // Sends now, or as soon as there is room. What can't be sent because the other end is gone is dropped: who receives hears of
-  // the end. `files` stay open until then.
-  void Send(std::vector<std::byte> bytes, std::vector<int> files = {});
-  // The same from any thread, and nothing once the socket is closed.
-  void Post(std::vector<std::byte> bytes);
-  std::size_t waiting_packets() const { return outbox_.size(); }
-
-  void Close();
+  Status Watch(std::function<void(bool hung_up)> on_ready) override;
+  Packet Receive(std::span<std::byte> buffer) override { return ReceivePacket(socket_.get(), buffer); }
+  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}) override;
+  void Post(std::vector<std::byte> bytes) override;
+  std::size_t waiting_packets() const override { return outbox_.size(); }
+  void Close() override;
 
  private:
   struct Outgoing {

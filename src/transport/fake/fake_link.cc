@@ -31,7 +31,7 @@ std::vector<std::byte> DataMessage(std::span<const std::byte> header, std::span<
 }  // namespace
 
 FakeLink::FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory,
-                   std::shared_ptr<PacketSocket> socket, FakeFaults* faults)
+                   std::shared_ptr<MessageSocket> socket, FakeFaults* faults)
     : rank_(rank), epoch_(epoch), memory_(std::move(memory)), socket_(std::move(socket)), faults_(faults) {}
 
 ZoneBytes FakeLink::allocated_bytes() const {

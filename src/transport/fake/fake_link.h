@@ -27,7 +27,7 @@ struct FakeMemory {
 class FakeLink final : public LocalLink {
  public:
   // `memory` is shared with the port's other links; `faults` may be null.
-  FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory, std::shared_ptr<PacketSocket> socket,
+  FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory, std::shared_ptr<MessageSocket> socket,
            FakeFaults* faults);
 
   Rank rank() const override { return rank_; }
@@ -60,7 +60,7 @@ class FakeLink final : public LocalLink {
   const Rank rank_;
   const std::uint64_t epoch_;
   const std::shared_ptr<const FakeMemory> memory_;
-  const std::shared_ptr<PacketSocket> socket_;  // shared with the port's connection
+  const std::shared_ptr<MessageSocket> socket_;  // shared with the port's connection
   FakeFaults* const faults_;
   std::uint64_t moved_bytes_ = 0;  // for the other end; the reactor's thread only
 

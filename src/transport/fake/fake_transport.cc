@@ -16,7 +16,7 @@ class FakeBackend final : public LocalBackend {
   bool shares_files() const override { return false; }
 
   Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<PacketSocket>& socket) override {
+                                              const std::shared_ptr<MessageSocket>& socket) override {
     if (faults_ != nullptr && faults_->refuse_links) return InvalidArgument("the test refuses links");
     auto link = std::make_shared<FakeLink>(contribution.rank, contribution.epoch, memory_, socket, faults_);
     RETURN_IF_ERROR(link->Grow(contribution));

@@ -15,7 +15,7 @@ class MappingBackend final : public LocalBackend {
   bool shares_files() const override { return true; }
 
   Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<PacketSocket>&) override {
+                                              const std::shared_ptr<MessageSocket>&) override {
     std::array<std::uint64_t, kZones> slots;
     for (Zone zone : kAllZones) slots[Index(zone)] = slot_begin_(zone, contribution.rank);
     auto link = std::make_shared<MappedLink>(contribution.rank, contribution.epoch, window_, slots);

@@ -1,0 +1,69 @@
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "base/log.h"
+#include "transport/packet_socket.h"
+#include "transport/venue.h"
+
+namespace memfabric::transport {
+namespace {
+
+class LocalVenue final : public Venue {
+ public:
+  LocalVenue(Reactor& reactor, local::Advert advert, UniqueFd listener)
+      : reactor_(reactor), advert_(std::move(advert)), listener_(std::move(listener)) {}
+
+  std::string advert() const override { return local::EncodeAdvert(advert_); }
+  local::Key key() const override { return advert_.key; }
+  int listener() const override { return listener_.get(); }
+
+  Result<std::optional<Encounter>> Accept() override {
+    UniqueFd socket;
+    do {
+      socket = UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    } while (!socket && (errno == ECONNABORTED || errno == EINTR));
+    if (!socket && errno == EAGAIN) return std::optional<Encounter>();
+    if (!socket) return OutOfMemory("{}; see ulimit -n", ErrnoText(errno));
+    return std::optional<Encounter>(Meet(std::move(socket)));
+  }
+
+  Status CheckAdvert(const MemberAddress& peer) const override { return local::ParseAdvert(peer.advert).status(); }
+
+  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) override {
+    ASSIGN_OR_RETURN(local::Advert advert, local::ParseAdvert(peer.advert));
+    auto socket = ConnectLocal(SOCK_SEQPACKET, advert.socket);
+    if (IsDisconnected(socket.status())) return Disconnected("it is gone: {}", socket.status().message());
+    RETURN_IF_ERROR(socket.status());
+    RETURN_IF_ERROR(TrustedPeer(socket->get()).status());
+    hello.key = advert.key;
+    // Before anything else knows the socket: when there is no room, the next try begins from the beginning.
+    Status sent = SendPacket(socket->get(), local::EncodeMessage(hello), files);
+    if (IsDisconnected(sent)) return InUse("{}", sent.message());  // the next try tells why
+    RETURN_IF_ERROR(sent);
+    return Meet(*std::move(socket));
+  }
+
+ private:
+  Encounter Meet(UniqueFd socket) const {
+    auto peer = TrustedPeer(socket.get());
+    return {std::make_shared<PacketSocket>(reactor_, std::move(socket)), fmt::format("pid {}", peer.ok() ? peer->pid : 0),
+            peer.status()};
+  }
+
+  Reactor& reactor_;
+  const local::Advert advert_;
+  const UniqueFd listener_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor) {
+  // Through the text form, so that the key is exactly what connectors will read.
+  auto advert = local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
+  CHECK(advert.ok());
+  ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert->socket, SOMAXCONN));
+  return std::unique_ptr<Venue>(std::make_unique<LocalVenue>(reactor, *std::move(advert), std::move(listener)));
+}
+
+}  // namespace memfabric::transport

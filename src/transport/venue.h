@@ -1,0 +1,70 @@
+// transport/venue.h: where the members of a pool meet: how one listens, how another finds it, and what carries messages
+// between the two. A port (local_port.h) does the meeting itself, the same for all of them.
+//
+// Owned by a port. Threads: the reactor's, but for advert(), key() and CheckAdvert.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "transport/local_protocol.h"
+#include "transport/local_socket.h"
+#include "transport/reactor.h"
+#include "transport/transport.h"
+
+namespace memfabric::transport {
+
+// A connection that carries packets in order and never blocks.
+class MessageSocket {
+ public:
+  virtual ~MessageSocket() = default;
+
+  // Calls `on_ready` when there is something to receive, until Close. `hung_up`: the other end is gone.
+  virtual Status Watch(std::function<void(bool hung_up)> on_ready) = 0;
+  virtual Packet Receive(std::span<std::byte> buffer) = 0;
+  // Sends now, or as soon as there is room. What can't be sent because the other end is gone is dropped: who receives hears of
+  // the end. `files` stay open until then.
+  virtual void Send(std::vector<std::byte> bytes, std::vector<int> files = {}) = 0;
+  // The same from any thread, and nothing once the socket is closed.
+  virtual void Post(std::vector<std::byte> bytes) = 0;
+  virtual std::size_t waiting_packets() const = 0;
+  virtual void Close() = 0;
+};
+
+class Venue {
+ public:
+  // A connection and who is, or claims to be, at its other end: "pid 4711", for messages to people.
+  struct Encounter {
+    std::shared_ptr<MessageSocket> socket;  // shared with a link that sends
+    std::string who;
+    Status trusted;  // an error: it is closed without a word
+  };
+
+  virtual ~Venue() = default;
+
+  virtual std::string advert() const = 0;
+  // What HELLOs to this member carry, where the venue doesn't prove by itself that they come from readers of the directory.
+  virtual local::Key key() const = 0;
+  // Becomes readable when somebody calls.
+  virtual int listener() const = 0;
+  // The next caller; none: there is none now. An error: it can't be accepted for now.
+  virtual Result<std::optional<Encounter>> Accept() = 0;
+
+  // InvalidArgument: no advert of such a venue, or one that doesn't suit this member.
+  virtual Status CheckAdvert(const MemberAddress& peer) const = 0;
+  // Begins to connect; `hello` goes out as soon as that stands. InUse: no room, try again later; other errors are final.
+  // REQUIRES: CheckAdvert is Ok.
+  virtual Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) = 0;
+};
+
+// Unix sockets in the abstract namespace, for processes of one host and user.
+Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor);
+
+}  // namespace memfabric::transport
