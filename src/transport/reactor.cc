@@ -1,5 +1,6 @@
 #include "transport/reactor.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -110,6 +111,10 @@ void Reactor::Post(Work work) {
   if (first) Wake();
 }
 
+void Reactor::StayAwake(std::chrono::microseconds time) {
+  if (time > time.zero()) awake_until_ = std::chrono::steady_clock::now() + time;
+}
+
 Reactor::TimerId Reactor::CallAt(TimePoint when, Work work) {
   std::uint64_t id;
   bool first;
@@ -163,8 +168,10 @@ void Reactor::Run() {
       std::lock_guard lock(mutex_);
       if (stopping_ && posted_.empty()) return;
     }
-    int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), NextTimeoutMs());
+    const bool awake = awake_until_ != TimePoint() && std::chrono::steady_clock::now() < awake_until_;
+    int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), awake ? 0 : NextTimeoutMs());
     if (count < 0) CHECK(errno == EINTR);
+    if (count == 0 && awake) ::sched_yield();
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 != 0) {
         Dispatch(events[i].data.u64, events[i].events);

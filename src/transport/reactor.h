@@ -47,6 +47,10 @@ class Reactor {
   // Runs `work` once, after all that was posted before. What was posted before the destructor began runs before it ends.
   void Post(Work work);
 
+  // For so long from now on the thread polls, giving way to others, instead of sleeping: who has just asked will ask again.
+  // REQUIRES: on the reactor's thread.
+  void StayAwake(std::chrono::microseconds time);
+
   // Runs `work` once, at `when` or soon after. What isn't due when the reactor ends is dropped.
   TimerId CallAt(TimePoint when, Work work);
   // As Remove: afterwards `work` doesn't run any more. A timer that has run, is unknown or 0: nothing happens.
@@ -75,7 +79,8 @@ class Reactor {
 
   UniqueFd epoll_;
   UniqueFd wake_;
-  std::mutex mutex_;  // guards all below
+  TimePoint awake_until_;  // the reactor's thread only
+  std::mutex mutex_;       // guards all below
   std::condition_variable finished_;
   std::uint64_t next_id_ = 1;  // of watches and timers; 0 is the wake fd in epoll's data, and "nothing" in running_
   std::uint64_t running_ = 0;

@@ -4,6 +4,7 @@
 
 #include "base/wait.h"
 #include "transport/mapped/mapped_transport.h"
+#include "transport/tcp/tcp_transport.h"
 
 namespace memfabric::transport::test {
 
@@ -16,6 +17,8 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   ASSIGN_OR_RETURN(member->reactor_, Reactor::Create());
   if (options.transport == "mapped") {
     member->transport_ = std::make_unique<MappedTransport>(*member->reactor_, "here", options.stranger_limits);
+  } else if (options.transport == "tcp") {
+    member->transport_ = std::make_unique<TcpTransport>(*member->reactor_, options.stranger_limits);
   } else {
     member->transport_ = std::make_unique<FakeTransport>(*member->reactor_, "here", &member->faults_, options.stranger_limits);
   }
@@ -40,6 +43,7 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   port.slot_begin = [raw = member.get()](Zone zone, Rank rank) { return raw->SlotBegin(zone, rank); };
   port.max_bytes = options.max_bytes;
   port.observer = member.get();
+  port.network.near_host = "127.0.0.1";
   ASSIGN_OR_RETURN(member->port_, member->transport_->Open(port));
   return member;
 }

@@ -20,7 +20,7 @@
 namespace memfabric::transport::test {
 
 struct MemberOptions {
-  std::string transport = "mapped";  // or "fake"
+  std::string transport = "mapped";  // or "tcp", "fake"
   std::string pool = "job/7";
   Rank rank = 0;
   std::uint64_t epoch = 1;

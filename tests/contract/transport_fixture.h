@@ -26,7 +26,7 @@ constexpr Zone kHost = Zone::kHost;
 constexpr Zone kDevice = Zone::kDevice;
 
 // Every implementation; Member::Open makes it by its name.
-inline auto AvailableTransports() { return testing::Values("mapped", "fake"); }
+inline auto AvailableTransports() { return testing::Values("mapped", "tcp", "fake"); }
 
 class TransportFixture : public testing::Test {
  protected:

@@ -1,0 +1,322 @@
+#include "transport/tcp/connection.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "base/wait.h"
+
+namespace memfabric::transport::tcp {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::size_t kStagingBytes = 8 << 10;
+constexpr std::size_t kReadBudget = 1 << 20;  // of a turn; then others get theirs
+// While so much is still to come, sleeping lets it gather; what is shorter is worth polling for.
+constexpr std::uint64_t kBulkBytes = 64 << 10;
+constexpr milliseconds kPingPeriod{500};
+constexpr milliseconds kSilenceLimit{1900};
+
+bool IsBye(std::span<const std::byte> message) {
+  auto parsed = local::ParseMessage(message);
+  return parsed.ok() && std::holds_alternative<local::Bye>(*parsed);
+}
+
+}  // namespace
+
+Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Stream> stream,
+                       std::string who, std::chrono::microseconds spin)
+    : reactor_(reactor),
+      memory_(std::move(memory)),
+      stream_(std::move(stream)),
+      who_(std::move(who)),
+      spin_(spin),
+      staging_(kStagingBytes) {}
+
+Connection::~Connection() = default;
+
+Status Connection::Watch(std::function<void(bool hung_up)> on_ready) {
+  watched_ = stream_->connector() ? EPOLLOUT : EPOLLIN;
+  RETURN_IF_ERROR(reactor_.Add(stream_->fd(), watched_, [self = weak_from_this()](std::uint32_t events) {
+    if (auto connection = self.lock(); connection != nullptr) connection->OnEvents(events);
+  }));
+  on_ready_ = std::make_shared<std::function<void(bool)>>(std::move(on_ready));
+  return Ok();
+}
+
+void Connection::OnEvents(std::uint32_t events) {
+  auto on_ready = on_ready_;
+  if (on_ready == nullptr) return;
+  if (shaking_hands_) {
+    AdvanceHandshake();
+    if (!shaking_hands_) (*on_ready)(false);
+    return;
+  }
+  if ((events & EPOLLOUT) != 0) {
+    std::unique_lock lock(send_mutex_);
+    SendUntilBlocked(lock);
+  }
+  if ((events & ~std::uint32_t{EPOLLOUT}) != 0) (*on_ready)(false);
+}
+
+void Connection::AdvanceHandshake() {
+  auto need = stream_->Handshake();
+  if (!need.ok() || *need == Stream::Need::kAnotherTry) {
+    shaking_hands_ = false;
+    std::lock_guard lock(receive_mutex_);
+    ended_ = true;
+    end_why_ = need.status();
+    return;
+  }
+  std::unique_lock lock(send_mutex_);
+  if (*need != Stream::Need::kNothing) {
+    const std::uint32_t events = *need == Stream::Need::kReadable ? EPOLLIN : EPOLLOUT;
+    if (events != watched_) reactor_.Modify(stream_->fd(), events);
+    watched_ = events;
+    return;
+  }
+  shaking_hands_ = false;
+  open_ = true;
+  CommitFrame(Frame(EncodePreface(memory_->tokens)));
+  SendUntilBlocked(lock);
+}
+
+Packet Connection::Receive(std::span<std::byte> buffer) {
+  Packet packet;
+  if (shaking_hands_) AdvanceHandshake();
+  if (shaking_hands_) return packet;
+  std::unique_lock lock(receive_mutex_);
+  if (inbox_.empty()) {
+    const Pumped pumped = PumpIn(kReadBudget);
+    if (pumped != Pumped::kEnded) {
+      if (payload_left_ < kBulkBytes) reactor_.StayAwake(spin_);
+      if (pumped == Pumped::kBudget && stream_->HasReadAhead()) WakePort();
+      std::unique_lock send_lock(send_mutex_);
+      SendUntilBlocked(send_lock);
+    }
+  }
+  if (!inbox_.empty()) {
+    CHECK(inbox_.front().size() <= buffer.size());
+    std::copy(inbox_.front().begin(), inbox_.front().end(), buffer.begin());
+    packet.state = Packet::State::kMessage;
+    packet.size_bytes = inbox_.front().size();
+    inbox_.pop_front();
+  } else if (ended_) {
+    packet.state = Packet::State::kEnded;
+    packet.why = end_why_;
+  }
+  return packet;
+}
+
+// Has the port look at inbox_, or at the end.
+void Connection::WakePort() {
+  reactor_.Post([self = weak_from_this()] {
+    auto connection = self.lock();
+    auto on_ready = connection == nullptr ? nullptr : connection->on_ready_;
+    if (on_ready != nullptr) (*on_ready)(false);
+  });
+}
+
+void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files) {
+  CHECK(files.empty());
+  std::unique_lock lock(send_mutex_);
+  if (closed_ || bytes.size() > kMaxControlBytes) return;
+  control_.push_back(std::move(bytes));
+  requests_open_ = attached_;
+  SendUntilBlocked(lock);
+}
+
+void Connection::Post(std::vector<std::byte> bytes) {
+  reactor_.Post([self = weak_from_this(), bytes = std::move(bytes)]() mutable {
+    if (auto connection = self.lock(); connection != nullptr) connection->Send(std::move(bytes));
+  });
+}
+
+std::size_t Connection::waiting_packets() const {
+  std::lock_guard lock(send_mutex_);
+  return control_.size();
+}
+
+void Connection::Attach(Rank rank) {
+  std::lock_guard receive_lock(receive_mutex_);
+  std::lock_guard lock(send_mutex_);
+  attached_ = true;
+  rank_ = rank;
+  name_ = fmt::format("rank {} ({})", rank, who_);
+}
+
+void Connection::Close() {
+  on_ready_ = nullptr;
+  std::lock_guard receive_lock(receive_mutex_);
+  std::lock_guard lock(send_mutex_);
+  if (std::exchange(closed_, true)) return;
+  reactor_.Remove(stream_->fd());
+  ended_ = true;
+  // Who drives sleeps on the socket: he closes it.
+  driven_ ? stream_->Shutdown() : stream_->Close();
+}
+
+void Connection::UpdateWatch() {
+  if (closed_ || !open_) return;
+  const std::uint32_t wanted = (driven_ ? 0u : EPOLLIN) | (blocked_ && !driver_sends_ ? EPOLLOUT : 0u);
+  if (wanted == watched_) return;
+  reactor_.Modify(stream_->fd(), wanted);
+  watched_ = wanted;
+}
+
+// The stream is over, or nothing sensible comes from it any more.
+void Connection::End(const Status& why) {
+  ended_ = true;
+  end_why_ = why;
+  stream_->Shutdown();
+  std::lock_guard lock(send_mutex_);
+  if (!inbox_.empty() && IsBye(inbox_.back())) {
+    SetDownLocked(Disconnected("rank {} has left", rank_));
+  } else {
+    SetDownLocked(Disconnected("{} {}: {}", name_, IsInvalidArgument(why) ? "broke the protocol" : "died",
+                               why.ok() ? "its connection ended" : why.message()));
+  }
+  if (!reactor_.OnThread()) WakePort();
+}
+
+void Connection::SetDown(const Status& why) {
+  std::lock_guard receive_lock(receive_mutex_);
+  std::lock_guard lock(send_mutex_);
+  SetDownLocked(why);
+}
+
+void Connection::SetDownLocked(const Status& why) {
+  if (!down_.ok()) return;
+  down_ = why;
+  send_broken_ = true;
+  blocked_ = false;
+  committed_.clear();
+  answers_.clear();
+  requests_.clear();
+  unanswered_.clear();
+  unacknowledged_.clear();
+  parts_.clear();
+  changed_.notify_all();
+}
+
+void Connection::WakeWaiters() {
+  if (waiting_ > 0) changed_.notify_all();
+}
+
+bool Connection::IsDone(std::uint64_t sequence) const {
+  return (unacknowledged_.empty() || unacknowledged_.front() > sequence) &&
+         (unanswered_.empty() || unanswered_.front().sequence > sequence) &&
+         (requests_.empty() || requests_.front().request.sequence > sequence);
+}
+
+Status Connection::Flush(Deadline deadline) {
+  std::uint64_t until;
+  {
+    std::lock_guard lock(send_mutex_);
+    until = next_sequence_ - 1;  // other threads' too: more than asked, never less
+  }
+  RETURN_IF_ERROR(Await(deadline, [&] { return IsDone(until); }));
+  std::lock_guard lock(send_mutex_);
+  if (errors_.empty()) return Ok();
+  auto found = errors_.extract(std::this_thread::get_id());
+  return found ? std::move(found.mapped()) : Ok();
+}
+
+Status Connection::Await(Deadline deadline, const std::function<bool()>& done) {
+  std::unique_lock lock(send_mutex_);
+  while (down_.ok() && !done()) {
+    if (driven_) {
+      ++waiting_;
+      Status waited = WaitUntil(lock, changed_, deadline, [&] { return !down_.ok() || done() || !driven_; });
+      --waiting_;
+      if (!waited.ok()) return waited.WithContext(name_ + " has not answered");
+      continue;
+    }
+    driven_ = true;
+    UpdateWatch();
+    lock.unlock();
+    Status driven = Drive(deadline, done);
+    lock.lock();
+    driven_ = driver_sends_ = false;
+    if (closed_) stream_->Close();
+    UpdateWatch();
+    changed_.notify_all();
+    if (!driven.ok() && down_.ok()) return driven.WithContext(name_ + " has not answered");
+  }
+  return down_;
+}
+
+// Reads and writes until `done`.
+Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
+  const TimePoint begin = steady_clock::now();
+  TimePoint now = begin;
+  TimePoint spin_until = begin + spin_;
+  TimePoint next_look = begin + kInterruptPeriod;
+  TimePoint next_ping = begin + kPingPeriod;
+  std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
+  while (true) {
+    Pumped pumped;
+    bool bulk;
+    {
+      std::lock_guard lock(receive_mutex_);
+      pumped = PumpIn(kReadBudget);
+      bulk = payload_left_ >= kBulkBytes;
+    }
+    {
+      std::lock_guard lock(send_mutex_);
+      (void)PumpOut();
+      if (!down_.ok() || done()) return Ok();
+      driver_sends_ = blocked_;
+      bulk = bulk || blocked_;
+    }
+    now = steady_clock::now();
+    if (now >= deadline) return DeadlineExceeded("the deadline has passed");
+    if (now >= next_look) {
+      if (InterruptRequested())
+        return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+      if (IsSilent(begin, now, next_ping)) continue;
+      next_look = now + kInterruptPeriod;
+    }
+    if (pumped == Pumped::kBudget) continue;
+    if (heard_ns_.load(std::memory_order_relaxed) != heard) {
+      heard = heard_ns_.load(std::memory_order_relaxed);
+      spin_until = now + spin_;
+    }
+    if (!bulk && now < spin_until && pumped == Pumped::kDrained) {
+      ::sched_yield();
+      continue;
+    }
+    pollfd ready{stream_->fd(), static_cast<short>(bulk && driver_sends_ ? POLLIN | POLLOUT : POLLIN), 0};
+    auto left = std::chrono::ceil<milliseconds>(std::min(deadline, next_look) - now);
+    // Paused: the port has to take what is there first. Ended: it says why.
+    if (pumped != Pumped::kDrained) {
+      ready.fd = -1;
+      left = milliseconds(1);
+    }
+    ::poll(&ready, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
+  }
+}
+
+// Asks a peer that says nothing whether it lives; true: it is given up.
+bool Connection::IsSilent(TimePoint begin, TimePoint now, TimePoint& next_ping) {
+  const TimePoint heard(steady_clock::duration(heard_ns_.load(std::memory_order_relaxed)));
+  const auto silence = now - std::max(begin, heard);
+  if (silence >= kSilenceLimit) {
+    std::lock_guard lock(receive_mutex_);
+    End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", silence / milliseconds(1)));
+    return true;
+  }
+  if (silence < kPingPeriod || now < next_ping) return false;
+  next_ping = now + kPingPeriod;
+  std::lock_guard lock(send_mutex_);
+  ping_ = true;
+  return false;
+}
+
+}  // namespace memfabric::transport::tcp

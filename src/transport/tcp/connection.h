@@ -1,0 +1,234 @@
+// transport/tcp/connection.h: one TCP connection between two members: the messages of their ports, what this end asks of the
+// other's memory, and what it answers for its own. docs/tcp.md has the sequence.
+//
+// Shared by the port and by the link. Threads: what MessageSocket and Attach do is the reactor's; the rest is for any.
+//
+// Whoever waits for an answer reads and writes the socket himself (he drives; one at a time, and the reactor doesn't look at it
+// meanwhile); when nobody waits, the reactor does. All reading and writing is non-blocking, resumes where the last one stopped,
+// and serves the peer whoever does it: so a caller never depends on his own reactor, and two ends that are both full go on.
+//
+// Two mutexes. receive_mutex_ guards what comes in, and is held while bytes are read into their place; send_mutex_ what goes
+// out, and every wait. receive_mutex_ before send_mutex_. A user's memory is touched under one of them only, so none is touched
+// once SetDown has returned.
+
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "memory/registered_memory.h"
+#include "memory/segment.h"
+#include "transport/reactor.h"
+#include "transport/tcp/frame.h"
+#include "transport/tcp/stream.h"
+#include "transport/venue.h"
+
+namespace memfabric::transport::tcp {
+
+// A member's own memory, as its connections serve it. Shared by the port and its connections.
+struct ServedMemory {
+  std::shared_ptr<Window> window;  // keeps the slots; shared with the pool
+  std::array<std::byte*, kZones> slots{};
+  std::array<const Segment*, kZones> segments{};  // null: nothing there
+  RegisteredMemory* registered = nullptr;
+  Tokens tokens{};
+
+  std::uint64_t allocated_bytes(std::size_t zone) const {
+    return segments[zone] == nullptr ? 0 : segments[zone]->allocated_bytes();
+  }
+};
+
+class Connection final : public MessageSocket, public std::enable_shared_from_this<Connection> {
+ public:
+  // `who` is at the other end, for messages; `spin`: how long after activity an end polls before it sleeps.
+  Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Stream> stream, std::string who,
+             std::chrono::microseconds spin);
+  ~Connection() override;
+
+  Status Watch(std::function<void(bool hung_up)> on_ready) override;
+  Packet Receive(std::span<std::byte> buffer) override;
+  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}) override;
+  void Post(std::vector<std::byte> bytes) override;
+  std::size_t waiting_packets() const override;
+  void Close() override;
+
+  // The peer is met: requests of both ends may come, ours once the next message of the port is sent.
+  void Attach(Rank rank);
+  // Requests in flight and later ones fail with `why`, unless they do already.
+  void SetDown(const Status& why);
+
+  // Starts to move. REQUIRES: `pieces` are checked, at most kMaxPieces.
+  Status Start(Op op, Zone zone, std::span<const Piece> pieces);
+  Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline);
+  // Waits for all that was started; the first error of what this thread started since its last Flush.
+  Status Flush(Deadline deadline);
+
+  bool encrypted() const { return stream_->encrypted(); }
+
+ private:
+  // A range of addresses or offsets that encloses all of a list.
+  struct Bounds {
+    std::uint64_t begin = ~std::uint64_t{0};
+    std::uint64_t end = 0;
+    void Add(std::uint64_t from, std::uint64_t size_bytes);
+    bool Meets(const Bounds& other) const { return begin < other.end && other.begin < end; }
+  };
+  // A frame on its way out.
+  struct Outgoing {
+    HeaderBytes header{};
+    std::vector<std::byte> body;  // table, message, text
+    std::vector<iovec> payload;
+    bool answer = false;            // to a request of the peer's that waits for it
+    bool registered_bytes = false;  // payload is memory that may be deregistered meanwhile; DONE follows
+    Status error;                   // of those: what was is not sent, but zeros
+    std::uint64_t sequence = 0;
+    std::size_t part = 0;  // where sending goes on: 0 header, 1 body, then payload
+    std::size_t part_done = 0;
+  };
+  // How an ATOMIC went. Shared with its caller, who may give up.
+  struct Cell {
+    std::uint64_t value = 0;
+    Status status;
+    bool is_known = false;
+  };
+  // A request of ours that isn't sent yet, or waits for its own answer.
+  struct Request {
+    Op op = Op::kPut;
+    std::uint8_t zone = 0;
+    std::uint64_t sequence = 0;
+    Bounds remote;
+    Bounds local;
+    std::vector<iovec> destination;  // of GETs
+    std::uint64_t size_bytes = 0;
+    std::thread::id by;
+    std::shared_ptr<Cell> cell;
+    bool has_data = false;
+  };
+  struct Queued {
+    Request request;
+    Outgoing frame;
+  };
+  enum class Reading { kHeader, kTable, kBody, kPayload, kJunk };
+  enum class Pumped { kDrained, kBudget, kPaused, kEnded };
+
+  // connection.cc: life, waiting.
+  void OnEvents(std::uint32_t events);
+  void AdvanceHandshake();
+  void WakePort();
+  void UpdateWatch();  // send_mutex_ held
+  bool IsDone(std::uint64_t sequence) const;
+  Status Await(Deadline deadline, const std::function<bool()>& done);
+  Status Drive(Deadline deadline, const std::function<bool()>& done);
+  void End(const Status& why);            // receive_mutex_ held
+  void SetDownLocked(const Status& why);  // both held
+  void WakeWaiters();                     // send_mutex_ held
+  bool IsSilent(TimePoint begin, TimePoint now, TimePoint& next_ping);
+
+  // connection_receive.cc; receive_mutex_ held by all.
+  Pumped PumpIn(std::size_t budget);
+  bool MayParse() const;
+  Status Parse();
+  Status OnHeader();
+  Status OnWhole();  // header, table and body are there
+  Status OnPayload();
+  Status BeginRequest();
+  Status BeginData();
+  Status PerformRequest();
+  Status OnDone();
+  Status OnAck();
+  Status CheckRequest();
+  Status FindParts(std::span<const Range> ranges, Status& not_registered);
+  std::size_t GatherParts(std::size_t limit, std::vector<iovec>& into);
+  bool AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses, Status& error) const;
+  void Answer(Outgoing frame);
+  void AdvancePayload(std::size_t bytes);
+
+  // connection_send.cc; send_mutex_ held by all.
+  enum class Sent { kAll, kBlocked, kMore };
+  Sent PumpOut();
+  void SendUntilBlocked(std::unique_lock<std::mutex>& lock);
+  bool Commit();
+  bool MayCommit(const Request& request) const;
+  void CommitFrame(Outgoing frame);
+  std::size_t GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses);
+  void Consume(std::size_t bytes);
+  static Outgoing Frame(const Header& header);
+  static Outgoing DoneFrame(std::uint64_t sequence, const Status& status, std::uint64_t value);
+  Status Enqueue(Header header, Queued queued);
+
+  Reactor& reactor_;
+  const std::shared_ptr<const ServedMemory> memory_;
+  const std::unique_ptr<Stream> stream_;
+  const std::string who_;
+  const std::chrono::microseconds spin_;
+  // The reactor's thread only, as the next. shared: a callback that closes this runs on.
+  std::shared_ptr<std::function<void(bool)>> on_ready_;
+  bool shaking_hands_ = true;
+  std::atomic<std::int64_t> heard_ns_{0};  // when bytes came last, steady clock
+
+  std::mutex receive_mutex_;  // guards from here to send_mutex_
+  bool attached_ = false;     // guarded by both
+  bool has_preface_ = false;
+  bool ended_ = false;
+  Status end_why_;
+  std::deque<std::vector<std::byte>> inbox_;  // messages for the port
+  std::vector<std::byte> staging_;
+  std::size_t staged_begin_ = 0;
+  std::size_t staged_end_ = 0;
+  Reading reading_ = Reading::kHeader;
+  Header header_;
+  std::vector<std::byte> body_;  // table, or payload of a frame that isn't memory's
+  std::size_t body_wanted_ = 0;
+  std::vector<iovec> parts_;  // where the payload goes; the first not yet full one is part_
+  std::size_t part_ = 0;
+  std::uint64_t payload_left_ = 0;
+  Status put_error_;                 // of the PUT_REGISTERED that is read
+  std::uint64_t seen_sequence_ = 0;  // of the peer's requests
+  std::vector<iovec> gathered_;      // of one Read, kept for its room
+
+  mutable std::mutex send_mutex_;  // guards all below
+  std::condition_variable changed_;
+  Tokens peer_tokens_{};
+  Rank rank_ = kNoRank;
+  std::string name_ = "the peer";
+  Status down_;  // not Ok: nothing more is sent or received
+  bool closed_ = false;
+  bool open_ = false;           // hands are shaken
+  bool requests_open_ = false;  // the peer is told that it has a link
+  bool send_broken_ = false;
+  bool driven_ = false;
+  bool driver_sends_ = false;  // and waits for room, too
+  bool blocked_ = false;       // the socket is full
+  std::uint32_t watched_ = 0;
+  std::size_t waiting_ = 0;         // threads, on changed_
+  std::deque<Outgoing> committed_;  // in the order of the stream
+  std::uint64_t committed_bytes_ = 0;
+  std::vector<iovec> gathered_frames_;  // of one Write, kept for its room
+  std::deque<std::vector<std::byte>> control_;
+  std::deque<Outgoing> answers_;
+  std::deque<Queued> requests_;
+  std::deque<Request> unanswered_;            // committed, oldest first
+  std::deque<std::uint64_t> unacknowledged_;  // PUTs, committed or not
+  std::map<std::thread::id, Status> errors_;  // of requests, until their thread flushes
+  std::size_t peers_unanswered_ = 0;
+  std::uint64_t next_sequence_ = 1;
+  std::uint64_t committed_put_ = 0;
+  std::uint64_t acknowledge_ = 0;  // PUTs of the peer's, not told yet; 0: none
+  bool ping_ = false;
+  bool pong_ = false;
+  bool answers_turn_ = true;
+};
+
+}  // namespace memfabric::transport::tcp

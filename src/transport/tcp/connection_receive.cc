@@ -1,0 +1,340 @@
+// What comes in: frames are parsed, requests of the peer are carried out, answers go where they are waited for.
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "transport/tcp/connection.h"
+
+namespace memfabric::transport::tcp {
+namespace {
+
+constexpr std::size_t kReadParts = 64;
+constexpr std::size_t kReadBytes = 1 << 20;  // of one system call
+constexpr std::size_t kMaxInbox = 16;
+
+iovec At(std::byte* memory, const Range& range) { return {memory + range.offset, range.size_bytes}; }
+
+}  // namespace
+
+bool Connection::MayParse() const { return (attached_ || inbox_.empty()) && inbox_.size() < kMaxInbox; }
+
+Connection::Pumped Connection::PumpIn(std::size_t budget) {
+  bool drained = false;
+  while (true) {
+    if (ended_) return Pumped::kEnded;
+    if (Status parsed = Parse(); !parsed.ok()) {
+      End(parsed);
+      return Pumped::kEnded;
+    }
+    if (!MayParse()) return Pumped::kPaused;
+    if (drained) return Pumped::kDrained;
+    if (budget == 0) return Pumped::kBudget;
+
+    // The rest of the payload goes where it belongs; what follows it into the staging.
+    gathered_.clear();
+    const std::size_t payload = GatherParts(std::min(budget, kReadBytes), gathered_);
+    std::vector<RegisteredUse> uses;
+    if (reading_ == Reading::kPayload && header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
+      reading_ = Reading::kJunk;
+      continue;
+    }
+    std::size_t wanted = payload;
+    if (payload == payload_left_ || reading_ == Reading::kJunk) {
+      if (staged_begin_ == staged_end_) staged_begin_ = staged_end_ = 0;
+      gathered_.push_back({staging_.data() + staged_end_, staging_.size() - staged_end_});
+      wanted += gathered_.back().iov_len;
+    }
+    Stream::Moved moved = stream_->Read(gathered_);
+    uses.clear();
+    if (moved.state == Stream::State::kBlocked) return Pumped::kDrained;
+    if (moved.state == Stream::State::kEnded) {
+      End(moved.why);
+      return Pumped::kEnded;
+    }
+    heard_ns_.store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_relaxed);
+    budget -= std::min(budget, moved.bytes);
+    const std::size_t taken = std::min(moved.bytes, payload);
+    staged_end_ += moved.bytes - taken;
+    AdvancePayload(taken);
+    if (payload > 0 && payload_left_ == 0) {
+      if (Status whole = OnPayload(); !whole.ok()) {
+        End(whole);
+        return Pumped::kEnded;
+      }
+    }
+    drained = moved.bytes < wanted && !stream_->encrypted();  // it would have given more
+  }
+}
+
+// The next places of the payload, at most `limit` bytes.
+std::size_t Connection::GatherParts(std::size_t limit, std::vector<iovec>& into) {
+  std::size_t bytes = 0;
+  if (reading_ != Reading::kPayload) return 0;
+  for (std::size_t i = part_; i < parts_.size() && into.size() < kReadParts && bytes < limit; ++i) {
+    into.push_back({parts_[i].iov_base, std::min(parts_[i].iov_len, limit - bytes)});
+    bytes += into.back().iov_len;
+  }
+  return bytes;
+}
+
+void Connection::AdvancePayload(std::size_t bytes) {
+  payload_left_ -= bytes;
+  for (; part_ < parts_.size() && bytes >= parts_[part_].iov_len; ++part_) bytes -= parts_[part_].iov_len;
+  if (bytes == 0) return;
+  parts_[part_].iov_base = static_cast<std::byte*>(parts_[part_].iov_base) + bytes;
+  parts_[part_].iov_len -= bytes;
+}
+
+// Works on what is staged, as far as it is whole.
+Status Connection::Parse() {
+  while (staged_begin_ < staged_end_ && MayParse()) {
+    std::span<std::byte> staged(staging_.data() + staged_begin_, staged_end_ - staged_begin_);
+    switch (reading_) {
+      case Reading::kHeader: {
+        if (staged.size() < kHeaderBytes) {
+          std::memmove(staging_.data(), staged.data(), staged.size());
+          staged_begin_ = 0;
+          staged_end_ = staged.size();
+          return Ok();
+        }
+        ASSIGN_OR_RETURN(header_, ParseHeader(std::span<const std::byte, kHeaderBytes>(staged.first(kHeaderBytes))));
+        staged_begin_ += kHeaderBytes;
+        RETURN_IF_ERROR(OnHeader());
+        break;
+      }
+      case Reading::kTable:
+      case Reading::kBody: {
+        auto more = staged.first(std::min(staged.size(), body_wanted_ - body_.size()));
+        body_.insert(body_.end(), more.begin(), more.end());
+        staged_begin_ += more.size();
+        if (body_.size() == body_wanted_) RETURN_IF_ERROR(OnWhole());
+        break;
+      }
+      case Reading::kJunk: {
+        const std::size_t size = std::min<std::uint64_t>(staged.size(), payload_left_);
+        staged_begin_ += size;
+        payload_left_ -= size;
+        if (payload_left_ == 0) RETURN_IF_ERROR(OnPayload());
+        break;
+      }
+      case Reading::kPayload: {
+        gathered_.clear();
+        std::size_t size = GatherParts(staged.size(), gathered_);
+        std::vector<RegisteredUse> uses;
+        if (header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
+          reading_ = Reading::kJunk;
+          break;
+        }
+        const std::byte* from = staged.data();
+        for (const iovec& part : gathered_) {
+          std::memcpy(part.iov_base, from, part.iov_len);
+          from += part.iov_len;
+        }
+        staged_begin_ += size;
+        AdvancePayload(size);
+        if (payload_left_ == 0) RETURN_IF_ERROR(OnPayload());
+        break;
+      }
+    }
+  }
+  return Ok();
+}
+
+Status Connection::OnHeader() {
+  if (!has_preface_) {
+    auto tokens = ParsePreface(header_);
+    if (!tokens.ok()) return InvalidArgument("it speaks {}", tokens.status().message());
+    std::lock_guard lock(send_mutex_);
+    peer_tokens_ = *tokens;
+    has_preface_ = true;
+    return Ok();
+  }
+  if (header_.op == Op::kPreface) return InvalidArgument("a second PREFACE");
+  if (header_.op != Op::kControl && !attached_) return InvalidArgument("a {} before the introduction", OpName(header_.op));
+  if (IsRequest(header_.op)) RETURN_IF_ERROR(CheckRequest());
+  body_.clear();
+  body_wanted_ = TableBytes(header_);
+  if (header_.op == Op::kControl || header_.op == Op::kAtomic || header_.op == Op::kDone) body_wanted_ = header_.size_bytes;
+  reading_ = TableBytes(header_) > 0 ? Reading::kTable : Reading::kBody;
+  return body_wanted_ == 0 ? OnWhole() : Ok();
+}
+
+Status Connection::OnWhole() {
+  reading_ = Reading::kHeader;
+  switch (header_.op) {
+    case Op::kControl:
+      inbox_.push_back(std::move(body_));
+      body_ = {};
+      WakePort();
+      return Ok();
+    case Op::kAck: return OnAck();
+    case Op::kDone: return OnDone();
+    case Op::kData: return BeginData();
+    case Op::kPing: {
+      std::lock_guard lock(send_mutex_);
+      pong_ = true;
+      return Ok();
+    }
+    case Op::kPong: return Ok();
+    default: return BeginRequest();
+  }
+}
+
+Status Connection::CheckRequest() {
+  const std::size_t token = IsRegistered(header_.op) ? kRegisteredToken : header_.zone;
+  if (header_.token != memory_->tokens[token]) return InvalidArgument("a {} with a wrong token", OpName(header_.op));
+  if (header_.sequence <= seen_sequence_) {
+    return InvalidArgument("request {} after request {}", header_.sequence, seen_sequence_);
+  }
+  seen_sequence_ = header_.sequence;
+  if (header_.op == Op::kPut) return Ok();
+  std::lock_guard lock(send_mutex_);
+  if (++peers_unanswered_ > kMaxUnanswered) return InvalidArgument("more than {} requests at once", kMaxUnanswered);
+  return Ok();
+}
+
+// Where the pieces of header_'s request are here: parts_.
+Status Connection::FindParts(std::span<const Range> ranges, Status& not_registered) {
+  parts_.clear();
+  part_ = 0;
+  if (IsRegistered(header_.op)) {
+    for (const Range& range : ranges) {
+      if (range.size_bytes > 0) parts_.push_back({reinterpret_cast<void*>(range.offset), range.size_bytes});  // NOLINT
+    }
+    // All or nothing, as far as that goes: each part is looked up again when it is touched.
+    std::vector<RegisteredUse> uses;
+    (void)AcquireParts(parts_, uses, not_registered);
+    return Ok();
+  }
+  const std::uint64_t allocated = memory_->allocated_bytes(header_.zone);
+  for (const Range& range : ranges) {
+    if (range.size_bytes > allocated || range.offset > allocated - range.size_bytes) {
+      return InvalidArgument("a {} of {} bytes at {}, of {}", OpName(header_.op), range.size_bytes, range.offset, allocated);
+    }
+    if (range.size_bytes > 0) parts_.push_back(At(memory_->slots[header_.zone], range));
+  }
+  return Ok();
+}
+
+bool Connection::AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses, Status& error) const {
+  for (const iovec& part : parts) {
+    if (!error.ok()) break;
+    if (memory_->registered == nullptr) {
+      error = InvalidArgument("nothing is registered there");
+      break;
+    }
+    auto use = RegisteredUse::Acquire(*memory_->registered, reinterpret_cast<std::uint64_t>(part.iov_base), part.iov_len);
+    if (use.ok()) {
+      uses.push_back(*std::move(use));
+    } else {
+      error = use.status();
+    }
+  }
+  return error.ok();
+}
+
+Status Connection::BeginRequest() {
+  if (header_.op == Op::kAtomic) return PerformRequest();
+  ASSIGN_OR_RETURN(std::vector<Range> ranges, ParseTable(header_, body_));
+  Status not_registered;
+  RETURN_IF_ERROR(FindParts(ranges, not_registered));
+  if (header_.op == Op::kPut || header_.op == Op::kPutRegistered) {
+    put_error_ = not_registered;
+    payload_left_ = header_.size_bytes;
+    reading_ = put_error_.ok() ? Reading::kPayload : Reading::kJunk;
+    return payload_left_ == 0 ? OnPayload() : Ok();
+  }
+  if (!not_registered.ok()) {
+    Answer(DoneFrame(header_.sequence, not_registered, 0));
+    return Ok();
+  }
+  Outgoing frame = Frame({.op = Op::kData, .sequence = header_.sequence, .size_bytes = header_.size_bytes});
+  frame.payload = std::exchange(parts_, {});
+  frame.registered_bytes = header_.op == Op::kGetRegistered;
+  frame.answer = !frame.registered_bytes;
+  Answer(std::move(frame));
+  return Ok();
+}
+
+Status Connection::PerformRequest() {
+  AtomicRequest request = ParseAtomic(header_, std::span<const std::byte, 16>(body_.data(), 16));
+  RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request, memory_->allocated_bytes(header_.zone)));
+  auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.offset);
+  Answer(DoneFrame(header_.sequence, Ok(), PerformAtomic(cell, request)));
+  return Ok();
+}
+
+void Connection::Answer(Outgoing frame) {
+  std::lock_guard lock(send_mutex_);
+  answers_.push_back(std::move(frame));
+}
+
+Status Connection::BeginData() {
+  std::lock_guard lock(send_mutex_);
+  if (unanswered_.empty()) return InvalidArgument("DATA that nobody asked for");
+  Request& request = unanswered_.front();
+  if ((request.op != Op::kGet && request.op != Op::kGetRegistered) || request.has_data ||
+      header_.sequence != request.sequence || header_.size_bytes != request.size_bytes) {
+    return InvalidArgument("DATA of {} bytes for request {}, where request {} waits", header_.size_bytes, header_.sequence,
+                           request.sequence);
+  }
+  parts_ = request.destination;
+  part_ = 0;
+  payload_left_ = header_.size_bytes;
+  reading_ = Reading::kPayload;
+  return Ok();
+}
+
+// A payload is in its place.
+Status Connection::OnPayload() {
+  reading_ = Reading::kHeader;
+  std::lock_guard lock(send_mutex_);
+  switch (header_.op) {
+    case Op::kPut: acknowledge_ = header_.sequence; break;
+    case Op::kPutRegistered: answers_.push_back(DoneFrame(header_.sequence, std::exchange(put_error_, Ok()), 0)); break;
+    default:
+      if (unanswered_.front().op == Op::kGet) {
+        unanswered_.pop_front();
+        WakeWaiters();
+      } else {
+        unanswered_.front().has_data = true;
+      }
+  }
+  return Ok();
+}
+
+Status Connection::OnAck() {
+  std::lock_guard lock(send_mutex_);
+  if (header_.sequence > committed_put_) return InvalidArgument("an ACK of PUT {}, before it was sent", header_.sequence);
+  while (!unacknowledged_.empty() && unacknowledged_.front() <= header_.sequence) unacknowledged_.pop_front();
+  WakeWaiters();
+  return Ok();
+}
+
+Status Connection::OnDone() {
+  std::lock_guard lock(send_mutex_);
+  if (unanswered_.empty() || unanswered_.front().sequence != header_.sequence || unanswered_.front().op == Op::kGet) {
+    return InvalidArgument("DONE for request {}, which doesn't wait for it", header_.sequence);
+  }
+  Request& request = unanswered_.front();
+  Status status;
+  if (header_.zone != 0) {
+    std::string text(reinterpret_cast<const char*>(body_.data()), body_.size());
+    std::replace_if(
+        text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    status = Status(static_cast<Kind>(header_.zone), name_ + ": " + text);
+  } else if (request.op == Op::kGetRegistered && !request.has_data) {
+    return InvalidArgument("DONE for a GET_REGISTERED without its DATA");
+  }
+  if (request.cell != nullptr) {
+    *request.cell = {header_.offset, std::move(status), true};
+  } else if (!status.ok()) {
+    errors_.try_emplace(request.by, std::move(status));
+  }
+  unanswered_.pop_front();
+  WakeWaiters();
+  return Ok();
+}
+
+}  // namespace memfabric::transport::tcp

@@ -1,0 +1,163 @@
+#include "transport/tcp/stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace memfabric::transport::tcp {
+namespace {
+
+constexpr int kUserTimeoutMs = 2000;  // for data that the other host doesn't acknowledge
+constexpr int kKeepAliveSeconds = 1;
+constexpr std::size_t kRecordBytes = 16 << 10;  // TLS's largest
+
+void SetOption(int socket, int level, int name, int value) {
+  // Each only betters what works without it.
+  (void)::setsockopt(socket, level, name, &value, sizeof value);
+}
+
+void TuneConnected(int socket) {
+  SetOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  SetOption(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+  SetOption(socket, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveSeconds);
+  SetOption(socket, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveSeconds);
+  SetOption(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
+Stream::Moved Outcome(ssize_t moved, int error) {
+  if (moved > 0) return {Stream::State::kMoved, static_cast<std::size_t>(moved), Ok()};
+  if (moved == 0) return {Stream::State::kEnded, 0, Ok()};
+  if (error == EAGAIN) return {};
+  if (error == EPIPE || error == ECONNRESET) return {Stream::State::kEnded, 0, Ok()};
+  return {Stream::State::kEnded, 0, Disconnected("{}", ErrnoText(error))};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity) {
+  auto stream = std::make_unique<Stream>(std::move(socket), connector, identity);
+  ASSIGN_OR_RETURN(stream->ssl_, tls.Begin(stream->fd(), connector, stream->identity_));
+  return stream;
+}
+
+Result<Stream::Need> Stream::Handshake() {
+  if (connecting_) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    (void)::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0) return Disconnected("it is gone: {}", ErrnoText(error));
+    sockaddr_storage peer;
+    socklen_t peer_size = sizeof peer;
+    if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) return Need::kWritable;
+    connecting_ = false;
+  }
+  ERR_clear_error();
+  int returned = SSL_do_handshake(ssl_.get());
+  if (returned == 1) {
+    // Without the key there is no session to resume, and without certificates no other way.
+    if (SSL_session_reused(ssl_.get()) != 1) return InvalidArgument("it shook hands without the key");
+    TuneConnected(fd());
+    if (!identity_.encrypt) ssl_.reset();
+    return Need::kNothing;
+  }
+  switch (SSL_get_error(ssl_.get(), returned)) {
+    case SSL_ERROR_WANT_READ: return Need::kReadable;
+    case SSL_ERROR_WANT_WRITE: return Need::kWritable;
+    case SSL_ERROR_SSL: {
+      std::string text = TlsErrorText();
+      if (connector_) return Disconnected("it doesn't take the key of its address, which is an older one's ({})", text);
+      return InvalidArgument("it doesn't have this member's key, or speaks no TLS 1.3 ({})", text);
+    }
+    default:
+      ERR_clear_error();
+      if (connector_) return Need::kAnotherTry;
+      return InvalidArgument("it closed the connection during the handshake");
+  }
+}
+
+Stream::Moved Stream::Read(std::span<const iovec> parts) {
+  if (ssl_ != nullptr) return ReadTls(parts);
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(parts.data());
+  message.msg_iovlen = parts.size();
+  ssize_t got;
+  do {
+    got = ::recvmsg(fd(), &message, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  return Outcome(got, errno);
+}
+
+Stream::Moved Stream::Write(std::span<const iovec> parts) {
+  if (ssl_ != nullptr) return WriteTls(parts);
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(parts.data());
+  message.msg_iovlen = parts.size();
+  ssize_t sent;
+  do {
+    sent = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return Outcome(sent, errno);
+}
+
+Stream::Moved Stream::TlsProblem(int returned) {
+  switch (SSL_get_error(ssl_.get(), returned)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE: return {};
+    case SSL_ERROR_ZERO_RETURN: return {State::kEnded, 0, Ok()};
+    case SSL_ERROR_SSL: return {State::kEnded, 0, InvalidArgument("a broken TLS record ({})", TlsErrorText())};
+    default: return Outcome(-1, errno == EAGAIN || errno == 0 ? ECONNRESET : errno);
+  }
+}
+
+Stream::Moved Stream::ReadTls(std::span<const iovec> parts) {
+  std::lock_guard lock(tls_mutex_);
+  Moved moved;
+  for (const iovec& part : parts) {
+    for (std::size_t done = 0; done < part.iov_len;) {
+      std::size_t got = 0;
+      ERR_clear_error();
+      int returned = SSL_read_ex(ssl_.get(), static_cast<char*>(part.iov_base) + done, part.iov_len - done, &got);
+      if (returned != 1) return moved.bytes > 0 ? moved : TlsProblem(returned);  // the next Read finds the same problem
+      done += got;
+      moved.state = State::kMoved;
+      moved.bytes += got;
+    }
+  }
+  return moved;
+}
+
+Stream::Moved Stream::WriteTls(std::span<const iovec> parts) {
+  std::lock_guard lock(tls_mutex_);
+  const void* bytes = parts[0].iov_base;
+  std::size_t size = parts[0].iov_len;
+  if (size < kRecordBytes) {
+    // One record for many small parts. A repeated call gathers the same bytes again, and maybe more behind them.
+    gathered_.clear();
+    for (const iovec& part : parts) {
+      const char* from = static_cast<const char*>(part.iov_base);
+      gathered_.insert(gathered_.end(), from, from + std::min(part.iov_len, kRecordBytes - gathered_.size()));
+      if (gathered_.size() == kRecordBytes) break;
+    }
+    bytes = gathered_.data();
+    size = gathered_.size();
+  }
+  std::size_t sent = 0;
+  ERR_clear_error();
+  int returned = SSL_write_ex(ssl_.get(), bytes, size, &sent);
+  return returned == 1 ? Moved{State::kMoved, sent, Ok()} : TlsProblem(returned);
+}
+
+bool Stream::HasReadAhead() {
+  if (ssl_ == nullptr) return false;
+  std::lock_guard lock(tls_mutex_);
+  return SSL_has_pending(ssl_.get()) == 1;
+}
+
+void Stream::Shutdown() { ::shutdown(fd(), SHUT_RDWR); }
+
+}  // namespace memfabric::transport::tcp

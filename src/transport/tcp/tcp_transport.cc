@@ -1,0 +1,68 @@
+#include "transport/tcp/tcp_transport.h"
+
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+#include "transport/tcp/tcp_link.h"
+#include "transport/tcp/tcp_venue.h"
+
+namespace memfabric::transport {
+namespace {
+
+constexpr std::chrono::microseconds kSpin{50};
+constexpr int kMaxSpinUs = 1000;
+
+class TcpBackend final : public LocalBackend {
+ public:
+  bool shares_files() const override { return false; }
+
+  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
+                                              const std::shared_ptr<MessageSocket>& socket) override {
+    auto connection = std::static_pointer_cast<tcp::Connection>(socket);  // TcpVenue makes no others
+    connection->Attach(contribution.rank);
+    auto link = std::make_shared<TcpLink>(contribution.rank, contribution.epoch, std::move(connection));
+    RETURN_IF_ERROR(link->Grow(contribution));
+    return std::shared_ptr<LocalLink>(std::move(link));
+  }
+};
+
+Result<std::chrono::microseconds> SpinTime() {
+  const char* text = std::getenv("MEMFABRIC_SPIN_US");
+  if (text == nullptr || *text == '\0') return kSpin;
+  int value = -1;
+  const char* end = text + std::strlen(text);
+  auto [stop, error] = std::from_chars(text, end, value);
+  if (error != std::errc() || stop != end || value < 0 || value > kMaxSpinUs) {
+    return InvalidArgument("MEMFABRIC_SPIN_US=\"{}\" is no number of microseconds from 0 to {}", text, kMaxSpinUs);
+  }
+  return std::chrono::microseconds(value);
+}
+
+}  // namespace
+
+Capabilities TcpTransport::capabilities() const { return TcpLink::kCapabilities; }
+
+Status TcpTransport::CanReach(const MemberAddress& peer) const {
+  auto advert = tcp::ParseAdvert(peer.advert);
+  return advert.ok() ? Ok() : Unsupported("{}: {}", peer.ToString(), advert.status().message());
+}
+
+Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
+  RETURN_IF_ERROR(LocalPort::Check(options));
+  ASSIGN_OR_RETURN(auto spin, SpinTime());
+  auto memory = std::make_shared<tcp::ServedMemory>();
+  memory->window = options.window;
+  memory->segments = options.segments;
+  memory->registered = options.registered;
+  for (Zone zone : kAllZones) {
+    if (options.segments[Index(zone)] == nullptr) continue;
+    memory->slots[Index(zone)] = options.window->data() + options.slot_begin(zone, options.rank);
+  }
+  RETURN_IF_ERROR(tcp::FillRandom(memory->tokens.data(), sizeof memory->tokens));
+  ASSIGN_OR_RETURN(auto venue, tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
+  return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue), std::make_unique<TcpBackend>());
+}
+
+}  // namespace memfabric::transport
