@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -17,13 +18,14 @@
 
 namespace memfabric::cluster {
 
-RankProcess::RankProcess(const std::map<std::string, std::string>& environment) {
+RankProcess::RankProcess(const std::map<std::string, std::string>& environment, int network) {
   int to_child[2], from_child[2];
   if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) std::abort();
   pid_ = ::fork();
   if (pid_ == 0) {
     ::dup2(to_child[0], STDIN_FILENO);
     ::dup2(from_child[1], STDOUT_FILENO);
+    if (network >= 0 && ::setns(network, CLONE_NEWNET) != 0) ::_exit(126);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     ::execl(MEMFABRIC_RANK_PROGRAM, MEMFABRIC_RANK_PROGRAM, static_cast<char*>(nullptr));
     ::_exit(127);
@@ -117,9 +119,14 @@ int FreePort() {
 std::string FreeUrl() { return "tcp://127.0.0.1:" + std::to_string(FreePort()); }
 
 std::vector<std::unique_ptr<RankProcess>> StartRanks(const std::string& url, int count, int world) {
+  return StartRanksIn(std::vector<int>(static_cast<std::size_t>(count), -1), url, world);
+}
+
+std::vector<std::unique_ptr<RankProcess>> StartRanksIn(const std::vector<int>& networks, const std::string& url, int world,
+                                                       const std::map<std::string, std::string>& environment) {
   std::vector<std::unique_ptr<RankProcess>> ranks;
-  for (int rank = 0; rank < count; ++rank) ranks.push_back(std::make_unique<RankProcess>());
-  for (int rank = 0; rank < count; ++rank)
+  for (int network : networks) ranks.push_back(std::make_unique<RankProcess>(environment, network));
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank)
     ranks[rank]->Send("init " + url + " " + std::to_string(world) + " " + std::to_string(rank));
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
   return ranks;

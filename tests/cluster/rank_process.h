@@ -24,8 +24,8 @@ struct Answer {
 
 class RankProcess {
  public:
-  // `environment`: added to this process's.
-  explicit RankProcess(const std::map<std::string, std::string>& environment = {});
+  // `environment`: added to this process's. `network`: a namespace to run in (support/netns/hosts.h); -1: this process's.
+  explicit RankProcess(const std::map<std::string, std::string>& environment = {}, int network = -1);
   ~RankProcess();
   RankProcess(const RankProcess&) = delete;
 
@@ -58,6 +58,9 @@ std::string FreeUrl();
 
 // Processes 0 … count-1, initialized as those ranks of a world of `world` at `url`.
 std::vector<std::unique_ptr<RankProcess>> StartRanks(const std::string& url, int count, int world);
+// The same, one rank in each of `networks`.
+std::vector<std::unique_ptr<RankProcess>> StartRanksIn(const std::vector<int>& networks, const std::string& url, int world,
+                                                       const std::map<std::string, std::string>& environment = {});
 // The command on all of them at once; every answer must be 0.
 void All(const std::vector<std::unique_ptr<RankProcess>>& ranks, const std::string& command);
 
