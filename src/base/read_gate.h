@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/thread_stripe.h"
+
 namespace memfabric {
 
 class ReadGate {
@@ -41,7 +43,7 @@ class ReadGate {
 
   // Not entered once the gate is closed. A thread may enter several times.
   Token Enter() {
-    Stripe& stripe = stripes_[StripeOfThread()];
+    Stripe& stripe = stripes_[StripeOfThread<kStripeBits>()];
     for (std::uint64_t phase = phase_.load(std::memory_order_seq_cst); (phase & kClosed) == 0;) {
       std::atomic<std::uint64_t>& count = stripe.inside[phase & 1];
       count.fetch_add(1, std::memory_order_seq_cst);
@@ -97,16 +99,10 @@ class ReadGate {
  private:
   static constexpr std::uint64_t kClosed = 1ULL << 63;
   static constexpr unsigned kStripeBits = 4;
-  static constexpr std::size_t kCacheLineBytes = 64;
 
   struct alignas(kCacheLineBytes) Stripe {
     std::array<std::atomic<std::uint64_t>, 2> inside{};  // readers, by the phase's lowest bit when they entered
   };
-
-  static std::size_t StripeOfThread() {
-    static thread_local const char marker = 0;  // its address tells threads apart
-    return (reinterpret_cast<std::uintptr_t>(&marker) * 0x9e37'79b9'7f4a'7c15ULL) >> (64 - kStripeBits);
-  }
 
   void WaitUntilEmpty(std::uint64_t parity) {
     for (Stripe& stripe : stripes_) {

@@ -40,8 +40,10 @@ Status Engine::Copy(const Request& request, Direction direction) const {
     DirectionRules rules = RulesOf(direction);
     Resolver::Simple source = resolver_.Fast(request.source, request.size_bytes, rules.source);
     Resolver::Simple destination = resolver_.Fast(request.destination, request.size_bytes, rules.destination);
-    if (source.pointer != nullptr && destination.pointer != nullptr && (source.in_pool || destination.in_pool)) [[likely]] {
+    if (source.pointer != nullptr && destination.pointer != nullptr && (source.in_pool() || destination.in_pool())) [[likely]] {
       CopyBytes(destination.pointer, source.pointer, request.size_bytes);
+      if (source.in_pool()) reach_.counters().AddMapped(source.rank, request.size_bytes, 1);
+      if (destination.in_pool()) reach_.counters().AddMapped(destination.rank, request.size_bytes, 1);
       return Ok();
     }
   }
@@ -50,6 +52,9 @@ Status Engine::Copy(const Request& request, Direction direction) const {
   RETURN_IF_ERROR(resolver_.Resolve(request, direction, source, destination));
   if (source.pointer != nullptr && destination.pointer != nullptr) {
     CopyMapped(destination.pointer, source.pointer, request.size_bytes);
+    MappedTally tally(reach_.counters());
+    resolver_.Count(source, 0, request.size_bytes, tally);
+    resolver_.Count(destination, 0, request.size_bytes, tally);
     return Ok();
   }
   return ThroughLinks(reach_, flush_timeout_, [&](LinkMover& mover, Relay& relay) {
@@ -65,8 +70,11 @@ Status Engine::Check(const Request& request, Direction direction) const {
 
 Status Engine::CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
                             Relay& relay) const {
+  MappedTally tally(reach_.counters());
   if (source.pointer != nullptr && destination.pointer != nullptr) {
     CopyMapped(destination.pointer, source.pointer, size_bytes);
+    resolver_.Count(source, 0, size_bytes, tally);
+    resolver_.Count(destination, 0, size_bytes, tally);
     return Ok();
   }
   // As memmove: what is read later must not be written earlier.
@@ -75,7 +83,8 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
   for (std::uint64_t left = size_bytes; left > 0;) {
     Spot from;
     Spot to;
-    RETURN_IF_ERROR(LocateBoth(resolver_, source, destination, backward ? left : size_bytes - left, left, backward, from, to));
+    std::uint64_t at = backward ? left : size_bytes - left;
+    RETURN_IF_ERROR(LocateBoth(resolver_, source, destination, at, left, backward, from, to));
     if (from.link != nullptr && to.link != nullptr) {
       RETURN_IF_ERROR(relay.Move(from, to, from.size_bytes));
     } else if (from.link != nullptr) {
@@ -89,6 +98,9 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
       RETURN_IF_ERROR(mover.Flush());
       RETURN_IF_ERROR(relay.Finish());
     }
+    std::uint64_t begin = backward ? at - from.size_bytes : at;
+    if (from.link == nullptr) resolver_.Count(source, begin, from.size_bytes, tally);
+    if (to.link == nullptr) resolver_.Count(destination, begin, from.size_bytes, tally);
     left -= from.size_bytes;
   }
   return Ok();

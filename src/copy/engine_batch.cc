@@ -89,7 +89,7 @@ Status Engine::ResolveElement(const Request& element, Direction direction, Side&
     DirectionRules rules = RulesOf(direction);
     Resolver::Simple from = resolver_.Fast(element.source, element.size_bytes, rules.source);
     Resolver::Simple to = resolver_.Fast(element.destination, element.size_bytes, rules.destination);
-    if (from.pointer != nullptr && to.pointer != nullptr && (from.in_pool || to.in_pool)) {
+    if (from.pointer != nullptr && to.pointer != nullptr && (from.in_pool() || to.in_pool())) {
       source.pointer = from.pointer;
       destination.pointer = to.pointer;
       return Ok();
@@ -180,7 +180,9 @@ Status Engine::CopyMappedBatch(const BatchRequest& batch, Direction direction, c
 
 Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,
                                std::uint64_t size_bytes) const {
-  RunCopier copier(stream_from);
+  MappedTally read(reach_.counters());
+  MappedTally written(reach_.counters());
+  RunCopier copier(stream_from);  // ends, and with it the copies, before they are counted
   std::uint64_t offset = begin.offset;
   for (std::size_t i = begin.index; i < batch.sizes_bytes.size() && size_bytes > 0; ++i) {
     // Read and checked once more, for the price of a few loads: the arrays are the caller's, and if another thread of its
@@ -195,6 +197,8 @@ Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction, s
     }
     std::uint64_t bytes = std::min(element.size_bytes - offset, size_bytes);
     copier.Add(destination.pointer + offset, source.pointer + offset, bytes);
+    resolver_.Count(element.source + offset, bytes, offset == 0, read);
+    resolver_.Count(element.destination + offset, bytes, offset == 0, written);
     size_bytes -= bytes;
     offset = 0;
   }

@@ -16,8 +16,9 @@ std::string RankText(const transport::Link& link) { return fmt::format("rank {}"
 
 }  // namespace
 
-Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout) {
+Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving, Counters& counters) {
   Status status = link.Flush(std::chrono::steady_clock::now() + timeout);
+  counters.Add(link.rank(), link.path(), status.ok() ? moving : PathCounts{.errors = 1});
   return status.ok() ? status : status.WithContext(RankText(link));
 }
 
@@ -38,8 +39,13 @@ Status LinkMover::Add(Operation operation, const std::shared_ptr<transport::Link
 
 Status LinkMover::Send() {
   if (pieces_.empty()) return Ok();
-  if (std::find(unflushed_.begin(), unflushed_.end(), link_) == unflushed_.end()) unflushed_.push_back(link_);
+  auto unflushed = std::find_if(unflushed_.begin(), unflushed_.end(), [&](const auto& one) { return one.link == link_; });
+  if (unflushed == unflushed_.end()) unflushed = unflushed_.insert(unflushed, {link_, {}});
   Status status = operation_ == Operation::kPut ? link_->Put(zone_, pieces_) : link_->Get(zone_, pieces_);
+  if (status.ok()) {
+    for (const transport::Piece& piece : pieces_) unflushed->moving.bytes += piece.size_bytes;
+    unflushed->moving.operations += pieces_.size();
+  }
   pieces_.clear();
   return status.ok() ? status : status.WithContext(RankText(*link_));
 }
@@ -47,8 +53,8 @@ Status LinkMover::Send() {
 Status LinkMover::Flush() {
   Status first = Send();
   unflushed_bytes_ = 0;
-  for (const std::shared_ptr<transport::Link>& link : std::exchange(unflushed_, {})) {
-    Status status = FlushLink(*link, flush_timeout_);
+  for (const Unflushed& unflushed : std::exchange(unflushed_, {})) {
+    Status status = FlushLink(*unflushed.link, flush_timeout_, unflushed.moving, counters_);
     if (first.ok()) first = std::move(status);
   }
   return first;

@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "base/status.h"
+#include "copy/counters.h"
 #include "transport/transport.h"
 
 namespace memfabric::copy {
 
 class LinkMover {
  public:
-  explicit LinkMover(std::chrono::nanoseconds flush_timeout) : flush_timeout_(flush_timeout) {}
+  LinkMover(Counters& counters, std::chrono::nanoseconds flush_timeout) : counters_(counters), flush_timeout_(flush_timeout) {}
 
   Status Put(const std::shared_ptr<transport::Link>& link, Zone zone, const transport::Piece& piece) {
     return Add(Operation::kPut, link, zone, piece);
@@ -36,17 +37,24 @@ class LinkMover {
   Status Add(Operation operation, const std::shared_ptr<transport::Link>& link, Zone zone, const transport::Piece& piece);
   Status Send();
 
+  // A link with what it was handed since its last flush.
+  struct Unflushed {
+    std::shared_ptr<transport::Link> link;
+    PathCounts moving;
+  };
+
+  Counters& counters_;
   std::chrono::nanoseconds flush_timeout_;
   Operation operation_ = Operation::kPut;  // of pieces_, as the next two
   Zone zone_ = Zone::kHost;
   std::shared_ptr<transport::Link> link_;
   std::size_t max_pieces_ = 1;
   std::vector<transport::Piece> pieces_;
-  std::vector<std::shared_ptr<transport::Link>> unflushed_;
+  std::vector<Unflushed> unflushed_;
   std::uint64_t unflushed_bytes_ = 0;
 };
 
-// link->Flush, bounded by `timeout`, its error naming the rank.
-Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout);
+// link->Flush, bounded by `timeout`, its error naming the rank. Counts `moving` when it is in place, an error when it isn't.
+Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving, Counters& counters);
 
 }  // namespace memfabric::copy

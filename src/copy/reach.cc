@@ -10,6 +10,7 @@ Reach::Reach(const PoolLayout& layout, std::byte* local_base)
     : layout_(layout),
       local_base_(local_base),
       mapped_bytes_(kZones * layout.world_size),
+      counters_(layout.world_size),
       links_(layout.world_size),
       why_not_(layout.world_size, Disconnected("has not joined this pool")) {}
 

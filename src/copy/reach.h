@@ -19,6 +19,7 @@
 
 #include "address/pool_layout.h"
 #include "base/status.h"
+#include "copy/counters.h"
 #include "transport/transport.h"
 
 namespace memfabric::copy {
@@ -45,6 +46,8 @@ class Reach {
   void Close(Rank rank, Status why);
   void CloseAll(const Status& why);
 
+  Counters& counters() const { return counters_; }
+
   // Keeps a buffer that a link may still use, because it did not end in time, until the links held here are gone.
   void Keep(std::unique_ptr<std::byte[]> buffer) const;
 
@@ -58,7 +61,8 @@ class Reach {
 
   PoolLayout layout_;
   std::byte* local_base_;
-  std::vector<std::atomic<std::uint64_t>> mapped_bytes_;    // [zone][rank]
+  std::vector<std::atomic<std::uint64_t>> mapped_bytes_;  // [zone][rank]
+  mutable Counters counters_;
   mutable std::mutex mutex_;                                // guards what is below
   mutable std::vector<std::unique_ptr<std::byte[]>> kept_;  // goes after links_
   std::vector<std::shared_ptr<transport::Link>> links_;     // shared: a copy in flight keeps its link

@@ -17,22 +17,23 @@ Status Relay::Move(const Spot& source, const Spot& destination, std::size_t size
   half_ ^= 1;
   transport::Piece got{half, source.slot_offset, size_bytes};
   Status started = source.link->Get(source.zone, std::span(&got, 1));
-  Status ended = Wait(*source.link);
+  Status ended = Wait(*source.link, size_bytes);
   RETURN_IF_ERROR(std::move(started));
   RETURN_IF_ERROR(std::move(ended));
   RETURN_IF_ERROR(Finish());
   putting_ = destination.link;
+  putting_bytes_ = size_bytes;
   transport::Piece put{half, destination.slot_offset, size_bytes};
   return destination.link->Put(destination.zone, std::span(&put, 1));
 }
 
 Status Relay::Finish() {
   if (putting_ == nullptr) return Ok();
-  return Wait(*std::exchange(putting_, nullptr));
+  return Wait(*std::exchange(putting_, nullptr), putting_bytes_);
 }
 
-Status Relay::Wait(transport::Link& link) {
-  Status status = FlushLink(link, flush_timeout_);
+Status Relay::Wait(transport::Link& link, std::size_t size_bytes) {
+  Status status = FlushLink(link, flush_timeout_, {.bytes = size_bytes, .operations = 1}, counters_);
   if (!status.ok()) unreturned_ = true;
   return status;
 }

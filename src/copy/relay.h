@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/status.h"
+#include "copy/counters.h"
 #include "copy/resolver.h"
 #include "transport/transport.h"
 
@@ -19,7 +20,7 @@ class Relay {
  public:
   static constexpr std::size_t kPieceBytes = 1 << 20;
 
-  explicit Relay(std::chrono::nanoseconds flush_timeout) : flush_timeout_(flush_timeout) {}
+  Relay(Counters& counters, std::chrono::nanoseconds flush_timeout) : counters_(counters), flush_timeout_(flush_timeout) {}
 
   // The bytes are in place once Finish has returned Ok. REQUIRES: both have links; size_bytes <= kPieceBytes.
   Status Move(const Spot& source, const Spot& destination, std::size_t size_bytes);
@@ -29,13 +30,15 @@ class Relay {
   std::unique_ptr<std::byte[]> TakeUnreturned();
 
  private:
-  Status Wait(transport::Link& link);
+  Status Wait(transport::Link& link, std::size_t size_bytes);
 
+  Counters& counters_;
   std::chrono::nanoseconds flush_timeout_;
   std::unique_ptr<std::byte[]> buffer_;
   std::size_t half_bytes_ = 0;
   std::size_t half_ = 0;                      // the next to fill
-  std::shared_ptr<transport::Link> putting_;  // has the other half
+  std::shared_ptr<transport::Link> putting_;  // has the other half,
+  std::size_t putting_bytes_ = 0;             // with that many bytes
   bool unreturned_ = false;
 };
 

@@ -78,7 +78,7 @@ Status Resolver::ResolveSlots(std::string_view name, std::uint64_t address, std:
         all_mapped = false;
         allocated = link->allocated_bytes()[Index(slot.zone)];
       } else {
-        Status why = reach_.WhyNot(slot.rank);
+        Status why = Unreachable(slot.rank);
         if (!why.ok()) return why.WithContext(fmt::format("{} {:#x}", name, address + done));
         allocated = reach_.MappedBytes(slot.zone, slot.rank);  // it may just have joined
       }
@@ -114,12 +114,35 @@ Status Resolver::Locate(const Side& side, std::uint64_t position, std::uint64_t 
   } else {
     found.link = reach_.LinkOf(slot.rank);
     if (found.link == nullptr) {
-      RETURN_IF_ERROR(reach_.WhyNot(slot.rank));
+      RETURN_IF_ERROR(Unreachable(slot.rank));
       return Disconnected("rank {}: its link changed during the copy", slot.rank);
     }
   }
   spot = std::move(found);
   return Ok();
+}
+
+void Resolver::Count(std::uint64_t address, std::uint64_t size_bytes, bool begins, MappedTally& tally) const {
+  if (auto offset = OffsetOf(address, SideRule::kAny)) CountSlots(*offset, size_bytes, begins, tally);
+}
+
+void Resolver::Count(const Side& side, std::uint64_t position, std::uint64_t size_bytes, MappedTally& tally) const {
+  if (side.offset) CountSlots(*side.offset + position, size_bytes, /*begins=*/true, tally);
+}
+
+void Resolver::CountSlots(std::uint64_t offset, std::uint64_t size_bytes, bool begins, MappedTally& tally) const {
+  for (std::uint64_t done = 0; done < size_bytes;) {
+    SlotOffset slot = finder_.Find(offset + done);
+    std::uint64_t bytes = std::min(size_bytes - done, finder_.max_bytes(slot.zone) - slot.offset);
+    tally.Add(slot.rank, bytes, begins || done != 0 ? 1 : 0);
+    done += bytes;
+  }
+}
+
+Status Resolver::Unreachable(Rank rank) const {
+  Status why = reach_.WhyNot(rank);
+  if (!why.ok()) reach_.counters().Add(rank, kNoPath, {.errors = 1});
+  return why;
 }
 
 std::optional<std::uint64_t> Resolver::OffsetOf(std::uint64_t address, SideRule rule) const {

@@ -47,7 +47,8 @@ class Resolver {
   // ask Resolve. REQUIRES: 0 < size_bytes < 2^47.
   struct Simple {
     std::byte* pointer = nullptr;
-    bool in_pool = false;
+    Rank rank = kNoRank;  // whose slot; kNoRank: memory of this process
+    bool in_pool() const { return rank != kNoRank; }
   };
   Simple Fast(std::uint64_t address, std::uint64_t size_bytes, SideRule rule) const {
     std::uint64_t offset = address - base_;
@@ -56,11 +57,11 @@ class Resolver {
       if (rule == SideRule::kHostPool && slot.zone != Zone::kHost) return {};
       std::uint64_t bytes = reach_.MappedBytes(slot.zone, slot.rank);
       if (bytes < size_bytes || slot.offset > bytes - size_bytes) return {};
-      return {local_base_ + offset, true};
+      return {local_base_ + offset, slot.rank};
     }
     if (rule != SideRule::kAny || !same_address_) return {};
     if (address == 0 || address >= kUserEnd - size_bytes || (address < base_ && base_ - address < size_bytes)) return {};
-    return {reinterpret_cast<std::byte*>(address), false};
+    return {reinterpret_cast<std::byte*>(address), kNoRank};
   }
 
   // Every check of API.md's table, with its message. `source` and `destination` change only on success.
@@ -69,6 +70,12 @@ class Resolver {
   // What lies at `position` of a side, at most `size_bytes` of it. With `backward` what ends there instead. Asks again who can
   // be reached: Disconnected when that has changed since the checks. REQUIRES: the side is resolved, the bytes are in it.
   Status Locate(const Side& side, std::uint64_t position, std::uint64_t size_bytes, bool backward, Spot& spot) const;
+
+  // Counts a range that loads and stores have read or written at the ranks it lies in, one operation each; nothing when it is
+  // memory of this process. With `begins` false it is the rest of one that was counted before.
+  void Count(std::uint64_t address, std::uint64_t size_bytes, bool begins, MappedTally& tally) const;
+  // The same for a part of a resolved side.
+  void Count(const Side& side, std::uint64_t position, std::uint64_t size_bytes, MappedTally& tally) const;
 
  private:
   // Beyond every address that a process has without asking for more: a range that gets there is no memory.
@@ -79,6 +86,9 @@ class Resolver {
                       Side& side) const;
   // The address's offset in the window, by global address, or by this process's own where `rule` allows it.
   std::optional<std::uint64_t> OffsetOf(std::uint64_t address, SideRule rule) const;
+  // Why the rank can't be reached, naming it; counted. Ok when it can.
+  Status Unreachable(Rank rank) const;
+  void CountSlots(std::uint64_t offset, std::uint64_t size_bytes, bool begins, MappedTally& tally) const;
   Status NotInPool(std::string_view name, std::uint64_t address) const;
 
   const Reach& reach_;

@@ -17,8 +17,8 @@ namespace memfabric::copy {
 // error.
 template <typename Move>
 Status ThroughLinks(const Reach& reach, std::chrono::nanoseconds flush_timeout, const Move& move) {
-  LinkMover mover(flush_timeout);
-  Relay relay(flush_timeout);
+  LinkMover mover(reach.counters(), flush_timeout);
+  Relay relay(reach.counters(), flush_timeout);
   Status status = move(mover, relay);
   Status flushed = mover.Flush();
   if (status.ok()) status = std::move(flushed);
