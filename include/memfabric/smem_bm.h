@@ -117,7 +117,7 @@ typedef struct {
   uint32_t rankId;                  /* this rank, below the world size; SMEM_BM_RANK_UNSET */
   uint32_t flags;                   /* reserved; 0 */
   char hcomUrl[64];                 /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves it open */
-  smem_tls_config hcomTlsConfig;    /* TLS of the data plane */
+  smem_tls_config hcomTlsConfig;    /* tlsEnable: encrypts between hosts; only with a store that uses TLS. The rest is unused */
   smem_tls_config storeTlsConfig;   /* TLS of the store */
 } smem_bm_config_t;
 
@@ -164,6 +164,17 @@ typedef struct {
   uint64_t device_bytes;
   char host[64]; /* its host's name, cut if it is longer; terminated by NUL */
 } smem_bm_member_t;
+
+/* What has gone to and from a rank of a pool by one path since the pool was created. 72 bytes. */
+typedef struct {
+  uint32_t rank;
+  uint32_t reserved;
+  uint64_t bytes;      /* copied, counted at each rank whose memory a copy read or wrote */
+  uint64_t operations; /* the copies and elements of batches that those were, by rank; large ones count in several pieces */
+  uint64_t errors;     /* tries that ended because the rank could not be reached */
+  uint64_t retries;    /* tries to reach it again */
+  char path[SMEM_BM_PATH_SIZE]; /* as smem_bm_get_path; "none" for tries when there was no path; terminated by NUL */
+} smem_bm_stats_t;
 
 /* Told that another rank joined, or left or died. Called in order, from a thread of the library's, without locks held. */
 typedef void (*smem_bm_group_event_handler)(smem_bm_t pool, uint32_t rank, smem_bm_group_event event, void* context);
@@ -292,6 +303,12 @@ SMEM_API int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uin
  * first min(in, out) are written). `members` may be NULL when *count is 0.
  */
 SMEM_API int32_t smem_bm_get_members(smem_bm_t pool, smem_bm_member_t* members, uint32_t* count);
+
+/*
+ * Lists what isn't 0, by rank and path. *count: in, the room at `stats`; out, how many there are (the first min(in, out) are
+ * written). `stats` may be NULL when *count is 0.
+ */
+SMEM_API int32_t smem_bm_get_stats(smem_bm_t pool, smem_bm_stats_t* stats, uint32_t* count);
 
 /*
  * Opens a view of what `rank` contributes, on the same host: *size bytes at *va, readable and writable. They stay mapped until

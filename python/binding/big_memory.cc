@@ -12,6 +12,20 @@ namespace {
 
 constexpr std::uint64_t kLongCopyBytes = 64 << 10;  // above it the GIL is released
 
+// All that a C function lists of a pool.
+template <typename Item>
+std::vector<Item> Listed(smem_bm_t pool, std::int32_t (*list)(smem_bm_t, Item*, std::uint32_t*)) {
+  std::vector<Item> items(16);
+  while (true) {
+    auto room = static_cast<std::uint32_t>(items.size());
+    std::uint32_t count = room;
+    std::int32_t code = InLibrary(Gil::kRelease, [&] { return list(pool, items.data(), &count); });
+    if (code != SMEM_OK) RaiseLastError();
+    items.resize(count);
+    if (count <= room) return items;
+  }
+}
+
 }  // namespace
 
 BigMemory::~BigMemory() {
@@ -131,18 +145,24 @@ nb::object BigMemory::View(Int<std::uint32_t> rank, Member<smem_bm_mem_type> mem
 }
 
 nb::list BigMemory::Members() {
-  std::vector<smem_bm_member_t> members(16);
-  while (true) {
-    auto room = static_cast<std::uint32_t>(members.size());
-    std::uint32_t count = room;
-    std::int32_t code = InLibrary(Gil::kRelease, [&] { return smem_bm_get_members(handle_, members.data(), &count); });
-    if (code != SMEM_OK) RaiseLastError();
-    members.resize(count);
-    if (count <= room) break;
-  }
   nb::list list;
-  for (const smem_bm_member_t& member : members) list.append(member);
+  for (const smem_bm_member_t& member : Listed(handle_, &smem_bm_get_members)) list.append(member);
   return list;
+}
+
+nb::dict BigMemory::Stats() {
+  nb::dict by_rank;
+  for (const smem_bm_stats_t& stats : Listed(handle_, &smem_bm_get_stats)) {
+    nb::int_ rank(stats.rank);
+    if (!by_rank.contains(rank)) by_rank[rank] = nb::dict();
+    nb::dict counts;
+    counts["bytes"] = stats.bytes;
+    counts["operations"] = stats.operations;
+    counts["errors"] = stats.errors;
+    counts["retries"] = stats.retries;
+    by_rank[rank][stats.path] = counts;
+  }
+  return by_rank;
 }
 
 void BigMemory::Destroy() {

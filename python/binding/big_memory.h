@@ -34,6 +34,7 @@ class BigMemory {
   std::int32_t SetGroupEventHandler(nb::handle function);
   nb::object View(Int<std::uint32_t> rank, Member<smem_bm_mem_type> mem_type);
   nb::list Members();
+  nb::dict Stats();
   void Destroy();
 
   // For the garbage collector: a handler may refer to its pool.

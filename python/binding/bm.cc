@@ -336,6 +336,19 @@ array([0, 0, 0, 0], dtype=uint8))");
   type.def("members", &BigMemory::Members, nb::sig("def members(self) -> list[Member]"),
            "The ranks that are joined, this one included, by rank. Raises RuntimeError when the pool is destroyed.");
 
+  type.def("stats", &BigMemory::Stats, nb::sig("def stats(self) -> dict[int, dict[str, dict[str, int]]]"),
+           R"(What has gone to and from each rank since the pool was created: rank -> path -> counts; only what isn't 0.
+
+The paths are those of path(), and 'none' for tries when there was no path. Of each:
+    bytes: copied, counted at each rank whose memory a copy read or wrote.
+    operations: the copies and elements of batches that those were, by rank; large ones count in several pieces.
+    errors: tries that ended because the rank could not be reached.
+    retries: tries to reach it again.
+Raises RuntimeError when the pool is destroyed.
+
+>>> pool.stats()
+{1: {'mapped': {'bytes': 4096, 'operations': 1, 'errors': 0, 'retries': 0}}})");
+
   type.def("__repr__", &BigMemory::Repr);
 }
 

@@ -57,6 +57,7 @@ BmConfig::BmConfig() {
   auto_ranking = config.autoRanking;
   rank_id = config.rankId;
   flags = config.flags;
+  data_tls = config.hcomTlsConfig.tlsEnable;
 }
 
 smem_bm_config_t BmConfig::ToC() const {
@@ -73,6 +74,7 @@ smem_bm_config_t BmConfig::ToC() const {
   config.autoRanking = auto_ranking;
   config.rankId = ToC(rank_id, "rank_id");
   config.flags = ToC(flags, "flags");
+  config.hcomTlsConfig.tlsEnable = data_tls;
   std::memcpy(config.hcomUrl, nic.c_str(), nic.size() + 1);  // NicError limits its length
   return config;
 }
@@ -88,7 +90,7 @@ std::string BmConfig::Repr() const {
   text += std::string(", auto_ranking=") + PythonBool(auto_ranking);
   text += ", rank_id=" + std::to_string(rank_id);
   text += ", flags=" + std::to_string(flags);
-  return text + ", nic='" + nic + "')";
+  return text + ", nic='" + nic + "', data_tls=" + PythonBool(data_tls) + ")";
 }
 
 void BindBmConfig(nb::module_& module) {
@@ -117,6 +119,11 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
   BindInt<&BmConfig::rank_id>(type, "rank_id",
                               "This process's rank, below world_size. At first 65535, which stands for none: one is assigned.");
   BindInt<&BmConfig::flags>(type, "flags", "Reserved. At first 0.");
+  BindFlag<&BmConfig::data_tls>(
+      type, "data_tls",
+      "True: what goes between hosts is encrypted (TLS 1.3, with keys from the store). All ranks of a pool must say the same, "
+      "and the store must use TLS (set_conf_store_tls): initialize() fails otherwise, for who can read the store's traffic can "
+      "read the keys. The environment variable MEMFABRIC_DATA_TLS=1 does it with any store. At first False.");
   type.def_prop_ro(
       "nic", [](const BmConfig& config) { return config.nic; }, "What set_nic() was given, '' at first.");
   type.def(

@@ -27,6 +27,7 @@ struct BmConfig {
   Field rank_id = 0;
   Field flags = 0;
   std::string nic;
+  bool data_tls = false;
 
   BmConfig();  // the library's defaults
   // Refused: a field doesn't fit.

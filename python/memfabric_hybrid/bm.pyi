@@ -198,6 +198,21 @@ class BigMemory:
         The ranks that are joined, this one included, by rank. Raises RuntimeError when the pool is destroyed.
         """
 
+    def stats(self) -> dict[int, dict[str, dict[str, int]]]:
+        """
+        What has gone to and from each rank since the pool was created: rank -> path -> counts; only what isn't 0.
+
+        The paths are those of path(), and 'none' for tries when there was no path. Of each:
+            bytes: copied, counted at each rank whose memory a copy read or wrote.
+            operations: the copies and elements of batches that those were, by rank; large ones count in several pieces.
+            errors: tries that ended because the rank could not be reached.
+            retries: tries to reach it again.
+        Raises RuntimeError when the pool is destroyed.
+
+        >>> pool.stats()
+        {1: {'mapped': {'bytes': 4096, 'operations': 1, 'errors': 0, 'retries': 0}}}
+        """
+
     def __repr__(self) -> str: ...
 
 class BmConfig:
@@ -293,6 +308,15 @@ class BmConfig:
 
     @flags.setter
     def flags(self, arg: int, /) -> None: ...
+
+    @property
+    def data_tls(self) -> bool:
+        """
+        True: what goes between hosts is encrypted (TLS 1.3, with keys from the store). All ranks of a pool must say the same, and the store must use TLS (set_conf_store_tls): initialize() fails otherwise, for who can read the store's traffic can read the keys. The environment variable MEMFABRIC_DATA_TLS=1 does it with any store. At first False.
+        """
+
+    @data_tls.setter
+    def data_tls(self, arg: bool, /) -> None: ...
 
     @property
     def nic(self) -> str:

@@ -33,6 +33,7 @@ struct Config {
   std::uint32_t rank = kUnsetRank;
   std::uint32_t flags = 0;
   std::string nic;
+  bool data_tls = false;  // encrypt between hosts
 
   bool operator==(const Config&) const = default;
 };

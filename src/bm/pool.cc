@@ -37,13 +37,18 @@ std::string_view OpName(std::uint32_t op) {
   }
 }
 
+// Whether an environment variable is 1.
+bool Asked(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
 // API.md §2: a path that this machine doesn't have is replaced by the next best, said once, unless MEMFABRIC_STRICT=1.
 Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Transport>> transports) {
   if (op == kSdma || op == kHostShm) return Ok();
   std::string names;
   for (const auto& transport : transports) names += (names.empty() ? "" : ", ") + std::string(transport->name());
-  const char* strict = std::getenv("MEMFABRIC_STRICT");
-  if (strict != nullptr && std::string_view(strict) == "1")
+  if (Asked("MEMFABRIC_STRICT"))
     return Unsupported("data_op_type {} asks for a path that this machine doesn't have, and MEMFABRIC_STRICT=1; there is: {}",
                        OpName(op), names);
   LOG(kWarn, "data_op_type {} asks for a path that this machine doesn't have; using the best of: {}", OpName(op), names);
@@ -172,6 +177,9 @@ Status Pool::OpenPorts() {
   port.max_bytes = agreed_.layout.max_bytes;
   for (Zone zone : kAllZones) port.segments[Index(zone)] = segments_[Index(zone)].get();
   port.observer = peers_.get();
+  port.network.nic = init_.config.nic;
+  port.network.near_host = job_.url().endpoints.front().host;
+  port.network.encrypt = init_.config.data_tls || Asked("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {
     ASSIGN_OR_RETURN(auto opened, transport->Open(port));
     ports_.emplace_back(transport.get(), std::move(opened));
@@ -423,7 +431,9 @@ bool Pool::LinkMissing(const copy::BatchRequest& batch) {
     auto entry = job_.client().Get(job_.keys().PoolMember(options_.id, rank), deadline);
     if (!entry.ok() || !entry->has_value()) continue;
     auto record = store::DecodePoolRecord(**entry);
-    if (record.ok() && record->rank() == rank && !peers_->KnownGone(rank, record->epoch())) found.push_back(std::move(*record));
+    if (!record.ok() || record->rank() != rank || peers_->KnownGone(rank, record->epoch())) continue;
+    found.push_back(std::move(*record));
+    reach_->counters().Add(rank, copy::kNoPath, {.retries = 1});
   }
   if (found.empty()) return false;
   std::unique_lock control(control_, std::try_to_lock);

@@ -88,6 +88,7 @@ class Pool {
   void SetEventHandler(GroupEventHandler handler) { events_.Set(std::move(handler)); }
   Result<std::string> Path(Rank rank) const;
   std::vector<Member> Members();
+  std::vector<copy::RankCounts> Stats() const { return reach_->counters().Read(); }
   Result<View> OpenView(Zone zone, Rank rank) const;
   std::uint32_t id() const { return options_.id; }
 

@@ -9,6 +9,12 @@ namespace memfabric::bm {
 Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options) {
   ASSIGN_OR_RETURN(auto device, runtime.devices().Find(options.device_id));
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(options.store_url));
+  if (options.config.data_tls)
+    return InvalidArgument(
+        "data_tls asks to encrypt what goes between hosts, and the store at {} doesn't use TLS: who reads its traffic would "
+        "read "
+        "the keys. Call set_conf_store_tls first, or set the environment variable MEMFABRIC_DATA_TLS=1 to encrypt nevertheless",
+        options.store_url);
   Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;
   std::unique_ptr<Service> service(new Service(runtime, options, device));
   if (options.config.start_store_only) {

@@ -71,6 +71,7 @@ bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::ui
   options.config.rank = config.rankId;
   options.config.flags = config.flags;
   options.config.nic = Text(config.hcomUrl);
+  options.config.data_tls = config.hcomTlsConfig.tlsEnable;
   return options;
 }
 
@@ -335,6 +336,24 @@ int32_t smem_bm_get_members(smem_bm_t pool, smem_bm_member_t* members, uint32_t*
         live[i].host_name.copy(out.host, sizeof(out.host) - 1);
       }
       *count = static_cast<uint32_t>(live.size());
+      return Ok();
+    });
+  });
+}
+
+int32_t smem_bm_get_stats(smem_bm_t pool, smem_bm_stats_t* stats, uint32_t* count) {
+  return Guard([&]() -> Status {
+    if (count == nullptr) return InvalidArgument("count is null");
+    if (stats == nullptr && *count != 0)
+      return InvalidArgument("stats is null, and *count says that there is room for {}", *count);
+    return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) {
+      auto all = found.Stats();
+      for (std::size_t i = 0; i < std::min<std::size_t>(*count, all.size()); ++i) {
+        const copy::PathCounts& counts = all[i].counts;
+        stats[i] = {all[i].rank, 0, counts.bytes, counts.operations, counts.errors, counts.retries, {}};
+        all[i].path.copy(stats[i].path, sizeof(stats[i].path) - 1);
+      }
+      *count = static_cast<uint32_t>(all.size());
       return Ok();
     });
   });

@@ -71,6 +71,7 @@ static_assert(kIs<decltype(smem_bm_update_store_url), i(const char*)>);
 static_assert(kIs<decltype(smem_bm_set_group_event_handler), i(h, void (*)(h, u, smem_bm_group_event, void*), void*)>);
 static_assert(kIs<decltype(smem_bm_get_path), i(h, u, char*, u)>);
 static_assert(kIs<decltype(smem_bm_get_members), i(h, smem_bm_member_t*, u*)>);
+static_assert(kIs<decltype(smem_bm_get_stats), i(h, smem_bm_stats_t*, u*)>);
 static_assert(kIs<decltype(smem_bm_view_open), i(h, u, smem_bm_mem_type, void**, void**, uint64_t*)>);
 static_assert(kIs<decltype(smem_bm_view_close), void(void*)>);
 
@@ -114,6 +115,7 @@ const std::set<std::string> kFunctions = {
     "smem_bm_set_group_event_handler",
     "smem_bm_get_path",
     "smem_bm_get_members",
+    "smem_bm_get_stats",
     "smem_bm_view_open",
     "smem_bm_view_close",
 };

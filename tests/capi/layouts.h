@@ -152,4 +152,12 @@ EXPECT_OFFSET(smem_bm_member_t, host_bytes, 24);
 EXPECT_OFFSET(smem_bm_member_t, device_bytes, 32);
 EXPECT_OFFSET(smem_bm_member_t, host, 40);
 
+EXPECT(sizeof(smem_bm_stats_t) == 72);
+EXPECT_OFFSET(smem_bm_stats_t, rank, 0);
+EXPECT_OFFSET(smem_bm_stats_t, bytes, 8);
+EXPECT_OFFSET(smem_bm_stats_t, operations, 16);
+EXPECT_OFFSET(smem_bm_stats_t, errors, 24);
+EXPECT_OFFSET(smem_bm_stats_t, retries, 32);
+EXPECT_OFFSET(smem_bm_stats_t, path, 40);
+
 #endif /* MEMFABRIC_TESTS_CAPI_LAYOUTS_H */

@@ -11,7 +11,7 @@ from memfabric_hybrid import bm
 from rank import Rank, free_url
 
 NUMBERS = ("init_timeout", "create_timeout", "operation_timeout", "rank_id", "flags")
-FLAGS = ("start_store", "start_store_only", "dynamic_world_size", "unified_address_space", "auto_ranking")
+FLAGS = ("start_store", "start_store_only", "dynamic_world_size", "unified_address_space", "auto_ranking", "data_tls")
 
 
 def test_a_new_config_has_the_documented_values() -> None:
@@ -19,7 +19,7 @@ def test_a_new_config_has_the_documented_values() -> None:
     assert {name: getattr(config, name) for name in (*NUMBERS, *FLAGS, "nic")} == {
         "init_timeout": 120, "create_timeout": 120, "operation_timeout": 120, "rank_id": 65535, "flags": 0,
         "start_store": True, "start_store_only": False, "dynamic_world_size": False, "unified_address_space": True,
-        "auto_ranking": False, "nic": ""}
+        "auto_ranking": False, "data_tls": False, "nic": ""}
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -49,7 +49,8 @@ def test_help_shows_everything(module: object) -> None:
 
 def test_the_names_of_the_contract() -> None:
     methods = {"join", "leave", "local_mem_size", "peer_rank_ptr", "get_rank_id_by_gva", "gva_to_va", "register", "unregister",
-               "copy_data", "copy_data_batch", "extend_local_mem", "set_group_event_handler", "wait", "destroy", "path", "view", "members"}
+               "copy_data", "copy_data_batch", "extend_local_mem", "set_group_event_handler", "wait", "destroy", "path", "view", "members",
+               "stats"}
     assert methods <= set(dir(bm.BigMemory))
     assert {"initialize", "uninitialize", "set_log_level", "set_extern_logger", "set_conf_store_tls", "set_conf_store_tls_key",
             "get_last_err_msg", "get_and_clear_last_err_msg", "create_config_store", "strerror", "ErrorCode", "devices"} <= set(dir(mf))

@@ -76,6 +76,16 @@ def test_members_and_path(pool: bm.BigMemory) -> None:
         pool.path(1)
 
 
+def test_stats_count_by_rank_and_path(pool: bm.BigMemory) -> None:
+    assert pool.stats() == {}
+    host = pool.peer_rank_ptr(0, HOST)
+    assert pool.copy_data(b"12345678", host, 8, Copy.H2G) == 0
+    assert pool.copy_data_batch([host, host + 8], [host + 64, host + 128], [8, 16], 2, Copy.G2G) == 0  # read and written
+    assert pool.stats() == {0: {"mapped": {"bytes": 56, "operations": 5, "errors": 0, "retries": 0}}}
+    assert pool.copy_data(b"12345678", pool.peer_rank_ptr(1, HOST), 8, Copy.H2G) == mf.ErrorCode.NOT_CONNECTED
+    assert pool.stats()[1] == {"none": {"bytes": 0, "operations": 0, "errors": 1, "retries": 0}}
+
+
 DIRECTIONS = [
     (Copy.H2G, "local", HOST), (Copy.H2GH, "local", HOST), (Copy.H2G, "local", DEVICE), (Copy.L2G, "local", HOST),
     (Copy.L2G, "local", DEVICE), (Copy.L2GH, "local", HOST), (Copy.AUTO, "local", HOST), (Copy.AUTO, "local", DEVICE),
@@ -311,7 +321,7 @@ def test_a_destroyed_pool(job: str) -> None:
                  lambda: pool.set_group_event_handler(None)):
         assert call() == gone, call
         assert mf.get_last_err_msg() != ""
-    for call in (pool.members, lambda: pool.path(0), lambda: pool.view(0)):
+    for call in (pool.members, pool.stats, lambda: pool.path(0), lambda: pool.view(0)):
         with pytest.raises(RuntimeError):
             call()
     assert pool.local_mem_size(HOST) == pool.peer_rank_ptr(0, HOST) == 0
