@@ -1,11 +1,18 @@
 #include "bm/peers.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace memfabric::bm {
 
-Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events)
-    : pool_(pool), own_(own), reach_(reach), gate_(gate), events_(events), peers_(reach.layout().world_size) {}
+Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events, std::function<void()> on_broken)
+    : pool_(pool),
+      own_(own),
+      reach_(reach),
+      gate_(gate),
+      events_(events),
+      on_broken_(std::move(on_broken)),
+      peers_(reach.layout().world_size) {}
 
 std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why) {
   reach_.Close(rank, std::move(why));
@@ -16,7 +23,10 @@ void Peers::DropAll(const Status& why) {
   std::vector<std::shared_ptr<transport::Link>> gone;
   std::lock_guard lock(mutex_);
   reach_.CloseAll(why);
-  for (auto& peer : peers_) gone.push_back(std::exchange(peer.link, nullptr));
+  for (auto& peer : peers_) {
+    gone.push_back(std::exchange(peer.link, nullptr));
+    peer.broken_path.clear();
+  }
 }
 
 void Peers::Opened() {
@@ -50,6 +60,16 @@ bool Peers::KnownGone(Rank rank, std::uint64_t epoch) const {
   return peers_[rank].link == nullptr && peers_[rank].epoch >= epoch;
 }
 
+std::vector<Peers::BrokenPeer> Peers::Broken() const {
+  std::lock_guard lock(mutex_);
+  std::vector<BrokenPeer> broken;
+  for (const auto& peer : peers_) {
+    if (peer.broken_path.empty() || !peer.record.has_value() || peer.record->epoch() != peer.epoch) continue;
+    broken.push_back({*peer.record, peer.broken_path});
+  }
+  return broken;
+}
+
 std::vector<Member> Peers::Linked() const {
   std::lock_guard lock(mutex_);
   std::vector<Member> members;
@@ -78,6 +98,8 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
     Peer& peer = peers_[rank];
     if (epoch < peer.epoch)
       return InvalidArgument("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank, peer.epoch);
+    if (epoch <= peer.over_epoch)
+      return Disconnected("epoch {} of rank {} is over: its record has gone, because it left or its lease ended", epoch, rank);
     mapped = peer.ever_mapped;
     if (peer.link != nullptr) {
       former = Drop(rank, Disconnected("it has restarted and is on its way back into pool {}", pool_));
@@ -94,6 +116,7 @@ void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   Peer& peer = peers_[link->rank()];
   peer.epoch = link->epoch();
   peer.link = std::move(link);
+  peer.broken_path.clear();
   peer.ever_mapped |= peer.link->capabilities().load_store;
   Publish(peer);
   events_.Tell(peer.link->rank(), GroupEvent::kJoin);
@@ -107,15 +130,27 @@ void Peers::OnPeerGrown(Rank rank, std::uint64_t epoch) {
 
 void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::shared_ptr<transport::Link> gone;
-  std::lock_guard lock(mutex_);
-  if (peers_[rank].link == nullptr || peers_[rank].epoch != epoch) return;
-  gone = Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why);
-  events_.Tell(rank, GroupEvent::kLeave);
+  {
+    std::lock_guard lock(mutex_);
+    if (peers_[rank].link == nullptr || peers_[rank].epoch != epoch) return;
+    gone = Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why);
+    events_.Tell(rank, GroupEvent::kLeave);
+    if (why.ok() || gone->capabilities().load_store) return;  // it has left; it has died
+    peers_[rank].broken_path = gone->path();
+  }
+  on_broken_();
 }
 
 void Peers::OnRecord(const store::PoolRecord& record) {
-  std::lock_guard lock(mutex_);
-  if (record.rank() < peers_.size()) peers_[record.rank()].record = record;
+  {
+    std::lock_guard lock(mutex_);
+    if (record.rank() >= peers_.size()) return;
+    Peer& peer = peers_[record.rank()];
+    peer.record = record;
+    if (peer.over_epoch == record.epoch()) peer.over_epoch = 0;  // published again after the store was lost
+    if (peer.broken_path.empty() || peer.epoch != record.epoch()) return;
+  }
+  on_broken_();
 }
 
 void Peers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
@@ -124,6 +159,8 @@ void Peers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
   if (rank >= peers_.size() || rank == own_) return;
   Peer& peer = peers_[rank];
   if (peer.record.has_value() && peer.record->epoch() == epoch) peer.record.reset();
+  if (peer.epoch == epoch) peer.broken_path.clear();
+  peer.over_epoch = std::max(peer.over_epoch, epoch);
   if (peer.link == nullptr || peer.epoch != epoch) return;
   gone = Drop(rank, Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off", pool_));
   events_.Tell(rank, GroupEvent::kLeave);

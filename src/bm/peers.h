@@ -1,7 +1,8 @@
 // bm/peers.h: the other ranks of a pool as this process knows them: linked or not, in which life, and what the directory says.
 // It hears from the transports and from the directory and keeps copy::Reach true.
 //
-// The truth about a peer is its link: on one host it comes with the peer's join and goes, at once, with its death. The
+// The truth about a peer is its link: on one host it comes with the peer's join and goes, at once, with its death. Between
+// hosts it may also break while the peer lives; then it is made again, by either end, as long as the peer's record stands. The
 // directory adds what links can't tell: that a peer is stopped or cut off (its lease ends), who it is, and who else is there.
 // Every word about a rank counts only with the epoch it came with.
 //
@@ -11,6 +12,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -38,7 +40,8 @@ struct Member {
 class Peers final : public transport::PeerObserver {
  public:
   // All of them outlive this object. `gate`: copies run inside it.
-  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events);
+  // `on_broken`: a link broke whose peer may well be there: see Broken(). Called on the transports' threads, without a lock.
+  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events, std::function<void()> on_broken);
 
   // Drops all links, with `why` for later copies. Nobody is told of it as a LEAVE of theirs.
   void DropAll(const Status& why);
@@ -50,6 +53,12 @@ class Peers final : public transport::PeerObserver {
   std::uint64_t LinkedEpoch(Rank rank) const;
   // Whether that rank was here in that life or a later one and is gone: no use to look for it.
   bool KnownGone(Rank rank, std::uint64_t epoch) const;
+  // Peers whose link broke, which says nothing of them where a network is between, and whose record stands.
+  struct BrokenPeer {
+    store::PoolRecord record;
+    std::string path;  // that it had
+  };
+  std::vector<BrokenPeer> Broken() const;
   // Linked peers, by rank; those whose record hasn't come yet have pid 0.
   std::vector<Member> Linked() const;
 
@@ -67,7 +76,9 @@ class Peers final : public transport::PeerObserver {
   struct Peer {
     std::shared_ptr<transport::Link> link;  // shared with copies in flight
     std::uint64_t epoch = 0;                // of the last life seen linked
+    std::uint64_t over_epoch = 0;           // whose record has gone; it may not be linked any more
     bool ever_mapped = false;
+    std::string broken_path;  // of its link, which broke; "": it has one, or isn't there
     std::optional<store::PoolRecord> record;
   };
 
@@ -80,6 +91,7 @@ class Peers final : public transport::PeerObserver {
   copy::Reach& reach_;
   ReadGate& gate_;
   Events& events_;
+  const std::function<void()> on_broken_;
   mutable std::mutex mutex_;
   std::vector<Peer> peers_;
 };

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <set>
 #include <string_view>
 
 #include "base/log.h"
@@ -17,11 +16,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLinkTry{1000};      // one try to link members; a peer that is stopped loses its lease after 3 s
-constexpr milliseconds kLinkPause{20};      // before the next try
-constexpr milliseconds kLookTimeout{2000};  // API.md: a copy to a peer that can't be reached ends within 2 s
+constexpr milliseconds kWithdrawTimeout{2000};  // then the lease has to do it
 constexpr std::uint32_t kSdma = 1, kHostShm = 32;
-constexpr std::uint32_t kMostNamed = 8;  // ranks in one message
 
 std::string_view OpName(std::uint32_t op) {
   switch (op) {
@@ -55,10 +51,6 @@ Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Tr
   return Ok();
 }
 
-Deadline After(std::chrono::nanoseconds period) {
-  return steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(period);
-}
-
 }  // namespace
 
 Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options,
@@ -88,12 +80,12 @@ Pool::~Pool() { Close(); }
 
 Status Pool::Prepare(Deadline deadline) {
   RETURN_IF_ERROR(job_.AwaitRecovered(deadline));
-  std::lock_guard control(control_);
+  auto control = LockControl();
   ASSIGN_OR_RETURN(agreed_, AgreeOnWindow(job_, options_, init_.config.dynamic_world_size, deadline));
   window_published_ = true;
   RETURN_IF_ERROR(MakeSegments());
   reach_ = std::make_unique<copy::Reach>(agreed_.layout, agreed_.window->data());
-  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, events_);
+  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, events_, [this] { OnLinkBroke(); });
   peers_->DropAll(NotJoined());
   engine_ = std::make_unique<copy::Engine>(*reach_, &runtime_.team(), timeout_);
   return Ok();
@@ -121,6 +113,11 @@ Status Pool::MakeSegments() {
   return Ok();
 }
 
+std::unique_lock<std::mutex> Pool::LockControl() {
+  relink_unwanted_ = true;
+  return std::unique_lock(control_);
+}
+
 std::string Pool::PoolName() const { return job_.keys().Pool(options_.id); }
 
 Status Pool::NotJoined() const {
@@ -128,7 +125,7 @@ Status Pool::NotJoined() const {
 }
 
 Status Pool::Join() {
-  std::lock_guard control(control_);
+  auto control = LockControl();
   if (closing_) return NotFound("pool {} has been destroyed", options_.id);
   {
     std::lock_guard lock(away_mutex_);
@@ -212,99 +209,8 @@ Status Pool::PublishMember(Deadline deadline) {
   }
 }
 
-transport::MemberAddress Pool::AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const {
-  transport::MemberAddress address;
-  address.pool = PoolName();
-  address.rank = record.rank();
-  address.epoch = record.epoch();
-  address.host = record.host();
-  address.pid = record.pid();
-  if (auto advert = record.transports().find(std::string(transport.name())); advert != record.transports().end())
-    address.advert = advert->second;
-  return address;
-}
-
-Status Pool::LinkEverybody(Deadline deadline) {
-  // The directory is followed from before the members are read, so nobody who comes between is missed.
-  store::Directory::Listener listener;
-  listener.on_put = [this](const store::KeyValue& entry) {
-    auto record = store::DecodePoolRecord(entry);
-    if (record.ok()) {
-      peers_->OnRecord(*record);
-    } else {
-      LOG(kWarn, "{}", record.status().message());
-    }
-  };
-  listener.on_removed = [this](const store::KeyValue& entry) {
-    auto record = store::DecodePoolRecord(entry);
-    if (record.ok()) peers_->OnRecordRemoved(record->rank(), record->epoch());
-  };
-  std::string prefix = job_.keys().Pool(options_.id);
-  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener), SteadyClock(), deadline));
-
-  // Everybody whose record stands now was there before, or comes at the same time; both are linked from here. Whoever can't be
-  // linked is either on its way out, and then its record goes within its lease's 3 s, or hinders this join.
-  std::set<std::pair<Rank, std::uint64_t>> dead;
-  for (;;) {
-    ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(prefix, deadline));
-    std::vector<store::PoolRecord> missing;
-    for (const auto& entry : snapshot.entries) {
-      ASSIGN_OR_RETURN(auto record, store::DecodePoolRecord(entry));
-      if (record.rank() == job_.rank() || record.rank() >= agreed_.layout.world_size) continue;
-      if (peers_->LinkedEpoch(record.rank()) >= record.epoch()) continue;
-      if (dead.contains({record.rank(), record.epoch()})) continue;
-      missing.push_back(std::move(record));
-    }
-    if (missing.empty()) return Ok();
-    std::vector<std::pair<Rank, std::uint64_t>> tried;
-    for (const auto& record : missing) tried.emplace_back(record.rank(), record.epoch());
-    Status status = LinkMembers(std::move(missing), std::min(deadline, After(kLinkTry)));
-    if (status.ok()) continue;
-    if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
-    // Nobody serves the socket of a member on this host: it is dead, whatever its record says.
-    if (IsDisconnected(status)) {
-      for (const auto& member : tried) {
-        if (peers_->LinkedEpoch(member.first) < member.second) dead.insert(member);
-      }
-    }
-    if (closing_) return NotFound("pool {} is being destroyed", options_.id);
-    if (steady_clock::now() >= deadline) {
-      std::string ranks;
-      for (std::size_t i = 0; i < std::min<std::size_t>(tried.size(), kMostNamed); ++i)
-        ranks += fmt::format("{}{}", i == 0 ? "" : ", ", tried[i].first);
-      return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ranks, status.message());
-    }
-    RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(kLinkPause))));
-  }
-}
-
-Status Pool::LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline) {
-  Status worst;
-  for (auto& [transport, port] : ports_) {
-    std::vector<transport::MemberAddress> reachable;
-    std::vector<store::PoolRecord> rest;
-    for (auto& record : members) {
-      auto address = AddressOf(record, *transport);
-      if (!address.advert.empty() && transport->CanReach(address).ok()) {
-        reachable.push_back(std::move(address));
-      } else {
-        rest.push_back(std::move(record));
-      }
-    }
-    for (const auto& status : port->ConnectAll(reachable, deadline)) {
-      // A refusal is final; a peer that doesn't answer yet may, a peer that is gone won't.
-      if (status.ok() || IsInvalidArgument(worst)) continue;
-      if (worst.ok() || !IsDisconnected(status)) worst = status;
-    }
-    members = std::move(rest);
-  }
-  if (members.empty() || !worst.ok()) return worst;
-  return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build", members[0].rank(),
-                     members[0].host_name(), job_.host_name());
-}
-
 Status Pool::Leave() {
-  std::lock_guard control(control_);
+  auto control = LockControl();
   if (closing_) return NotFound("pool {} has been destroyed", options_.id);
   if (!joined_ && !wants_joined_)
     return NotStarted("this rank ({}) has not joined pool {}: there is nothing to leave", job_.rank(), options_.id);
@@ -319,13 +225,13 @@ void Pool::LeaveLocked(const Status& why) {
   ports_.clear();  // says goodbye to the peers
   directory_.reset();
   if (peers_ != nullptr) peers_->DropAll(why);
-  Status withdrawn = job_.session().Withdraw(job_.keys().PoolMember(options_.id, job_.rank()), After(kLookTimeout));
+  Status withdrawn = job_.session().Withdraw(job_.keys().PoolMember(options_.id, job_.rank()), After(kWithdrawTimeout));
   if (!withdrawn.ok())
     LOG(kInfo, "pool {}: the store will forget this member when its lease ends: {}", options_.id, withdrawn.message());
 }
 
 Status Pool::Extend(Zone zone, std::uint64_t bytes) {
-  std::lock_guard control(control_);
+  auto control = LockControl();
   if (closing_) return NotFound("pool {} has been destroyed", options_.id);
   if (bytes == 0 || !IsMultipleOf(bytes, kSizeUnit))
     return InvalidArgument("size is {}; it must be a multiple of {} and more than 0", bytes, SizeText(kSizeUnit));
@@ -351,13 +257,15 @@ Status Pool::Extend(Zone zone, std::uint64_t bytes) {
 void Pool::Close() {
   closing_ = true;
   events_.Set(nullptr);
-  std::lock_guard control(control_);
+  relink_unwanted_ = true;
+  (void)relinks_.Wait(After(timeout_));  // it has no error, and ends soon
+  auto control = LockControl();
   // What was queued was promised; it ends before its peers go.
   if (Status status = queue_.Wait(After(timeout_)); !status.ok())
     LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
   if (joined_) LeaveLocked(NotFound("pool {} has been destroyed", options_.id));
   if (std::exchange(window_published_, false)) {
-    Status withdrawn = job_.session().Withdraw(job_.keys().Window(options_.id, job_.rank()), After(kLookTimeout));
+    Status withdrawn = job_.session().Withdraw(job_.keys().Window(options_.id, job_.rank()), After(kWithdrawTimeout));
     if (!withdrawn.ok())
       LOG(kInfo, "pool {}: the store will forget its window when the lease ends: {}", options_.id, withdrawn.message());
   }
@@ -412,34 +320,6 @@ Status Pool::CopyBatch(const copy::BatchRequest& batch, copy::Direction directio
   return Ok();
 }
 
-bool Pool::LinkMissing(const copy::BatchRequest& batch) {
-  // Whoever joined after this rank has linked it, so a rank without a link isn't there, as a rule. The exception is a member
-  // whose record this rank could not see when it joined, because the store had just lost it.
-  std::set<Rank> ranks;
-  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
-    for (std::uint64_t address : {batch.sources[i], batch.destinations[i]}) {
-      Rank first = RankOf(address), last = RankOf(address + batch.sizes_bytes[i] - 1);
-      if (first == kNoRank || last == kNoRank || last < first) continue;
-      for (Rank rank = first; rank <= last; ++rank) {
-        if (rank != job_.rank() && peers_->LinkedEpoch(rank) == 0) ranks.insert(rank);
-      }
-    }
-  }
-  std::vector<store::PoolRecord> found;
-  Deadline deadline = After(kLookTimeout);
-  for (Rank rank : ranks) {
-    auto entry = job_.client().Get(job_.keys().PoolMember(options_.id, rank), deadline);
-    if (!entry.ok() || !entry->has_value()) continue;
-    auto record = store::DecodePoolRecord(**entry);
-    if (!record.ok() || record->rank() != rank || peers_->KnownGone(rank, record->epoch())) continue;
-    found.push_back(std::move(*record));
-    reach_->counters().Add(rank, copy::kNoPath, {.retries = 1});
-  }
-  if (found.empty()) return false;
-  std::unique_lock control(control_, std::try_to_lock);
-  return control.owns_lock() && joined_ && LinkMembers(std::move(found), deadline).ok();
-}
-
 Status Pool::WaitQueued() { return queue_.Wait(After(timeout_)); }
 
 Result<std::string> Pool::Path(Rank rank) const {
@@ -456,7 +336,7 @@ std::vector<Member> Pool::Members() {
   auto members = peers_->Linked();
   bool unknown = std::any_of(members.begin(), members.end(), [](const Member& member) { return member.pid == 0; });
   if (unknown) {  // their records are on the way; read them
-    auto snapshot = job_.client().GetPrefix(job_.keys().Pool(options_.id), After(kLookTimeout));
+    auto snapshot = job_.client().GetPrefix(job_.keys().Pool(options_.id), After(kWithdrawTimeout));
     if (snapshot.ok()) {
       for (const auto& entry : snapshot->entries) {
         auto record = store::DecodePoolRecord(entry);
@@ -465,7 +345,7 @@ std::vector<Member> Pool::Members() {
       members = peers_->Linked();
     }
   }
-  std::lock_guard control(control_);
+  auto control = LockControl();
   if (!joined_) return members;
   Member own;
   own.rank = job_.rank();
@@ -498,7 +378,7 @@ void Pool::OnGivenUp(const Status& why) {
     std::lock_guard lock(away_mutex_);
     away_ = why;
   }
-  std::lock_guard control(control_);
+  auto control = LockControl();
   window_published_ = false;
   if (closing_) return;
   wants_joined_ = joined_ || wants_joined_;
@@ -507,7 +387,7 @@ void Pool::OnGivenUp(const Status& why) {
 }
 
 void Pool::OnReturned() {
-  std::lock_guard control(control_);
+  auto control = LockControl();
   if (closing_ || reach_ == nullptr) return;
   Deadline deadline = After(timeout_);
   CancelScope scope(closing_);

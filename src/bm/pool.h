@@ -35,6 +35,10 @@
 
 namespace memfabric::bm {
 
+inline Deadline After(std::chrono::nanoseconds period) {
+  return std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(period);
+}
+
 struct CopyOptions {
   bool asynchronous = false;
 };
@@ -108,8 +112,15 @@ class Pool {
   Status OpenPorts();
   Status PublishMember(Deadline deadline);
   Status LinkEverybody(Deadline deadline);
+  // One try, over the best transport that reaches each.
   Status LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline);
+  void OnLinkBroke();
+  // Until nothing is broken any more.
+  Status Relink();
+  bool RelinkOnce();  // false: there is nothing to link again
   transport::MemberAddress AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const;
+  // control_, which a try to relink gives up soon.
+  std::unique_lock<std::mutex> LockControl();
   std::string PoolName() const;
   Status NotJoined() const;
 
@@ -129,6 +140,8 @@ class Pool {
   Events events_;
   std::unique_ptr<Peers> peers_;
   copy::Queue queue_;
+  std::atomic<bool> relink_queued_{false};    // and hasn't begun to look yet
+  std::atomic<bool> relink_unwanted_{false};  // somebody wants control_
 
   std::mutex control_;  // guards what follows
   bool joined_ = false;
@@ -141,6 +154,8 @@ class Pool {
   std::atomic<bool> closing_{false};
   mutable std::mutex away_mutex_;
   Status away_;  // while the others have given this process up: what control calls return; guarded by away_mutex_
+
+  copy::Queue relinks_;  // ends first: it uses the rest
 };
 
 }  // namespace memfabric::bm

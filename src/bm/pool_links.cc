@@ -1,0 +1,174 @@
+// How a pool finds its members and links them: at join, when a copy meets one that isn't linked, and when a link broke.
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "base/log.h"
+#include "base/wait.h"
+#include "bm/pool.h"
+#include "store/recipes/records.h"
+
+namespace memfabric::bm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kLinkTry{1000};      // one try to link members; a peer that is stopped loses its lease after 3 s
+constexpr milliseconds kLinkPause{20};      // before the next try
+constexpr milliseconds kRelinkPause{500};   // the same for links that broke: nobody waits for them
+constexpr milliseconds kLookTimeout{2000};  // API.md: a copy to a peer that can't be reached ends within 2 s
+constexpr std::uint32_t kMostNamed = 8;     // ranks in one message
+
+}  // namespace
+
+transport::MemberAddress Pool::AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const {
+  transport::MemberAddress address;
+  address.pool = PoolName();
+  address.rank = record.rank();
+  address.epoch = record.epoch();
+  address.host = record.host();
+  address.pid = record.pid();
+  if (auto advert = record.transports().find(std::string(transport.name())); advert != record.transports().end())
+    address.advert = advert->second;
+  return address;
+}
+
+Status Pool::LinkEverybody(Deadline deadline) {
+  // The directory is followed from before the members are read, so nobody who comes between is missed.
+  store::Directory::Listener listener;
+  listener.on_put = [this](const store::KeyValue& entry) {
+    auto record = store::DecodePoolRecord(entry);
+    if (record.ok()) {
+      peers_->OnRecord(*record);
+    } else {
+      LOG(kWarn, "{}", record.status().message());
+    }
+  };
+  listener.on_removed = [this](const store::KeyValue& entry) {
+    auto record = store::DecodePoolRecord(entry);
+    if (record.ok()) peers_->OnRecordRemoved(record->rank(), record->epoch());
+  };
+  std::string prefix = job_.keys().Pool(options_.id);
+  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener), SteadyClock(), deadline));
+
+  // Everybody whose record stands now was there before, or comes at the same time; both are linked from here. Whoever can't be
+  // linked is either on its way out, and then its record goes within its lease's 3 s, or hinders this join.
+  std::set<std::pair<Rank, std::uint64_t>> dead;
+  for (;;) {
+    ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(prefix, deadline));
+    std::vector<store::PoolRecord> missing;
+    for (const auto& entry : snapshot.entries) {
+      ASSIGN_OR_RETURN(auto record, store::DecodePoolRecord(entry));
+      if (record.rank() == job_.rank() || record.rank() >= agreed_.layout.world_size) continue;
+      if (peers_->LinkedEpoch(record.rank()) >= record.epoch()) continue;
+      if (dead.contains({record.rank(), record.epoch()})) continue;
+      missing.push_back(std::move(record));
+    }
+    if (missing.empty()) return Ok();
+    std::vector<std::pair<Rank, std::uint64_t>> tried;
+    for (const auto& record : missing) tried.emplace_back(record.rank(), record.epoch());
+    Status status = LinkMembers(std::move(missing), std::min(deadline, After(kLinkTry)));
+    if (status.ok()) continue;
+    if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
+    // Nobody serves the socket of a member on this host: it is dead, whatever its record says.
+    if (IsDisconnected(status)) {
+      for (const auto& member : tried) {
+        if (peers_->LinkedEpoch(member.first) < member.second) dead.insert(member);
+      }
+    }
+    if (closing_) return NotFound("pool {} is being destroyed", options_.id);
+    if (steady_clock::now() >= deadline) {
+      std::string ranks;
+      for (std::size_t i = 0; i < std::min<std::size_t>(tried.size(), kMostNamed); ++i)
+        ranks += fmt::format("{}{}", i == 0 ? "" : ", ", tried[i].first);
+      return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ranks, status.message());
+    }
+    RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(kLinkPause))));
+  }
+}
+
+Status Pool::LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline) {
+  Status worst;
+  for (auto& [transport, port] : ports_) {
+    std::vector<transport::MemberAddress> reachable;
+    std::vector<store::PoolRecord> rest;
+    for (auto& record : members) {
+      auto address = AddressOf(record, *transport);
+      if (!address.advert.empty() && transport->CanReach(address).ok()) {
+        reachable.push_back(std::move(address));
+      } else {
+        rest.push_back(std::move(record));
+      }
+    }
+    for (const auto& status : port->ConnectAll(reachable, deadline)) {
+      // A refusal is final; a peer that doesn't answer yet may, a peer that is gone won't.
+      if (status.ok() || IsInvalidArgument(worst)) continue;
+      if (worst.ok() || !IsDisconnected(status)) worst = status;
+    }
+    members = std::move(rest);
+  }
+  if (members.empty() || !worst.ok()) return worst;
+  return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build", members[0].rank(),
+                     members[0].host_name(), job_.host_name());
+}
+
+bool Pool::LinkMissing(const copy::BatchRequest& batch) {
+  // Whoever joined after this rank has linked it, so a rank without a link isn't there, as a rule. The exception is a member
+  // whose record this rank could not see when it joined, because the store had just lost it.
+  std::set<Rank> ranks;
+  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
+    for (std::uint64_t address : {batch.sources[i], batch.destinations[i]}) {
+      Rank first = RankOf(address), last = RankOf(address + batch.sizes_bytes[i] - 1);
+      if (first == kNoRank || last == kNoRank || last < first) continue;
+      for (Rank rank = first; rank <= last; ++rank) {
+        if (rank != job_.rank() && peers_->LinkedEpoch(rank) == 0) ranks.insert(rank);
+      }
+    }
+  }
+  std::vector<store::PoolRecord> found;
+  Deadline deadline = After(kLookTimeout);
+  for (Rank rank : ranks) {
+    auto entry = job_.client().Get(job_.keys().PoolMember(options_.id, rank), deadline);
+    if (!entry.ok() || !entry->has_value()) continue;
+    auto record = store::DecodePoolRecord(**entry);
+    if (!record.ok() || record->rank() != rank || peers_->KnownGone(rank, record->epoch())) continue;
+    found.push_back(std::move(*record));
+    reach_->counters().Add(rank, copy::kNoPath, {.retries = 1});
+  }
+  if (found.empty()) return false;
+  std::unique_lock control(control_, std::try_to_lock);
+  return control.owns_lock() && joined_ && LinkMembers(std::move(found), deadline).ok();
+}
+
+void Pool::OnLinkBroke() {
+  if (!relink_queued_.exchange(true)) relinks_.Submit([this] { return Relink(); });
+}
+
+Status Pool::Relink() {
+  CancelScope scope(closing_);
+  do {
+    relink_queued_ = false;
+    if (!RelinkOnce()) return Ok();
+  } while (PauseUntil(After(kRelinkPause)).ok());
+  return Ok();
+}
+
+bool Pool::RelinkOnce() {
+  std::lock_guard control(control_);
+  relink_unwanted_ = false;
+  CancelScope scope(relink_unwanted_);
+  if (!joined_ || closing_) return false;
+  std::vector<store::PoolRecord> members;
+  for (auto& broken : peers_->Broken()) {
+    reach_->counters().Add(broken.record.rank(), broken.path, {.retries = 1});
+    members.push_back(std::move(broken.record));
+  }
+  if (members.empty()) return false;
+  if (Status status = LinkMembers(std::move(members), After(kLinkTry)); !status.ok())
+    LOG(kDebug, "pool {}: a link that broke can't be made again yet: {}", options_.id, status.message());
+  return true;
+}
+
+}  // namespace memfabric::bm
