@@ -16,8 +16,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kWithdrawTimeout{2000};  // then the lease has to do it
-constexpr std::uint32_t kSdma = 1, kHostShm = 32;
+constexpr milliseconds kWithdrawTimeout{2000};           // then the lease has to do it
+constexpr milliseconds kWithdrawTimeoutUnanswered{100};  // when the store didn't answer even before
+constexpr std::uint32_t kSdma = 1, kHostTcp = 4, kHostShm = 32;
 
 std::string_view OpName(std::uint32_t op) {
   switch (op) {
@@ -43,7 +44,10 @@ bool Asked(const char* variable) {
 Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Transport>> transports) {
   if (op == kSdma || op == kHostShm) return Ok();
   std::string names;
-  for (const auto& transport : transports) names += (names.empty() ? "" : ", ") + std::string(transport->name());
+  for (const auto& transport : transports) {
+    if (op == kHostTcp && transport->name() == "tcp") return Ok();
+    names += (names.empty() ? "" : ", ") + std::string(transport->name());
+  }
   if (Asked("MEMFABRIC_STRICT"))
     return Unsupported("data_op_type {} asks for a path that this machine doesn't have, and MEMFABRIC_STRICT=1; there is: {}",
                        OpName(op), names);
@@ -225,9 +229,7 @@ void Pool::LeaveLocked(const Status& why) {
   ports_.clear();  // says goodbye to the peers
   directory_.reset();
   if (peers_ != nullptr) peers_->DropAll(why);
-  Status withdrawn = job_.session().Withdraw(job_.keys().PoolMember(options_.id, job_.rank()), After(kWithdrawTimeout));
-  if (!withdrawn.ok())
-    LOG(kInfo, "pool {}: the store will forget this member when its lease ends: {}", options_.id, withdrawn.message());
+  Withdraw(job_.keys().PoolMember(options_.id, job_.rank()));
 }
 
 Status Pool::Extend(Zone zone, std::uint64_t bytes) {
@@ -264,11 +266,12 @@ void Pool::Close() {
   if (Status status = queue_.Wait(After(timeout_)); !status.ok())
     LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
   if (joined_) LeaveLocked(NotFound("pool {} has been destroyed", options_.id));
-  if (std::exchange(window_published_, false)) {
-    Status withdrawn = job_.session().Withdraw(job_.keys().Window(options_.id, job_.rank()), After(kWithdrawTimeout));
-    if (!withdrawn.ok())
-      LOG(kInfo, "pool {}: the store will forget its window when the lease ends: {}", options_.id, withdrawn.message());
-  }
+  if (std::exchange(window_published_, false)) Withdraw(job_.keys().Window(options_.id, job_.rank()));
+}
+
+void Pool::Withdraw(const std::string& key) {
+  Status withdrawn = job_.session().Withdraw(key, After(job_.StoreAnswers() ? kWithdrawTimeout : kWithdrawTimeoutUnanswered));
+  if (!withdrawn.ok()) LOG(kInfo, "the store will forget {} when this process's lease ends: {}", key, withdrawn.message());
 }
 
 Rank Pool::RankOf(std::uint64_t address) const {
@@ -286,11 +289,21 @@ Result<std::byte*> Pool::Translate(std::uint64_t address) const {
   if (!slot.has_value()) return InvalidArgument("{:#x} is no address of pool {}", address, options_.id);
   std::uint64_t usable = slot->rank == job_.rank() ? LocalBytes(slot->zone) : reach_->MappedBytes(slot->zone, slot->rank);
   if (slot->offset >= usable) {
-    if (usable == 0 && slot->rank != job_.rank()) RETURN_IF_ERROR(reach_->WhyNot(slot->rank));
+    if (usable == 0 && slot->rank != job_.rank()) {
+      RETURN_IF_ERROR(reach_->WhyNot(slot->rank));
+      RETURN_IF_ERROR(CheckLoadStore(slot->rank));
+    }
     return InvalidArgument("{:#x} is {} bytes into the {} slot of rank {}, of which {} are allocated and mapped here", address,
                            slot->offset, ZoneName(slot->zone), slot->rank, usable);
   }
   return agreed_.window->data() + (address - agreed_.layout.base);
+}
+
+Status Pool::CheckLoadStore(Rank rank) const {
+  auto link = peers_->LinkOf(rank);
+  if (link == nullptr || link->capabilities().load_store) return Ok();
+  return Unsupported("rank {} is on another host and reached by {}: its memory has no address here; copy it", rank,
+                     link->path());
 }
 
 Status Pool::Copy(const copy::Request& request, copy::Direction direction, CopyOptions options) {
@@ -364,9 +377,7 @@ Result<View> Pool::OpenView(Zone zone, Rank rank) const {
   std::uint64_t bytes = LocalBytes(zone);
   if (rank != job_.rank()) {
     RETURN_IF_ERROR(reach_->WhyNot(rank));
-    auto link = peers_->LinkOf(rank);
-    if (link != nullptr && !link->capabilities().load_store)
-      return Unsupported("rank {} is reached by {}: only memory of this host can be viewed", rank, link->path());
+    RETURN_IF_ERROR(CheckLoadStore(rank));
     bytes = reach_->MappedBytes(zone, rank);
   }
   if (bytes == 0) return InvalidArgument("rank {} contributes no {} memory to pool {}", rank, ZoneName(zone), options_.id);

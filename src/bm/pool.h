@@ -109,6 +109,7 @@ class Pool {
   Status OrDestroyed(const std::function<Status()>& call);
   Status JoinLocked(Deadline deadline);  // REQUIRES: control_
   void LeaveLocked(const Status& why);   // REQUIRES: control_
+  void Withdraw(const std::string& key);  // a record of ours in the store
   Status OpenPorts();
   Status PublishMember(Deadline deadline);
   Status LinkEverybody(Deadline deadline);
@@ -122,6 +123,8 @@ class Pool {
   // control_, which a try to relink gives up soon.
   std::unique_lock<std::mutex> LockControl();
   std::string PoolName() const;
+  // Unsupported: the rank is linked by something that has no loads and stores.
+  Status CheckLoadStore(Rank rank) const;
   Status NotJoined() const;
 
   Job& job_;

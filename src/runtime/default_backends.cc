@@ -5,12 +5,14 @@
 #include "runtime/runtime.h"
 #include "store/recipes/host_identity.h"
 #include "transport/mapped/mapped_transport.h"
+#include "transport/tcp/tcp_transport.h"
 
 namespace memfabric {
 
 std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(transport::Reactor& reactor) {
   std::vector<std::unique_ptr<transport::Transport>> transports;
   transports.push_back(std::make_unique<transport::MappedTransport>(reactor, store::HostIdentity()));
+  transports.push_back(std::make_unique<transport::TcpTransport>(reactor));
   return transports;
 }
 

@@ -20,6 +20,15 @@ constexpr milliseconds kRecoveryPoll{100};     // only while a takeover is being
 constexpr std::chrono::seconds kReturnTry{5};  // one try to take the rank again
 constexpr milliseconds kReturnBackoff{500};
 
+// A store that one host serves goes with it.
+Status AdviseEtcd(Status status, const StoreUrl& url) {
+  if (!IsDeadlineExceeded(status) || url.scheme != StoreUrl::Scheme::kTcp) return status;
+  return DeadlineExceeded(
+      "{}; if the host that serves it is gone, ranks can join again only with another store: an etcd cluster "
+      "(etcd://) outlives the loss of a host",
+      status.message());
+}
+
 }  // namespace
 
 Job::Job(const JobOptions& options, JobObserver& observer)
@@ -39,8 +48,11 @@ Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Rea
     ASSIGN_OR_RETURN(job->store_host_,
                      store::StoreHost::Start(options.url, first ? store::Serve::kNow : store::Serve::kWhenOrphaned, deadline));
   }
-  ASSIGN_OR_RETURN(job->client_, store::Client::Connect(options.url, {}, deadline));
+  auto client = store::Client::Connect(options.url, {}, deadline);
+  if (!client.ok()) return AdviseEtcd(std::move(client).status(), options.url);
+  job->client_ = std::move(*client);
   job->connection_watch_ = job->client_->WatchConnection([raw = job.get()](bool answers) {
+    raw->store_answers_ = answers;
     if (!answers) raw->OnStoreLost();
   });
   RETURN_IF_ERROR(job->AwaitRecovered(deadline));

@@ -67,6 +67,8 @@ class Job final : public store::SessionObserver {
   // Whether this process serves the store, at which url.
   bool ServesStore() const;
   StoreUrl url() const;
+  // Whether the store answered when last heard of.
+  bool StoreAnswers() const { return store_answers_; }
 
   // Greater than any that this process has had, and than those of processes that held the rank before: microseconds of real
   // time.
@@ -102,6 +104,7 @@ class Job final : public store::SessionObserver {
   StoreUrl url_;
   std::shared_ptr<store::StoreHost> store_host_;  // shared: OnStoreLost may run while MoveTo replaces it
   std::unique_ptr<store::Client> client_;
+  std::atomic<bool> store_answers_{true};
   std::unique_ptr<store::Watch> connection_watch_;
   std::unique_ptr<store::Session> session_;  // ends before the client
 

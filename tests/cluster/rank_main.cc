@@ -86,7 +86,7 @@ std::string Option(const Words& words, const std::string& name, const std::strin
 }
 
 // init URL WORLD RANK|auto [device= init_timeout= create_timeout= operation_timeout= start_store= store_only= dynamic= unified=
-// nic=]
+// nic= data_tls=]
 Answer Init(const Words& words) {
   smem_bm_config_t config;
   smem_bm_config_init(&config);
@@ -99,6 +99,7 @@ Answer Init(const Words& words) {
   config.startConfigStoreOnly = Option(words, "store_only", "0") == "1";
   config.dynamicWorldSize = Option(words, "dynamic", "0") == "1";
   config.unifiedAddressSpace = Option(words, "unified", "1") == "1";
+  config.hcomTlsConfig.tlsEnable = Option(words, "data_tls", "0") == "1";
   Option(words, "nic", "").copy(config.hcomUrl, sizeof(config.hcomUrl) - 1);
   int code = smem_bm_init(words[1].c_str(), static_cast<uint32_t>(Number(words[2])),
                           static_cast<uint16_t>(Number(Option(words, "device", "0"))), &config);
@@ -257,6 +258,109 @@ Answer Path(const Words& words) {
   return FromCode(code, path);
 }
 
+// stats POOL: "rank:path:bytes:operations:errors:retries" of each, blanks between.
+Answer Stats(const Words& words) {
+  smem_bm_stats_t stats[256];
+  uint32_t count = 256;
+  int code = smem_bm_get_stats(Pool(words[1]), stats, &count);
+  std::ostringstream text;
+  for (uint32_t i = 0; code == 0 && i < count; ++i)
+    text << (i == 0 ? "" : " ") << stats[i].rank << ":" << stats[i].path << ":" << stats[i].bytes << ":" << stats[i].operations
+         << ":" << stats[i].errors << ":" << stats[i].retries;
+  return FromCode(code, text.str());
+}
+
+// va POOL RANK ZONE, view POOL RANK ZONE: whether there is an address here, a view.
+Answer Va(const Words& words) {
+  void* va = nullptr;
+  return FromCode(smem_bm_gva_to_va(Pool(words[1]), Slot(words), Type(words[3]), &va));
+}
+Answer View(const Words& words) {
+  void *view = nullptr, *va = nullptr;
+  std::uint64_t size = 0;
+  int code = smem_bm_view_open(Pool(words[1]), static_cast<uint32_t>(Number(words[2])), Type(words[3]), &view, &va, &size);
+  smem_bm_view_close(view);
+  return FromCode(code, std::to_string(size));
+}
+
+// Pieces of one pattern, dealt to ranks in turn; ends words with the ranks.
+struct Deal {
+  std::vector<unsigned char> bytes;
+  std::vector<void*> here, there;
+  std::vector<std::uint64_t> sizes;
+
+  explicit Deal(const Words& words) : bytes(Pattern(Number(words[4]), Number(words[2]) * Number(words[3]))) {
+    std::size_t count = Number(words[2]), size = Number(words[3]);
+    Words ranks;
+    for (std::size_t i = 5; i < words.size(); ++i) {
+      if (words[i].find('=') == std::string::npos) ranks.push_back(words[i]);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      here.push_back(bytes.data() + i * size);
+      there.push_back(Slot({"", words[1], ranks[i % ranks.size()], "host"}) + i / ranks.size() * size);
+      sizes.push_back(size);
+    }
+  }
+};
+
+// batch POOL COUNT SIZE SEED RANK… [flags=], batch_check POOL COUNT SIZE SEED RANK…
+Answer Batch(const Words& words) {
+  static std::unique_ptr<Deal> deal;  // stays valid for asynchronous copies
+  deal = std::make_unique<Deal>(words);
+  smem_batch_copy_params params{deal->here.data(), deal->there.data(), deal->sizes.data(),
+                                static_cast<uint32_t>(deal->sizes.size()), nullptr};
+  return FromCode(
+      smem_bm_copy_batch(Pool(words[1]), &params, SMEMB_COPY_H2G, static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
+}
+Answer BatchCheck(const Words& words) {
+  Deal deal(words);
+  std::fill(deal.bytes.begin(), deal.bytes.end(), 0);
+  smem_batch_copy_params params{deal.there.data(), deal.here.data(), deal.sizes.data(),
+                                static_cast<uint32_t>(deal.sizes.size()), nullptr};
+  int code = smem_bm_copy_batch(Pool(words[1]), &params, SMEMB_COPY_G2H, 0);
+  return code != 0 ? FromCode(code) : Compare(deal.bytes.data(), Number(words[4]), deal.bytes.size());
+}
+
+// publish POOL TO BYTES ROUNDS: that many times a payload of the round's number, then the number itself as a header, and waits
+// until it is sent back. consume POOL FROM BYTES ROUNDS: waits for the header, looks at the payload, sends the number back.
+constexpr std::size_t kPayloadOffset = 4096;
+bool AwaitNumber(const char* cell, std::uint64_t number) {
+  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (__atomic_load_n(reinterpret_cast<const std::uint64_t*>(cell), __ATOMIC_ACQUIRE) != number) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+Answer Publish(const Words& words) {
+  char* peer = Slot({"", words[1], words[2], "host"});
+  char* own = Slot({"", words[1], std::to_string(smem_bm_get_rank_id()), "host"});
+  std::vector<std::uint64_t> payload(Number(words[3]) / 8);
+  for (std::uint64_t number = 1; number <= Number(words[4]); ++number) {
+    std::fill(payload.begin(), payload.end(), number);
+    smem_copy_params body{payload.data(), peer + kPayloadOffset, payload.size() * 8, nullptr};
+    smem_copy_params header{&number, peer, 8, nullptr};
+    int code = smem_bm_copy(Pool(words[1]), &body, SMEMB_COPY_H2G, 0);
+    if (code == 0) code = smem_bm_copy(Pool(words[1]), &header, SMEMB_COPY_H2G, 0);
+    if (code != 0) return FromCode(code);
+    if (!AwaitNumber(own, number)) return {1, "round " + std::to_string(number) + " never came back"};
+  }
+  return {0, ""};
+}
+Answer Consume(const Words& words) {
+  char* peer = Slot({"", words[1], words[2], "host"});
+  char* own = Slot({"", words[1], std::to_string(smem_bm_get_rank_id()), "host"});
+  for (std::uint64_t number = 1; number <= Number(words[4]); ++number) {
+    if (!AwaitNumber(own, number)) return {1, "header " + std::to_string(number) + " never came"};
+    auto* payload = reinterpret_cast<std::uint64_t*>(own + kPayloadOffset);
+    if (std::any_of(payload, payload + Number(words[3]) / 8, [&](std::uint64_t word) { return word != number; }))
+      return {1, "header " + std::to_string(number) + " came before its payload"};
+    smem_copy_params answer{&number, peer, 8, nullptr};
+    if (int code = smem_bm_copy(Pool(words[1]), &answer, SMEMB_COPY_H2G, 0); code != 0) return FromCode(code);
+  }
+  return {0, ""};
+}
+
 void OnEvent(smem_bm_t, uint32_t rank, smem_bm_group_event event, void*) {
   std::lock_guard lock(events_mutex);
   events.push_back((event == SMEM_GROUP_EVENT_JOIN ? "+" : "-") + std::to_string(rank));
@@ -393,6 +497,13 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
     {"store", Store},
     {"load", Load},
     {"g2g", GlobalToGlobal},
+    {"batch", Batch},
+    {"batch_check", BatchCheck},
+    {"publish", Publish},
+    {"consume", Consume},
+    {"va", Va},
+    {"view", View},
+    {"stats", Stats},
     {"wait", [](const Words& w) { return FromCode(smem_bm_wait(Pool(w[1]))); }},
     {"loop", StartLoop},
     {"loop_count", LoopCount},
