@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""Sums the JUnit files named as arguments (ctest's, pytest's, lint's, fuzz's) and prints `passed failed skipped`."""
+"""Sums the JUnit files named as arguments (ctest's, pytest's, lint's, fuzz's) and prints `passed failed skipped`.
+
+X.again.xml beside X.xml has the second try of what failed in the first; it is what counts for them, and they are named.
+"""
 
 import pathlib
 import sys
@@ -18,13 +21,20 @@ def outcome(case: xml.Element) -> str:
     return "skipped"
 
 
+def outcomes(path: pathlib.Path) -> list[tuple[str, str]]:
+    if not path.exists():
+        return []
+    return [(f"{case.get('classname')} {case.get('name')}", outcome(case)) for case in xml.parse(path).getroot().iter("testcase")]
+
+
 def main(paths: list[str]) -> None:
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for path in paths:
-        if not pathlib.Path(path).exists():
-            continue
-        for case in xml.parse(path).getroot().iter("testcase"):
-            counts[outcome(case)] += 1
+    for path in map(pathlib.Path, paths):
+        again = dict(outcomes(path.with_suffix(".again.xml")))
+        for name, first in outcomes(path):
+            if first == "failed" and again.get(name) == "passed":
+                print(f"passed at the second try only: {name}", file=sys.stderr)
+            counts[again.get(name, first) if first == "failed" else first] += 1
     print(*counts.values())
 
 
