@@ -10,6 +10,33 @@ namespace memfabric::transport::test {
 
 Deadline Soon() { return std::chrono::steady_clock::now() + std::chrono::seconds(30); }
 
+Status RegisteredBuffers::Acquire(std::uint64_t address, std::uint64_t size_bytes) {
+  std::lock_guard lock(mutex_);
+  auto after = sizes_.upper_bound(address);
+  if (after == sizes_.begin() || address - std::prev(after)->first + size_bytes > std::prev(after)->second) {
+    return InvalidArgument("{} bytes at {:#x} are not registered", size_bytes, address);
+  }
+  ++uses_;
+  return Ok();
+}
+
+void RegisteredBuffers::Release(std::uint64_t, std::uint64_t) {
+  std::lock_guard lock(mutex_);
+  --uses_;
+  changed_.notify_all();
+}
+
+void RegisteredBuffers::Register(std::span<std::byte> buffer) {
+  std::lock_guard lock(mutex_);
+  sizes_[reinterpret_cast<std::uint64_t>(buffer.data())] = buffer.size();
+}
+
+void RegisteredBuffers::Deregister(std::span<std::byte> buffer) {
+  std::unique_lock lock(mutex_);
+  sizes_.erase(reinterpret_cast<std::uint64_t>(buffer.data()));
+  changed_.wait(lock, [&] { return uses_ == 0; });
+}
+
 Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   auto member = std::make_unique<Member>(options);
   std::uint64_t slots = options.max_bytes[0] + options.max_bytes[1];
@@ -17,7 +44,7 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   ASSIGN_OR_RETURN(member->reactor_, Reactor::Create());
   if (options.transport == "mapped") {
     member->transport_ = std::make_unique<MappedTransport>(*member->reactor_, "here", options.stranger_limits);
-  } else if (options.transport == "tcp") {
+  } else if (options.transport.starts_with("tcp")) {
     member->transport_ = std::make_unique<TcpTransport>(*member->reactor_, options.stranger_limits);
   } else {
     member->transport_ = std::make_unique<FakeTransport>(*member->reactor_, "here", &member->faults_, options.stranger_limits);
@@ -42,8 +69,10 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   port.window = member->window_;
   port.slot_begin = [raw = member.get()](Zone zone, Rank rank) { return raw->SlotBegin(zone, rank); };
   port.max_bytes = options.max_bytes;
+  port.registered = &member->registered_;
   port.observer = member.get();
   port.network.near_host = "127.0.0.1";
+  port.network.encrypt = options.transport == "tcp+tls";
   ASSIGN_OR_RETURN(member->port_, member->transport_->Open(port));
   return member;
 }

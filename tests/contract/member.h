@@ -10,8 +10,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "address/window.h"
+#include "memory/registered_memory.h"
 #include "memory/segment.h"
 #include "transport/fake/fake_transport.h"
 #include "transport/reactor.h"
@@ -20,7 +22,7 @@
 namespace memfabric::transport::test {
 
 struct MemberOptions {
-  std::string transport = "mapped";  // or "tcp", "fake"
+  std::string transport = "mapped";  // or "tcp", "tcp+tls", "fake"
   std::string pool = "job/7";
   Rank rank = 0;
   std::uint64_t epoch = 1;
@@ -28,6 +30,22 @@ struct MemberOptions {
   ZoneBytes max_bytes{};
   ZoneBytes allocated_bytes{};
   StrangerLimits stranger_limits{};
+};
+
+// Memory of a user, registered a buffer at a time. Threads: any.
+class RegisteredBuffers final : public RegisteredMemory {
+ public:
+  Status Acquire(std::uint64_t address, std::uint64_t size_bytes) override;
+  void Release(std::uint64_t address, std::uint64_t size_bytes) override;
+
+  void Register(std::span<std::byte> buffer);
+  void Deregister(std::span<std::byte> buffer);  // returns once no request touches it
+
+ private:
+  std::mutex mutex_;  // guards all below
+  std::condition_variable changed_;
+  std::map<std::uint64_t, std::uint64_t> sizes_;  // by address
+  int uses_ = 0;
 };
 
 Deadline Soon();  // far more than anything needs that works
@@ -40,6 +58,7 @@ class Member final : public PeerObserver {
   MemberAddress address() const;
   Port& port() { return *port_; }
   FakeFaults& faults() { return faults_; }
+  RegisteredBuffers& registered() { return registered_; }
   std::byte* memory(Zone zone) const;                                       // its own slot
   std::byte* slot(Zone zone, Rank rank) const;                              // where a load/store transport maps a peer's
   Status Grow(Zone zone, std::uint64_t bytes, Deadline deadline = Soon());  // and announces it
@@ -71,6 +90,7 @@ class Member final : public PeerObserver {
 
   const MemberOptions options_;
   FakeFaults faults_;
+  RegisteredBuffers registered_;
   std::shared_ptr<Window> window_;
   std::array<std::unique_ptr<Segment>, kZones> segments_;
   std::unique_ptr<Reactor> reactor_;

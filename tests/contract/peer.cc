@@ -151,6 +151,25 @@ std::string PeerProgram::Obey(const std::string& order) {
     in >> zone >> offset >> size;
     return Answer(Ok(), fmt::format("{}", Digest(member_->memory(kAllZones[zone]) + offset, size)));
   }
+  if (verb == "register") {
+    unsigned seed = 0;
+    in >> size >> seed;
+    buffer_.resize(size);
+    FillPattern(buffer_.data(), size, seed);
+    member_->registered().Register(buffer_);
+    return Answer(Ok(), fmt::format("{}", reinterpret_cast<std::uint64_t>(buffer_.data())));
+  }
+  if (verb == "deregister") {
+    unsigned seed = 0;
+    in >> seed;
+    member_->registered().Deregister(buffer_);
+    FillPattern(buffer_.data(), buffer_.size(), seed);
+    return Answer(Ok());
+  }
+  if (verb == "digest_buffer") {
+    in >> offset >> size;
+    return Answer(Ok(), fmt::format("{}", Digest(buffer_.data() + offset, size)));
+  }
   if (verb == "grow") {
     in >> zone >> size;
     return Answer(member_->Grow(kAllZones[zone], size));
@@ -236,6 +255,20 @@ Status Peer::Fill(Zone zone, std::uint64_t offset, std::uint64_t size_bytes, uns
 std::uint64_t Peer::DigestOf(Zone zone, std::uint64_t offset, std::uint64_t size_bytes) {
   std::string answer;
   Status status = Order(fmt::format("digest {} {} {}", Index(zone), offset, size_bytes), &answer);
+  EXPECT_TRUE(status.ok()) << status;
+  return answer.empty() ? 0 : std::stoull(answer);
+}
+
+std::uint64_t Peer::RegisterBuffer(std::uint64_t size_bytes, unsigned seed) {
+  std::string answer;
+  Status status = Order(fmt::format("register {} {}", size_bytes, seed), &answer);
+  EXPECT_TRUE(status.ok()) << status;
+  return answer.empty() ? 0 : std::stoull(answer);
+}
+
+std::uint64_t Peer::DigestOfBuffer(std::uint64_t offset, std::uint64_t size_bytes) {
+  std::string answer;
+  Status status = Order(fmt::format("digest_buffer {} {}", offset, size_bytes), &answer);
   EXPECT_TRUE(status.ok()) << status;
   return answer.empty() ? 0 : std::stoull(answer);
 }

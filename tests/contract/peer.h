@@ -20,6 +20,7 @@ class PeerProgram {
   std::string Obey(const std::string& order);
 
  private:
+  std::vector<std::byte> buffer_;  // of the user; used by the member, so it ends later
   std::unique_ptr<Member> member_;
 };
 
@@ -37,6 +38,10 @@ class Peer {
   Status Fill(Zone zone, std::uint64_t offset, std::uint64_t size_bytes, unsigned seed);
   std::uint64_t DigestOf(Zone zone, std::uint64_t offset, std::uint64_t size_bytes);
   Status Grow(Zone zone, std::uint64_t bytes);
+  // A buffer of the peer's user, one at a time; its address there.
+  std::uint64_t RegisterBuffer(std::uint64_t size_bytes, unsigned seed);
+  Status DeregisterBuffer(unsigned seed) { return Order(fmt::format("deregister {}", seed)); }  // and fills it anew
+  std::uint64_t DigestOfBuffer(std::uint64_t offset, std::uint64_t size_bytes);
   Status Leave() { return Order("leave"); }
   Status HoldArrivals() { return Order("hold_arrivals"); }
   Status WaitForArrival() { return Order("wait_for_arrival"); }

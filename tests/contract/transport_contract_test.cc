@@ -115,6 +115,16 @@ TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory
     EXPECT_TRUE(IsInvalidArgument(link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status())) << offset;
 }
 
+TEST_P(TransportContract, RegisteredMemoryIsReachedOrSaidNotToBe) {
+  auto link = Connect();
+  const bool supported = link->capabilities().registered;
+  std::vector<std::byte> one(1);
+  Piece piece{one.data(), peer_->RegisterBuffer(4096, 1), 1};
+  EXPECT_EQ(IsUnsupported(link->PutRegistered({&piece, 1})), !supported);
+  EXPECT_EQ(IsUnsupported(link->GetRegistered({&piece, 1})), !supported);
+  EXPECT_OK(link->Flush(Soon()));
+}
+
 TEST_P(TransportContract, ARefusedListMovesNothingOfIt) {
   auto link = Connect();
   auto bytes = Pattern(1, 4096);
@@ -238,11 +248,9 @@ TEST_P(TransportContract, LoadsAndStoresReachWhatTheLinkSays) {
   EXPECT_EQ(slot[17], std::byte{0x77}) << "an orphan keeps its last bytes";
 }
 
-std::string Name(const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& info) {
-  return std::get<0>(info.param) + (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
-}
 INSTANTIATE_TEST_SUITE_P(All, TransportContract,
-                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)), Name);
+                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)),
+                         TestNameOfPair);
 
 }  // namespace
 }  // namespace memfabric::transport::test

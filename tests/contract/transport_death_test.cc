@@ -171,7 +171,7 @@ TEST_P(TransportDeath, AMemberLeavesThoughAPeerIsStopped) {
   EXPECT_LT(steady_clock::now() - begin, kDeathBound);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TransportDeath, AvailableTransports(), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, TransportDeath, AvailableTransports(), [](const auto& info) { return TestName(info.param); });
 
 // What only messages can do: be on their way.
 class FakeFaultsTest : public TransportDeath {};

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -26,7 +27,16 @@ constexpr Zone kHost = Zone::kHost;
 constexpr Zone kDevice = Zone::kDevice;
 
 // Every implementation; Member::Open makes it by its name.
-inline auto AvailableTransports() { return testing::Values("mapped", "tcp", "fake"); }
+inline auto AvailableTransports() { return testing::Values("mapped", "tcp", "tcp+tls", "fake"); }
+
+// gtest's names are letters, digits and underscores.
+inline std::string TestName(std::string transport) {
+  std::replace(transport.begin(), transport.end(), '+', '_');
+  return transport;
+}
+inline std::string TestNameOfPair(const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& info) {
+  return TestName(std::get<0>(info.param)) + (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
+}
 
 class TransportFixture : public testing::Test {
  protected:

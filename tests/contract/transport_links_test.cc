@@ -250,11 +250,9 @@ TEST_P(TransportLinks, TwoHundredMembersLeaveNothingBehind) {
   EXPECT_EQ(Entries("/proc/self/task"), threads);
 }
 
-std::string Name(const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& info) {
-  return std::get<0>(info.param) + (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
-}
 INSTANTIATE_TEST_SUITE_P(All, TransportLinks,
-                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)), Name);
+                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)),
+                         TestNameOfPair);
 
 }  // namespace
 }  // namespace memfabric::transport::test
