@@ -45,6 +45,7 @@ Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Tr
   if (op == kSdma || op == kHostShm) return Ok();
   std::string names;
   for (const auto& transport : transports) {
+    if (!transport->capabilities().zones) continue;
     if (op == kHostTcp && transport->name() == "tcp") return Ok();
     names += (names.empty() ? "" : ", ") + std::string(transport->name());
   }
@@ -182,6 +183,7 @@ Status Pool::OpenPorts() {
   port.network.near_host = job_.url().endpoints.front().host;
   port.network.encrypt = init_.config.data_tls || Asked("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {
+    if (!transport->capabilities().zones) continue;
     ASSIGN_OR_RETURN(auto opened, transport->Open(port));
     ports_.emplace_back(transport.get(), std::move(opened));
   }

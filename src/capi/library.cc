@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/wait.h"
 
 namespace memfabric::capi {
 namespace {
@@ -57,11 +58,14 @@ Status Library::Initialize() {
 }
 
 void Library::Uninitialize() {
-  if (bm::InEventHandler()) {
+  if (InUserCallback()) {
     LOG(kError, "uninitialize was called from an event handler, whose thread it would have to wait for: ignored");
     return;
   }
+  CloseTrans();
   CloseBm();
+  std::unique_lock trans(trans_use_);
+  EndTrans();  // opened meanwhile
   std::lock_guard lock(mutex_);
   std::unique_lock use(bm_use_);
   if (bm_ != nullptr) return;  // initialized anew meanwhile
@@ -145,6 +149,31 @@ Result<Pools::Handle> Library::CreatePool(const bm::CreateOptions& options) {
   return WithBm([&](bm::Service& service) {
     return pools_.Add(options.id, [&](ReadGate& gate) { return service.CreatePool(options, gate); });
   });
+}
+
+Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOptions& options) {
+  RETURN_IF_ERROR(trans::Check(options));
+  std::shared_lock use(trans_use_);
+  CancelScope scope(trans_closing_);
+  {
+    std::lock_guard lock(mutex_);
+    RETURN_IF_ERROR(RuntimeLocked());
+  }
+  ASSIGN_OR_RETURN(auto engine, trans::Engine::Open(*runtime_, blocks_, options));
+  return engines_.Add(std::move(engine));
+}
+
+void Library::CloseTrans() {
+  trans_closing_ = true;  // engines that are being opened give up
+  EndTrans();
+  std::unique_lock use(trans_use_);
+  EndTrans();
+  trans_closing_ = false;
+}
+
+void Library::EndTrans() {
+  for (const auto& engine : engines_.RemoveAll()) engine->Close();
+  streams_.RemoveAll();  // what is queued finds no engine and ends
 }
 
 }  // namespace memfabric::capi

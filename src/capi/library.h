@@ -19,9 +19,14 @@
 #include "base/status.h"
 #include "base/wait.h"
 #include "bm/service.h"
+#include "capi/handles.h"
 #include "capi/pools.h"
+#include "memory/shared_block.h"
 #include "runtime/runtime.h"
 #include "store/embedded/server.h"
+#include "trans/engine.h"
+#include "trans/rpc_port.h"
+#include "trans/stream.h"
 
 namespace memfabric::capi {
 
@@ -58,6 +63,13 @@ class Library {
   Result<Pools::Handle> CreatePool(const bm::CreateOptions& options);
   Pools& pools() { return pools_; }
 
+  Result<Handles<trans::Engine>::Handle> OpenEngine(const trans::EngineOptions& options);
+  void CloseTrans();
+  Handles<trans::Engine>& engines() { return engines_; }
+  Handles<trans::Stream>& streams() { return streams_; }
+  Handles<trans::RpcPort>& ports() { return ports_; }
+  SharedBlocks& blocks() { return blocks_; }
+
  private:
   Library() = default;
 
@@ -87,6 +99,16 @@ class Library {
   std::atomic<bool> bm_closing_{false};
   std::unique_ptr<bm::Service> bm_;
   Pools pools_;
+
+  void EndTrans();
+
+  std::shared_mutex trans_use_;  // shared: an engine is being opened. Taken before mutex_
+  std::atomic<bool> trans_closing_{false};
+  std::atomic<std::uint64_t> handles_{0};
+  SharedBlocks blocks_;  // outlive the engines, and the library's being closed: users hold them
+  Handles<trans::Engine> engines_{"engine", handles_};
+  Handles<trans::Stream> streams_{"stream", handles_};
+  Handles<trans::RpcPort> ports_{"port", handles_};
 };
 
 }  // namespace memfabric::capi

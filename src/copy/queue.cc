@@ -83,4 +83,9 @@ Status Queue::Wait(Deadline deadline) {
   return std::exchange(state_->first_error, Ok());
 }
 
+bool Queue::Idle() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->ends == state_->submissions;
+}
+
 }  // namespace memfabric::copy

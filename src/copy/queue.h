@@ -23,6 +23,8 @@ class Queue {
   // Wait and forgets it.
   // DeadlineExceeded leaves the work queued; Interrupted as base/wait.h.
   Status Wait(Deadline deadline);
+  // Whether all that was submitted has ended.
+  bool Idle() const;
 
  private:
   struct State;

@@ -4,6 +4,7 @@
 #include "memory/host/devices.h"
 #include "runtime/runtime.h"
 #include "store/recipes/host_identity.h"
+#include "transport/cma/cma_transport.h"
 #include "transport/mapped/mapped_transport.h"
 #include "transport/tcp/tcp_transport.h"
 
@@ -12,6 +13,7 @@ namespace memfabric {
 std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(transport::Reactor& reactor) {
   std::vector<std::unique_ptr<transport::Transport>> transports;
   transports.push_back(std::make_unique<transport::MappedTransport>(reactor, store::HostIdentity()));
+  transports.push_back(std::make_unique<transport::CmaTransport>(reactor, store::HostIdentity()));
   transports.push_back(std::make_unique<transport::TcpTransport>(reactor));
   return transports;
 }

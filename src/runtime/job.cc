@@ -45,8 +45,8 @@ Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Rea
   ASSIGN_OR_RETURN(job->liveness_, transport::LivenessSocket::Bind(reactor));
   if (options.start_store && options.url.scheme == StoreUrl::Scheme::kTcp) {
     bool first = !options.rank.has_value() || *options.rank == 0;
-    ASSIGN_OR_RETURN(job->store_host_,
-                     store::StoreHost::Start(options.url, first ? store::Serve::kNow : store::Serve::kWhenOrphaned, deadline));
+    auto serve = options.serve.value_or(first ? store::Serve::kNow : store::Serve::kWhenOrphaned);
+    ASSIGN_OR_RETURN(job->store_host_, store::StoreHost::Start(options.url, serve, deadline));
   }
   auto client = store::Client::Connect(options.url, {}, deadline);
   if (!client.ok()) return AdviseEtcd(std::move(client).status(), options.url);
@@ -77,6 +77,7 @@ Job::~Job() {
 }
 
 Status Job::Claim(Deadline deadline) {
+  if (options_.claim) return options_.claim(*this, deadline);
   store::ClaimOptions claim;
   claim.rank = rank_ == kNoRank ? options_.rank : std::optional<Rank>(rank_);
   claim.world_size = options_.world_size;
@@ -149,7 +150,7 @@ Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {
 
 void Job::OnGivenUp() {
   Status why = Reconnect(
-      "the other ranks gave this process up: it did not renew its lease of {} s (it was stopped, or cut off from the store); "
+      "the others gave this process up: it did not renew its lease of {} s (it was stopped, or cut off from the store); "
       "it "
       "is coming back as a new epoch",
       store::kSessionTimeToLive.count());
@@ -160,8 +161,8 @@ void Job::OnGivenUp() {
 void Job::OnRepublished(const std::vector<std::string>& lost) {
   if (lost.empty()) return;
   for (const auto& key : lost) LOG(kWarn, "the store came back without {}, and another process has taken it", key);
-  if (std::find(lost.begin(), lost.end(), keys_.Rank(rank_)) == lost.end()) return;
-  observer_.OnGivenUp(Reconnect("rank {} was taken by another process while the store was away", rank_));
+  if (std::find(lost.begin(), lost.end(), ClaimedKey()) == lost.end()) return;
+  observer_.OnGivenUp(Reconnect("{} was taken by another process while the store was away", ClaimedKey()));
   StartReturn();
 }
 
@@ -190,7 +191,7 @@ void Job::Return() {
     if (claimed.ok()) {
       observer_.OnReturned();
     } else if (IsAlreadyExists(claimed)) {
-      observer_.OnReplaced(Reconnect("this process was given up, and meanwhile its rank was taken: {}", claimed.message()));
+      observer_.OnReplaced(Reconnect("this process was given up, and meanwhile its place was taken: {}", claimed.message()));
     } else {
       std::unique_lock lock(mutex_);
       return_wanted_ = true;

@@ -1,4 +1,5 @@
-// runtime/job.h: this process's place in a job: a connection to the store, a session in it, and a rank.
+// runtime/job.h: this process's place in a job: a connection to the store, a session in it, and a rank (or, for an engine, a
+// name).
 //
 // Services (bm, shm) build on it: they publish records under the session and hear when the others have given this process up
 // (it was stopped past its lease). The job then takes its rank again by itself, on a thread of its own, and says so.
@@ -10,6 +11,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,12 +33,20 @@
 
 namespace memfabric {
 
+class Job;
+
 struct JobOptions {
   StoreUrl url;
   std::string service;  // whose ranks these are (store/recipes/keys.h)
   std::uint32_t world_size = 0;
   std::optional<Rank> rank;  // none: assigned
   bool start_store = true;   // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over
+  std::optional<store::Serve> serve;  // with start_store: when, if the rank doesn't decide
+
+  // For places that are no ranks: takes the place under the job's session, at first and whenever this process comes back after
+  // the others gave it up; `claimed_key` is then the place's. Not called two times at once.
+  std::function<Status(Job&, Deadline)> claim;
+  std::string claimed_key;
 };
 
 class JobObserver {
@@ -57,13 +67,14 @@ class Job final : public store::SessionObserver {
                                            Deadline deadline);
   ~Job() override;
 
-  Rank rank() const { return rank_; }
+  Rank rank() const { return rank_; }  // kNoRank with JobOptions::claim
   std::uint32_t world_size() const { return options_.world_size; }
   const std::string& host() const { return host_; }
   const std::string& host_name() const { return host_name_; }
   const store::Keys& keys() const { return keys_; }
   store::Client& client() { return *client_; }
   store::Session& session() { return *session_; }
+  const std::string& liveness() const { return liveness_->name(); }
   // Whether this process serves the store, at which url.
   bool ServesStore() const;
   StoreUrl url() const;
@@ -87,6 +98,7 @@ class Job final : public store::SessionObserver {
  private:
   Job(const JobOptions& options, JobObserver& observer);
   Status Claim(Deadline deadline);
+  std::string ClaimedKey() const { return options_.claim ? options_.claimed_key : keys_.Rank(rank_); }
   void OnStoreLost();
   void StartReturn();
   void Return();

@@ -31,9 +31,20 @@ class LocalLink : public Link {
   virtual void MarkDown(const Status& why) = 0;
   // The peer contributes more. An error ends the connection.
   virtual Status Grow(const LocalContribution& contribution) = 0;
-  // A DATA message. An error ends the connection: the peer broke the protocol.
-  virtual Status OnData(std::span<const std::byte> bytes) = 0;
+  // A DATA message, and the files that came with it. An error ends the connection: the peer broke the protocol.
+  virtual Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) = 0;
+  // The peer's owner has its link too. Once; for the end that connected, right after MakeLink.
+  virtual void OnConfirmed() = 0;
 };
+
+// What a member shows of itself to one peer. The files are borrowed: they stay open for as long as the backend, or until the link
+// to that peer is down.
+struct LocalOffer {
+  local::Contribution bytes;
+  std::array<int, kZones> files{-1, -1};
+};
+// The segments as they are, their files when `with_files`.
+LocalOffer OfferSegments(const std::array<const Segment*, kZones>& segments, bool with_files);
 
 class LocalBackend {
  public:
@@ -41,6 +52,7 @@ class LocalBackend {
 
   // Whether members send the files of their zones.
   virtual bool shares_files() const = 0;
+  virtual LocalOffer Offer(Rank to) = 0;
   // The link to a peer whose introduction is checked. REQUIRES: the observer has agreed (OnPeerArriving).
   virtual Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
                                                       const std::shared_ptr<MessageSocket>& socket) = 0;

@@ -1,6 +1,5 @@
 #include "transport/local_port.h"
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -17,9 +16,12 @@ constexpr std::chrono::milliseconds kMaxBackoff{20};
 constexpr std::chrono::milliseconds kListenPause{50};
 constexpr int kAcceptsAtOnce = 64;  // then others get their turn
 
-bool SealedAgainstShrinking(int file) {
-  int seals = ::fcntl(file, F_GET_SEALS);
-  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+std::vector<int> FilesOf(const LocalOffer& offer) {
+  std::vector<int> files;
+  for (std::size_t zone = 0; zone < kZones; ++zone) {
+    if (offer.bytes.files[zone]) files.push_back(offer.files[zone]);
+  }
+  return files;
 }
 
 }  // namespace
@@ -51,12 +53,7 @@ Status LocalPort::Check(const PortOptions& options) {
 
 LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<Venue> venue,
                      std::unique_ptr<LocalBackend> backend)
-    : reactor_(reactor), options_(options), limits_(limits), venue_(std::move(venue)), backend_(std::move(backend)) {
-  for (std::size_t zone = 0; zone < kZones; ++zone) {
-    const Segment* segment = options_.segments[zone];
-    user_files_[zone] = segment != nullptr && !SealedAgainstShrinking(segment->fd());
-  }
-}
+    : reactor_(reactor), options_(options), limits_(limits), venue_(std::move(venue)), backend_(std::move(backend)) {}
 
 Status LocalPort::CanReach(const MemberAddress& peer, const std::string& host) {
   if (peer.host != host) return Unsupported("{} is on another host than this process ({})", peer.ToString(), host);
@@ -226,8 +223,9 @@ void LocalPort::StartConnect(const Waiter& waiter) {
 void LocalPort::TryConnect(Rank rank) {
   Attempt& attempt = attempts_.at(rank);
   const std::string name = attempt.address.ToString();
-  attempt.told = OwnContribution();
-  auto peer = venue_->Connect(attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, OwnFiles(attempt.told));
+  LocalOffer offer = backend_->Offer(rank);
+  attempt.told = offer.bytes;
+  auto peer = venue_->Connect(attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, FilesOf(offer));
   if (IsInUse(peer.status())) return RetryConnect(rank, peer.status().message());
   if (peer.ok() && !peer->trusted.ok()) peer = peer->trusted;
   if (!peer.ok()) return FinishAttempt(rank, peer.status().WithContext(name));
@@ -284,16 +282,16 @@ void LocalPort::Abandon(const PendingCalls& calls) {
 }
 
 void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
-  local::Contribution contribution = OwnContribution();
   // Sending may close a connection; the table changes then.
   std::vector<ConnectionPtr> behind;
   for (auto& [rank, connection] : links_) {
-    if (Covers(connection->mapped, contribution.allocated_bytes)) continue;
+    LocalOffer offer = backend_->Offer(rank);
+    if (Covers(connection->mapped, offer.bytes.allocated_bytes)) continue;
     std::size_t index = calls->Add(fmt::format("rank {} ({})", rank, connection->who));
-    connection->growth_waiters.push_back({calls, index, contribution.allocated_bytes, Ok()});
+    connection->growth_waiters.push_back({calls, index, offer.bytes.allocated_bytes, Ok()});
     behind.push_back(connection);
   }
-  for (const ConnectionPtr& connection : behind) SendGrowth(connection, contribution);
+  for (const ConnectionPtr& connection : behind) SendGrowth(connection, backend_->Offer(connection->rank));
   calls->Resolve(0, Ok());
 }
 
@@ -331,24 +329,8 @@ bool LocalPort::Covers(const ZoneBytes& have, const ZoneBytes& want) {
   return std::equal(have.begin(), have.end(), want.begin(), std::greater_equal<>());
 }
 
-local::Contribution LocalPort::OwnContribution() const {
-  local::Contribution contribution;
-  for (std::size_t zone = 0; zone < kZones; ++zone) {
-    const Segment* segment = options_.segments[zone];
-    if (segment == nullptr) continue;
-    contribution.allocated_bytes[zone] = segment->allocated_bytes();
-    contribution.files[zone] = backend_->shares_files() && contribution.allocated_bytes[zone] > 0;
-    contribution.user_files[zone] = contribution.files[zone] && user_files_[zone];
-  }
-  return contribution;
-}
-
-std::vector<int> LocalPort::OwnFiles(const local::Contribution& contribution) const {
-  std::vector<int> files;
-  for (std::size_t zone = 0; zone < kZones; ++zone) {
-    if (contribution.files[zone]) files.push_back(options_.segments[zone]->fd());
-  }
-  return files;
+void LocalPort::Send(const ConnectionPtr& connection, const local::Message& message, const LocalOffer& offer) {
+  connection->socket->Send(local::EncodeMessage(message), FilesOf(offer));
 }
 
 local::Introduction LocalPort::Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const {

@@ -119,8 +119,7 @@ class LocalPort final : public Port {
   void CloseConnection(const ConnectionPtr& connection, const Status& why, const local::Message* last_words = nullptr);
   void Forget(const ConnectionPtr& stranger);
   static bool Covers(const ZoneBytes& have, const ZoneBytes& want);
-  local::Contribution OwnContribution() const;
-  std::vector<int> OwnFiles(const local::Contribution& contribution) const;
+  void Send(const ConnectionPtr& connection, const local::Message& message, const LocalOffer& offer);
   local::Introduction Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const;
   ConnectionPtr LinkedConnection(Rank rank);
 
@@ -141,14 +140,13 @@ class LocalPort final : public Port {
   void Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason);
   void Misbehaved(const ConnectionPtr& connection, const std::string& how);
   void CountStranger(const ConnectionPtr& connection, std::string_view how);
-  void SendGrowth(const ConnectionPtr& connection, const local::Contribution& contribution);
+  void SendGrowth(const ConnectionPtr& connection, const LocalOffer& offer);
 
   Reactor& reactor_;
   const PortOptions options_;
   const StrangerLimits limits_;
   const std::unique_ptr<Venue> venue_;
   const std::unique_ptr<LocalBackend> backend_;
-  std::array<bool, kZones> user_files_{};  // of our segments: not sealed, because our user gave the file
 
   bool closing_ = false;
   Reactor::TimerId resume_listening_ = 0;

@@ -70,7 +70,8 @@ void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message&
           [&](const local::Bye&) { phase == Phase::kLinked ? CloseConnection(connection, Ok()) : unexpected(); },
           [&](const local::Data& data) {
             if (phase != Phase::kLinked) return unexpected();
-            if (Status taken = connection->link->OnData(data.bytes); !taken.ok()) {
+            if (Status taken = connection->link->OnData(data.bytes, std::span(packet.files).first(packet.file_count));
+                !taken.ok()) {
               Misbehaved(connection, taken.message());
             } else if (connection->socket->waiting_packets() > kMaxWaiting) {
               Misbehaved(connection, "it reads no answers");
@@ -161,9 +162,9 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
     for (const Waiter& waiter : std::exchange(connection->waiters, {})) waiter.calls->Resolve(waiter.index, linked);
     return Refuse(connection, Kind::kInvalidArgument, linked.message());
   }
-  local::Contribution own = OwnContribution();
-  connection->introduced = connection->announced = own.allocated_bytes;
-  connection->socket->Send(local::EncodeMessage(local::Welcome{Introduce(rank, connection->epoch, own)}), OwnFiles(own));
+  LocalOffer own = backend_->Offer(rank);
+  connection->introduced = connection->announced = own.bytes.allocated_bytes;
+  Send(connection, local::Welcome{Introduce(rank, connection->epoch, own.bytes)}, own);
 }
 
 void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome, Packet& packet) {
@@ -190,15 +191,16 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
     return FinishAttempt(rank, status.WithContext(name));
   }
   connection->confirmed = true;
+  connection->link->OnConfirmed();
   const local::Contribution told = attempts_.at(rank).told;
   connection->introduced = connection->announced = connection->mapped = told.allocated_bytes;
-  local::Contribution own = OwnContribution();
+  LocalOffer own = backend_->Offer(rank);
   for (const Waiter& waiter : TakeAttempt(rank)) {
-    if (own.allocated_bytes == told.allocated_bytes) {
+    if (own.bytes.allocated_bytes == told.allocated_bytes) {
       waiter.calls->Resolve(waiter.index, Ok());
     } else {  // this member has grown meanwhile; linked means that the peer has all of it
       connection->growth_waiters.push_back(
-          {waiter.calls, waiter.index, own.allocated_bytes, Disconnected("{} died while it was linked", name)});
+          {waiter.calls, waiter.index, own.bytes.allocated_bytes, Disconnected("{} died while it was linked", name)});
     }
   }
   connection->socket->Send(local::EncodeMessage(local::Ready{}));
@@ -207,7 +209,8 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
 
 Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction, Packet& packet) {
   const Rank rank = introduction.from;
-  ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {}, introduction.contribution, packet));
+  ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {},
+                                                       introduction.contribution, packet));
   RETURN_IF_ERROR(options_.observer->OnPeerArriving(rank, introduction.from_epoch));
   ASSIGN_OR_RETURN(connection->link, backend_->MakeLink(contribution, connection->socket));
   connection->rank = rank;
@@ -255,13 +258,15 @@ void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused&
 
 void LocalPort::OnReady(const ConnectionPtr& connection) {
   connection->confirmed = true;
+  connection->link->OnConfirmed();
   OnGrown(connection, connection->introduced);
   for (const Waiter& waiter : std::exchange(connection->waiters, {})) waiter.calls->Resolve(waiter.index, Ok());
 }
 
 void LocalPort::OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet) {
   auto taken =
-      TakeContribution(connection->rank, connection->epoch, connection->link->allocated_bytes(), grow.contribution, packet);
+      TakeContribution(connection->rank, connection->epoch, connection->link->allocated_bytes(),
+                       grow.contribution, packet);
   Status grown = taken.ok() ? connection->link->Grow(*taken) : taken.status();
   if (!grown.ok()) {
     // Without the new part this end would refuse what the peer's others may do: better no link than half of one.
@@ -284,11 +289,11 @@ void LocalPort::OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes)
   });
 }
 
-void LocalPort::SendGrowth(const ConnectionPtr& connection, const local::Contribution& contribution) {
+void LocalPort::SendGrowth(const ConnectionPtr& connection, const LocalOffer& offer) {
   if (connection->phase != Connection::Phase::kLinked) return;
-  if (connection->announced == contribution.allocated_bytes) return;
-  connection->announced = contribution.allocated_bytes;
-  connection->socket->Send(local::EncodeMessage(local::Grow{contribution}), OwnFiles(contribution));
+  if (connection->announced == offer.bytes.allocated_bytes) return;
+  connection->announced = offer.bytes.allocated_bytes;
+  Send(connection, local::Grow{offer.bytes}, offer);
 }
 
 void LocalPort::Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason) {

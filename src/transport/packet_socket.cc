@@ -20,9 +20,9 @@ Status PacketSocket::Watch(std::function<void(bool hung_up)> on_ready) {
   });
 }
 
-void PacketSocket::Send(std::vector<std::byte> bytes, std::vector<int> files) {
+void PacketSocket::Send(std::vector<std::byte> bytes, std::vector<int> files, std::shared_ptr<const void> owner) {
   if (!socket_) return;
-  outbox_.push_back({std::move(bytes), std::move(files)});
+  outbox_.push_back({std::move(bytes), std::move(files), std::move(owner)});
   if (outbox_.size() == 1) Flush();
 }
 
@@ -54,6 +54,11 @@ void PacketSocket::Flush() {
   }
   if (waiting_for_room_) reactor_.Modify(socket_.get(), EPOLLIN);
   waiting_for_room_ = false;
+}
+
+pid_t PacketSocket::peer_pid() const {
+  auto peer = TrustedPeer(socket_.get());
+  return peer.ok() ? peer->pid : 0;
 }
 
 void PacketSocket::Close() {

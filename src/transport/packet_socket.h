@@ -26,15 +26,18 @@ class PacketSocket final : public MessageSocket, public std::enable_shared_from_
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
   Packet Receive(std::span<std::byte> buffer) override { return ReceivePacket(socket_.get(), buffer); }
-  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}) override;
+  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}, std::shared_ptr<const void> owner = nullptr) override;
   void Post(std::vector<std::byte> bytes) override;
   std::size_t waiting_packets() const override { return outbox_.size(); }
   void Close() override;
+  // Of who is at the other end, 0 for none that this process can see.
+  pid_t peer_pid() const;
 
  private:
   struct Outgoing {
     std::vector<std::byte> bytes;
     std::vector<int> files;
+    std::shared_ptr<const void> owner;
   };
   void Flush();
 

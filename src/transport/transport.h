@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "memory/registered_memory.h"
+#include "memory/registered_table.h"
 #include "memory/segment.h"
 
 namespace memfabric::transport {
@@ -43,6 +44,8 @@ struct Capabilities {
   bool load_store = false;     // the peer's memory is readable and writable by plain instructions, at its slot in our window
   bool atomics = false;        // Link::Atomic works, in one order with the peer's own std::atomic operations on the cell
   bool registered = false;     // memory that the peer's user has registered is reached: Put/GetRegistered work
+  bool zones = true;           // pools' memory is reached: Put and Get work
+  bool parallel = false;       // a move is done when Put or Get returns, and several threads move more than one
   std::size_t max_pieces = 1;  // pieces that one Put or Get carries; longer lists are split by copy/
 };
 
@@ -169,6 +172,7 @@ struct PortOptions {
   ZoneBytes max_bytes{};                                // slot sizes; equal in the whole pool, checked with each peer
   std::array<const Segment*, kZones> segments{};        // this member's; null where it contributes nothing. Outlive the Port.
   RegisteredMemory* registered = nullptr;  // what peers reach by Put/GetRegistered; may be null. Outlives the Port.
+  RegisteredTable* table = nullptr;        // the same, as peers on this host map it; may be null. Outlives the Port.
   PeerObserver* observer = nullptr;        // outlives the Port
   NetworkOptions network;
 };

@@ -1,4 +1,4 @@
-#include "transport/mapped/shared_file.h"
+#include "transport/shared_file.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 
 #include "base/units.h"
 
-namespace memfabric::transport::mapped {
+namespace memfabric::transport {
 namespace {
 
 UniqueFd MemoryFile(std::uint64_t size_bytes, int seals) {
@@ -54,4 +54,4 @@ TEST(SharedFileTest, WhatIsNoFileOrNotWritableIsRefused) {
 }
 
 }  // namespace
-}  // namespace memfabric::transport::mapped
+}  // namespace memfabric::transport

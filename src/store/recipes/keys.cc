@@ -5,6 +5,16 @@
 #include <charconv>
 
 namespace memfabric::store {
+namespace {
+
+std::string Escaped(std::string_view name) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]@";
+  std::string text;
+  for (char c : name) text += kPlain.find(c) != std::string_view::npos ? std::string(1, c) : fmt::format("%{:02x}", c & 0xff);
+  return text;
+}
+
+}  // namespace
 
 Keys::Keys(std::string_view prefix, std::string_view service)
     : root_(fmt::format("{}/memfabric/1/", prefix)),
@@ -26,6 +36,9 @@ std::string Keys::Pool(std::uint32_t pool) const { return fmt::format("{}pools/{
 std::string Keys::PoolMember(std::uint32_t pool, memfabric::Rank rank) const {
   return fmt::format("{}pools/{}/{:04}", service_root_, pool, rank);
 }
+std::string Keys::Engines() const { return root_ + "engines/"; }
+std::string Keys::Engine(std::string_view name) const { return fmt::format("{}engines/{}/", root_, Escaped(name)); }
+std::string Keys::EngineRecord(std::string_view name) const { return Engine(name) + "engine"; }
 std::string Keys::Recovering() const { return root_ + "recovering"; }
 std::string Keys::Object(std::uint32_t object) const { return fmt::format("{}objects/{}/", service_root_, object); }
 std::string Keys::ObjectMembers(std::uint32_t object) const { return Object(object) + "members/"; }

@@ -4,6 +4,7 @@
 //   <prefix>/memfabric/1/waiting/694d…        host identity    who waits for a rank to be assigned, by lease, in order of
 //   creation <prefix>/memfabric/1/windows/12/0003      WindowRecord     the address space of pool 12, as rank 3 uses it (create
 //   … destroy) <prefix>/memfabric/1/pools/12/0003        PoolRecord       rank 3 is a member of pool 12 (join … leave)
+//   <prefix>/memfabric/1/engines/10.0.0.1:15000/engine  EngineRecord     a TransferEngine, by its unique_id (escaped)
 //   <prefix>/memfabric/1/recovering           stands for a few seconds after the store's address was taken over
 //
 // That is Big Memory's. A service with a name of its own has ranks of its own, at …/1/<service>/ranks/0003, and windows among
@@ -41,6 +42,10 @@ class Keys {
   std::string Window(std::uint32_t pool, memfabric::Rank rank) const;
   std::string Pool(std::uint32_t pool) const;
   std::string PoolMember(std::uint32_t pool, memfabric::Rank rank) const;
+  std::string Engines() const;  // all of them
+  // What stands of one engine: one record. Characters of `name` other than letters, digits and -._:[]@ become %41 and the like.
+  std::string Engine(std::string_view name) const;
+  std::string EngineRecord(std::string_view name) const;
   std::string Recovering() const;
   std::string Object(std::uint32_t object) const;  // all of one: "…/objects/12/"
   std::string ObjectMembers(std::uint32_t object) const;

@@ -6,46 +6,20 @@
 #include <utility>
 #include <vector>
 
-#include "base/wait.h"
+#include "store/recipes/key_claim.h"
 #include "store/recipes/records.h"
 
 namespace memfabric::store {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kPollPeriod{100};  // of a lease that may or may not be renewed
+constexpr milliseconds kPollPeriod{100};  // of a world that is full
 constexpr milliseconds kQueuePeriod{20};  // of the queue, while those ahead may take the last ranks
 constexpr milliseconds kCleanUpTimeout{1000};
 // A full world is watched for this long before it is called full: a dead holder's lease has ended by then.
 constexpr milliseconds kFullWorldPatience = kSessionTimeToLive + milliseconds(1000);
-
-std::string HolderText(const RankRecord& holder) { return fmt::format("pid {} on host {}", holder.pid(), holder.host_name()); }
-
-// Waits until `key` is gone.
-Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool absent = false;
-  auto found = [&](bool stands) {
-    std::lock_guard lock(mutex);
-    absent = !stands;
-    changed.notify_all();
-  };
-  auto watch =
-      client.WatchPrefix(key, 0,
-                         {.on_events = [&](const auto& events) { found(events.back().type == WatchEvent::Type::kPut); },
-                          .on_reset = [&](const Snapshot& snapshot, bool) { found(!snapshot.entries.empty()); }});
-  Status waited;
-  {
-    std::unique_lock lock(mutex);
-    waited = WaitUntil(lock, changed, deadline, [&] { return absent; });
-  }
-  watch.reset();  // before what its handler uses
-  return waited;
-}
 
 class Claim {
  public:
@@ -53,19 +27,8 @@ class Claim {
       : client_(client), session_(session), keys_(keys), options_(options), deadline_(deadline) {}
 
   Result<Rank> Given(Rank rank) {
-    for (;;) {
-      ASSIGN_OR_RETURN(auto attempt, Take(rank));
-      if (attempt.taken) return rank;
-      if (!attempt.holder.has_value()) continue;  // gone already
-      ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(*attempt.holder));
-      if (holder.host() != options_.record.host()) {
-        RETURN_IF_ERROR(AwaitEndElsewhere(rank, *attempt.holder, holder));
-      } else if (options_.is_alive(holder)) {
-        return Held(rank, holder);
-      } else {
-        RETURN_IF_ERROR(Bury(*attempt.holder));
-      }
-    }
+    RETURN_IF_ERROR(Claiming(ClaimKey(client_, session_, keys_, ClaimOf(rank), deadline_)));
+    return rank;
   }
 
   // Two calls of the store for each process, when all goes well: each puts itself into a queue and reads, in one transaction,
@@ -78,10 +41,6 @@ class Claim {
   }
 
  private:
-  struct Attempt {
-    bool taken = false;
-    std::optional<KeyValue> holder;  // who has it
-  };
   struct Queue {
     std::vector<KeyValue> ahead;  // in order
     std::vector<KeyValue> ranks;
@@ -91,68 +50,22 @@ class Claim {
     return {.target = Compare::Target::kCreateRevision, .key = key, .operand = 0};
   }
 
-  // Tries to put this process's record there.
-  Result<Attempt> Take(Rank rank) {
-    const std::string key = keys_.Rank(rank);
-    const std::string recovering = keys_.Recovering();
+  KeyClaim ClaimOf(Rank rank) const {
     RankRecord record = options_.record;
     record.set_rank(rank);
-    for (;;) {
-      LeaseId lease = session_.lease();
-      Transaction claim{
-          .conditions = {Absent(key), Absent(recovering)},
-          .then = {{.type = Operation::Type::kPut, .key = key, .value = EncodeRecord(record), .lease = lease}},
-          .otherwise = {{.type = Operation::Type::kGet, .key = key}, {.type = Operation::Type::kGet, .key = recovering}}};
-      if (!place_.empty()) claim.then.push_back({.type = Operation::Type::kDelete, .key = place_});
-      auto result = session_.Commit(claim, deadline_);
-      if (IsReconnect(result.status()) || (IsDisconnected(result.status()) && steady_clock::now() < deadline_)) {
-        RETURN_IF_ERROR(Pause(kQueuePeriod, "the store"));
-        continue;
-      }
-      if (!result.ok()) return result.status();
-      if (result->succeeded) return Attempt{.taken = true, .holder = std::nullopt};
-      const auto& holders = result->gets[0].entries;
-      if (!holders.empty() && holders[0].lease == lease) {  // an earlier try of ours, whose answer was lost
-        RETURN_IF_ERROR(session_.Publish(key, EncodeRecord(record), deadline_));
-        return Attempt{.taken = true, .holder = std::nullopt};
-      }
-      if (!result->gets[1].entries.empty()) {
-        RETURN_IF_ERROR(Deadlined(AwaitAbsence(client_, recovering, deadline_),
-                                  "the members of the store that died to publish again in the one that took over"));
-        continue;
-      }
-      return Attempt{.taken = false, .holder = holders.empty() ? std::nullopt : std::optional(holders[0])};
-    }
-  }
-
-  // Waits for the holder's lease to end, or to be seen renewed.
-  Status AwaitEndElsewhere(Rank rank, const KeyValue& entry, const RankRecord& holder) {
-    auto began = steady_clock::now();
-    std::optional<seconds> first;
-    for (;;) {
-      auto asked = steady_clock::now();
-      auto left = client_.LeaseTimeToLive(entry.lease, deadline_);
-      if (IsNotFound(left.status())) return Ok();
-      if (!left.ok()) return left.status();
-      if (!first.has_value()) {
-        first = *left;
-        began = steady_clock::now();
-      } else if (*left > *first || (*left == *first && asked - began >= seconds(1))) {
-        return Held(rank, holder);  // whole seconds: an unrenewed one would be lower by now
-      }
-      RETURN_IF_ERROR(Pause(
-          kPollPeriod, fmt::format("rank {}'s holder ({}) to renew its lease or to be given up", rank, HolderText(holder))));
-    }
-  }
-
-  static Status Held(Rank rank, const RankRecord& holder) {
-    return AlreadyExists("rank {} is held by a live process: {}", rank, HolderText(holder));
-  }
-
-  // Ends a dead process's lease, and with it all that it had published.
-  Status Bury(const KeyValue& entry) {
-    Status revoked = client_.RevokeLease(entry.lease, deadline_);
-    return IsNotFound(revoked) ? Ok() : revoked;
+    return {.what = fmt::format("rank {}", rank),
+            .key = keys_.Rank(rank),
+            .value = EncodeRecord(record),
+            .host = record.host(),
+            .holder_of = [](const KeyValue& entry) -> Result<Holder> {
+              ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));
+              return Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness()};
+            },
+            .is_alive = [this](const std::string& liveness) {
+              RankRecord holder;
+              holder.set_liveness(liveness);
+              return options_.is_alive(holder);
+            }};
   }
 
   Result<Rank> TakeAssigned() {
@@ -161,7 +74,9 @@ class Claim {
       ASSIGN_OR_RETURN(auto queue, LineUp());
       ASSIGN_OR_RETURN(auto choice, Choose(queue));
       if (choice.has_value()) {
-        ASSIGN_OR_RETURN(auto attempt, Take(*choice));
+        auto tried = TryClaim(client_, session_, keys_, ClaimOf(*choice), place_, deadline_);
+        RETURN_IF_ERROR(Claiming(tried.status()));
+        const ClaimAttempt& attempt = *tried;
         if (attempt.taken) return *choice;
         continue;
       }
@@ -251,20 +166,17 @@ class Claim {
       if (holder.host() != options_.record.host()) {
         if (occupation == Occupation::kAllAlive) occupation = Occupation::kUnknownElsewhere;
       } else if (!options_.is_alive(holder)) {
-        RETURN_IF_ERROR(Bury(entry));
+        RETURN_IF_ERROR(Bury(client_, entry, deadline_));
         occupation = Occupation::kSomeBuried;
       }
     }
     return occupation;
   }
 
-  Status Pause(milliseconds period, const std::string& what) {
-    if (steady_clock::now() >= deadline_) return DeadlineExceeded("claiming a rank: waited for {}", what);
-    return PauseUntil(std::min<TimePoint>(deadline_, steady_clock::now() + period));
-  }
+  Status Pause(milliseconds period, const std::string& what) { return Claiming(PauseClaim(period, what, deadline_)); }
 
-  static Status Deadlined(Status status, std::string_view what) {
-    return IsDeadlineExceeded(status) ? DeadlineExceeded("claiming a rank: waited for {}", what) : status;
+  static Status Claiming(const Status& status) {
+    return IsDeadlineExceeded(status) ? status.WithContext("claiming a rank") : status;
   }
 
   Client& client_;

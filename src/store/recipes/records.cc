@@ -123,6 +123,22 @@ Result<PoolRecord> DecodePoolRecord(const KeyValue& entry) {
   return record;
 }
 
+Result<EngineRecord> DecodeEngineRecord(const KeyValue& entry) {
+  ASSIGN_OR_RETURN(auto record, Parse<EngineRecord>(entry));
+  Checker check(entry);
+  check.Pid(record.pid());
+  check.Text("unique_id", record.unique_id());
+  check.Text("host", record.host());
+  check.Text("host_name", record.host_name());
+  check.Text("liveness", record.liveness());
+  check.Text("role", record.role());
+  check.Transports(record.transports());
+  if (record.member() >= kEngineMembers)
+    check.Fail(fmt::format("member {} is not below {}", record.member(), kEngineMembers));
+  RETURN_IF_ERROR(check.status());
+  return record;
+}
+
 Result<ObjectMember> DecodeObjectMember(const KeyValue& entry) {
   ASSIGN_OR_RETURN(auto record, Parse<ObjectMember>(entry));
   Checker check(entry);

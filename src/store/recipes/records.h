@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/status.h"
@@ -10,6 +11,9 @@
 #include "store/recipes/records.pb.h"
 
 namespace memfabric::store {
+
+// Engines' member numbers are below it: the world size that they show to transports.
+constexpr std::uint32_t kEngineMembers = 1u << 31;
 
 std::string EncodeRecord(const google::protobuf::Message& record);
 
@@ -22,5 +26,6 @@ Result<ObjectMember> DecodeObjectMember(const KeyValue& entry);
 Result<ObjectLead> DecodeObjectLead(const KeyValue& entry);
 Result<GroupMember> DecodeGroupMember(const KeyValue& entry);
 Result<ObjectExit> DecodeObjectExit(const KeyValue& entry);
+Result<EngineRecord> DecodeEngineRecord(const KeyValue& entry);
 
 }  // namespace memfabric::store

@@ -93,7 +93,7 @@ Status FakeLink::Grow(const LocalContribution& contribution) {
   return Ok();
 }
 
-Status FakeLink::OnData(std::span<const std::byte> bytes) {
+Status FakeLink::OnData(std::span<const std::byte> bytes, std::span<UniqueFd>) {
   if (bytes.empty()) return InvalidArgument("an empty request");
   return bytes[0] == static_cast<std::byte>(Op::kAnswer) ? OnAnswer(bytes.subspan(1)) : OnRequest(bytes);
 }

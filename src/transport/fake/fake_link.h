@@ -44,7 +44,8 @@ class FakeLink final : public LocalLink {
 
   void MarkDown(const Status& why) override;
   Status Grow(const LocalContribution& contribution) override;
-  Status OnData(std::span<const std::byte> bytes) override;
+  Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
+  void OnConfirmed() override {}
 
  private:
   // What an answer to a request does here: nothing for a put, a copy to `local` for a get.

@@ -14,6 +14,7 @@ class FakeBackend final : public LocalBackend {
   FakeBackend(std::shared_ptr<const FakeMemory> memory, FakeFaults* faults) : memory_(std::move(memory)), faults_(faults) {}
 
   bool shares_files() const override { return false; }
+  LocalOffer Offer(Rank) override { return OfferSegments(memory_->segments, false); }
 
   Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
                                               const std::shared_ptr<MessageSocket>& socket) override {

@@ -59,7 +59,7 @@ Status MappedLink::Grow(const LocalContribution& contribution) {
   for (Zone zone : kAllZones) {
     std::size_t i = Index(zone);
     if (bytes[i] == 0) continue;
-    auto file = mapped::CheckSharedFile(contribution.files[i].get(), bytes[i], contribution.bytes.user_files[i]);
+    auto file = CheckSharedFile(contribution.files[i].get(), bytes[i], contribution.bytes.user_files[i]);
     if (!file.ok()) return file.status().WithContext(fmt::format("rank {}, {} memory", rank_, ZoneName(zone)));
     if (former[i] > 0 && *file != files_[i]) return InvalidArgument("rank {} grows by another file", rank_);
     files_[i] = *file;
@@ -74,7 +74,7 @@ Status MappedLink::Grow(const LocalContribution& contribution) {
   return Ok();
 }
 
-Status MappedLink::OnData(std::span<const std::byte>) { return InvalidArgument("DATA where memory is mapped"); }
+Status MappedLink::OnData(std::span<const std::byte>, std::span<UniqueFd>) { return InvalidArgument("DATA where memory is mapped"); }
 
 void MappedLink::MarkDown(const Status& why) {
   std::lock_guard lock(mutex_);

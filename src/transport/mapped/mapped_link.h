@@ -12,7 +12,7 @@
 
 #include "address/window.h"
 #include "transport/local_peer.h"
-#include "transport/mapped/shared_file.h"
+#include "transport/shared_file.h"
 
 namespace memfabric::transport {
 
@@ -36,7 +36,8 @@ class MappedLink final : public LocalLink {
   void MarkDown(const Status& why) override;
   // Maps what is new. All files are checked before one is mapped.
   Status Grow(const LocalContribution& contribution) override;
-  Status OnData(std::span<const std::byte> bytes) override;
+  Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
+  void OnConfirmed() override {}
 
  private:
   Status DownStatus() const;
@@ -47,7 +48,7 @@ class MappedLink final : public LocalLink {
   const std::shared_ptr<Window> window_;  // keeps the mappings; shared with the pool
   const std::array<std::uint64_t, kZones> slots_;
   std::array<std::atomic<std::uint64_t>, kZones> allocated_bytes_{};
-  std::array<mapped::FileIdentity, kZones> files_;  // the reactor's thread only
+  std::array<FileIdentity, kZones> files_;  // the reactor's thread only
   std::atomic<bool> down_{false};
   mutable std::mutex mutex_;  // guards why_
   Status why_;

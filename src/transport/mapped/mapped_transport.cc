@@ -10,9 +10,11 @@ namespace {
 
 class MappingBackend final : public LocalBackend {
  public:
-  explicit MappingBackend(const PortOptions& options) : window_(options.window), slot_begin_(options.slot_begin) {}
+  explicit MappingBackend(const PortOptions& options)
+      : window_(options.window), slot_begin_(options.slot_begin), segments_(options.segments) {}
 
   bool shares_files() const override { return true; }
+  LocalOffer Offer(Rank) override { return OfferSegments(segments_, true); }
 
   Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
                                               const std::shared_ptr<MessageSocket>&) override {
@@ -32,6 +34,7 @@ class MappingBackend final : public LocalBackend {
  private:
   const std::shared_ptr<Window> window_;  // shared with the pool
   const std::function<std::uint64_t(Zone, Rank)> slot_begin_;
+  const std::array<const Segment*, kZones> segments_;
   bool warned_ = false;
 };
 

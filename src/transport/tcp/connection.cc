@@ -123,7 +123,7 @@ void Connection::WakePort() {
   });
 }
 
-void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files) {
+void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files, std::shared_ptr<const void>) {
   CHECK(files.empty());
   std::unique_lock lock(send_mutex_);
   if (closed_ || bytes.size() > kMaxControlBytes) return;

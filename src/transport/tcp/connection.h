@@ -59,7 +59,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
   Packet Receive(std::span<std::byte> buffer) override;
-  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}) override;
+  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}, std::shared_ptr<const void> owner = nullptr) override;
   void Post(std::vector<std::byte> bytes) override;
   std::size_t waiting_packets() const override;
   void Close() override;

@@ -55,6 +55,6 @@ Status TcpLink::Grow(const LocalContribution& contribution) {
   return Ok();
 }
 
-Status TcpLink::OnData(std::span<const std::byte>) { return InvalidArgument("DATA of another transport"); }
+Status TcpLink::OnData(std::span<const std::byte>, std::span<UniqueFd>) { return InvalidArgument("DATA of another transport"); }
 
 }  // namespace memfabric::transport

@@ -36,7 +36,8 @@ class TcpLink final : public LocalLink {
 
   void MarkDown(const Status& why) override { connection_->SetDown(why); }
   Status Grow(const LocalContribution& contribution) override;
-  Status OnData(std::span<const std::byte> bytes) override;
+  Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
+  void OnConfirmed() override {}
 
  private:
   Status Check(Zone zone, std::span<const Piece> pieces) const;

@@ -16,7 +16,10 @@ constexpr int kMaxSpinUs = 1000;
 
 class TcpBackend final : public LocalBackend {
  public:
+  explicit TcpBackend(const PortOptions& options) : segments_(options.segments) {}
+
   bool shares_files() const override { return false; }
+  LocalOffer Offer(Rank) override { return OfferSegments(segments_, false); }
 
   Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
                                               const std::shared_ptr<MessageSocket>& socket) override {
@@ -26,6 +29,9 @@ class TcpBackend final : public LocalBackend {
     RETURN_IF_ERROR(link->Grow(contribution));
     return std::shared_ptr<LocalLink>(std::move(link));
   }
+
+ private:
+  const std::array<const Segment*, kZones> segments_;
 };
 
 Result<std::chrono::microseconds> SpinTime() {
@@ -62,7 +68,7 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
   }
   RETURN_IF_ERROR(tcp::FillRandom(memory->tokens.data(), sizeof memory->tokens));
   ASSIGN_OR_RETURN(auto venue, tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
-  return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue), std::make_unique<TcpBackend>());
+  return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue), std::make_unique<TcpBackend>(options));
 }
 
 }  // namespace memfabric::transport

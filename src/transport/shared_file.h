@@ -1,4 +1,4 @@
-// transport/mapped/shared_file.h: a file of a peer's zone as it came over the socket, checked before a byte of it is mapped.
+// transport/shared_file.h: a file of a peer's zone as it came over the socket, checked before a byte of it is mapped.
 // A value that owns the fd; the thread that received it.
 
 #pragma once
@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "base/status.h"
 
-namespace memfabric::transport::mapped {
+namespace memfabric::transport {
 
 // Which file it is, so that growth is taken from the same one.
 struct FileIdentity {
@@ -23,4 +23,4 @@ struct FileIdentity {
 // and `user_file` doesn't admit it.
 Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user_file);
 
-}  // namespace memfabric::transport::mapped
+}  // namespace memfabric::transport

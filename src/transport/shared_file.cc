@@ -1,4 +1,4 @@
-#include "transport/mapped/shared_file.h"
+#include "transport/shared_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 
 #include "base/units.h"
 
-namespace memfabric::transport::mapped {
+namespace memfabric::transport {
 
 Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user_file) {
   struct stat info {};
@@ -25,4 +25,4 @@ Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user
   return FileIdentity{info.st_dev, info.st_ino};
 }
 
-}  // namespace memfabric::transport::mapped
+}  // namespace memfabric::transport

@@ -1,0 +1,69 @@
+// capi/handles.h: handles of objects that the C interface gives out: numbers that are never used twice, so that an old one is
+// recognised, and never pointers that are followed.
+//
+// Owner: the library. Threads: any.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "base/status.h"
+
+namespace memfabric::capi {
+
+template <typename T>
+class Handles {
+ public:
+  using Handle = std::uint64_t;  // 0: none
+
+  // `what`: "engine". `numbers` is shared by tables whose handles shall not be taken for each other's.
+  Handles(const char* what, std::atomic<Handle>& numbers) : what_(what), numbers_(numbers) {}
+
+  Handle Add(std::shared_ptr<T> object) {
+    std::unique_lock lock(mutex_);
+    Handle handle = numbers_.fetch_add(1) + 1;
+    objects_.emplace(handle, std::move(object));
+    return handle;
+  }
+
+  // Shared with the call that uses it.
+  Result<std::shared_ptr<T>> Find(Handle handle) const {
+    std::shared_lock lock(mutex_);
+    auto found = objects_.find(handle);
+    if (found != objects_.end()) return found->second;
+    lock.unlock();
+    if (handle == 0) return InvalidArgument("the {}'s handle is null", what_);
+    return NotFound("there is no {} with the handle {:#x} (any more): it was destroyed", what_, handle);
+  }
+
+  std::shared_ptr<T> Remove(Handle handle) {
+    std::unique_lock lock(mutex_);
+    auto found = objects_.find(handle);
+    if (found == objects_.end()) return nullptr;
+    std::shared_ptr<T> object = std::move(found->second);
+    objects_.erase(found);
+    return object;
+  }
+
+  std::vector<std::shared_ptr<T>> RemoveAll() {
+    std::unique_lock lock(mutex_);
+    std::vector<std::shared_ptr<T>> objects;
+    for (auto& [handle, object] : objects_) objects.push_back(std::move(object));
+    objects_.clear();
+    return objects;
+  }
+
+ private:
+  const char* const what_;
+  std::atomic<Handle>& numbers_;
+  mutable std::shared_mutex mutex_;  // guards objects_
+  std::unordered_map<Handle, std::shared_ptr<T>> objects_;
+};
+
+}  // namespace memfabric::capi

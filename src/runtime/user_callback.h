@@ -1,0 +1,82 @@
+// runtime/user_callback.h: a function of the user's that is told of events, in order, from the runtime's callback thread.
+//
+// Threads: any. Set waits for a call that is under way, unless it comes from the function itself; so does the destructor, after
+// which no call follows.
+
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "copy/queue.h"
+
+namespace memfabric {
+
+// Whether this thread is in a user's function right now: what waits for the callback thread must not run there.
+bool InUserCallback();
+
+class UserCallbackScope {  // for as long as it lives, InUserCallback() is true
+ public:
+  UserCallbackScope();
+  ~UserCallbackScope();
+};
+
+template <typename... Event>
+class UserCallback {
+ public:
+  using Function = std::function<void(const Event&...)>;
+
+  // `queue` outlives this object.
+  explicit UserCallback(copy::Queue& queue) : queue_(queue), state_(std::make_shared<State>()) {}
+  ~UserCallback() { Set(nullptr); }
+
+  void Set(Function function) {
+    std::unique_lock lock(state_->mutex);
+    std::swap(state_->function, function);
+    if (state_->running == std::this_thread::get_id()) return;
+    state_->returned.wait(lock, [&] { return state_->running == std::thread::id(); });
+  }
+
+  bool wanted() const {
+    std::lock_guard lock(state_->mutex);
+    return static_cast<bool>(state_->function);
+  }
+
+  void Tell(const Event&... event) {
+    if (!wanted()) return;
+    queue_.Submit([state = state_, event...] {
+      Function function;
+      {
+        std::lock_guard lock(state->mutex);
+        if (!state->function) return Ok();
+        function = state->function;
+        state->running = std::this_thread::get_id();
+      }
+      {
+        UserCallbackScope scope;
+        function(event...);
+        function = nullptr;  // what it holds goes while it still counts as running
+      }
+      std::lock_guard lock(state->mutex);
+      state->running = std::thread::id();
+      state->returned.notify_all();
+      return Ok();
+    });
+  }
+
+ private:
+  struct State {  // shared with the calls that are queued: they may outlive the owner, and then find no function
+    std::mutex mutex;
+    std::condition_variable returned;
+    Function function;
+    std::thread::id running;  // the thread that is in the function
+  };
+  copy::Queue& queue_;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace memfabric

@@ -1,0 +1,392 @@
+#include "trans/engine.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "base/wait.h"
+#include "memory/kernels.h"
+#include "store/embedded/listen_address.h"
+#include "store/recipes/key_claim.h"
+#include "store/recipes/records.h"
+#include "trans/protocol.h"
+#include "transport/liveness.h"
+
+namespace memfabric::trans {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::size_t kPiecesAtOnce = 1024;
+// From here on several threads move more than one.
+constexpr std::uint64_t kTogetherBytes = 2 << 20;
+constexpr std::uint64_t kSmallestPart = 512 << 10;
+constexpr std::uint64_t kLargestPart = 16 << 20;
+constexpr std::uint64_t kPartsAThread = 4;
+// Deregistering waits for transfers in flight, and those are cut into rounds; only a stopped peer takes longer.
+constexpr std::chrono::seconds kDrainTimeout{10};
+
+std::uint64_t SumOf(std::span<const std::uint64_t> sizes) {
+  std::uint64_t total = 0;
+  for (std::uint64_t size : sizes) total = size > UINT64_MAX - total ? UINT64_MAX : total + size;
+  return total;
+}
+
+Status CheckPath(std::uint32_t op) {
+  if (op == 1) return Ok();
+  const char* strict = std::getenv("MEMFABRIC_STRICT");
+  if (strict != nullptr && std::string_view(strict) == "1")
+    return Unsupported("data_op_type {} asks for a path that this machine doesn't have, and MEMFABRIC_STRICT=1", op);
+  LOG(kWarn, "data_op_type {} asks for a path that this machine doesn't have; using the best there is", op);
+  return Ok();
+}
+
+// Puts or gets what it is given, as many pieces at once as the link takes.
+class Mover {
+ public:
+  Mover(transport::Link& link, Direction direction, Deadline deadline)
+      : link_(link),
+        direction_(direction),
+        deadline_(deadline),
+        most_(std::min(link.capabilities().max_pieces, kPiecesAtOnce)) {}
+
+  Status Add(const transport::Piece& piece) {
+    if (count_ > 0) {
+      transport::Piece& last = pieces_[count_ - 1];
+      if (last.local + last.size_bytes == piece.local && last.remote_offset + last.size_bytes == piece.remote_offset) {
+        last.size_bytes += piece.size_bytes;
+        return Ok();
+      }
+      if (count_ == most_) RETURN_IF_ERROR(Go());
+    }
+    pieces_[count_++] = piece;
+    return Ok();
+  }
+  Status End() {
+    RETURN_IF_ERROR(Go());
+    return link_.Flush(deadline_);
+  }
+
+ private:
+  Status Go() {
+    std::span<const transport::Piece> pieces(pieces_.data(), std::exchange(count_, 0));
+    return direction_ == Direction::kWrite ? link_.PutRegistered(pieces) : link_.GetRegistered(pieces);
+  }
+
+  transport::Link& link_;
+  const Direction direction_;
+  const Deadline deadline_;
+  const std::size_t most_;
+  std::size_t count_ = 0;
+  std::array<transport::Piece, kPiecesAtOnce> pieces_;  // not initialized: filled as it is used
+};
+
+transport::Piece PieceOf(const Batch& batch, std::size_t i) {
+  return {reinterpret_cast<std::byte*>(batch.local[i]), batch.remote[i], batch.sizes[i]};
+}
+
+}  // namespace
+
+Status Check(const Batch& batch) {
+  for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
+    std::uint64_t size = batch.sizes[i];
+    bool good = batch.local[i] != 0 && batch.remote[i] != 0 && size != 0 && size <= static_cast<std::uint64_t>(INT64_MAX) &&
+                batch.local[i] + size > batch.local[i] && batch.remote[i] + size > batch.remote[i];
+    if (good) continue;
+    std::string entry = batch.sizes.size() == 1 ? "" : fmt::format("entry {}: ", i);
+    if (batch.local[i] == 0) return InvalidArgument("{}the local address is null", entry);
+    if (batch.remote[i] == 0) return InvalidArgument("{}the peer's address is null", entry);
+    if (size == 0) return InvalidArgument("{}the length is 0", entry);
+    return InvalidArgument("{}length {} at local address {:#x} and the peer's {:#x} leaves the address space", entry, size,
+                           batch.local[i], batch.remote[i]);
+  }
+  return Ok();
+}
+
+Engine::Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options, Place place)
+    : runtime_(runtime),
+      blocks_(blocks),
+      options_(options),
+      place_(std::move(place)),
+      peer_timeout_(PeerTimeout()),
+      peer_down_(runtime.callbacks()) {}
+
+Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options) {
+  RETURN_IF_ERROR(Check(options));
+  RETURN_IF_ERROR(CheckPath(options.op));
+  ASSIGN_OR_RETURN(auto place, PlaceOf(options));
+  auto engine = std::make_shared<Engine>(runtime, blocks, options, std::move(place));
+  if (Status started = engine->Start(); !started.ok()) {
+    engine->Close();
+    return started.WithContext(fmt::format("engine '{}'", engine->name()));
+  }
+  LOG(kInfo, "engine '{}' is ready ({}, member {})", engine->name(), RoleName(options.role), engine->member_);
+  return engine;
+}
+
+Engine::~Engine() { Close(); }
+
+Status Engine::Start() {
+  RETURN_IF_ERROR(runtime_.devices().Find(options_.device_id).status());
+  Deadline deadline = steady_clock::now() + options_.timeout;
+  if (place_.needs_port) {
+    if (rpc_port() == 0) return InUse("no port is free for it");
+    place_ = WithPort(std::move(place_), rpc_port());
+  }
+  JobOptions job;
+  job.url = place_.url;
+  job.start_store = place_.url.scheme == StoreUrl::Scheme::kTcp;
+  job.serve = place_.own_directory || options_.start_store ? store::Serve::kNow : store::Serve::kWhenOrphaned;
+  if (place_.own_directory) {
+    HostPort any{place_.url.endpoints.front().host, 0};
+    auto own = store::FindListenAddresses(any);
+    if (!own.ok())
+      return own.status().WithContext("without a shared store an engine serves its record at its own address, unique_id");
+  }
+  CHECK(::getrandom(&member_, sizeof member_, 0) == sizeof member_);
+  member_ %= store::kEngineMembers;
+  ASSIGN_OR_RETURN(table_, RegisteredTable::Create(&blocks_));
+  peers_ = std::make_unique<Peers>(runtime_.transports(), place_.own_directory, peer_down_);
+  job.claim = [this](Job& opening, Deadline until) { return Claim(opening, until); };
+  job.claimed_key = store::Keys(place_.url.prefix).EngineRecord(place_.name);
+  ASSIGN_OR_RETURN(job_, Job::Open(job, runtime_.reactor(), *this, deadline));
+  return Ok();
+}
+
+Status Engine::Claim(Job& job, Deadline deadline) {
+  transport::PortOptions port;
+  port.pool = kPoolName;
+  port.rank = member_;
+  port.epoch = job.NextEpoch();
+  port.host = job.host();
+  port.world_size = store::kEngineMembers;
+  port.registered = table_.get();
+  port.table = table_.get();
+  port.network.nic = options_.nic;
+  port.network.near_host = place_.url.endpoints.front().host;
+  store::EngineRecord record;
+  Status status = peers_->Open(port);
+  if (status.ok()) {
+    record.set_protocol(kProtocol);
+    record.set_unique_id(place_.name);
+    record.set_member(member_);
+    record.set_epoch(port.epoch);
+    record.set_host(job.host());
+    record.set_host_name(job.host_name());
+    record.set_pid(::getpid());
+    record.set_liveness(job.liveness());
+    record.set_role(std::string(RoleName(options_.role)));
+    for (auto& [name, advert] : peers_->Adverts()) (*record.mutable_transports())[name] = advert;
+    store::KeyClaim claim;
+    claim.what = fmt::format("the name '{}'", place_.name);
+    claim.key = job.keys().EngineRecord(place_.name);
+    claim.value = store::EncodeRecord(record);
+    claim.host = job.host();
+    claim.holder_of = [](const store::KeyValue& entry) -> Result<store::Holder> {
+      ASSIGN_OR_RETURN(auto holder, store::DecodeEngineRecord(entry));
+      return store::Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness()};
+    };
+    claim.is_alive = [](const std::string& liveness) { return transport::IsAlive(liveness); };
+    status = store::ClaimKey(job.client(), job.session(), job.keys(), claim, deadline);
+  }
+  if (!status.ok()) peers_->Close(status);
+  return status;
+}
+
+void Engine::OnGivenUp(const Status& why) {
+  LOG(kWarn, "engine '{}': {}", place_.name, why.message());
+  peers_->Close(why);
+}
+
+void Engine::OnReplaced(const Status& why) {
+  LOG(kError, "engine '{}': {}", place_.name, why.message());
+  peers_->Close(why);
+}
+
+void Engine::Close() {
+  closing_ = true;
+  std::lock_guard lock(close_mutex_);
+  peer_down_.Set(nullptr);
+  gate_.Close();
+  if (peers_ != nullptr) peers_->Shut();
+  // The peers' transfers are over before their links are, or wait for an answer in vain.
+  if (table_ != nullptr) {
+    if (Status cleared = table_->Clear(steady_clock::now() + kDrainTimeout); !cleared.ok())
+      LOG(kError, "engine '{}' ends while its memory is in use: {}", place_.name, cleared.message());
+  }
+  job_.reset();
+  if (peers_ != nullptr) peers_->Close(Destroyed());  // what a return from being given up has opened meanwhile
+  std::lock_guard port_lock(port_mutex_);
+  rpc_port_.reset();
+}
+
+std::uint16_t Engine::rpc_port() {
+  std::lock_guard lock(port_mutex_);
+  if (rpc_port_ == nullptr) {
+    auto taken = RpcPort::Take();
+    if (!taken.ok()) return 0;
+    rpc_port_ = *std::move(taken);
+  }
+  return rpc_port_->number();
+}
+
+template <typename Call>
+Status Engine::Guarded(Call&& call) {
+  ReadGate::Reader inside(gate_);
+  if (!inside) return Destroyed();
+  CancelScope scope(closing_);
+  Status status = call();
+  return IsInterrupted(status) && closing_ ? Destroyed() : status;
+}
+
+Status Engine::Register(std::span<const std::uint64_t> addresses, std::span<const std::uint64_t> sizes) {
+  return Guarded([&] { return table_->Register(addresses, sizes); });
+}
+
+Status Engine::Deregister(std::uint64_t address) {
+  if (address == 0) return InvalidArgument("the address is null");
+  return Guarded([&] { return table_->Deregister(address, steady_clock::now() + kDrainTimeout); });
+}
+
+Result<std::byte*> Engine::Allocate(std::uint64_t size_bytes) {
+  ReadGate::Reader inside(gate_);
+  if (!inside) return Destroyed();
+  return blocks_.Allocate(size_bytes);
+}
+
+Status Engine::Free(std::uint64_t address) {
+  return Guarded([&]() -> Status {
+    Status deregistered = table_->Deregister(address, steady_clock::now() + kDrainTimeout);
+    if (!deregistered.ok() && !IsNotFound(deregistered)) return deregistered;
+    return blocks_.Free(address);
+  });
+}
+
+Result<RoutePtr> Engine::Find(const std::string& peer) { return peers_->Find(*job_, peer, steady_clock::now() + peer_timeout_); }
+
+Status Engine::Transfer(Direction direction, const std::string& peer, const Batch& batch) {
+  return Guarded([&]() -> Status {
+    if (peer == place_.name) return MoveWithin(direction, batch);
+    ASSIGN_OR_RETURN(auto route, Find(peer));
+    Status status;
+    for (const auto& link : route->links) {
+      status = MoveOver(*link, direction, batch);
+      if (!IsUnsupported(status)) break;
+    }
+    if (status.ok()) return status;
+    std::string_view note = batch.sizes.size() > 1 && !IsUnsupported(status) ? " (some entries may have arrived)" : "";
+    return Status(status.kind(), fmt::format("engine '{}': {}{}", peer, status.message(), note));
+  });
+}
+
+Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch& batch) {
+  Deadline deadline = TimePoint::max();
+  transport::Capabilities can = link.capabilities();
+  if (!can.parallel) {
+    deadline = steady_clock::now() + options_.timeout;
+  } else if (std::uint64_t total = SumOf(batch.sizes); total >= kTogetherBytes && runtime_.team().helpers() > 0) {
+    return MoveTogether(link, direction, batch, total);
+  }
+  if (batch.sizes.size() == 1) {
+    transport::Piece piece = PieceOf(batch, 0);
+    RETURN_IF_ERROR(direction == Direction::kWrite ? link.PutRegistered({&piece, 1}) : link.GetRegistered({&piece, 1}));
+    return link.Flush(deadline);
+  }
+  Mover mover(link, direction, deadline);
+  for (std::size_t i = 0; i < batch.sizes.size(); ++i) RETURN_IF_ERROR(mover.Add(PieceOf(batch, i)));
+  return mover.End();
+}
+
+Status Engine::MoveTogether(transport::Link& link, Direction direction, const Batch& batch, std::uint64_t total_bytes) {
+  std::uint64_t threads = runtime_.team().helpers() + 1;
+  std::uint64_t part_bytes = std::clamp(total_bytes / (kPartsAThread * threads), kSmallestPart, kLargestPart);
+  // Where parts begin: an entry of the batch, and an offset in it.
+  struct Begin {
+    std::size_t entry;
+    std::uint64_t offset;
+  };
+  std::vector<Begin> begins{{0, 0}};
+  std::uint64_t room = part_bytes;
+  for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
+    std::uint64_t offset = 0;
+    while (batch.sizes[i] - offset >= room) {
+      offset += room;
+      room = part_bytes;
+      if (offset < batch.sizes[i]) {
+        begins.push_back({i, offset});
+      } else if (i + 1 < batch.sizes.size()) {
+        begins.push_back({i + 1, 0});
+      }
+    }
+    room -= batch.sizes[i] - offset;
+  }
+  std::mutex mutex;  // guards `failure`
+  Status failure;
+  std::atomic<bool> failed{false};
+  runtime_.team().Run(begins.size(), [&](std::size_t part) {
+    if (failed.load(std::memory_order_relaxed)) return;
+    const Begin begin = begins[part];
+    const Begin end = part + 1 < begins.size() ? begins[part + 1] : Begin{batch.sizes.size(), 0};
+    Mover mover(link, direction, TimePoint::max());
+    Status status;
+    for (std::size_t i = begin.entry; status.ok() && i < std::min(end.entry + 1, batch.sizes.size()); ++i) {
+      std::uint64_t from = i == begin.entry ? begin.offset : 0;
+      std::uint64_t to = i == end.entry ? end.offset : batch.sizes[i];
+      if (from == to) continue;
+      transport::Piece piece = PieceOf(batch, i);
+      status = mover.Add({piece.local + from, piece.remote_offset + from, to - from});
+    }
+    if (status.ok()) status = mover.End();
+    if (status.ok()) return;
+    failed = true;
+    std::lock_guard lock(mutex);
+    if (failure.ok()) failure = std::move(status);
+  });
+  return failure;
+}
+
+Status Engine::MoveWithin(Direction direction, const Batch& batch) {
+  for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
+    transport::Piece piece = PieceOf(batch, i);
+    ASSIGN_OR_RETURN(auto use, RegisteredUse::Acquire(*table_, piece.remote_offset, piece.size_bytes));
+    auto* there = reinterpret_cast<std::byte*>(piece.remote_offset);
+    direction == Direction::kWrite ? CopyBytes(there, piece.local, piece.size_bytes)
+                                   : CopyBytes(piece.local, there, piece.size_bytes);
+  }
+  return Ok();
+}
+
+Result<std::string> Engine::Path(const std::string& peer) {
+  std::string path;
+  RETURN_IF_ERROR(Guarded([&]() -> Status {
+    if (peer == place_.name) {
+      path = "mapped";
+      return Ok();
+    }
+    ASSIGN_OR_RETURN(auto route, Find(peer));
+    for (const auto& link : route->links) {
+      if (link->capabilities().registered) {
+        path = link->path();
+        return Ok();
+      }
+    }
+    path = "mapped";  // no more than memory of alloc
+    return Ok();
+  }));
+  return path;
+}
+
+Status Engine::SetPeerDown(UserCallback<std::string>::Function function) {
+  return Guarded([&]() -> Status {
+    bool wanted = static_cast<bool>(function);
+    peer_down_.Set(std::move(function));
+    return wanted ? peers_->FollowAll(*job_, steady_clock::now() + options_.timeout) : Ok();
+  });
+}
+
+}  // namespace memfabric::trans

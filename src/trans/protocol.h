@@ -1,0 +1,13 @@
+// trans/protocol.h: what engines of different versions must agree on.
+
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace memfabric::trans {
+
+constexpr std::uint32_t kProtocol = 1;
+constexpr std::string_view kPoolName = "transfer/1";  // what transports call the company of all engines
+
+}  // namespace memfabric::trans

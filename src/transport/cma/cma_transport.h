@@ -1,0 +1,34 @@
+// transport/cma/cma_transport.h: same host, memory that users own: process_vm_readv/writev, as far as the kernel allows it.
+// Members show each other their tables of registrations (memory/registered_layout.h) when they meet; afterwards no message is
+// needed to move a byte.
+//
+// Owned by the runtime. Threads: any. Observers are called on the reactor's thread, one call at a time.
+
+#pragma once
+
+#include <string>
+
+#include "transport/local_port.h"
+#include "transport/reactor.h"
+#include "transport/transport.h"
+
+namespace memfabric::transport {
+
+class CmaTransport final : public Transport {
+ public:
+  // `reactor` outlives it; `host` is this process's host identity.
+  CmaTransport(Reactor& reactor, std::string host, StrangerLimits strangers = {});
+
+  std::string_view name() const override { return "cma"; }
+  Capabilities capabilities() const override;
+  Status CanReach(const MemberAddress& peer) const override;
+  // REQUIRES: options.table.
+  Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
+
+ private:
+  Reactor& reactor_;
+  std::string host_;
+  StrangerLimits strangers_;
+};
+
+}  // namespace memfabric::transport

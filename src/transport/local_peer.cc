@@ -1,0 +1,30 @@
+#include "transport/local_peer.h"
+
+#include <fcntl.h>
+
+namespace memfabric::transport {
+namespace {
+
+// One that our user gave may not be.
+bool SealedAgainstShrinking(int file) {
+  int seals = ::fcntl(file, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
+}  // namespace
+
+LocalOffer OfferSegments(const std::array<const Segment*, kZones>& segments, bool with_files) {
+  LocalOffer offer;
+  for (std::size_t zone = 0; zone < kZones; ++zone) {
+    const Segment* segment = segments[zone];
+    if (segment == nullptr) continue;
+    offer.bytes.allocated_bytes[zone] = segment->allocated_bytes();
+    if (!with_files || offer.bytes.allocated_bytes[zone] == 0) continue;
+    offer.files[zone] = segment->fd();
+    offer.bytes.files[zone] = true;
+    offer.bytes.user_files[zone] = !SealedAgainstShrinking(segment->fd());
+  }
+  return offer;
+}
+
+}  // namespace memfabric::transport
