@@ -49,7 +49,7 @@ typedef enum {
 #define SMEM_TRANS_CONFIG_START_STORE (1u << 30) /* serve the store at store_url, if that is this host and nobody does */
 #define SMEM_TRANS_CONFIG_EXTENDED (1u << 31)    /* what follows dataOpType is set */
 
-/* Bytes that registrations of one engine may number. */
+/* How many registrations one engine may have. */
 #define SMEM_TRANS_MAX_REGISTRATIONS 1048576u
 
 /* Longest unique_id, without its NUL. */
@@ -186,6 +186,10 @@ SMEM_API int32_t smem_trans_get_rpc_port(smem_trans_t engine, uint16_t* port);
 /* The same before there is an engine; held until smem_trans_port_release. NULL: none is free. */
 SMEM_API smem_trans_port_t smem_trans_port_take(uint16_t* port);
 SMEM_API void smem_trans_port_release(smem_trans_port_t port);
+
+/* smem_trans_create with such a port, which is the engine's from then on, and `port` no handle any more, unless it fails. */
+SMEM_API smem_trans_t smem_trans_create_with_port(const char* store_url, const char* unique_id,
+                                                  const smem_trans_config_t* config, smem_trans_port_t port);
 
 /* What peers call the engine, NUL-terminated, into `capacity` bytes: unique_id, with the port that was taken. */
 SMEM_API int32_t smem_trans_get_name(smem_trans_t engine, char* name, uint32_t capacity);

@@ -190,6 +190,7 @@ NB_MODULE(_memfabric, module) {
   BindErrorCode(module);
   BindDevices(module);
   BindCommon(module);
+  BindTransfer(module);
   module.attr("__name__") = own_name;
   module.attr("__version__") = MEMFABRIC_VERSION;
 

@@ -7,5 +7,6 @@
 namespace memfabric::python {
 
 void BindBm(nanobind::module_& module);
+void BindTransfer(nanobind::module_& module);
 
 }  // namespace memfabric::python

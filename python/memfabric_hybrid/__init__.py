@@ -1,6 +1,7 @@
 """A memory fabric: processes on one or many hosts contribute memory and use it as one.
 
-    bm      Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
+    bm              Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
+    TransferEngine  Transfers between memory that two processes own already, by a peer's name and address.
 
 Here is what all of it shares: start and end, the log, the last error, the store, devices, and the paths that C programs are
 built with. The package is a wrapper of the C interface (memfabric/smem.h) with the same functions; it holds the GIL only while
@@ -27,7 +28,12 @@ from ._library import get_include_path, get_lib_path  # noqa: E402
 from ._memfabric import (  # noqa: E402
     Device,
     ErrorCode,
+    Stream,
+    TransDataOpType,
+    TransferEngine,
+    TransferOpcode,
     __version__,
+    alloc,
     create_config_store,
     devices,
     get_and_clear_last_err_msg,
@@ -41,15 +47,23 @@ from ._memfabric import (  # noqa: E402
     uninitialize,
 )
 
+from ._memory import empty  # noqa: E402
+
 _atexit.register(_memfabric._close)
 
 __all__ = [
     "Device",
     "ErrorCode",
+    "Stream",
+    "TransDataOpType",
+    "TransferEngine",
+    "TransferOpcode",
     "__version__",
+    "alloc",
     "bm",
     "create_config_store",
     "devices",
+    "empty",
     "get_and_clear_last_err_msg",
     "get_include_path",
     "get_last_err_msg",

@@ -157,6 +157,17 @@ smem_trans_t smem_trans_create(const char* url, const char* unique_id, const sme
   });
 }
 
+smem_trans_t smem_trans_create_with_port(const char* url, const char* unique_id, const smem_trans_config_t* config,
+                                         smem_trans_port_t port) {
+  return GuardValue<smem_trans_t>(nullptr, [&]() -> Result<smem_trans_t> {
+    ASSIGN_OR_RETURN(auto options, OptionsOf(url, unique_id, config));
+    ASSIGN_OR_RETURN(options.port, Library::Instance().ports().Find(HandleOf(port)));
+    ASSIGN_OR_RETURN(auto handle, Library::Instance().OpenEngine(options));
+    Library::Instance().ports().Remove(HandleOf(port));
+    return reinterpret_cast<smem_trans_t>(handle);
+  });
+}
+
 void smem_trans_destroy(smem_trans_t engine, uint32_t) {
   Guard([&] {
     if (auto removed = Library::Instance().engines().Remove(HandleOf(engine)); removed != nullptr) removed->Close();

@@ -5,10 +5,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/status.h"
 #include "base/url.h"
+#include "trans/rpc_port.h"
 
 namespace memfabric::trans {
 
@@ -24,6 +26,7 @@ struct EngineOptions {
   bool start_store = false;  // serve the store at store_url if that is this host's and nobody does
   std::chrono::seconds timeout{120};
   std::string nic;
+  std::shared_ptr<RpcPort> port;  // that it shall have; null: one is taken when it is asked for. Shared with who took it
 };
 
 // InvalidArgument names the value and the limit.

@@ -114,6 +114,7 @@ Engine::Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& opti
       options_(options),
       place_(std::move(place)),
       peer_timeout_(PeerTimeout()),
+      rpc_port_(options.port),
       peer_down_(runtime.callbacks()) {}
 
 Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options) {

@@ -25,7 +25,6 @@
 #include "runtime/user_callback.h"
 #include "trans/config.h"
 #include "trans/peers.h"
-#include "trans/rpc_port.h"
 
 namespace memfabric::trans {
 
@@ -90,7 +89,7 @@ class Engine final : public JobObserver {
   Place place_;
   const std::chrono::seconds peer_timeout_;
   std::mutex port_mutex_;  // guards rpc_port_
-  std::unique_ptr<RpcPort> rpc_port_;
+  std::shared_ptr<RpcPort> rpc_port_;  // shared with who took it
   Rank member_ = kNoRank;
 
   std::atomic<bool> closing_{false};

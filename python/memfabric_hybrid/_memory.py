@@ -1,0 +1,27 @@
+"""Memory that engines of the same host map, as numpy arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Sequence
+
+from ._memfabric import alloc
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def empty(shape: int | Sequence[int], dtype: Any = "float64") -> np.ndarray:
+    """A numpy array (of zeros, at first) in memory as alloc() gives it: transfers to it from the same host run at memory speed.
+
+    shape: an int or a tuple of ints. dtype: what numpy takes.
+    Raises RuntimeError when there is no memory, ImportError without numpy.
+    """
+    import numpy as np
+
+    extents = (shape,) if isinstance(shape, int) else tuple(shape)
+    kind = np.dtype(dtype)
+    size = math.prod(extents) * kind.itemsize
+    if size <= 0:
+        return np.empty(extents, kind)
+    return np.frombuffer(alloc(size), kind).reshape(extents)
