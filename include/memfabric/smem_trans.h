@@ -13,8 +13,9 @@
  * on failure, and smem_get_last_err_msg() says why. A handle is a number: one that was destroyed is SMEM_OBJECT_NOT_EXISTS.
  *
  * Who finds whom. With a store that all share (`store_url` "tcp://host:port" or "etcd://…"), by name there. Without one
- * (`store_url` is "", "tcp://host", or names unique_id itself), every engine serves its own record at its own address: unique_id
- * is "ip:port", and that is what peers call it; with a bare ip or host name a port is taken (smem_trans_get_rpc_port).
+ * (`store_url` is "", "tcp://host", or names unique_id itself), every engine serves its own record at its own address:
+ * unique_id is "ip:port", and that is what peers call it; with a bare ip or host name a port is taken
+ * (smem_trans_get_rpc_port).
  *
  * A peer that isn't known is waited for, 5 s (environment variable MEMFABRIC_PEER_TIMEOUT, seconds). One that dies is
  * SMEM_NOT_CONNECTED, within 2 s; its successor under the same name is found by the next transfer, with its own registrations.
@@ -62,7 +63,7 @@ typedef struct {
   uint32_t deviceId;    /* as smem_get_devices lists them; without devices any of 0 to 65535 */
   uint32_t flags;       /* SMEM_TRANS_CONFIG_… */
   smem_trans_data_op_type dataOpType;
-  char nic[64];                /* "" or as set_nic takes it: tcp://ip:port, tcp://ip/maskbits:port, an interface's name */
+  char nic[64]; /* "" or as set_nic takes it: tcp://ip:port, tcp://ip/maskbits:port, an interface's name */
   smem_tls_config storeTlsConfig;
 } smem_trans_config_t;
 
@@ -101,7 +102,8 @@ SMEM_API void smem_trans_destroy(smem_trans_t engine, uint32_t flags);
 
 /*
  * `size` bytes of zeros that peers of this host map, so that transfers to it run at the speed of memory; any other host reaches
- * it as ever. Register it like other memory. `engine` may be NULL. `flags`: reserved. Whole pages of 2 MiB, backed when touched.
+ * it as ever. Register it like other memory. `engine` may be NULL. `flags`: reserved. Whole pages of 2 MiB, backed when
+ * touched.
  */
 SMEM_API void* smem_trans_malloc(smem_trans_t engine, size_t size, uint32_t flags);
 
@@ -128,10 +130,10 @@ SMEM_API int32_t smem_trans_batch_register_mem(smem_trans_t engine, void* addres
 SMEM_API int32_t smem_trans_deregister_mem(smem_trans_t engine, void* address);
 
 /*
- * Writes `size` bytes at `local` to the peer's `remote`, or reads them from there. Returns once they are in place, visible to the
- * peer's threads, after this thread's earlier transfers. `flags`: reserved.
- * SMEM_INVALID_PARAM: null, size 0; the peer hasn't registered all of it; memory that isn't mapped (the address is named).
- * SMEM_NOT_CONNECTED: the peer didn't appear, left or died; a part may have arrived.
+ * Writes `size` bytes at `local` to the peer's `remote`, or reads them from there. Returns once they are in place, visible to
+ * the peer's threads, after this thread's earlier transfers. `flags`: reserved. SMEM_INVALID_PARAM: null, size 0; the peer
+ * hasn't registered all of it; memory that isn't mapped (the address is named). SMEM_NOT_CONNECTED: the peer didn't appear,
+ * left or died; a part may have arrived.
  */
 SMEM_API int32_t smem_trans_write(smem_trans_t engine, const void* local, const char* peer, void* remote, size_t size,
                                   uint32_t flags);
@@ -145,9 +147,9 @@ SMEM_API int32_t smem_trans_batch_read(smem_trans_t engine, void* locals[], cons
                                        size_t sizes[], uint32_t count, uint32_t flags);
 
 /*
- * The same on a stream: they return at once, the lists are copied; the memory must stay. Arguments are checked now, what goes wrong
- * later is what smem_trans_stream_synchronize returns. `stream`: of smem_trans_stream_create, or a device stream's handle where
- * there is a device; else SMEM_INVALID_PARAM.
+ * The same on a stream: they return at once, the lists are copied; the memory must stay. Arguments are checked now, what goes
+ * wrong later is what smem_trans_stream_synchronize returns. `stream`: of smem_trans_stream_create, or a device stream's handle
+ * where there is a device; else SMEM_INVALID_PARAM.
  */
 SMEM_API int32_t smem_trans_write_submit(smem_trans_t engine, const void* local, const char* peer, void* remote, size_t size,
                                          void* stream, uint32_t flags);
@@ -160,8 +162,8 @@ SMEM_API int32_t smem_trans_batch_read_submit(smem_trans_t engine, void* locals[
 
 /*
  * `callback(peer, context)` once for each linked peer that dies (not for one that is destroyed in order); on a thread of the
- * library's, in order. NULL removes it; when this has returned, to another thread than the callback's, the former isn't running.
- * Without a shared store, peers that this engine has never named are not told of.
+ * library's, in order. NULL removes it; when this has returned, to another thread than the callback's, the former isn't
+ * running. Without a shared store, peers that this engine has never named are not told of.
  */
 SMEM_API int32_t smem_trans_set_peer_down_callback(smem_trans_t engine, smem_trans_peer_down_callback callback, void* context);
 
@@ -195,8 +197,8 @@ SMEM_API smem_trans_t smem_trans_create_with_port(const char* store_url, const c
 SMEM_API int32_t smem_trans_get_name(smem_trans_t engine, char* name, uint32_t capacity);
 
 /*
- * How transfers with a peer go: "cma" (the same host; memory of smem_trans_malloc is mapped), "mapped" (only that can be reached),
- * "tcp", "tcp+tls".
+ * How transfers with a peer go: "cma" (the same host; memory of smem_trans_malloc is mapped), "mapped" (only that can be
+ * reached), "tcp", "tcp+tls".
  */
 SMEM_API int32_t smem_trans_get_path(smem_trans_t engine, const char* peer, char* path, uint32_t capacity);
 

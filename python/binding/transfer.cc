@@ -143,14 +143,17 @@ template <bool write, bool batch, bool submit>
 void BindTransfer(nb::class_<TransferEngine>& type) {
   const std::string name = std::string(batch ? "batch_" : "") + "transfer_" + (submit ? "async_" : "sync_") +
                            (write ? "write" : "read") + (submit ? "_submit" : "");
-  const std::string doc = std::string(write ? "Writes to a peer's memory" : "Reads a peer's memory") +
-                          (submit ? kSubmitDoc : batch ? kBatchDoc : kTransferDoc);
+  const std::string doc = std::string(write ? "Writes to a peer's memory" : "Reads a peer's memory") + (submit  ? kSubmitDoc
+                                                                                                        : batch ? kBatchDoc
+                                                                                                                : kTransferDoc);
   const char* buffers = batch ? "buffers" : "buffer";
   const char* lengths = batch ? "lengths" : "length";
   const char* address = batch ? "memfabric_hybrid._types.AddressList" : "memfabric_hybrid._types.Address";
   for (bool later : {false, true}) {
     const char* peer = later ? "dest_session" : "destflag";
-    const char* remote = batch ? (later ? "peer_buffers" : "peer_buffer_addresses") : later ? "peer_buffer" : "peer_buffer_address";
+    const char* remote = batch   ? (later ? "peer_buffers" : "peer_buffer_addresses")
+                         : later ? "peer_buffer"
+                                 : "peer_buffer_address";
     std::string signature = "def " + name + "(self, " + peer + ": str, " + buffers + ": " + address + ", " + remote + ": " +
                             address + ", " + lengths + ": " + (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
                             (submit ? "stream: Stream | int, " : "") + "flags: int = 0) -> int";
@@ -158,8 +161,8 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
     if constexpr (submit) {
       type.def(
           name.c_str(),
-          [](TransferEngine& engine, std::string_view to, nb::handle local, nb::handle there, nb::handle size, nb::handle stream,
-             nb::handle) {
+          [](TransferEngine& engine, std::string_view to, nb::handle local, nb::handle there, nb::handle size,
+             nb::handle stream, nb::handle) {
             Move move{write, local, there, size};
             return batch ? engine.SubmitBatch(to, move, stream) : engine.SubmitOne(to, move, stream);
           },
@@ -272,8 +275,9 @@ fn: called as fn(unique_id), once for each linked peer that dies (not for one th
     library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Without a shared store, peers that this
     engine has never named are not told of.
 Returns 0.)");
-  type.def("path", &TransferEngine::Path, nb::arg("destflag"), nb::sig("def path(self, destflag: str) -> str"),
-           R"(How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped instead), 'mapped' (only that
+  type.def(
+      "path", &TransferEngine::Path, nb::arg("destflag"), nb::sig("def path(self, destflag: str) -> str"),
+      R"(How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped instead), 'mapped' (only that
 can be reached), 'tcp', 'tcp+tls'.
 
 Raises RuntimeError when the peer can't be reached.)");

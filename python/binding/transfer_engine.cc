@@ -24,9 +24,8 @@ smem_trans_stream_t StreamHandle(nb::handle stream) {
   std::uint64_t value = 0;
   bool fits = false;
   if (!ReadInt(stream, 0, UINT64_MAX, &value, &fits)) {
-    throw nb::type_error(("stream: expected a Stream or a stream's handle (int), not " +
-                          std::string(nb::inst_name(stream).c_str()))
-                             .c_str());
+    throw nb::type_error(
+        ("stream: expected a Stream or a stream's handle (int), not " + std::string(nb::inst_name(stream).c_str())).c_str());
   }
   if (!fits) RefuseNumber(stream, "stream", "1", std::to_string(UINT64_MAX));
   return reinterpret_cast<smem_trans_stream_t>(value);
@@ -99,7 +98,8 @@ struct Pieces {
 // As Code, for calls on an engine.
 template <typename Body>
 std::int32_t OnEngine(smem_trans_t engine, Body&& body) {
-  if (engine == nullptr) return smem_set_last_err(SMEM_NOT_INITIALIZED, "the engine is not initialized: call initialize() first");
+  if (engine == nullptr)
+    return smem_set_last_err(SMEM_NOT_INITIALIZED, "the engine is not initialized: call initialize() first");
   return Code(std::forward<Body>(body));
 }
 
@@ -172,7 +172,8 @@ std::int32_t TransferEngine::Initialize(std::string_view store_url, std::string_
                       op.Get("data_op_type"), store_server_role, CString(nic, "nic"));
     if (handle_ != nullptr && !destroyed_) {
       if (settings == settings_) return SMEM_OK;
-      return smem_set_last_err(SMEM_REPEAT_CALL, "this engine is initialized already, with other arguments: destroy() it first");
+      return smem_set_last_err(SMEM_REPEAT_CALL,
+                               "this engine is initialized already, with other arguments: destroy() it first");
     }
     smem_trans_config_t config{};
     smem_trans_config_init(&config);
@@ -216,9 +217,8 @@ std::int32_t TransferEngine::Register(nb::handle address, Int<std::uint64_t> cap
     std::uint64_t size_bytes = capacity.Get("capacity");
     Address memory(address, "buffer_addr", Access::kRead);
     memory.CheckHolds(size_bytes, "buffer_addr");
-    return InLibrary(Gil::kKeepWhileShort, [&] {
-      return smem_trans_register_mem(handle_, reinterpret_cast<void*>(memory.value()), size_bytes, 0);
-    });
+    return InLibrary(Gil::kKeepWhileShort,
+                     [&] { return smem_trans_register_mem(handle_, reinterpret_cast<void*>(memory.value()), size_bytes, 0); });
   });
 }
 

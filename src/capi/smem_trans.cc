@@ -107,14 +107,16 @@ Status Submit(Direction direction, Result<Request> request, void* stream) {
   queued->peer = std::move(request->peer);
   const trans::Batch& batch = request->batch;
   queued->lists.reserve(3 * batch.sizes.size());
-  for (auto list : {batch.local, batch.remote, batch.sizes}) queued->lists.insert(queued->lists.end(), list.begin(), list.end());
+  for (auto list : {batch.local, batch.remote, batch.sizes})
+    queued->lists.insert(queued->lists.end(), list.begin(), list.end());
   (*found)->Submit([queued] { return queued->Run(); });
   return Ok();
 }
 
 Status CopyText(const std::string& text, const char* name, char* to, uint32_t capacity) {
   if (to == nullptr || capacity == 0) return InvalidArgument("{} is null or capacity is 0", name);
-  if (text.size() >= capacity) return InvalidArgument("'{}' needs {} bytes, and capacity is {}", text, text.size() + 1, capacity);
+  if (text.size() >= capacity)
+    return InvalidArgument("'{}' needs {} bytes, and capacity is {}", text, text.size() + 1, capacity);
   std::memcpy(to, text.c_str(), text.size() + 1);
   return Ok();
 }
@@ -246,8 +248,8 @@ int32_t smem_trans_write_submit(smem_trans_t engine, const void* local, const ch
   return Guard([&] { return Submit(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1), stream); });
 }
 
-int32_t smem_trans_read_submit(smem_trans_t engine, void* local, const char* peer, const void* remote, size_t size, void* stream,
-                               uint32_t) {
+int32_t smem_trans_read_submit(smem_trans_t engine, void* local, const char* peer, const void* remote, size_t size,
+                               void* stream, uint32_t) {
   return Guard([&] { return Submit(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1), stream); });
 }
 

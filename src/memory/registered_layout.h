@@ -4,12 +4,12 @@
 //   Header, then ranges by address. A range that was deregistered stays as an empty one (end == begin) until others come.
 // * For each peer a page that the peer alone writes: how many of its transfers are in flight. Its owner only reads it.
 //
-// How a peer moves bytes: it reads `generation`, adds itself to inside[generation & 1] and reads `generation` again (changed: it
-// takes itself off and starts over); finds its ranges; copies; takes itself off. How the owner takes a range away: it empties
-// the range, raises `generation`, and waits until the count of the former parity is 0 at each peer. All of it sequentially
-// consistent, so a peer either saw the table without the range, or is waited for (base/read_gate.h has the argument).
-// How a peer finds ranges while the owner changes them: `version` is odd meanwhile; what was read counts if it was even and the
-// same before and after.
+// How a peer moves bytes: it reads `generation`, adds itself to inside[generation & 1] and reads `generation` again (changed:
+// it takes itself off and starts over); finds its ranges; copies; takes itself off. How the owner takes a range away: it
+// empties the range, raises `generation`, and waits until the count of the former parity is 0 at each peer. All of it
+// sequentially consistent, so a peer either saw the table without the range, or is waited for (base/read_gate.h has the
+// argument). How a peer finds ranges while the owner changes them: `version` is odd meanwhile; what was read counts if it was
+// even and the same before and after.
 
 #pragma once
 

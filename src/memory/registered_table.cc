@@ -194,8 +194,7 @@ Status RegisteredTable::Deregister(std::uint64_t address, Deadline deadline) {
   RETURN_IF_ERROR(Drain(deadline).WithContext(RangeText(address, end)));
   std::unique_lock lock(mutex_);
   auto unused = [&] {
-    return std::none_of(uses_.begin(), uses_.end(),
-                        [&](const NewRange& use) { return use.begin < end && address < use.end; });
+    return std::none_of(uses_.begin(), uses_.end(), [&](const NewRange& use) { return use.begin < end && address < use.end; });
   };
   Status waited = WaitUntil(lock, released_, deadline, unused);
   if (IsDeadlineExceeded(waited))
@@ -264,9 +263,7 @@ Status RegisteredTable::AwaitPeers(std::uint64_t parity, Deadline deadline) {
 }
 
 Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes) {
-  auto refused = [&] {
-    return InvalidArgument("[{:#x}, +{}) is not registered as a whole", address, size_bytes);
-  };
+  auto refused = [&] { return InvalidArgument("[{:#x}, +{}) is not registered as a whole", address, size_bytes); };
   if (size_bytes == 0 || address + size_bytes < address) return refused();
   std::lock_guard lock(mutex_);
   std::uint64_t count = header().count.load(std::memory_order_relaxed);
@@ -285,9 +282,8 @@ Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes)
 
 void RegisteredTable::Release(std::uint64_t address, std::uint64_t size_bytes) {
   std::lock_guard lock(mutex_);
-  auto used = std::find_if(uses_.begin(), uses_.end(), [&](const NewRange& use) {
-    return use.begin == address && use.end == address + size_bytes;
-  });
+  auto used = std::find_if(uses_.begin(), uses_.end(),
+                           [&](const NewRange& use) { return use.begin == address && use.end == address + size_bytes; });
   CHECK(used != uses_.end());
   *used = uses_.back();
   uses_.pop_back();

@@ -51,10 +51,10 @@ class RegisteredTable final : public RegisteredMemory {
   // The block, while a registration lies in it; null otherwise.
   SharedBlockPtr Block(std::uint64_t id) const;
   struct Peer {
-    std::string name;                 // for messages
-    Mapping in_flight;                // its page
-    UniqueFd process;                 // pidfd; none: its end shows by Forget
-    bool gone = false;                // forgotten; still waited for while it lives and counts itself in
+    std::string name;                                        // for messages
+    Mapping in_flight;                                       // its page
+    UniqueFd process;                                        // pidfd; none: its end shows by Forget
+    bool gone = false;                                       // forgotten; still waited for while it lives and counts itself in
     std::function<void(std::uint64_t block)> on_block_gone;  // no registration lies in the block any more
     std::uint64_t Inside(std::uint64_t parity) const;
   };

@@ -47,8 +47,8 @@ Status Check(const EngineOptions& options) {
     return InvalidArgument("role is {}; it must be 1 (sender, Prefill), 2 (receiver, Decode) or 3 (both)",
                            static_cast<int>(options.role));
   if (!IsOp(options.op))
-    return InvalidArgument("data_op_type is {}; it must be SDMA 1, HOST_RDMA 2, DEVICE_RDMA 8, DEVICE_URMA 64 or DEVICE_UBOE 128",
-                           options.op);
+    return InvalidArgument(
+        "data_op_type is {}; it must be SDMA 1, HOST_RDMA 2, DEVICE_RDMA 8, DEVICE_URMA 64 or DEVICE_UBOE 128", options.op);
   if (options.timeout < std::chrono::seconds(1)) return InvalidArgument("the timeout is 0; it must be 1 s or more");
   if (options.nic.size() > kMaxNicBytes)
     return InvalidArgument("nic has {} bytes, the limit is {}", options.nic.size(), kMaxNicBytes);
@@ -60,8 +60,8 @@ Result<Place> PlaceOf(const EngineOptions& options) {
   place.name = options.unique_id;
   std::string_view rest = options.store_url;
   if (rest.starts_with(kTcp)) rest.remove_prefix(kTcp.size());
-  place.own_directory = options.store_url.empty() || rest == options.unique_id ||
-                        (options.store_url.starts_with(kTcp) && IsBareHost(rest));
+  place.own_directory =
+      options.store_url.empty() || rest == options.unique_id || (options.store_url.starts_with(kTcp) && IsBareHost(rest));
   if (!place.own_directory) {
     ASSIGN_OR_RETURN(place.url, ParseStoreUrl(options.store_url));
     return place;
@@ -70,7 +70,8 @@ Result<Place> PlaceOf(const EngineOptions& options) {
   auto address = ParseHostPort(place.needs_port ? options.unique_id + ":1" : options.unique_id);
   if (!address.ok())
     return InvalidArgument(
-        "store_url '{}' names no store to share, so the engine is found at its own address, and unique_id must be that, ip:port "
+        "store_url '{}' names no store to share, so the engine is found at its own address, and unique_id must be that, "
+        "ip:port "
         "or a bare ip or host name: {}",
         options.store_url, address.status().message());
   place.url.endpoints = {*address};

@@ -268,7 +268,9 @@ Status Engine::Free(std::uint64_t address) {
   });
 }
 
-Result<RoutePtr> Engine::Find(const std::string& peer) { return peers_->Find(*job_, peer, steady_clock::now() + peer_timeout_); }
+Result<RoutePtr> Engine::Find(const std::string& peer) {
+  return peers_->Find(*job_, peer, steady_clock::now() + peer_timeout_);
+}
 
 Status Engine::Transfer(Direction direction, const std::string& peer, const Batch& batch) {
   return Guarded([&]() -> Status {

@@ -88,7 +88,7 @@ class Engine final : public JobObserver {
   const EngineOptions options_;
   Place place_;
   const std::chrono::seconds peer_timeout_;
-  std::mutex port_mutex_;  // guards rpc_port_
+  std::mutex port_mutex_;              // guards rpc_port_
   std::shared_ptr<RpcPort> rpc_port_;  // shared with who took it
   Rank member_ = kNoRank;
 

@@ -26,7 +26,10 @@ bool WithinHost(const transport::Transport& transport) { return transport.name()
 
 Peers::Peers(std::span<const std::unique_ptr<transport::Transport>> transports, bool own_directory,
              UserCallback<std::string>& peer_down)
-    : own_directory_(own_directory), timeout_(PeerTimeout()), peer_down_(peer_down), away_(NotStarted("the engine is not ready")) {
+    : own_directory_(own_directory),
+      timeout_(PeerTimeout()),
+      peer_down_(peer_down),
+      away_(NotStarted("the engine is not ready")) {
   for (const auto& transport : transports) {
     if (transport->capabilities().registered) doors_.push_back(std::make_unique<Door>(*this, *transport, doors_.size()));
   }
@@ -182,8 +185,8 @@ Status Peers::Follow(Job& job, Peer& peer, Deadline deadline) {
     if (peer.own_client == nullptr) {
       auto address = ParseHostPort(peer.name);
       if (!address.ok())
-        return InvalidArgument("without a shared store a peer is named by its address, ip:port, which '{}' isn't: {}", peer.name,
-                               address.status().message());
+        return InvalidArgument("without a shared store a peer is named by its address, ip:port, which '{}' isn't: {}",
+                               peer.name, address.status().message());
       StoreUrl url;
       url.endpoints = {*address};
       auto client = store::Client::Connect(url, {}, deadline);
@@ -240,8 +243,8 @@ Status Peers::FollowAll(Job& job, Deadline deadline) {
     auto record = store::DecodeEngineRecord(entry);
     if (record.ok()) OnRecordRemoved(record->unique_id(), record->member(), record->epoch());
   };
-  ASSIGN_OR_RETURN(auto directory, store::Directory::Follow(job.client(), job.keys().Engines(), std::move(listener),
-                                                            SteadyClock(), deadline));
+  ASSIGN_OR_RETURN(auto directory,
+                   store::Directory::Follow(job.client(), job.keys().Engines(), std::move(listener), SteadyClock(), deadline));
   std::lock_guard lock(mutex_);
   if (everybody_ == nullptr) std::swap(everybody_, directory);
   return Ok();
@@ -285,7 +288,8 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
       route.links.push_back(link->second);
       if (link->second->capabilities().registered) return route;
     } else if (worst.ok()) {
-      worst = connected.ok() ? Disconnected("pid {} on host {} was linked and lost", record.pid(), record.host_name()) : connected;
+      worst =
+          connected.ok() ? Disconnected("pid {} on host {} was linked and lost", record.pid(), record.host_name()) : connected;
       if (WithinHost(door.transport) && IsDisconnected(worst)) return worst;  // dead, whatever others would say
     }
   }
@@ -306,12 +310,11 @@ void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
 
 void Peers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch) {
   std::lock_guard lock(mutex_);
-  if (auto peer = peers_.find(name); peer != peers_.end() && peer->second->record.has_value() &&
-                                     peer->second->record->epoch() == epoch)
+  if (auto peer = peers_.find(name);
+      peer != peers_.end() && peer->second->record.has_value() && peer->second->record->epoch() == epoch)
     peer->second->record.reset();
-  bool linked = std::any_of(links_.begin(), links_.end(), [&](const auto& link) {
-    return link.first.second == member && link.second->epoch() == epoch;
-  });
+  bool linked = std::any_of(links_.begin(), links_.end(),
+                            [&](const auto& link) { return link.first.second == member && link.second->epoch() == epoch; });
   if (!linked) return;
   TellDown(name, epoch);
   Lose(name, epoch, Disconnected("engine '{}' is gone: its lease has ended (it was stopped, or cut off)", name), true);

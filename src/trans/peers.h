@@ -1,11 +1,12 @@
-// trans/peers.h: the peers of an engine: found by their names in the store, linked when they are first needed, lost when they die.
+// trans/peers.h: the peers of an engine: found by their names in the store, linked when they are first needed, lost when they
+// die.
 //
 // A peer's record (store::EngineRecord) is watched from its first use on. Links are by member number and epoch; a route, which
 // transfers use, is what of them leads to the peer in its present life. The truth about a peer of this host is its link; the
 // record's end adds those that are stopped or cut off.
 //
-// Owner: the engine. Threads: any. routes_mutex_ guards what transfers read; mutex_, taken first, everything else. Neither is held
-// while a port, a directory or a client is called.
+// Owner: the engine. Threads: any. routes_mutex_ guards what transfers read; mutex_, taken first, everything else. Neither is
+// held while a port, a directory or a client is called.
 
 #pragma once
 
@@ -63,7 +64,7 @@ class Peers {
     std::unique_ptr<store::Client> own_client;  // to the peer's own directory
     store::Client* client = nullptr;
     std::string prefix;
-    bool busy = false;                         // somebody finds it right now
+    bool busy = false;                          // somebody finds it right now
     std::optional<store::EngineRecord> record;  // the newest
     std::uint64_t linked_epoch = 0;             // the last life that was linked, 0 for none
     std::uint64_t dead_epoch = 0;               // lives up to it are over
@@ -74,8 +75,7 @@ class Peers {
   // What a transport tells us.
   class Door final : public transport::PeerObserver {
    public:
-    Door(Peers& peers, transport::Transport& over, std::size_t place)
-        : transport(over), peers_(peers), index_(place) {}
+    Door(Peers& peers, transport::Transport& over, std::size_t place) : transport(over), peers_(peers), index_(place) {}
     Status OnPeerArriving(Rank rank, std::uint64_t epoch) override;
     void OnLinkUp(std::shared_ptr<transport::Link> link) override;
     void OnPeerGrown(Rank, std::uint64_t) override {}

@@ -1,4 +1,5 @@
-// trans/stream.h: transfers that were submitted: first in, first out, on a thread of the stream's own, which starts with the first.
+// trans/stream.h: transfers that were submitted: first in, first out, on a thread of the stream's own, which starts with the
+// first.
 //
 // Owner: the library's table of streams; shared with calls. Threads: any.
 

@@ -37,8 +37,8 @@ class LocalLink : public Link {
   virtual void OnConfirmed() = 0;
 };
 
-// What a member shows of itself to one peer. The files are borrowed: they stay open for as long as the backend, or until the link
-// to that peer is down.
+// What a member shows of itself to one peer. The files are borrowed: they stay open for as long as the backend, or until the
+// link to that peer is down.
 struct LocalOffer {
   local::Contribution bytes;
   std::array<int, kZones> files{-1, -1};

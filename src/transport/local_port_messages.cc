@@ -209,8 +209,7 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
 
 Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction, Packet& packet) {
   const Rank rank = introduction.from;
-  ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {},
-                                                       introduction.contribution, packet));
+  ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {}, introduction.contribution, packet));
   RETURN_IF_ERROR(options_.observer->OnPeerArriving(rank, introduction.from_epoch));
   ASSIGN_OR_RETURN(connection->link, backend_->MakeLink(contribution, connection->socket));
   connection->rank = rank;
@@ -265,8 +264,7 @@ void LocalPort::OnReady(const ConnectionPtr& connection) {
 
 void LocalPort::OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet) {
   auto taken =
-      TakeContribution(connection->rank, connection->epoch, connection->link->allocated_bytes(),
-                       grow.contribution, packet);
+      TakeContribution(connection->rank, connection->epoch, connection->link->allocated_bytes(), grow.contribution, packet);
   Status grown = taken.ok() ? connection->link->Grow(*taken) : taken.status();
   if (!grown.ok()) {
     // Without the new part this end would refuse what the peer's others may do: better no link than half of one.

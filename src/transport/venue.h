@@ -31,8 +31,7 @@ class MessageSocket {
   virtual Packet Receive(std::span<std::byte> buffer) = 0;
   // Sends now, or as soon as there is room. What can't be sent because the other end is gone is dropped: who receives hears of
   // the end. `files` stay open until then, or for as long as `owner`, which is held until then.
-  virtual void Send(std::vector<std::byte> bytes, std::vector<int> files = {},
-                    std::shared_ptr<const void> owner = nullptr) = 0;
+  virtual void Send(std::vector<std::byte> bytes, std::vector<int> files = {}, std::shared_ptr<const void> owner = nullptr) = 0;
   // The same from any thread, and nothing once the socket is closed.
   virtual void Post(std::vector<std::byte> bytes) = 0;
   virtual std::size_t waiting_packets() const = 0;

@@ -75,6 +75,36 @@ static_assert(kIs<decltype(smem_bm_get_stats), i(h, smem_bm_stats_t*, u*)>);
 static_assert(kIs<decltype(smem_bm_view_open), i(h, u, smem_bm_mem_type, void**, void**, uint64_t*)>);
 static_assert(kIs<decltype(smem_bm_view_close), void(void*)>);
 
+static_assert(kIs<decltype(smem_trans_config_init), i(smem_trans_config_t*)>);
+static_assert(kIs<decltype(smem_trans_init), i(const smem_trans_config_t*)>);
+static_assert(kIs<decltype(smem_trans_uninit), void(u)>);
+static_assert(kIs<decltype(smem_trans_create), h(const char*, const char*, const smem_trans_config_t*)>);
+static_assert(kIs<decltype(smem_trans_destroy), void(h, u)>);
+static_assert(kIs<decltype(smem_trans_malloc), void*(h, size_t, u)>);
+static_assert(kIs<decltype(smem_trans_free), void(h, void*)>);
+static_assert(kIs<decltype(smem_trans_register_mem), i(h, void*, size_t, u)>);
+static_assert(kIs<decltype(smem_trans_batch_register_mem), i(h, void*[], size_t[], u, u)>);
+static_assert(kIs<decltype(smem_trans_deregister_mem), i(h, void*)>);
+static_assert(kIs<decltype(smem_trans_write), i(h, const void*, const char*, void*, size_t, u)>);
+static_assert(kIs<decltype(smem_trans_read), i(h, void*, const char*, const void*, size_t, u)>);
+static_assert(kIs<decltype(smem_trans_batch_write), i(h, const void*[], const char*, void*[], size_t[], u, u)>);
+static_assert(kIs<decltype(smem_trans_batch_read), i(h, void*[], const char*, const void*[], size_t[], u, u)>);
+static_assert(kIs<decltype(smem_trans_write_submit), i(h, const void*, const char*, void*, size_t, void*, u)>);
+static_assert(kIs<decltype(smem_trans_read_submit), i(h, void*, const char*, const void*, size_t, void*, u)>);
+static_assert(kIs<decltype(smem_trans_batch_write_submit), i(h, const void*[], const char*, void*[], size_t[], u, void*, u)>);
+static_assert(kIs<decltype(smem_trans_batch_read_submit), i(h, void*[], const char*, const void*[], size_t[], u, void*, u)>);
+static_assert(kIs<decltype(smem_trans_set_peer_down_callback), i(h, void (*)(const char*, void*), void*)>);
+static_assert(kIs<decltype(smem_trans_create_with_port), h(const char*, const char*, const smem_trans_config_t*, h)>);
+static_assert(kIs<decltype(smem_trans_stream_create), h()>);
+static_assert(kIs<decltype(smem_trans_stream_destroy), void(h)>);
+static_assert(kIs<decltype(smem_trans_stream_synchronize), i(h)>);
+static_assert(kIs<decltype(smem_trans_stream_query), i(h, bool*)>);
+static_assert(kIs<decltype(smem_trans_get_rpc_port), i(h, uint16_t*)>);
+static_assert(kIs<decltype(smem_trans_port_take), h(uint16_t*)>);
+static_assert(kIs<decltype(smem_trans_port_release), void(h)>);
+static_assert(kIs<decltype(smem_trans_get_name), i(h, char*, u)>);
+static_assert(kIs<decltype(smem_trans_get_path), i(h, const char*, char*, u)>);
+
 const std::set<std::string> kFunctions = {
     "smem_get_abi_version",
     "smem_init",
@@ -118,6 +148,35 @@ const std::set<std::string> kFunctions = {
     "smem_bm_get_stats",
     "smem_bm_view_open",
     "smem_bm_view_close",
+    "smem_trans_config_init",
+    "smem_trans_init",
+    "smem_trans_uninit",
+    "smem_trans_create",
+    "smem_trans_create_with_port",
+    "smem_trans_destroy",
+    "smem_trans_malloc",
+    "smem_trans_free",
+    "smem_trans_register_mem",
+    "smem_trans_batch_register_mem",
+    "smem_trans_deregister_mem",
+    "smem_trans_write",
+    "smem_trans_read",
+    "smem_trans_batch_write",
+    "smem_trans_batch_read",
+    "smem_trans_write_submit",
+    "smem_trans_read_submit",
+    "smem_trans_batch_write_submit",
+    "smem_trans_batch_read_submit",
+    "smem_trans_set_peer_down_callback",
+    "smem_trans_stream_create",
+    "smem_trans_stream_destroy",
+    "smem_trans_stream_synchronize",
+    "smem_trans_stream_query",
+    "smem_trans_get_rpc_port",
+    "smem_trans_port_take",
+    "smem_trans_port_release",
+    "smem_trans_get_name",
+    "smem_trans_get_path",
 };
 
 // The dynamic section's facts of a 64-bit ELF library.
@@ -200,6 +259,20 @@ TEST(Abi, ConfigInitGivesWhatTheHeaderSays) {
   EXPECT_FALSE(config.hcomTlsConfig.tlsEnable);
   EXPECT_FALSE(config.storeTlsConfig.tlsEnable);
   EXPECT_EQ(smem_bm_config_init(nullptr), SMEM_INVALID_PARAM);
+}
+
+TEST(Abi, TransConfigInitWritesTheTwentyBytesThatEveryClientHas) {
+  smem_trans_config_t config;
+  std::fill_n(reinterpret_cast<unsigned char*>(&config), sizeof(config), static_cast<unsigned char>(0xa5));
+  ASSERT_EQ(smem_trans_config_init(&config), SMEM_OK);
+  EXPECT_EQ(config.role, SMEM_TRANS_BOTH);
+  EXPECT_EQ(config.initTimeout, 120u);
+  EXPECT_EQ(config.deviceId, 0u);
+  EXPECT_EQ(config.flags, 0u);
+  EXPECT_EQ(config.dataOpType, SMEM_TRANS_OP_SDMA);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(&config);
+  EXPECT_TRUE(std::all_of(bytes + 20, bytes + sizeof(config), [](unsigned char byte) { return byte == 0xa5; }));
+  EXPECT_EQ(smem_trans_config_init(nullptr), SMEM_INVALID_PARAM);
 }
 
 TEST(Abi, AFailureSetByABindingIsTheThreadsLast) {

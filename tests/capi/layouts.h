@@ -5,6 +5,7 @@
 
 #include <memfabric/smem.h>
 #include <memfabric/smem_bm.h>
+#include <memfabric/smem_trans.h>
 #include <stddef.h>
 
 #define CONCAT_(a, b) a##b
@@ -135,6 +136,19 @@ EXPECT_OFFSET(smem_batch_copy_params, destinations, 8);
 EXPECT_OFFSET(smem_batch_copy_params, dataSizes, 16);
 EXPECT_OFFSET(smem_batch_copy_params, batchSize, 24);
 EXPECT_OFFSET(smem_batch_copy_params, stream, 32);
+
+EXPECT(sizeof(smem_trans_config_t) == 1880);
+EXPECT_OFFSET(smem_trans_config_t, role, 0);
+EXPECT_OFFSET(smem_trans_config_t, initTimeout, 4);
+EXPECT_OFFSET(smem_trans_config_t, deviceId, 8);
+EXPECT_OFFSET(smem_trans_config_t, flags, 12);
+EXPECT_OFFSET(smem_trans_config_t, dataOpType, 16);
+EXPECT_OFFSET(smem_trans_config_t, nic, 20);
+EXPECT_OFFSET(smem_trans_config_t, storeTlsConfig, 84);
+EXPECT(SMEM_TRANS_NONE == 0 && SMEM_TRANS_SENDER == 1 && SMEM_TRANS_RECEIVER == 2 && SMEM_TRANS_BOTH == 3);
+EXPECT(SMEM_TRANS_OP_SDMA == 1 && SMEM_TRANS_OP_HOST_RDMA == 2 && SMEM_TRANS_OP_DEVICE_RDMA == 8);
+EXPECT(SMEM_TRANS_OP_DEVICE_URMA == 64 && SMEM_TRANS_OP_DEVICE_UBOE == 128);
+EXPECT(SMEM_TRANS_CONFIG_EXTENDED == 0x80000000u && SMEM_TRANS_CONFIG_START_STORE == 0x40000000u);
 
 /* Ours, part of the ABI from here on. */
 EXPECT(sizeof(smem_device_t) == 96);

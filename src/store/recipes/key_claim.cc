@@ -15,9 +15,7 @@ using std::chrono::steady_clock;
 constexpr milliseconds kPollPeriod{100};  // of a lease that may or may not be renewed
 constexpr milliseconds kRetryPeriod{20};  // of a store that was lost
 
-Compare Absent(const std::string& key) {
-  return {.target = Compare::Target::kCreateRevision, .key = key, .operand = 0};
-}
+Compare Absent(const std::string& key) { return {.target = Compare::Target::kCreateRevision, .key = key, .operand = 0}; }
 
 // Waits until `key` is gone.
 Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {

@@ -61,11 +61,12 @@ class Claim {
               ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));
               return Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness()};
             },
-            .is_alive = [this](const std::string& liveness) {
-              RankRecord holder;
-              holder.set_liveness(liveness);
-              return options_.is_alive(holder);
-            }};
+            .is_alive =
+                [this](const std::string& liveness) {
+                  RankRecord holder;
+                  holder.set_liveness(liveness);
+                  return options_.is_alive(holder);
+                }};
   }
 
   Result<Rank> TakeAssigned() {

@@ -133,8 +133,7 @@ Result<EngineRecord> DecodeEngineRecord(const KeyValue& entry) {
   check.Text("liveness", record.liveness());
   check.Text("role", record.role());
   check.Transports(record.transports());
-  if (record.member() >= kEngineMembers)
-    check.Fail(fmt::format("member {} is not below {}", record.member(), kEngineMembers));
+  if (record.member() >= kEngineMembers) check.Fail(fmt::format("member {} is not below {}", record.member(), kEngineMembers));
   RETURN_IF_ERROR(check.status());
   return record;
 }

@@ -98,17 +98,13 @@ CmaLink::CmaLink(const LocalContribution& contribution, pid_t pid, std::unique_p
   admitted_->name = fmt::format("pid {}", pid);
   admitted_->in_flight = std::move(in_flight);
   admitted_->process = process_.DuplicateHandle();
-  admitted_->on_block_gone = [socket = socket_](std::uint64_t block) {
-    socket->Post(Encode(BlockMessage::kGone, block));
-  };
+  admitted_->on_block_gone = [socket = socket_](std::uint64_t block) { socket->Post(Encode(BlockMessage::kGone, block)); };
   own_.Admit(admitted_);
 }
 
 Capabilities CmaLink::capabilities() const {
-  return {.registered = attachable_.ok(),
-          .zones = false,
-          .parallel = true,
-          .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {
+      .registered = attachable_.ok(), .zones = false, .parallel = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
 Status CmaLink::Put(Zone, std::span<const Piece>) {
@@ -184,8 +180,8 @@ Status CmaLink::MoveRound(Round& round, bool put) {
   auto call = [&]() -> Status {
     if (lists.local_count == 0) return Ok();
     if (!process_.Alive()) return Disconnected("pid {} has ended", process_.pid());
-    Status moved = process_.Move(std::span(lists.local).first(lists.local_count),
-                                 std::span(lists.remote).first(lists.remote_count), put);
+    Status moved =
+        process_.Move(std::span(lists.local).first(lists.local_count), std::span(lists.remote).first(lists.remote_count), put);
     lists.local_count = lists.remote_count = 0;
     return moved;
   };

@@ -38,7 +38,8 @@ std::string WhyForbidden(pid_t pid, int error_number) {
   if (scope == 1)
     return "kernel.yama.ptrace_scope is 1, so only a parent may: set it to 0 (sysctl kernel.yama.ptrace_scope=0), or give "
            "both processes CAP_SYS_PTRACE";
-  if (scope > 1) return fmt::format("kernel.yama.ptrace_scope is {}: set it to 0, or give both processes CAP_SYS_PTRACE", scope);
+  if (scope > 1)
+    return fmt::format("kernel.yama.ptrace_scope is {}: set it to 0, or give both processes CAP_SYS_PTRACE", scope);
   return fmt::format(
       "this process may not trace pid {} ({}): another user or user namespace, or a seccomp profile without "
       "process_vm_readv (containers: --cap-add SYS_PTRACE)",

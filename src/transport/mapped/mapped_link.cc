@@ -74,7 +74,9 @@ Status MappedLink::Grow(const LocalContribution& contribution) {
   return Ok();
 }
 
-Status MappedLink::OnData(std::span<const std::byte>, std::span<UniqueFd>) { return InvalidArgument("DATA where memory is mapped"); }
+Status MappedLink::OnData(std::span<const std::byte>, std::span<UniqueFd>) {
+  return InvalidArgument("DATA where memory is mapped");
+}
 
 void MappedLink::MarkDown(const Status& why) {
   std::lock_guard lock(mutex_);
