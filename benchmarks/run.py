@@ -120,6 +120,26 @@ class Suite:
         for what, room, unit in (("fds", 0, ""), ("threads", 0, ""), ("mappings", 0, ""), ("rss_kib", 512, "KiB")):
             yield at_most(f"200_cycles_{what}", after[what] - before[what], room, unit)
 
+    def transfer(self) -> Iterator[Bar]:
+        self.raw["transfer_ns"] = results = json.loads(
+            self.output(self.build / "benchmarks/transfer_bench", free_store_url(), 5 if self.quick else 21))
+        median = {name: {side: statistics.median(times) for side, times in sides.items()} for name, sides in results.items()}
+        for name, scale, unit, share in (
+                ("cma_write_64MiB", 1e6, "ms", 0.95), ("cma_read_64MiB", 1e6, "ms", 0.95), ("cma_write_1MiB", 1e3, "us", 0.95),
+                ("cma_read_1MiB", 1e3, "us", 0.95), ("cma_kv_batch", 1e3, "us", 0.9), ("cma_batch_10000x4KiB", 1e6, "ms", 0.9),
+                ("mapped_write_64MiB", 1e6, "ms", 0.95)):
+            yield at_least(name, median[name]["ours"] / scale, {"reference": median[name]["reference"] / scale}, unit, share)
+        for name in ("cma_write_8B", "mapped_write_8B"):
+            yield Bar(name, median[name]["ours"], median[name]["reference"], "ns", None, "none", None)
+        self.raw["transfer_python_ns"] = python = json.loads(
+            self.output(sys.executable, BENCHMARKS / "transfer_python_bench.py", free_store_url()))
+        ours, reference = (statistics.median(python["python_cma_8B"][side]) for side in ("ours", "reference"))
+        yield Bar("python_cma_8B", ours, reference, "ns", None, "<= 1500 ns over the call", ours <= reference + 1500)
+        yield at_most("python_mapped_8B", statistics.median(python["python_mapped_8B"]["ours"]), 600, "ns")
+        yield at_most("python_submit", statistics.median(python["python_submit"]["ours"]), 2000, "ns")
+        over = statistics.median(a - b for a, b in zip(*python["python_batch_10000x4KiB"].values())) / 10_000
+        yield at_most("python_batch_entry_over", over, 100, "ns")
+
     def store(self) -> Iterator[Bar]:
         rounds = 300 if self.quick else 2000
         with real_etcd() as port:
@@ -169,13 +189,13 @@ def machine() -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a measurement")
-    parser.add_argument("--only", choices=("capi", "python", "cluster", "store"), action="append", help="one part; repeatable")
+    parser.add_argument("--only", choices=("capi", "python", "transfer", "cluster", "store"), action="append", help="one part; repeatable")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build tree (build/release)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "bench-results.json")
     options = parser.parse_args()
     suite = Suite(options.build.resolve(), options.quick)
     parts: dict[str, Callable[[], Iterator[Bar]]] = {
-        "capi": suite.capi, "python": suite.python, "cluster": suite.cluster, "store": suite.store}
+        "capi": suite.capi, "python": suite.python, "transfer": suite.transfer, "cluster": suite.cluster, "store": suite.store}
 
     bars, broken = [], []
     print("name, ours, reference, ratio, bar, pass|FAIL", flush=True)

@@ -36,7 +36,7 @@ WITHIN = {
 BACKENDS = ["transport/mapped", "transport/fake", "transport/cma", "transport/tcp", "transport/ucx",
             "memory/host", "memory/cuda", "memory/fake"]
 BACKEND_LIST = "runtime/default_backends.cc"
-PROGRAMS = ["examples", "python/binding", "benchmarks/capi_bench.cc"]
+PROGRAMS = ["examples", "python/binding", "benchmarks/capi_bench.cc", "benchmarks/transfer_bench.cc"]
 
 
 def layer(folder: str) -> int | None:

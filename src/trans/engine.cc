@@ -37,10 +37,15 @@ std::uint64_t SumOf(std::span<const std::uint64_t> sizes) {
   return total;
 }
 
+// Whether the environment variable is "1".
+bool Asked(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
 Status CheckPath(std::uint32_t op) {
   if (op == 1) return Ok();
-  const char* strict = std::getenv("MEMFABRIC_STRICT");
-  if (strict != nullptr && std::string_view(strict) == "1")
+  if (Asked("MEMFABRIC_STRICT"))
     return Unsupported("data_op_type {} asks for a path that this machine doesn't have, and MEMFABRIC_STRICT=1", op);
   LOG(kWarn, "data_op_type {} asks for a path that this machine doesn't have; using the best there is", op);
   return Ok();
@@ -170,6 +175,7 @@ Status Engine::Claim(Job& job, Deadline deadline) {
   port.table = table_.get();
   port.network.nic = options_.nic;
   port.network.near_host = place_.url.endpoints.front().host;
+  port.network.encrypt = Asked("MEMFABRIC_DATA_TLS");
   store::EngineRecord record;
   Status status = peers_->Open(port);
   if (status.ok()) {

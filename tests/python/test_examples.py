@@ -82,3 +82,13 @@ def test_hello(language: str) -> None:
     process = start(HELLO[language])
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "hello, rank 1\n"), err
+
+
+@pytest.mark.parametrize("name", ["numpy", "paged_kv", "broadcast", "torch"])
+def test_transfer(name: str) -> None:
+    if name == "torch":
+        pytest.importorskip("torch")
+    process = start([sys.executable, str(ROOT / f"examples/transfer_{name}.py")])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert "62464" in out or "verified" in out

@@ -202,6 +202,30 @@ def _url_for_peers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFER_URL", url)
 
 
+def test_another_host_is_reached_by_tcp(engine, start_peer) -> None:
+    """Another host identity is all that makes a host another: the bytes go over a socket."""
+    elsewhere = {"MEMFABRIC_HOST_ID": "elsewhere"}
+    mine = np.random.default_rng(6).integers(0, 255, 5 * MIB, np.uint8)
+    for life in range(2):
+        peer, addresses = start_peer("remote", seed=life, size=5 * MIB, environment=elsewhere)
+        assert engine.path("remote") == "tcp"
+        for name, address in zip(("plain", "mapped"), addresses):
+            assert engine.transfer_sync_write("remote", mine, address, mine.nbytes) == 0, mf.get_last_err_msg()
+            assert peer(f"int({name}.astype(np.uint64).sum())") == int(mine.astype(np.uint64).sum())
+            pieces = np.arange(1250, dtype=np.uint64) * 4096
+            back = np.zeros_like(mine)
+            assert engine.batch_transfer_sync_read("remote", back.ctypes.data + pieces, address + pieces, np.full(1250, 4096)) == 0
+            assert (back[:1250 * 4096] == mine[:1250 * 4096]).all()
+        assert engine.transfer_sync_write("remote", mine, addresses[0] - 1, 2) == INVALID_PARAM
+        assert peer("engine.unregister_memory(plain)") == 0
+        assert engine.transfer_sync_write("remote", mine, addresses[0], 1) == INVALID_PARAM
+        assert engine.transfer_sync_write("remote", mine, addresses[1], 1) == 0, "the connection outlives a refusal"
+        peer.kill()
+        began = time.monotonic()
+        until(lambda: engine.transfer_sync_write("remote", mine, addresses[1], 1) == NOT_CONNECTED)
+        assert time.monotonic() - began < 10
+
+
 def test_stress(engine, start_peer, url: str, tmp_path) -> None:
     """Register, transfer, unregister, restart: every byte is checked, and a canary shows that nothing is written afterwards.
 
@@ -232,7 +256,8 @@ def write(slot, value, pages):
     writers: dict[int, Rank] = {}
 
     def launch(k: int) -> None:
-        writers[k], _ = start_peer(f"writer-{k}")
+        # The second one by tcp.
+        writers[k], _ = start_peer(f"writer-{k}", environment={"MEMFABRIC_HOST_ID": "elsewhere"} if k == 1 else None)
         writers[k].run(writer_code)
         writers[k].start(f"write({2 * k}, {value[k]}, {pages})")
 
