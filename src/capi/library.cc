@@ -159,8 +159,11 @@ Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOp
     std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(RuntimeLocked());
   }
-  ASSIGN_OR_RETURN(auto engine, trans::Engine::Open(*runtime_, blocks_, options));
-  return engines_.Add(std::move(engine));
+  auto engine = trans::Engine::Open(*runtime_, blocks_, options);
+  if (trans_closing_ && IsInterrupted(engine.status()))
+    return NotInitialized("the library was uninitialized while engine '{}' was opened", options.unique_id);
+  if (!engine.ok()) return std::move(engine).status();
+  return engines_.Add(*std::move(engine));
 }
 
 void Library::CloseTrans() {

@@ -201,7 +201,9 @@ Status Engine::Claim(Job& job, Deadline deadline) {
     claim.is_alive = [](const std::string& liveness) { return transport::IsAlive(liveness); };
     status = store::ClaimKey(job.client(), job.session(), job.keys(), claim, deadline);
   }
-  if (!status.ok()) peers_->Close(status);
+  // At first nobody has the engine yet; later it has been given up, and tries again.
+  if (!status.ok())
+    peers_->Close(Reconnect("engine '{}' was given up, and is not back yet: {}", place_.name, status.message()));
   return status;
 }
 

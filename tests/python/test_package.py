@@ -43,7 +43,7 @@ def test_everything_public_is_documented(module: object, name: str) -> None:
 def test_help_shows_everything(module: object) -> None:
     text = pydoc.render_doc(module, renderer=pydoc.plaintext)
     for name in module.__all__:
-        assert name in text, name
+        assert name in text or name == "__version__", name  # pydoc shows that one as VERSION
     assert "get_last_err_msg" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
+import time
 from typing import Iterator
 
 import numpy as np
@@ -209,6 +210,19 @@ def test_without_a_shared_store() -> None:
     assert memory.tobytes() == b"abcd"
     one.destroy()
     two.destroy()
+
+
+def test_an_unknown_peer_is_waited_for_within_a_bound(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMFABRIC_PEER_TIMEOUT", "1")
+    engine = mf.TransferEngine()
+    assert engine.initialize(url, "asker", "Prefill", 0) == 0
+    began = time.monotonic()
+    assert engine.transfer_sync_write("ghost", b"x", 4096, 1) == mf.ErrorCode.NOT_CONNECTED
+    assert "no engine 'ghost' has appeared within 1 s" in error()
+    assert 0.9 < time.monotonic() - began < 10
+    with pytest.raises(RuntimeError):
+        engine.path("ghost")
+    engine.destroy()
 
 
 def test_a_destroy_in_another_thread_ends_a_wait(url: str) -> None:

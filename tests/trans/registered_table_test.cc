@@ -318,7 +318,8 @@ TEST_F(RegisteredTableTest, ReadersNeverSeeHalfAChange) {
     }
   });
   int both = 0;
-  for (int reads = 0; reads < 50'000; ++reads) {
+  for (int reads = 0; reads < 50'000 || both == 0; ++reads) {
+    if (reads % 100 == 0) std::this_thread::yield();  // on a busy machine the owner gets its turn
     RegisteredView::Transfer transfer(*view_);
     auto version = view_->BeginRead();
     if (!version.has_value()) continue;
@@ -330,7 +331,6 @@ TEST_F(RegisteredTableTest, ReadersNeverSeeHalfAChange) {
   }
   stop = true;
   owner.join();
-  EXPECT_GT(both, 0);
 }
 
 }  // namespace

@@ -84,6 +84,23 @@ TEST(KeysTest, StandBelowTheirPrefixAndNameTheirRank) {
     EXPECT_EQ(Keys::RankOf(key), std::nullopt) << key;
 }
 
+TEST(KeysTest, OfEnginesAreApartWhateverTheirNames) {
+  Keys keys("");
+  EXPECT_EQ(keys.EngineRecord("10.0.0.1:5000_x"), "/memfabric/1/engines/10.0.0.1:5000_x/engine");
+  EXPECT_EQ(keys.Engine("a %/ü"), "/memfabric/1/engines/a%20%25%2f%c3%bc/");
+  EXPECT_FALSE(keys.EngineRecord("ab").starts_with(keys.Engine("a")));
+  EXPECT_TRUE(keys.EngineRecord("a").starts_with(keys.Engines()));
+}
+
+TEST(RecordsTest, AnEngineThatIsNone) {
+  const std::string key = Keys("").EngineRecord("a");
+  EXPECT_TRUE(DecodeEngineRecord(Entry(key, R"({"pid":1,"member":5})")).ok());
+  for (const char* bad : {"", R"({"pid":0})", R"({"pid":1,"member":2147483648})", R"({"pid":1,"member":-1})"}) {
+    auto record = DecodeEngineRecord(Entry(key, bad));
+    EXPECT_THAT(record.status().message(), HasSubstr(key)) << bad;
+  }
+}
+
 TEST(HostIdentityTest, IsTheSameAtEachCallAndCanBeGiven) {
   EXPECT_EQ(HostIdentity(), HostIdentity());
   EXPECT_FALSE(HostName().empty());
