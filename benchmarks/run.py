@@ -151,6 +151,47 @@ class Suite:
             yield Bar(name, ours, reference, "us", reference / ours, "<= 1.2 x etcd's time" if asked else "none",
                       ours <= 1.2 * reference if asked else None)
 
+    def tcp(self) -> Iterator[Bar]:
+        places = json.loads(self.output(sys.executable, BENCHMARKS / "tcp_bench.py", self.build, *(["--quick"] if self.quick else [])))
+        self.raw["tcp"] = places
+        for place, rows in places.items():
+            medians = {row: {side: statistics.median(values) for side, values in sides.items()} for row, sides in rows.items()}
+            yield from tcp_bars(place, medians)
+
+
+def tcp_bars(place: str, rows: dict[str, dict[str, float]]) -> Iterator[Bar]:
+    def faster(name: str, ours: float, references: dict[str, float], unit: str, share: float) -> Bar:
+        best = max(references, key=references.get)
+        ratio = ours / references[best]
+        return Bar(f"tcp_{place}_{name}", ours, references[best], unit, ratio, f">= {share} x {best.removeprefix('reference_')}", ratio >= share)
+
+    def quicker(name: str, ours: float, reference: float, what: str, limit: float) -> Bar:
+        return Bar(f"tcp_{place}_{name}", ours, reference, "us", reference / ours, f"<= {limit} x {what}", ours <= limit * reference)
+
+    for size in ("1MiB", "16MiB", "64MiB"):
+        for way in ("put", "get"):
+            row = rows[f"{way}_{size}"]
+            asked = {side: value for side, value in row.items() if side.startswith(("reference_iperf3", "reference_ucx")) and
+                     not side.endswith("_cpu")}
+            yield faster(f"{way}_{size}", row["ours"], asked, "GB/s", 1.0)
+            cpu = min((value for side, value in row.items() if side.startswith("reference_ucx") and side.endswith("_cpu")), default=None)
+            yield Bar(f"tcp_{place}_{way}_{size}_cpu", row["ours_cpu"], cpu, "s/GB", None if cpu is None else cpu / row["ours_cpu"],
+                      "none" if cpu is None else "<= 1 x ucx", None if cpu is None else row["ours_cpu"] <= cpu)
+    for way in ("put", "get"):
+        kv = rows[f"kv_{way}"]
+        yield quicker(f"kv_{way}", kv["ours"], kv["reference_contiguous"], "contiguous", round(1 / 0.9, 3))
+        word = rows[f"{way}_8B"]
+        yield quicker(f"{way}_8B", word["ours"], word["reference_busy"], "busy ping-pong", 1.3)
+        word = rows[f"{way}_8B_no_spin"]
+        yield quicker(f"{way}_8B_no_spin", word["ours"], word["reference_blocking"], "blocking ping-pong", 1.1)
+        tls = rows[f"tls_{way}_64MiB"]
+        yield faster(f"tls_{way}_64MiB", tls["ours"], {"openssl": tls["reference_openssl"]}, "GB/s", 0.9)
+    fan = rows["fan_in"]
+    yield faster("64_peers", fan["all_mib_s"], {"one peer": fan["one_mib_s"]}, "MiB/s", 0.8)
+    share = fan["slowest_share"]
+    yield Bar(f"tcp_{place}_slowest_of_64", share, 1.0, "share", share, ">= 0.5 of the fair share", share >= 0.5)
+    yield at_most(f"tcp_{place}_idle_cpu", rows["idle"]["cpu_percent"], 0.5, "%")
+
 
 @contextlib.contextmanager
 def real_etcd() -> Iterator[int]:
@@ -189,13 +230,14 @@ def machine() -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a measurement")
-    parser.add_argument("--only", choices=("capi", "python", "transfer", "cluster", "store"), action="append", help="one part; repeatable")
+    parser.add_argument("--only", choices=("capi", "python", "transfer", "cluster", "store", "tcp"), action="append", help="one part; repeatable")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build tree (build/release)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "bench-results.json")
     options = parser.parse_args()
     suite = Suite(options.build.resolve(), options.quick)
     parts: dict[str, Callable[[], Iterator[Bar]]] = {
-        "capi": suite.capi, "python": suite.python, "transfer": suite.transfer, "cluster": suite.cluster, "store": suite.store}
+        "capi": suite.capi, "python": suite.python, "transfer": suite.transfer, "cluster": suite.cluster, "store": suite.store,
+        "tcp": suite.tcp}
 
     bars, broken = [], []
     print("name, ours, reference, ratio, bar, pass|FAIL", flush=True)

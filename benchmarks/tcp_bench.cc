@@ -1,5 +1,6 @@
-// tcp_bench [server-namespace client-namespace server-address]: the TCP transport between two processes, each in its network
-// namespace if any are given, against bare sockets between the same two in turns. Prints JSON; run.py makes bars of it.
+// tcp_bench [server-namespace client-namespace server-address client-address]: the TCP transport between two processes, each in
+// its network namespace if any are given, against bare sockets between the same two in turns. Prints JSON; run.py makes bars of
+// it.
 //
 // The server is a fork of this program. It holds rank 1 (and, for the many-to-one rows, is rank 0's peers), and serves the
 // references on listening sockets of its own: a byte stream that is read and acknowledged or sent on order, a ping-pong, and
@@ -29,6 +30,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "address/window.h"
@@ -319,7 +321,8 @@ double Timed(const std::function<void()>& work) {
 
 class Client {
  public:
-  Client(const std::string& host, std::FILE* orders, std::FILE* answers) : host_(host), orders_(orders), answers_(answers) {
+  Client(const std::string& host, std::string only, std::FILE* orders, std::FILE* answers)
+      : host_(host), only_(std::move(only)), orders_(orders), answers_(answers) {
     plain_advert_ = Line();
     encrypted_advert_ = Line();
     bare_port_ = static_cast<std::uint16_t>(std::stoi(Line()));
@@ -341,39 +344,15 @@ class Client {
     std::vector<std::byte> memory(kSlotBytes, std::byte{2});
 
     const int rounds = quick ? 3 : 9;
-    for (std::uint64_t size : {1_MiB, 16_MiB, 64_MiB}) {
-      const std::uint64_t count = (quick ? 256_MiB : 1_GiB) / size;
-      const std::string text = fmt::format("{}MiB", size >> 20);
-      for (int round = 0; round < rounds; ++round) {
-        Piece piece{memory.data(), 0, size};
-        for (bool put : {true, false}) {
-          const std::string row = (put ? "put_" : "get_") + text;
-          const double cpu_before = CpuSeconds() + std::stod(Ask("cpu"));
-          const double ours = Timed([&] {
-            for (std::uint64_t i = 0; i < count; ++i) {
-              Must(put ? link->Put(Zone::kHost, {&piece, 1}) : link->Get(Zone::kHost, {&piece, 1}));
-              Must(link->Flush(Soon()));
-            }
-          });
-          const double cpu = CpuSeconds() + std::stod(Ask("cpu")) - cpu_before;
-          const double gigabytes = 1e-9 * static_cast<double>(size * count);
-          Note(row, "ours", gigabytes / ours);
-          Note(row, "cpu_s_per_gb", cpu / gigabytes);
-          const double bare_cpu_before = CpuSeconds() + std::stod(Ask("cpu"));
-          const double reference = Timed([&] { BareStream(bare.get(), put, size, count, memory); });
-          const double bare_cpu = CpuSeconds() + std::stod(Ask("cpu")) - bare_cpu_before;
-          Note(row, "reference_socket", gigabytes / reference);
-          Note(row, "reference_socket_cpu_s_per_gb", bare_cpu / gigabytes);
-        }
-      }
-    }
-    Batch(*link, memory, rounds);
-    Latency(*link, bare.get(), quick ? 3 : 9);
-    Tls(*encrypted, memory, rounds);
-    if (std::getenv("MEMFABRIC_SPIN_US") == nullptr) {
+    if (Wanted("copies")) Copies(*link, bare.get(), memory, rounds, quick ? 256_MiB : 1_GiB);
+    if (Wanted("batch")) Batch(*link, memory, rounds);
+    if (Wanted("latency")) Latency(*link, bare.get(), rounds);
+    if (Wanted("tls")) Tls(*encrypted, memory, rounds);
+    if (Wanted("fan")) {
       for (int round = 0; round < (quick ? 1 : 3); ++round) {
         for (std::size_t count : {1, 64}) Fan(me.address().advert, count);
       }
+      Note("idle", "cpu_percent", IdlePercent());
     }
   }
 
@@ -382,6 +361,41 @@ class Client {
     char line[4096];
     if (std::fgets(line, sizeof line, answers_) == nullptr) Must(IoError("the server is gone"));
     return std::string(line, std::strcspn(line, "\n"));
+  }
+
+  bool Wanted(std::string_view part) const { return only_.empty() || only_ == part; }
+
+  void Copies(Link& link, int bare, std::vector<std::byte>& memory, int rounds, std::uint64_t total) {
+    auto cpu = [&] { return CpuSeconds() + std::stod(Ask("cpu")); };
+    for (std::uint64_t size : {1_MiB, 16_MiB, 64_MiB}) {
+      const std::uint64_t count = total / size;
+      const double gigabytes = 1e-9 * static_cast<double>(total);
+      Piece piece{memory.data(), 0, size};
+      for (int round = 0; round < 2 * rounds; ++round) {
+        const bool put = round % 2 == 0;
+        const std::string row = fmt::format("{}_{}MiB", put ? "put" : "get", size >> 20);
+        double before = cpu();
+        const double ours = Timed([&] {
+          for (std::uint64_t i = 0; i < count; ++i) {
+            Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
+            Must(link.Flush(Soon()));
+          }
+        });
+        Note(row, "ours", gigabytes / ours);
+        Note(row, "ours_cpu", (cpu() - before) / gigabytes);
+        before = cpu();
+        const double reference = Timed([&] { BareStream(bare, put, size, count, memory); });
+        Note(row, "reference_socket", gigabytes / reference);
+        Note(row, "reference_socket_cpu", (cpu() - before) / gigabytes);
+      }
+    }
+  }
+
+  // Of both processes together, while 64 connections and more are open and nothing is asked.
+  double IdlePercent() {
+    const double before = CpuSeconds() + std::stod(Ask("cpu"));
+    ::poll(nullptr, 0, 2000);
+    return (CpuSeconds() + std::stod(Ask("cpu")) - before) / 2 * 100;
   }
 
   static void BareStream(int socket, bool put, std::uint64_t size, std::uint64_t count, std::vector<std::byte>& memory) {
@@ -498,6 +512,7 @@ class Client {
   }
 
   const std::string host_;
+  const std::string only_;  // one part; "": all
   std::FILE* orders_;
   std::FILE* answers_;
   std::string plain_advert_;
@@ -509,12 +524,25 @@ class Client {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool spaces = argc >= 5;
-  const std::string server_space = spaces ? argv[1] : "";
-  const std::string client_space = spaces ? argv[2] : "";
-  const std::string host = spaces ? argv[3] : "127.0.0.1";
-  const std::string own_host = spaces ? argv[4] : "127.0.0.1";
-  const bool quick = argc > 1 && std::strcmp(argv[argc - 1], "--quick") == 0;
+  bool quick = false;
+  std::string only;
+  std::vector<std::string> places;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--quick") {
+      quick = true;
+    } else if (argument.starts_with("--only=")) {
+      only = argument.substr(7);
+    } else {
+      places.push_back(argument);
+    }
+  }
+  if (places.empty()) places = {"", "", "127.0.0.1", "127.0.0.1"};
+  if (places.size() != 4) {
+    fmt::print(stderr, "tcp_bench [server-namespace client-namespace server-address client-address] [--quick] [--only=PART]\n");
+    return 2;
+  }
+  const auto& [server_space, client_space, host, own_host] = std::tie(places[0], places[1], places[2], places[3]);
   int orders[2];
   int answers[2];
   if (::pipe2(orders, O_CLOEXEC) != 0 || ::pipe2(answers, O_CLOEXEC) != 0) return 1;
@@ -529,7 +557,7 @@ int main(int argc, char** argv) {
   EnterNamespace(client_space);
   std::FILE* to = ::fdopen(orders[1], "w");
   {
-    Client client(host, to, ::fdopen(answers[0], "r"));
+    Client client(host, only, to, ::fdopen(answers[0], "r"));
     client.Run(fmt::format("tcp://{}:0", own_host), quick);
   }
   std::fclose(to);

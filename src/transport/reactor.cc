@@ -15,6 +15,11 @@
 #include "base/log.h"
 
 namespace memfabric::transport {
+namespace {
+
+constexpr unsigned kPollsPerLook = 4;  // of one watch, before all others get a look
+
+}  // namespace
 
 Result<std::unique_ptr<Reactor>> Reactor::Create() {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
@@ -111,8 +116,12 @@ void Reactor::Post(Work work) {
   if (first) Wake();
 }
 
-void Reactor::StayAwake(std::chrono::microseconds time) {
-  if (time > time.zero()) awake_until_ = std::chrono::steady_clock::now() + time;
+void Reactor::StayAwake(std::chrono::microseconds time, int fd) {
+  if (time <= time.zero()) return;
+  awake_until_ = std::chrono::steady_clock::now() + time;
+  std::lock_guard lock(mutex_);
+  auto found = ids_.find(fd);
+  hot_ = found == ids_.end() ? 0 : found->second;
 }
 
 Reactor::TimerId Reactor::CallAt(TimePoint when, Work work) {
@@ -163,14 +172,20 @@ void Reactor::Finish(std::uint64_t id) {
 void Reactor::Run() {
   { std::lock_guard lock(mutex_); }  // Create has assigned thread_
   std::array<epoll_event, 64> events;
+  unsigned polls = 0;
   while (true) {
     {
       std::lock_guard lock(mutex_);
       if (stopping_ && posted_.empty()) return;
     }
     const bool awake = awake_until_ != TimePoint() && std::chrono::steady_clock::now() < awake_until_;
-    int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), awake ? 0 : NextTimeoutMs());
-    if (count < 0) CHECK(errno == EINTR);
+    int count = 0;
+    if (awake && ++polls % kPollsPerLook != 0) {
+      Dispatch(hot_, EPOLLIN);
+    } else {
+      count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), awake ? 0 : NextTimeoutMs());
+      if (count < 0) CHECK(errno == EINTR);
+    }
     if (count == 0 && awake) ::sched_yield();
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 != 0) {

@@ -47,9 +47,9 @@ class Reactor {
   // Runs `work` once, after all that was posted before. What was posted before the destructor began runs before it ends.
   void Post(Work work);
 
-  // For so long from now on the thread polls, giving way to others, instead of sleeping: who has just asked will ask again.
-  // REQUIRES: on the reactor's thread.
-  void StayAwake(std::chrono::microseconds time);
+  // For so long from now on the thread polls, giving way to others, instead of sleeping: who has just asked by `fd` will ask
+  // again. Its callback is then called with EPOLLIN also when there is nothing. REQUIRES: on the reactor's thread.
+  void StayAwake(std::chrono::microseconds time, int fd);
 
   // Runs `work` once, at `when` or soon after. What isn't due when the reactor ends is dropped.
   TimerId CallAt(TimePoint when, Work work);
@@ -79,7 +79,8 @@ class Reactor {
 
   UniqueFd epoll_;
   UniqueFd wake_;
-  TimePoint awake_until_;  // the reactor's thread only
+  TimePoint awake_until_;  // the reactor's thread only, as the next
+  std::uint64_t hot_ = 0;  // the watch that is polled meanwhile
   std::mutex mutex_;       // guards all below
   std::condition_variable finished_;
   std::uint64_t next_id_ = 1;  // of watches and timers; 0 is the wake fd in epoll's data, and "nothing" in running_

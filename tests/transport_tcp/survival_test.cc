@@ -8,6 +8,7 @@
 
 #include "base/wait.h"
 #include "transport_tcp/raw_peer.h"
+#include "transport_tcp/relay.h"
 
 namespace memfabric::transport::test {
 namespace {
@@ -173,6 +174,22 @@ TEST_P(TcpSurvival, APeerThatReadsNothingStallsNobodyElse) {
   ASSERT_EQ(raw.NextHeader().sequence, 2u);
   auto second = raw.Take(4_MiB);
   EXPECT_EQ(Digest(second.data() + 3_MiB, 1_MiB), Digest(Pattern(8, 4_MiB).data() + 3_MiB, 1_MiB));
+}
+
+TEST_P(TcpSurvival, ASlowNetworkIsNoDeath) {
+  auto peer = StartPeer(Options(kPeer));
+  MemberAddress address = peer->address();
+  auto advert = *tcp::ParseAdvert(address.advert);
+  Relay relay(advert.address, Relay::Pace::kSlow);
+  advert.address = relay.address();
+  address.advert = tcp::EncodeAdvert(advert);
+  ASSERT_OK(me_->port().Connect(address, Soon()));
+  auto link = me_->LinkTo(kPeer, 1);
+  auto bytes = Pattern(1, 4_MiB);  // for 4 s, longer than silence is borne
+  ASSERT_OK(PutNow(*link, kHost, bytes, 0));
+  EXPECT_EQ(peer->DigestOf(kHost, 0, 4_MiB), Digest(bytes));
+  link.reset();
+  peer->Kill();  // ends the relay
 }
 
 TEST_P(TcpSurvival, BothEndsPutAndGetAtOnceFromSeveralThreads) {

@@ -1,8 +1,10 @@
 #include "transport/tcp/connection.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -18,8 +20,6 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kStagingBytes = 8 << 10;
 constexpr std::size_t kReadBudget = 1 << 20;  // of a turn; then others get theirs
-// While so much is still to come, sleeping lets it gather; what is shorter is worth polling for.
-constexpr std::uint64_t kBulkBytes = 64 << 10;
 constexpr milliseconds kPingPeriod{500};
 constexpr milliseconds kSilenceLimit{1900};
 
@@ -92,10 +92,11 @@ Packet Connection::Receive(std::span<std::byte> buffer) {
   if (shaking_hands_) AdvanceHandshake();
   if (shaking_hands_) return packet;
   std::unique_lock lock(receive_mutex_);
-  if (inbox_.empty()) {
+  if (inbox_.empty() && !driven_) {
+    const std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
     const Pumped pumped = PumpIn(kReadBudget);
-    if (pumped != Pumped::kEnded) {
-      if (payload_left_ < kBulkBytes) reactor_.StayAwake(spin_);
+    if (pumped != Pumped::kEnded && heard_ns_.load(std::memory_order_relaxed) != heard) {
+      if (header_.size_bytes < kBulkBytes) reactor_.StayAwake(spin_, stream_->fd());
       if (pumped == Pumped::kBudget && stream_->HasReadAhead()) WakePort();
       std::unique_lock send_lock(send_mutex_);
       SendUntilBlocked(send_lock);
@@ -258,29 +259,29 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   TimePoint now = begin;
   TimePoint spin_until = begin + spin_;
   TimePoint next_look = begin + kInterruptPeriod;
-  TimePoint next_ping = begin + kPingPeriod;
+  Vigil vigil{begin, begin + kPingPeriod};
   std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
-  while (true) {
-    Pumped pumped;
+  // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
+  for (bool look = stream_->encrypted();; look = true) {
+    Pumped pumped = Pumped::kDrained;
     bool bulk;
-    {
+    if (look) {
       std::lock_guard lock(receive_mutex_);
       pumped = PumpIn(kReadBudget);
-      bulk = payload_left_ >= kBulkBytes;
     }
     {
       std::lock_guard lock(send_mutex_);
       (void)PumpOut();
       if (!down_.ok() || done()) return Ok();
       driver_sends_ = blocked_;
-      bulk = bulk || blocked_;
+      bulk = blocked_ || !IsDone(bulk_sequence_);
     }
     now = steady_clock::now();
     if (now >= deadline) return DeadlineExceeded("the deadline has passed");
     if (now >= next_look) {
       if (InterruptRequested())
         return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
-      if (IsSilent(begin, now, next_ping)) continue;
+      if (IsSilent(now, vigil)) continue;
       next_look = now + kInterruptPeriod;
     }
     if (pumped == Pumped::kBudget) continue;
@@ -303,17 +304,22 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   }
 }
 
-// Asks a peer that says nothing whether it lives; true: it is given up.
-bool Connection::IsSilent(TimePoint begin, TimePoint now, TimePoint& next_ping) {
-  const TimePoint heard(steady_clock::duration(heard_ns_.load(std::memory_order_relaxed)));
-  const auto silence = now - std::max(begin, heard);
+// Asks a peer that says nothing whether it lives; true: it is given up. On a slow network the question, or the answer to what
+// was put, waits behind much else: as long as the other host takes that, the peer isn't silent. One that is stopped takes a
+// little.
+bool Connection::IsSilent(TimePoint now, Vigil& vigil) {
+  int unsent = 0;
+  (void)::ioctl(stream_->fd(), SIOCOUTQ, &unsent);
+  if (std::exchange(vigil.unsent, unsent) != unsent) vigil.moved = now;
+  vigil.moved = std::max(vigil.moved, TimePoint(steady_clock::duration(heard_ns_.load(std::memory_order_relaxed))));
+  const auto silence = now - vigil.moved;
   if (silence >= kSilenceLimit) {
     std::lock_guard lock(receive_mutex_);
     End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", silence / milliseconds(1)));
     return true;
   }
-  if (silence < kPingPeriod || now < next_ping) return false;
-  next_ping = now + kPingPeriod;
+  if (silence < kPingPeriod || now < vigil.next_ping) return false;
+  vigil.next_ping = now + kPingPeriod;
   std::lock_guard lock(send_mutex_);
   ping_ = true;
   return false;

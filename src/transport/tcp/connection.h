@@ -134,7 +134,13 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   void End(const Status& why);            // receive_mutex_ held
   void SetDownLocked(const Status& why);  // both held
   void WakeWaiters();                     // send_mutex_ held
-  bool IsSilent(TimePoint begin, TimePoint now, TimePoint& next_ping);
+  // What a driver knows of the peer's life.
+  struct Vigil {
+    TimePoint moved;  // when bytes last came in, or the peer's host took some
+    TimePoint next_ping;
+    int unsent = 0;
+  };
+  bool IsSilent(TimePoint now, Vigil& vigil);
 
   // connection_receive.cc; receive_mutex_ held by all.
   Pumped PumpIn(std::size_t budget);
@@ -208,9 +214,9 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool open_ = false;           // hands are shaken
   bool requests_open_ = false;  // the peer is told that it has a link
   bool send_broken_ = false;
-  bool driven_ = false;
-  bool driver_sends_ = false;  // and waits for room, too
-  bool blocked_ = false;       // the socket is full
+  std::atomic<bool> driven_{false};  // by a caller; the reactor looks without the lock, to keep out of his way
+  bool driver_sends_ = false;        // and waits for room, too
+  bool blocked_ = false;             // the socket is full
   std::uint32_t watched_ = 0;
   std::size_t waiting_ = 0;         // threads, on changed_
   std::deque<Outgoing> committed_;  // in the order of the stream
@@ -224,6 +230,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   std::map<std::thread::id, Status> errors_;  // of requests, until their thread flushes
   std::size_t peers_unanswered_ = 0;
   std::uint64_t next_sequence_ = 1;
+  std::uint64_t bulk_sequence_ = 0;  // of the last request that moves much
   std::uint64_t committed_put_ = 0;
   std::uint64_t acknowledge_ = 0;  // PUTs of the peer's, not told yet; 0: none
   bool ping_ = false;

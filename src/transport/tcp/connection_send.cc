@@ -91,6 +91,7 @@ Status Connection::Enqueue(Header header, Queued queued) {
   queued.request.by = std::this_thread::get_id();
   queued.frame.header = EncodeHeader(header);
   queued.frame.sequence = header.sequence;
+  if (queued.request.size_bytes >= kBulkBytes) bulk_sequence_ = header.sequence;
   if (header.op == Op::kPut) unacknowledged_.push_back(header.sequence);
   requests_.push_back(std::move(queued));
   SendUntilBlocked(lock);

@@ -32,6 +32,9 @@ constexpr std::size_t kMaxErrorBytes = 400;
 // remember for its peer is bounded, and it never has to stop reading.
 constexpr std::size_t kMaxUnanswered = 64;
 
+// What moves more is waited for asleep: for less it is worth to poll.
+constexpr std::uint64_t kBulkBytes = 64 << 10;
+
 enum class Op : std::uint8_t {
   kPreface = 1,    // count: version; token, offset, size_bytes: the tokens of device zone, host zone, registered memory
   kControl,        // size_bytes of payload
