@@ -9,9 +9,9 @@ namespace memfabric::transport::tcp {
 namespace {
 
 constexpr std::size_t kSendParts = 64;
-constexpr std::size_t kSendBytes = 1 << 20;    // of one system call
-constexpr std::size_t kSendBudget = 4 << 20;   // then others get their turn
-constexpr std::size_t kCommitBytes = 1 << 18;  // gathered before a system call
+constexpr std::size_t kSendBytes = (1 << 20) + (64 << 10);  // of one system call: 1 MiB, its header and table
+constexpr std::size_t kSendBudget = 4 << 20;                // then others get their turn
+constexpr std::size_t kCommitBytes = 1 << 18;               // gathered before a system call
 constexpr std::size_t kCommitFrames = 24;
 
 const std::array<std::byte, 1 << 16> zeros{};  // in place of memory that is registered no more
