@@ -30,6 +30,7 @@ struct MemberOptions {
   ZoneBytes max_bytes{};
   ZoneBytes allocated_bytes{};
   StrangerLimits stranger_limits{};
+  std::string near_host = "127.0.0.1";  // tcp listens where the route to it leads
 };
 
 // Memory of a user, registered a buffer at a time. Threads: any.

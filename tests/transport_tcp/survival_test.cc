@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <cstdlib>
 #include <thread>
 
 #include "base/wait.h"
@@ -257,6 +258,39 @@ TEST_P(TcpSurvival, EightPeersPutIntoOneAtOnce) {
   for (auto& thread : threads) thread.join();
   for (Rank rank = 1; rank <= 8; ++rank) {
     EXPECT_EQ(Digest(target->memory(kHost) + (rank - 1) * 512_KiB, 512_KiB), Digest(Pattern(rank, 512_KiB)));
+  }
+}
+
+TEST_P(TcpSurvival, IPv6IsAsGood) {
+  MemberOptions options = Options(3);
+  options.near_host = "::1";
+  auto other = OpenMember(options);
+  if (other->address().advert.find("[::1]") == std::string::npos) GTEST_SKIP() << "this machine has no IPv6";
+  ASSERT_OK(me_->port().Connect(other->address(), Soon()));
+  auto bytes = Pattern(1, 1_MiB);
+  ASSERT_OK(PutNow(*me_->LinkTo(3, 1), kHost, bytes, 0));
+  EXPECT_EQ(Digest(other->memory(kHost), 1_MiB), Digest(bytes));
+}
+
+TEST_P(TcpSurvival, WithoutPollingItWorksAndNonsenseIsRefused) {
+  for (const char* nonsense : {"-1", "1001", "5x", "fast"}) {
+    ::setenv("MEMFABRIC_SPIN_US", nonsense, 1);
+    auto member = Member::Open(Options(3));
+    EXPECT_TRUE(IsInvalidArgument(member.status())) << member.status();
+    EXPECT_THAT(member.status().message(),
+                testing::AllOf(HasSubstr("MEMFABRIC_SPIN_US"), HasSubstr(nonsense), HasSubstr("1000")));
+  }
+  ::setenv("MEMFABRIC_SPIN_US", "0", 1);
+  auto asleep = OpenMember(Options(3));
+  ::unsetenv("MEMFABRIC_SPIN_US");
+  ASSERT_OK(asleep->port().Connect(me_->address(), Soon()));
+  auto link = asleep->LinkTo(kMe, 1);
+  for (unsigned i = 0; i < 100; ++i) {
+    auto bytes = Pattern(i, 64);
+    ASSERT_OK(PutNow(*link, kHost, bytes, 0));
+    std::vector<std::byte> back(64);
+    ASSERT_OK(GetNow(*link, kHost, back, 0));
+    ASSERT_EQ(back, bytes);
   }
 }
 

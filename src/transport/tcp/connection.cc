@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::size_t kStagingBytes = 8 << 10;
-constexpr std::size_t kReadBudget = 1 << 20;  // of a turn; then others get theirs
+constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);  // of a turn, then others get theirs: 1 MiB and its frame
 constexpr milliseconds kPingPeriod{500};
 constexpr milliseconds kSilenceLimit{1900};
 
@@ -239,7 +239,7 @@ Status Connection::Await(Deadline deadline, const std::function<bool()>& done) {
       if (!waited.ok()) return waited.WithContext(name_ + " has not answered");
       continue;
     }
-    driven_ = true;
+    driven_ = driver_sends_ = true;
     UpdateWatch();
     lock.unlock();
     Status driven = Drive(deadline, done);
@@ -265,6 +265,7 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   for (bool look = stream_->encrypted();; look = true) {
     Pumped pumped = Pumped::kDrained;
     bool bulk;
+    bool full;
     if (look) {
       std::lock_guard lock(receive_mutex_);
       pumped = PumpIn(kReadBudget);
@@ -273,8 +274,9 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
       std::lock_guard lock(send_mutex_);
       (void)PumpOut();
       if (!down_.ok() || done()) return Ok();
-      driver_sends_ = blocked_;
-      bulk = blocked_ || !IsDone(bulk_sequence_);
+      full = driver_sends_ = blocked_;  // from now on who finds the socket full asks the reactor, unless it is full already
+      UpdateWatch();
+      bulk = full || !IsDone(bulk_sequence_);
     }
     now = steady_clock::now();
     if (now >= deadline) return DeadlineExceeded("the deadline has passed");
@@ -293,7 +295,7 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
       ::sched_yield();
       continue;
     }
-    pollfd ready{stream_->fd(), static_cast<short>(bulk && driver_sends_ ? POLLIN | POLLOUT : POLLIN), 0};
+    pollfd ready{stream_->fd(), static_cast<short>(full ? POLLIN | POLLOUT : POLLIN), 0};
     auto left = std::chrono::ceil<milliseconds>(std::min(deadline, next_look) - now);
     // Paused: the port has to take what is there first. Ended: it says why.
     if (pumped != Pumped::kDrained) {

@@ -10,7 +10,7 @@ namespace memfabric::transport::tcp {
 namespace {
 
 constexpr std::size_t kReadParts = 64;
-constexpr std::size_t kReadBytes = 1 << 20;  // of one system call
+constexpr std::size_t kReadBytes = 2 << 20;  // of one system call
 constexpr std::size_t kMaxInbox = 16;
 
 iovec At(std::byte* memory, const Range& range) { return {memory + range.offset, range.size_bytes}; }
