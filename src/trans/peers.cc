@@ -315,6 +315,8 @@ void Peers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t 
     peer->second->record.reset();
   bool linked = std::any_of(links_.begin(), links_.end(),
                             [&](const auto& link) { return link.first.second == member && link.second->epoch() == epoch; });
+  auto known = names_.find(member);
+  if (known != names_.end() && known->second.epoch == epoch) names_.erase(known);
   if (!linked) return;
   TellDown(name, epoch);
   Lose(name, epoch, Disconnected("engine '{}' is gone: its lease has ended (it was stopped, or cut off)", name), true);
