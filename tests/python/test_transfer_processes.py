@@ -202,6 +202,32 @@ def _url_for_peers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFER_URL", url)
 
 
+def test_eight_engines_write_to_each_other_at_once(url: str) -> None:
+    """All links are made at the same moment, from both ends; half of the engines are on another host."""
+    count, size = 8, 64 << 10
+    peers = [Rank({"MEMFABRIC_HOST_ID": "elsewhere"} if k % 2 else None) for k in range(count)]
+    try:
+        for k, peer in enumerate(peers):
+            peer.start(f"{SETUP}\n_ = start({url!r}, 'member-{k}', 0, {count * size})")
+        addresses = [peer.finish() for peer in peers]
+        for k, peer in enumerate(peers):
+            peer.start(f"""
+_ = []
+mine = np.full({size}, {k} + 1, np.uint8)
+for other, memories in enumerate({addresses}):
+    for at in memories:
+        if engine.transfer_sync_write(f"member-{{other}}", mine, at + {k * size}, {size}): _.append(mf.get_last_err_msg())
+""")
+        assert [peer.finish() for peer in peers] == [[]] * count
+        for peer in peers:
+            for memory in ("plain", "mapped"):
+                expected = f"np.repeat(np.arange(1, {count} + 1, dtype=np.uint8), {size})"
+                assert peer(f"bool(({memory} == {expected}).all())")
+    finally:
+        for peer in peers:
+            peer.kill()
+
+
 def test_another_host_is_reached_by_tcp(engine, start_peer) -> None:
     """Another host identity is all that makes a host another: the bytes go over a socket."""
     elsewhere = {"MEMFABRIC_HOST_ID": "elsewhere"}
