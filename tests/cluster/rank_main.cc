@@ -305,8 +305,9 @@ struct Deal {
 
 // batch POOL COUNT SIZE SEED RANK… [flags=], batch_check POOL COUNT SIZE SEED RANK…
 Answer Batch(const Words& words) {
-  static std::unique_ptr<Deal> deal;  // stays valid for asynchronous copies
-  deal = std::make_unique<Deal>(words);
+  static std::vector<std::unique_ptr<Deal>> deals;  // stay valid for asynchronous copies
+  if (Option(words, "flags", "0") == "0") deals.clear();
+  auto& deal = deals.emplace_back(std::make_unique<Deal>(words));
   smem_batch_copy_params params{deal->here.data(), deal->there.data(), deal->sizes.data(),
                                 static_cast<uint32_t>(deal->sizes.size()), nullptr};
   return FromCode(

@@ -1,0 +1,224 @@
+// What happens to pools across hosts when a process, an interface, a cable or a connection fails. docs/failure.md has the
+// table.
+
+#include <signal.h>
+
+#include "cluster/host_ranks.h"
+
+namespace memfabric::cluster {
+namespace {
+
+using netns::Treatment;
+using netns::Wiring;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::string S(std::uint64_t n) { return std::to_string(n); }
+
+// API.md's bounds, and a second for a machine that has other things to do.
+constexpr seconds kDeadWithin{3}, kCutWithin{6};
+
+// What befalls rank 2, alone on host 2; ranks 0 and 1 are on hosts of their own.
+struct Failure {
+  const char* name;
+  Wiring wiring;
+  void (*strike)(HostRanks&);
+  void (*mend)(HostRanks&);  // null: there is nothing left to mend
+  seconds bound;
+};
+
+const Failure kFailures[] = {
+    {"Killed", Wiring::kKernel, [](HostRanks& job) { job[2].Kill(); }, nullptr, kDeadWithin},
+    {"Stopped", Wiring::kKernel, [](HostRanks& job) { job[2].Signal(SIGSTOP); }, [](HostRanks& job) { job[2].Signal(SIGCONT); },
+     kCutWithin},
+    {"InterfaceDown", Wiring::kKernel, [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetInterface(2, false).ok()); },
+     [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetInterface(2, true).ok()); }, kCutWithin},
+    {"CablePulled", Wiring::kKernel, [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetCable(2, false).ok()); },
+     [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetCable(2, true).ok()); }, kCutWithin},
+    {"CutFromOneRankOnly", Wiring::kWire, [](HostRanks& job) { job.hosts().wire().Cut(1, 2); },
+     [](HostRanks& job) { job.hosts().wire().Heal(); }, kCutWithin},
+};
+
+class Struck : public ::testing::TestWithParam<Failure> {
+ protected:
+  // The rank that copies to rank 2; rank 0 has the store, so that a cut from it alone would be another failure.
+  static constexpr int kFrom = 1;
+};
+
+// Copies, batches and asynchronous copies to rank 2 end within the bound and name it; others go on; afterwards it is reached
+// again.
+TEST_P(Struck, CopiesEndInTimeOthersGoOnAndItComesBack) {
+  const Failure& failure = GetParam();
+  HostRanks job(3, failure.wiring);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 4);
+  RankProcess& from = job[kFrom];
+  ASSERT_CODE(0, from.Do("loop 1 0 2 host 0x1000000"));  // in mid-payload, most of the time
+  ASSERT_CODE(0, from.Do("loop 2 0 2 host 64"));
+  ASSERT_CODE(0, from.Do("loop 3 0 0 host 0x100000"));  // to somebody else
+  std::string before = from.Do("loop_count 3").text;
+
+  auto struck = steady_clock::now();
+  failure.strike(job);
+  for (const char* loop : {"1", "2"}) {
+    Answer ended = from.Do(std::string("loop_wait ") + loop);
+    EXPECT_EQ(-2014, ended.code) << ended.text;
+    EXPECT_THAT(ended.text, HasSubstr("rank 2"));
+  }
+  EXPECT_LT(steady_clock::now() - struck, failure.bound);
+  Answer between = from.Do("loop_stop 3");
+  EXPECT_CODE(0, between);
+  EXPECT_GT(std::stoull(between.text), std::stoull(before));
+
+  // From now on it is known: at once.
+  auto asked = steady_clock::now();
+  EXPECT_CODE(-2014, from.Do("batch 0 64 4096 7 0 2"));
+  EXPECT_CODE(0, from.Do("fill 0 0 host 0 4096 1"));
+  EXPECT_CODE(-2014, from.Do("fill 0 2 host 0 4096 1 flags=1"));
+  EXPECT_LT(steady_clock::now() - asked, seconds(2));
+
+  if (failure.mend != nullptr) {
+    failure.mend(job);
+  } else {
+    job.ranks()[2] = job.Newcomer(2, 2);
+    ASSERT_CODE(0, job[2].Do("join 0"));
+  }
+  EXPECT_CODE(0, from.Do("try_fill 0 2 host 30 0"));
+  EXPECT_CODE(0, job[2].Do("try_fill 0 " + S(kFrom) + " host 30 0"));
+  EXPECT_CODE(0, from.Do("fill 0 2 host 0 0x2000000 9"));
+  EXPECT_CODE(0, job[2].Do("load 0 2 host 0 0x2000000 9"));
+}
+
+TEST_P(Struck, AnAsynchronousCopyAndABatchUnderWayEndInTime) {
+  const Failure& failure = GetParam();
+  HostRanks job(3, failure.wiring);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 4);
+  // Many, so that some are under way at the blow.
+  for (int i = 0; i < 16; ++i) ASSERT_CODE(0, job[kFrom].Do("batch 0 122 131072 7 2 flags=1"));
+  auto struck = steady_clock::now();
+  failure.strike(job);
+  Answer waited = job[kFrom].Do("wait 0");
+  EXPECT_LT(steady_clock::now() - struck, failure.bound + seconds(2));  // what was done before took its time as well
+  EXPECT_TRUE(waited.code == -2014 || waited.code == 0) << waited.code << waited.text;
+  EXPECT_CODE(0, job[kFrom].Do("try_fill 0 2 host 6 -2014"));
+  if (failure.mend != nullptr) failure.mend(job);
+}
+
+TEST_P(Struck, JoinAndLeaveDoNotHang) {
+  const Failure& failure = GetParam();
+  HostRanks job(3, failure.wiring);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 5);
+  auto newcomer = job.Newcomer(0, 3);
+  ASSERT_CODE(0, newcomer->Do("join 0"));  // its links are there before
+  auto late = job.Newcomer(0, 4);
+  failure.strike(job);
+  auto began = steady_clock::now();
+  EXPECT_CODE(0, late->Do("join 0"));  // reaches everybody but one that is gone
+  EXPECT_CODE(0, newcomer->Do("leave 0"));
+  EXPECT_LT(steady_clock::now() - began, seconds(9));
+  EXPECT_CODE(0, late->Do("fill 0 1 host 0 4096 1"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 4096 1"));
+  if (failure.mend != nullptr) failure.mend(job);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rank, Struck, ::testing::ValuesIn(kFailures), [](const auto& info) { return info.param.name; });
+
+TEST(HostFailure, AConnectionThatIsResetInMidPayloadIsMadeAgain) {
+  HostRanks job(2, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1}, 2);
+  ASSERT_CODE(0, job[0].Do("watch 0"));
+  ASSERT_CODE(0, job[0].Do("loop 1 0 1 host 0x2000000"));
+  // All but the store's connections.
+  Status reset = job.hosts().Run(1, {"ss", "-K", "( sport != :8570 and dport != :8570 )"});
+  ASSERT_TRUE(reset.ok()) << reset.message();
+  Answer ended = job[0].Do("loop_wait 1");
+  EXPECT_EQ(-2014, ended.code) << ended.text;
+  EXPECT_CODE(0, job[0].Do("try_fill 0 1 host 20 0"));
+  EXPECT_EQ("-1 +1", job[0].Do("events 2 20").text);
+  EXPECT_CODE(0, job[0].Do("fill 0 1 host 0 0x2000000 3"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x2000000 3"));
+  EXPECT_CODE(0, job[1].Do("fill 0 0 host 0 0x2000000 4"));
+  EXPECT_CODE(0, job[0].Do("load 0 0 host 0 0x2000000 4"));
+}
+
+// A network that is bad and not broken: everything works, later.
+struct Weather {
+  const char* name;
+  Treatment treatment;
+};
+class BadWeather : public ::testing::TestWithParam<Weather> {};
+
+TEST_P(BadWeather, EverythingArrives) {
+  HostRanks job(3, Wiring::kWire);
+  SKIP_WITHOUT_HOSTS(job);
+  job.hosts().wire().Treat(GetParam().treatment);
+  job.Start({0, 1, 2}, 3);
+  ASSERT_CODE(0, job[0].Do("watch 0"));
+  EXPECT_CODE(0, job[0].Do("fill 0 1 host 0 0x100000 1"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x100000 1"));
+  EXPECT_CODE(0, job[1].Do("batch 0 64 16384 2 0 2"));
+  EXPECT_CODE(0, job[2].Do("batch_check 0 64 16384 2 0 2"));
+  EXPECT_CODE(0, job[2].Do("fill 0 1 host 0 0x40000 3 flags=1"));
+  EXPECT_CODE(0, job[2].Do("wait 0"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x40000 3"));
+  EXPECT_CODE(0, job[0].Do("fill 0 0 host 0 8 0"));
+  EXPECT_CODE(0, job[1].Do("fill 0 1 host 0 8 0"));
+  job[1].Send("consume 0 0 4096 10");
+  EXPECT_CODE(0, job[0].Do("publish 0 1 4096 10"));  // never out of order
+  EXPECT_CODE(0, job[1].Receive());
+  EXPECT_EQ("", job[0].Do("events 1 0").text);  // nobody was given up
+  EXPECT_CODE(0, job[2].Do("leave 0"));
+  EXPECT_CODE(0, job[2].Do("join 0"));
+  EXPECT_CODE(0, job[0].Do("fill 0 2 host 0 4096 3"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Network, BadWeather,
+                         ::testing::Values(Weather{"Loses", {.lost = 0.01}}, Weather{"Delays", {.delay = milliseconds(15)}},
+                                           Weather{"Reorders", {.delay = milliseconds(1), .jitter = milliseconds(4)}},
+                                           Weather{"Duplicates", {.duplicated = 0.2}},
+                                           Weather{"Squeezes", {.bytes_per_second = 4 << 20}}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(HostFailure, TheStoresHostGoneDataPathsGoOnAndJoinsSayWhatHelps) {
+  HostRanks job(3, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 4);
+  ASSERT_CODE(0, job[1].Do("loop 1 0 2 host 0x100000"));
+  ASSERT_CODE(0, job[2].Do("watch 0"));
+  ASSERT_TRUE(job.hosts().SetCable(0, false).ok());
+  EXPECT_EQ("-0", job[2].Do("events 2 5").text);  // rank 0 alone: longer than a lease, and rank 1 is still there
+  auto late = job.Process(1);
+  Answer refused = late->Do("init " + job.url() + " 4 3 init_timeout=3");
+  EXPECT_EQ(-2004, refused.code) << refused.text;
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("10.77.0.1:8570"), HasSubstr("etcd://")));
+  EXPECT_CODE(0, job[1].Do("loop_stop 1"));
+  EXPECT_CODE(0, job[1].Do("fill 0 2 host 0 0x100000 5"));
+  EXPECT_CODE(0, job[2].Do("load 0 2 host 0 0x100000 5"));
+  // It comes back with the store and all that it held: so does everybody.
+  ASSERT_TRUE(job.hosts().SetCable(0, true).ok());
+  EXPECT_CODE(0, job[1].Do("try_fill 0 0 host 30 0"));
+  EXPECT_CODE(0, late->Do("init " + job.url() + " 4 3"));
+}
+
+TEST(HostFailure, TheStoresProcessGoneAnotherRankOfItsHostServesIt) {
+  HostRanks job(2, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 0, 1}, 4);
+  ASSERT_CODE(0, job[1].Do("loop 1 0 2 host 0x100000"));
+  job[0].Kill();
+  auto late = job.Newcomer(1, 3);
+  ASSERT_CODE(0, late->Do("join 0"));
+  EXPECT_CODE(0, job[1].Do("loop_stop 1"));
+  EXPECT_CODE(0, late->Do("fill 0 1 host 0 4096 1"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 4096 1"));
+  EXPECT_CODE(-2014, late->Do("fill 0 0 host 0 4096 1"));
+}
+
+}  // namespace
+}  // namespace memfabric::cluster
