@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Both install what is missing first (scripts/setup), on Debian 12.
 #
-#   demo      build, then run ranks that pool memory and move KV blocks (examples/kv_pool.py and kv_pool.cc)
+#   demo      build, then run ranks that pool memory and move KV blocks (examples/kv_pool.py and kv_pool.cc); with HOSTS=3 on
+#             three hosts, which are network namespaces (root)
 #   test      build everything, run all tests: C++ by ctest, Python by pytest; results in build/results/
 #   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are benchmarks/run.py's options
 #   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
@@ -15,12 +16,15 @@ SHELL := /bin/bash
 .PHONY: demo test bench sanitize fuzz format lint docs clean setup
 
 JOBS ?= $(shell nproc)
+# With HOSTS: their namespaces; the ranks are dealt to them in turn.
+ON_HOSTS := $(if $(HOSTS),scripts/hosts $(HOSTS))
+HOST_ARGS := $(if $(HOSTS),--hosts {hosts} --listen 10.77.0.1)
 PYTHON := PYTHONPATH=$(CURDIR)/build/release/python .venv/bin/python
 
 demo: setup
 	scripts/build release memfabric_demo
-	$(PYTHON) examples/kv_pool.py $(DEMO_ARGS)
-	build/release/examples/kv_pool $(DEMO_ARGS)
+	$(ON_HOSTS) env $(PYTHON) examples/kv_pool.py $(HOST_ARGS) $(DEMO_ARGS)
+	$(ON_HOSTS) build/release/examples/kv_pool $(HOST_ARGS) $(DEMO_ARGS)
 
 test: setup
 	scripts/build release

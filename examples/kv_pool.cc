@@ -30,6 +30,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -57,19 +58,27 @@ struct Options {
   std::string pattern = "all-to-all";  // ring, all-to-all, one-to-all, random
   std::size_t layers = 61;
   std::vector<std::size_t> piece_bytes = {128 << 10, 16 << 10};
-  bool flip = false;  // rank 0 flips one byte of its third block, to see it found
+  bool flip = false;                 // rank 0 flips one byte of its third block, to see it found
+  std::vector<std::string> hosts;    // network namespaces to start the ranks in, in turn (see scripts/hosts)
+  std::string listen = "127.0.0.1";  // address that the store is served at
   std::optional<std::uint32_t> rank;
   std::string store;
 };
 
 constexpr const char* kUsage =
     "kv_pool [--ranks 4] [--seconds 5] [--pattern ring|all-to-all|one-to-all|random] [--block-layers 61]\n"
-    "        [--sizes 131072,16384] [--flip]\n";
+    "        [--sizes 131072,16384] [--flip] [--hosts NAME,...] [--listen 127.0.0.1]\n";
+
+std::vector<std::string> Split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) parts.push_back(part);
+  return parts;
+}
 
 std::vector<std::size_t> ParseSizes(const std::string& text) {
   std::vector<std::size_t> sizes;
-  std::istringstream in(text);
-  for (std::string size; std::getline(in, size, ',');) sizes.push_back(std::stoull(size));
+  for (const std::string& size : Split(text)) sizes.push_back(std::stoull(size));
   return sizes;
 }
 
@@ -93,6 +102,10 @@ Options ParseOptions(int count, char** arguments) {
       options.layers = std::stoull(value);
     } else if (name == "--sizes") {
       options.piece_bytes = ParseSizes(value);
+    } else if (name == "--hosts") {
+      options.hosts = Split(value);
+    } else if (name == "--listen") {
+      options.listen = value;
     } else if (name == "--rank") {
       options.rank = static_cast<std::uint32_t>(std::stoul(value));
     } else if (name == "--store") {
@@ -398,7 +411,7 @@ struct Pair {
 class Ranks {
  public:
   Ranks(const Options& options, int count, char** arguments) : blocks_(options.ranks), partial_(options.ranks) {
-    for (std::uint32_t rank = 0; rank < options.ranks; ++rank) Start(rank, options.store, count, arguments);
+    for (std::uint32_t rank = 0; rank < options.ranks; ++rank) Start(rank, options, count, arguments);
   }
 
   ~Ranks() {
@@ -438,19 +451,23 @@ class Ranks {
   bool complete() const { return complete_ == pipes_.size() && wrong_blocks_ == 0 && errors_.empty(); }
 
  private:
-  void Start(std::uint32_t rank, const std::string& store, int count, char** arguments) {
+  void Start(std::uint32_t rank, const Options& options, int count, char** arguments) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe: " + std::string(strerror(errno)));
     std::string number = std::to_string(rank);
-    std::vector<char*> words(arguments, arguments + count);
-    for (const char* word : {"--rank", number.c_str(), "--store", store.c_str()}) words.push_back(const_cast<char*>(word));
+    std::string self = std::filesystem::read_symlink("/proc/self/exe");
+    std::vector<const char*> words;
+    if (!options.hosts.empty()) words = {"ip", "netns", "exec", options.hosts[rank % options.hosts.size()].c_str()};
+    words.push_back(self.c_str());
+    words.insert(words.end(), arguments + 1, arguments + count);
+    words.insert(words.end(), {"--rank", number.c_str(), "--store", options.store.c_str()});
     words.push_back(nullptr);
     pid_t starter = getpid(), pid = fork();
     if (pid == 0) {
       prctl(PR_SET_PDEATHSIG, SIGTERM);
       if (getppid() != starter) _exit(1);
       dup2(ends[1], STDOUT_FILENO);
-      execv("/proc/self/exe", words.data());
+      execvp(words[0], const_cast<char**>(words.data()));
       _exit(127);
     }
     close(ends[1]);
@@ -547,17 +564,17 @@ bool PrintTable(const Ranks& ranks, std::uint64_t block_bytes) {
   return verified;
 }
 
-std::string FreeStoreUrl() {
+std::string FreeStoreUrl(const std::string& listen) {
   int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof(address);
-  bool ok = bind(probe, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+  bool ok = inet_pton(AF_INET, listen.c_str(), &address.sin_addr) == 1 &&
+            bind(probe, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
             getsockname(probe, reinterpret_cast<sockaddr*>(&address), &length) == 0;
   close(probe);
-  if (!ok) throw std::runtime_error("no free port on 127.0.0.1");
-  return fmt::format("tcp://127.0.0.1:{}", ntohs(address.sin_port));
+  if (!ok) throw std::runtime_error("no free port on " + listen);
+  return fmt::format("tcp://{}:{}", listen, ntohs(address.sin_port));
 }
 
 int StarterMain(Options options, int count, char** arguments) {
@@ -565,10 +582,11 @@ int StarterMain(Options options, int count, char** arguments) {
   stop.sa_handler = [](int) { interrupted = 1; };
   sigaction(SIGINT, &stop, nullptr);
   sigaction(SIGTERM, &stop, nullptr);
-  options.store = FreeStoreUrl();
+  options.store = FreeStoreUrl(options.listen);
   std::uint64_t block_bytes = Block(options).data_bytes;
-  fmt::print("{} ranks, {}, {} s; blocks of {:.1f} MiB; the store is {}\n", options.ranks, options.pattern, options.seconds,
-             static_cast<double>(block_bytes) / (1 << 20), options.store);
+  std::string where = options.hosts.empty() ? "" : fmt::format(" on {} hosts", options.hosts.size());
+  fmt::print("{} ranks{}, {}, {} s; blocks of {:.1f} MiB; the store is {}\n", options.ranks, where, options.pattern,
+             options.seconds, static_cast<double>(block_bytes) / (1 << 20), options.store);
   fflush(stdout);
   Check(smem_create_config_store(options.store.c_str(), 0), "smem_create_config_store");
   bool verified = false;

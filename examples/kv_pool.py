@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ranks on this host pool their memory and move KV-cache blocks between each other; every byte is verified where it arrives.
+"""Ranks on one host or several pool their memory and move KV-cache blocks between each other; every byte is verified where it arrives.
 
 A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece that lie apart at the receiver,
 so one block is one copy_data_batch of 122 pieces. The sender's pattern depends on the pair, the block's number and the offset;
@@ -51,6 +51,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--block-layers", type=int, default=61, help="layers of a block (default 61)")
     parser.add_argument("--sizes", default="131072,16384", help="bytes of a layer's pieces (default 131072,16384)")
     parser.add_argument("--flip", action="store_true", help="rank 0 flips one byte of its third block, to see it found")
+    parser.add_argument("--hosts", type=lambda names: names.split(","), default=[], metavar="NAME,...",
+                        help="network namespaces to start the ranks in, in turn (see scripts/hosts)")
+    parser.add_argument("--listen", default="127.0.0.1", help="address that the store is served at (default 127.0.0.1)")
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)  # set for the processes that this one starts
     parser.add_argument("--store", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -295,6 +298,7 @@ class Ranks:
     """The rank processes: what they report, and their end."""
 
     def __init__(self, options: argparse.Namespace):
+        self.hosts = options.hosts
         self.blocks = [0] * options.ranks
         self.results: dict[int, dict] = {}
         self.errors: list[str] = []
@@ -306,6 +310,8 @@ class Ranks:
     def start(self, store: str) -> None:
         for rank in range(len(self.blocks)):
             command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--rank", str(rank), "--store", store]
+            if self.hosts:
+                command = ["ip", "netns", "exec", self.hosts[rank % len(self.hosts)], *command]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.logs[rank])
             self.processes.append(process)
             self.selector.register(process.stdout, selectors.EVENT_READ, rank)
@@ -416,9 +422,9 @@ def print_table(ranks: Ranks, options: argparse.Namespace, block_bytes: int) -> 
     return complete
 
 
-def free_port() -> int:
+def free_port(address: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
@@ -430,11 +436,12 @@ def main() -> int:
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
-    store = f"tcp://127.0.0.1:{free_port()}"
+    store = f"tcp://{options.listen}:{free_port(options.listen)}"
     if mf.create_config_store(store) != 0:
         print(f"kv_pool: {mf.get_last_err_msg()}", file=sys.stderr)
         return 1
-    print(f"{options.ranks} ranks, {options.pattern}, {options.seconds:g} s; the store is {store}, an etcd to etcdctl")
+    where = f" on {len(options.hosts)} hosts" if options.hosts else ""
+    print(f"{options.ranks} ranks{where}, {options.pattern}, {options.seconds:g} s; the store is {store}, an etcd to etcdctl")
     block_bytes = options.block_layers * sum(options.piece_bytes)
     ranks = Ranks(options)
     try:

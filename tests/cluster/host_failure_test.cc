@@ -185,6 +185,20 @@ INSTANTIATE_TEST_SUITE_P(Network, BadWeather,
                                            Weather{"Squeezes", {.bytes_per_second = 4 << 20}}),
                          [](const auto& info) { return info.param.name; });
 
+TEST(HostFailure, ALargeCopyOverASlowNetworkIsNoDeath) {
+  HostRanks job(2, Wiring::kWire);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1}, 2);
+  ASSERT_CODE(0, job[0].Do("watch 0"));
+  job.hosts().wire().Treat({.bytes_per_second = 6 << 20});  // five seconds for a copy: longer than any bound
+  job[1].Send("fill 0 0 host 0 0x1000000 4");
+  EXPECT_CODE(0, job[0].Do("fill 0 1 host 0 0x2000000 3"));
+  EXPECT_CODE(0, job[1].Receive());
+  EXPECT_CODE(0, job[0].Do("check 0 1 host 0 0x1000000 3"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x2000000 3"));
+  EXPECT_EQ("", job[0].Do("events 1 0").text);
+}
+
 TEST(HostFailure, TheStoresHostGoneDataPathsGoOnAndJoinsSayWhatHelps) {
   HostRanks job(3, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);

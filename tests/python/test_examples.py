@@ -77,6 +77,54 @@ def test_ctrl_c_leaves_nothing_behind(language: str) -> None:
     assert left_behind(ranks) == []
 
 
+HOSTS = str(ROOT / "scripts/hosts")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+
+def namespaces() -> list[str]:
+    listed = subprocess.run(["ip", "netns", "list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if line.startswith("mf-hosts-")]
+
+
+@needs_root
+@pytest.mark.parametrize("language", KV_POOL)
+def test_ranks_on_three_hosts(language: str) -> None:
+    process = start([HOSTS, "3", *KV_POOL[language]], "--hosts", "{hosts}", "--listen", "10.77.0.1", "--seconds", "0.5", *SMALL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert "every byte verified" in out and "mapped" in out and "tcp" in out
+    assert not [name for name in namespaces() if name.startswith(f"mf-hosts-{process.pid}-")]
+
+
+@needs_root
+def test_hosts_go_when_interrupted_and_those_of_a_killed_run_with_the_next() -> None:
+    sleeper = [HOSTS, "2", sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+    process = start(sleeper)
+    orphan = int(process.stdout.readline())
+    mine = f"mf-hosts-{process.pid}-"
+    assert len([name for name in namespaces() if name.startswith(mine)]) == 3
+    process.kill()
+    os.kill(orphan, signal.SIGKILL)
+    process.communicate()
+    assert [name for name in namespaces() if name.startswith(mine)]
+    second = start(sleeper)
+    assert second.stdout.readline() != ""
+    assert not [name for name in namespaces() if name.startswith(mine)]
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=30)
+    assert not [name for name in namespaces() if name.startswith(f"mf-hosts-{second.pid}-")]
+
+
+@needs_root
+def test_two_machines() -> None:
+    run = f"{sys.executable} {ROOT / 'examples/two_machines.py'} tcp://10.77.0.1:8570"
+    both = f"{run} 0 & ip netns exec $(echo {{hosts}} | cut -d, -f2) {run} 1 && wait $!"
+    process = start([HOSTS, "2", "sh", "-c", both])
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert out.count("equal") == 2 and out.count("reached by tcp") == 2
+
+
 @pytest.mark.parametrize("language", HELLO)
 def test_hello(language: str) -> None:
     process = start(HELLO[language])
