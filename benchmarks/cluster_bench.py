@@ -1,6 +1,7 @@
-"""What a job costs: start-up of 2 and 64 ranks, idle CPU, and what 200 create/destroy cycles leave behind. Prints JSON.
+"""What a job costs: start-up of 2 and 64 ranks, of 64 on 8 hosts (namespaces; as root), idle CPU, and what 200 create/destroy cycles leave behind. Prints JSON.
 
-Start-up counts from the first rank's initialize to the last rank's join; the processes are up and wait at a gate before.
+Start-up counts from the first rank's initialize to the last rank's join, on several hosts to everybody's first copies to both
+neighbours; the processes are up and wait at a gate before.
 """
 
 import json
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 IDLE_RANKS = 8
 CYCLES = 200
@@ -19,7 +21,7 @@ POOL_BYTES = 64 << 20
 # ------------------------------------------------------------------------------------------------- in the rank's own process
 
 
-def rank_main(store: str, ranks: int, rank: int) -> None:
+def rank_main(store: str, ranks: int, rank: int, copies: bool) -> None:
     import memfabric_hybrid as mf
     from memfabric_hybrid import bm
 
@@ -34,6 +36,12 @@ def rank_main(store: str, ranks: int, rank: int) -> None:
     pool = bm.create(0, POOL_BYTES)
     if pool.join() != 0:
         sys.exit(f"rank {rank}: {mf.get_last_err_msg()}")
+    for neighbour in ((rank + 1) % ranks, (rank - 1) % ranks) if copies else ():
+        where = pool.peer_rank_ptr(neighbour, bm.BmMemType.HOST)
+        while (code := pool.copy_data(bytes(4096), where, 4096, bm.BmCopyType.H2GH)) in (mf.ErrorCode.NOT_CONNECTED, mf.ErrorCode.RECONNECT):
+            time.sleep(0.001)  # it hasn't joined yet
+        if code != 0:
+            sys.exit(f"rank {rank}: {mf.get_last_err_msg()}")
     print(json.dumps([begin, time.monotonic()]), flush=True)
     sys.stdin.readline()
     bm.uninitialize()
@@ -75,11 +83,14 @@ def cycles_main(store: str) -> None:
 
 
 class Job:
-    """Rank processes that wait at the gate."""
+    """Rank processes that wait at the gate, dealt to `hosts` (namespaces) in turn."""
 
-    def __init__(self, store: str, ranks: int):
-        command = [sys.executable, __file__, "rank", store, str(ranks)]
-        self.processes = [subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, store: str, ranks: int, hosts: Sequence[str] = ()):
+        def command(rank: int) -> list[str]:
+            enter = ["ip", "netns", "exec", hosts[rank % len(hosts)]] if hosts else []
+            return [*enter, sys.executable, __file__, "rank", store, str(ranks), str(rank), "copy" if hosts else ""]
+
+        self.processes = [subprocess.Popen(command(rank), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                           for rank in range(ranks)]
         for process in self.processes:
             if process.stdout.readline() != "ready\n":
@@ -130,6 +141,15 @@ def startup(stores: list[str], ranks: int) -> list[float]:
     return seconds
 
 
+def startup_on_hosts() -> list[float]:
+    """As startup(), on 8 hosts; nothing without root."""
+    if os.geteuid() != 0:
+        return []
+    hosts = pathlib.Path(__file__).parent.parent / "scripts/hosts"
+    done = subprocess.run([hosts, "8", sys.executable, __file__, "hosts", "{hosts}"], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 def idle_percent(store: str) -> list[float]:
     """CPU of each of the joined, idle ranks, in percent of one processor, over 10 s."""
     job = Job(store, IDLE_RANKS)
@@ -160,6 +180,7 @@ def main() -> None:
     quick = "--quick" in sys.argv
     results = {"startup_2_s": startup([free_store_url() for _ in range(3 if quick else 7)], 2),
                "startup_64_s": startup([free_store_url() for _ in range(1 if quick else 3)], 64),
+               "startup_64_on_8_hosts_s": startup_on_hosts(),
                "idle_percent": idle_percent(free_store_url()), "cycles": cycles(free_store_url())}
     print(json.dumps(results))
     print(f"2 ranks {statistics.median(results['startup_2_s']):.3f} s", file=sys.stderr)
@@ -167,7 +188,14 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["rank"]:
-        rank_main(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        rank_main(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), copies=sys.argv[5] == "copy")
+    elif sys.argv[1:2] == ["hosts"]:  # on the first of them
+        job = Job("tcp://10.77.0.1:8570", 64, sys.argv[2].split(","))
+        seconds = job.start()
+        print(f"64 ranks on {len(sys.argv[2].split(','))} hosts: {seconds:.2f} s, {sum(job.cpu_seconds()):.1f} s of CPU since "
+              "they were started", file=sys.stderr)
+        print(json.dumps([seconds]))
+        job.end()
     elif sys.argv[1:2] == ["cycles"]:
         cycles_main(sys.argv[2])
     else:

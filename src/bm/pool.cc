@@ -16,6 +16,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+constexpr milliseconds kReturnPause{50};                 // between looks whether a process that was given up is back
 constexpr milliseconds kWithdrawTimeout{2000};           // then the lease has to do it
 constexpr milliseconds kWithdrawTimeoutUnanswered{100};  // when the store didn't answer even before
 constexpr std::uint32_t kSdma = 1, kHostTcp = 4, kHostShm = 32;
@@ -130,14 +131,25 @@ Status Pool::NotJoined() const {
 }
 
 Status Pool::Join() {
-  auto control = LockControl();
-  if (closing_) return NotFound("pool {} has been destroyed", options_.id);
-  {
-    std::lock_guard lock(away_mutex_);
-    if (!away_.ok()) return away_;
+  const Deadline deadline = After(timeout_);
+  for (bool began = false;; began = true) {
+    Status status;
+    {
+      auto control = LockControl();
+      if (closing_) return NotFound("pool {} has been destroyed", options_.id);
+      {
+        std::lock_guard lock(away_mutex_);
+        status = away_;
+        if (!status.ok() && (!began || replaced_)) return status;
+      }
+      if (joined_) return Ok();
+      if (status.ok()) status = OrDestroyed([&] { return JoinLocked(deadline); });
+    }
+    // The others gave this process up while it joined: it comes back, and then the join goes on.
+    if (!IsReconnect(status) || steady_clock::now() >= deadline) return status;
+    CancelScope scope(closing_);
+    if (Status paused = PauseUntil(std::min(deadline, After(kReturnPause))); !paused.ok() && !closing_) return paused;
   }
-  if (joined_) return Ok();
-  return OrDestroyed([&] { return JoinLocked(After(timeout_)); });
 }
 
 Status Pool::OrDestroyed(const std::function<Status()>& call) {
@@ -423,6 +435,7 @@ void Pool::OnReturned() {
 void Pool::OnReplaced(const Status& why) {
   std::lock_guard lock(away_mutex_);
   away_ = why;
+  replaced_ = true;
   if (peers_ != nullptr) peers_->DropAll(why);
 }
 

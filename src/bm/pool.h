@@ -107,12 +107,14 @@ class Pool {
   Status MakeSegments();
   // Runs a call that waits; ends it when the pool is destroyed meanwhile.
   Status OrDestroyed(const std::function<Status()>& call);
-  Status JoinLocked(Deadline deadline);  // REQUIRES: control_
-  void LeaveLocked(const Status& why);   // REQUIRES: control_
+  Status JoinLocked(Deadline deadline);   // REQUIRES: control_
+  void LeaveLocked(const Status& why);    // REQUIRES: control_
   void Withdraw(const std::string& key);  // a record of ours in the store
   Status OpenPorts();
   Status PublishMember(Deadline deadline);
   Status LinkEverybody(Deadline deadline);
+  // Whether the record of this epoch has gone, which others see before this process hears of it.
+  bool GivenUp(Deadline deadline);
   // One try, over the best transport that reaches each.
   Status LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline);
   void OnLinkBroke();
@@ -156,7 +158,8 @@ class Pool {
 
   std::atomic<bool> closing_{false};
   mutable std::mutex away_mutex_;
-  Status away_;  // while the others have given this process up: what control calls return; guarded by away_mutex_
+  Status away_;            // while the others have given this process up: what control calls return; guarded by away_mutex_
+  bool replaced_ = false;  // for good; guarded by away_mutex_
 
   copy::Queue relinks_;  // ends first: it uses the rest
 };

@@ -1,6 +1,8 @@
 // How a pool finds its members and links them: at join, when a copy meets one that isn't linked, and when a link broke.
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -15,11 +17,12 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLinkTry{1000};      // one try to link members; a peer that is stopped loses its lease after 3 s
-constexpr milliseconds kLinkPause{20};      // before the next try
-constexpr milliseconds kRelinkPause{500};   // the same for links that broke: nobody waits for them
-constexpr milliseconds kLookTimeout{2000};  // API.md: a copy to a peer that can't be reached ends within 2 s
-constexpr std::uint32_t kMostNamed = 8;     // ranks in one message
+constexpr milliseconds kLinkTry{1000};        // one try to link members; a peer that is stopped loses its lease after 3 s
+constexpr milliseconds kLongLinkTry{16'000};  // grows up to this while peers answer, but not all in time: an overloaded machine
+constexpr milliseconds kLinkPause{20};        // before the next try
+constexpr milliseconds kRelinkPause{500};     // the same for links that broke: nobody waits for them
+constexpr milliseconds kLookTimeout{2000};    // API.md: a copy to a peer that can't be reached ends within 2 s
+constexpr std::uint32_t kMostNamed = 8;       // ranks in one message
 
 }  // namespace
 
@@ -56,7 +59,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
   // Everybody whose record stands now was there before, or comes at the same time; both are linked from here. Whoever can't be
   // linked is either on its way out, and then its record goes within its lease's 3 s, or hinders this join.
   std::set<std::pair<Rank, std::uint64_t>> dead;
-  for (;;) {
+  for (auto patience = kLinkTry;;) {
     ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(prefix, deadline));
     std::vector<store::PoolRecord> missing;
     for (const auto& entry : snapshot.entries) {
@@ -69,14 +72,17 @@ Status Pool::LinkEverybody(Deadline deadline) {
     if (missing.empty()) return Ok();
     std::vector<std::pair<Rank, std::uint64_t>> tried;
     for (const auto& record : missing) tried.emplace_back(record.rank(), record.epoch());
-    Status status = LinkMembers(std::move(missing), std::min(deadline, After(kLinkTry)));
+    Status status = LinkMembers(std::move(missing), std::min(deadline, After(patience)));
     if (status.ok()) continue;
+    // To begin anew with those who were about to answer would only add to what keeps them busy.
+    auto linked = [&](const auto& member) { return peers_->LinkedEpoch(member.first) >= member.second; };
+    if (std::any_of(tried.begin(), tried.end(), linked)) patience = std::min(2 * patience, kLongLinkTry);
+    if (IsInvalidArgument(status) && GivenUp(deadline))
+      return Reconnect("the others gave this process up while it joined: {}", status.message());
     if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
     // Nobody serves the socket of a member on this host: it is dead, whatever its record says.
     if (IsDisconnected(status)) {
-      for (const auto& member : tried) {
-        if (peers_->LinkedEpoch(member.first) < member.second) dead.insert(member);
-      }
+      std::copy_if(tried.begin(), tried.end(), std::inserter(dead, dead.end()), std::not_fn(linked));
     }
     if (closing_) return NotFound("pool {} is being destroyed", options_.id);
     if (steady_clock::now() >= deadline) {
@@ -87,6 +93,14 @@ Status Pool::LinkEverybody(Deadline deadline) {
     }
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(kLinkPause))));
   }
+}
+
+bool Pool::GivenUp(Deadline deadline) {
+  auto entry = job_.client().Get(job_.keys().PoolMember(options_.id, job_.rank()), deadline);
+  if (!entry.ok()) return false;
+  if (!entry->has_value()) return true;
+  auto record = store::DecodePoolRecord(**entry);
+  return record.ok() && record->epoch() != epoch_;
 }
 
 Status Pool::LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline) {
