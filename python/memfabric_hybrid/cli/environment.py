@@ -30,6 +30,7 @@ VARIABLES = (
     Variable("MEMFABRIC_STRICT", "1: create() fails when this machine lacks the path that it asks for, instead of another one"),
     Variable("MEMFABRIC_DATA_TLS", "1: what goes between hosts is encrypted; set it on all ranks alike"),
     Variable("MEMFABRIC_PEER_TIMEOUT", "seconds that a transfer waits for a peer to appear, 1 to 3600; 5 without it"),
+    Variable("MEMFABRIC_SPIN_US", "how long a TCP transfer is polled for before it is slept for: 0 to 1000 microseconds, 50 when unset"),
     Variable("MEMFABRIC_GVA_BASE", "where pools are placed in the address space, when the usual place is taken"),
     Variable("MEMFABRIC_HOST_ID", "names this host: processes with the same name take each other for neighbours"),
     Variable("MEMFABRIC_STREAM_BYTES", "copies of this size and more bypass the caches"),
