@@ -28,9 +28,9 @@ LAYERS = [
 ]
 # Folders of one module that build on each other.
 WITHIN = {
-    "store/client": ["store/proto"],
-    "store/embedded": ["store/proto"],
-    "store/recipes": ["store/client", "store/embedded", "store/proto"],
+    "store/client": ["store/proto", "store/tls"],
+    "store/embedded": ["store/proto", "store/tls"],
+    "store/recipes": ["store/client", "store/embedded", "store/proto", "store/tls"],
 }
 # Implementations behind an interface: nobody but themselves includes them, and the one file that lists them.
 BACKENDS = ["transport/mapped", "transport/fake", "transport/cma", "transport/tcp", "transport/ucx",

@@ -67,10 +67,10 @@ typedef struct {
   char caPath[SMEM_TLS_PATH_SIZE];           /* certificates of the authorities that are trusted */
   char crlPath[SMEM_TLS_PATH_SIZE];          /* list of revoked certificates, or "" */
   char certPath[SMEM_TLS_PATH_SIZE];         /* this process's certificate */
-  char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key */
-  char keyPassPath[SMEM_TLS_PATH_SIZE];      /* the key's password, or "" */
+  char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key, PEM */
+  char keyPassPath[SMEM_TLS_PATH_SIZE];      /* file with the key's password, or "" */
   char packagePath[SMEM_TLS_PATH_SIZE];      /* accepted, not used */
-  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* library that decrypts the password, or "" */
+  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* library whose smem_decrypt_password (a smem_decrypt_handler) makes it plain */
 } smem_tls_config;
 
 /* Gets a line of the log: `level` as SMEM_LOG_*, `message` UTF-8 without a newline, valid during the call. */
@@ -128,14 +128,20 @@ SMEM_API int32_t smem_set_extern_logger(smem_extern_logger logger);
 SMEM_API int32_t smem_set_log_level(int level);
 
 /*
- * Turns TLS on or off for the store connections that are opened from now on. `info` holds `len` bytes of "key: value;"
- * pairs, 10 KiB at most. This version has no TLS: enabling it returns SMEM_NOT_SUPPORTED, and nothing changes.
+ * Turns TLS on or off for the stores and store connections that are opened from now on (docs/tls.md). `info` holds `len` bytes
+ * of "key: value;" pairs, 10 KiB at most: tlsCaPath, tlsCaFile (files of trusted certificates, split by commas), tlsCert (this
+ * process's), and if wanted tlsCrlPath, tlsCrlFile (lists of revoked ones) and packagePath (not used). Files are PEM; relative
+ * names are under the path that belongs to them. Off: `info` is not looked at, and everything that was given is forgotten, the
+ * key as well. SMEM_INVALID_PARAM: what is wrong with the text, a file, or the certificate (expired, not yet valid, revoked,
+ * signed by none of the trusted, not the key's); nothing changes.
  */
 SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char* info, uint32_t len);
 
 /*
- * Gives the private key (PEM text, `key_len` bytes) and its password for the store's TLS; `decrypt` may be NULL: then the
- * password is plain. This version has no TLS: SMEM_NOT_SUPPORTED, and nothing is kept.
+ * Gives the private key (PEM text, `key_len` bytes, 64 KiB at most) for the store's TLS, before or after
+ * smem_set_conf_store_tls, and its password, which is looked at when the key is encrypted. `decrypt` makes the password plain,
+ * at once; NULL: it is. The decrypted key is kept, the rest is wiped; nothing of it appears in a message or the log.
+ * SMEM_INVALID_PARAM: no key, the wrong password, a key that isn't the certificate's, or `decrypt` failed: which, is said.
  */
 SMEM_API int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len, const char* password, uint32_t password_len,
                                                smem_decrypt_handler decrypt);

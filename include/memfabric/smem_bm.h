@@ -118,7 +118,7 @@ typedef struct {
   uint32_t flags;                   /* reserved; 0 */
   char hcomUrl[64];                 /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves it open */
   smem_tls_config hcomTlsConfig;    /* tlsEnable: encrypts between hosts; only with a store that uses TLS. The rest is unused */
-  smem_tls_config storeTlsConfig;   /* TLS of the store */
+  smem_tls_config storeTlsConfig;   /* TLS of the store, instead of what smem_set_conf_store_tls says */
 } smem_bm_config_t;
 
 /*

@@ -469,21 +469,28 @@ def initialize(flags: int = 0) -> int:
 
 def set_conf_store_tls(enable: bool, tls_info: str) -> int:
     """
-    Turns TLS on or off for the store connections that are opened from now on.
+    Turns TLS on or off for the stores and store connections that are opened from now on.
 
-    tls_info: pairs 'key: value;' with the keys tlsCaPath, tlsCaFile, tlsCert, tlsCrlPath, tlsCrlFile, packagePath; 10 KiB at most.
-    Returns 0. NOT_SUPPORTED (-2015): enabling it, which this version can't.
+    enable: False forgets everything that was given, the key as well; tls_info isn't looked at then.
+    tls_info: pairs 'key: value;', 10 KiB at most. tlsCaPath, tlsCaFile: the trusted certificates (files, split by commas); tlsCert:
+        this process's. If wanted: tlsCrlPath, tlsCrlFile: lists of revoked ones; packagePath: not used. Files are PEM; relative
+        names are under the path that belongs to them.
+    Returns 0. INVALID_PARAM (-2000): the text, a file or the certificate can't be used (expired, not yet valid, revoked, signed by
+    none of the trusted, not the key's); get_last_err_msg() says which, and nothing changes.
+
+    >>> mf.set_conf_store_tls(True, "tlsCaPath: /etc/mf; tlsCaFile: ca.pem; tlsCert: /etc/mf/rank.pem;")
+    0
     """
 
 def set_conf_store_tls_key(tls_pk: str, tls_pk_pw: str, py_decrypt_func: Callable[[str], str] | None) -> int:
     """
     Gives the private key for the store's TLS.
 
-    tls_pk: the key as PEM text.
-    tls_pk_pw: its password, as py_decrypt_func takes it; plain when that is None.
+    tls_pk: the key as PEM text, 64 KiB at most.
+    tls_pk_pw: its password, as py_decrypt_func takes it; plain when that is None. Looked at when the key is encrypted.
     py_decrypt_func: called at once, gives the plain password.
-    Returns 0. INVALID_PARAM (-2000): py_decrypt_func raised or returned no str. NOT_SUPPORTED (-2015): this version has no TLS;
-    nothing is kept.
+    Returns 0. INVALID_PARAM (-2000): no key, the wrong password, a key that isn't the certificate's, or py_decrypt_func raised or
+    returned no str; get_last_err_msg() says which, and shows nothing of key and password.
     """
 
 def set_extern_logger(log_fn: Callable[[int, str], object] | None) -> int:

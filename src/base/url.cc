@@ -8,6 +8,7 @@
 namespace memfabric {
 namespace {
 
+constexpr std::size_t kMaxPrefixBytes = 512;
 constexpr std::size_t kMaxHostNameBytes = 253;  // RFC 1035, section 2.3.4, as text
 
 bool IsNameCharacter(char c) {
@@ -106,6 +107,10 @@ Result<StoreUrl> ParseStoreUrl(std::string_view text, bool allow_port_zero) {
   std::string_view list = rest.substr(0, slash);
   url.prefix = rest.substr(slash);
   while (url.prefix.ends_with('/')) url.prefix.pop_back();
+  if (url.prefix.size() > kMaxPrefixBytes)
+    return context(InvalidArgument("its prefix has {} bytes; at most {} are allowed", url.prefix.size(), kMaxPrefixBytes));
+  if (std::any_of(url.prefix.begin(), url.prefix.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+    return context(InvalidArgument("its prefix has a control character"));
   for (std::size_t begin = 0; begin <= list.size();) {
     std::size_t end = std::min(list.find(',', begin), list.size());
     auto endpoint = ParseHostPort(list.substr(begin, end - begin));

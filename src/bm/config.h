@@ -10,6 +10,7 @@
 #include "address/global_address.h"
 #include "base/status.h"
 #include "base/units.h"
+#include "store/tls/settings.h"
 
 namespace memfabric::bm {
 
@@ -33,7 +34,8 @@ struct Config {
   std::uint32_t rank = kUnsetRank;
   std::uint32_t flags = 0;
   std::string nic;
-  bool data_tls = false;  // encrypt between hosts
+  bool data_tls = false;       // encrypt between hosts
+  store::TlsConfig store_tls;  // not enabled: what the process's settings say
 
   bool operator==(const Config&) const = default;
 };

@@ -6,26 +6,33 @@
 
 namespace memfabric::bm {
 
-Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options) {
+Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options,
+                                               std::shared_ptr<const store::TlsCredentials> tls) {
   ASSIGN_OR_RETURN(auto device, runtime.devices().Find(options.device_id));
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(options.store_url));
-  if (options.config.data_tls)
+  Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;
+  if (options.config.store_tls.enabled) {
+    auto loaded = store::LoadTls(options.config.store_tls);
+    if (!loaded.ok()) return loaded.status().WithContext("storeTlsConfig");
+    tls = std::move(*loaded);
+  }
+  if (options.config.data_tls && tls == nullptr)
     return InvalidArgument(
         "data_tls asks to encrypt what goes between hosts, and the store at {} doesn't use TLS: who reads its traffic would "
         "read "
         "the keys. Call set_conf_store_tls first, or set the environment variable MEMFABRIC_DATA_TLS=1 to encrypt nevertheless",
         options.store_url);
-  Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;
   std::unique_ptr<Service> service(new Service(runtime, options, device));
   if (options.config.start_store_only) {
     if (url.scheme != StoreUrl::Scheme::kTcp)
       return InvalidArgument("start_store_only needs a tcp:// store url; '{}' names a cluster that somebody else runs",
                              options.store_url);
-    ASSIGN_OR_RETURN(service->store_only_, store::StoreHost::Start(url, store::Serve::kNow, deadline));
+    ASSIGN_OR_RETURN(service->store_only_, store::StoreHost::Start(url, store::Serve::kNow, tls, deadline));
     return service;
   }
   JobOptions job;
   job.url = url;
+  job.tls = std::move(tls);
   job.world_size = options.world_size;
   if (!options.config.auto_ranking && options.config.rank != kUnsetRank) job.rank = options.config.rank;
   job.start_store = options.config.start_store;

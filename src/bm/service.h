@@ -23,7 +23,9 @@ namespace memfabric::bm {
 class Service final : public JobObserver {
  public:
   // Within init_timeout. `runtime` outlives the service. Errors as smem_bm_init. REQUIRES: Check(options) is Ok.
-  static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options);
+  // `tls`: of the process's settings (null: none); shared with connections of others.
+  static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options,
+                                               std::shared_ptr<const store::TlsCredentials> tls);
   // REQUIRES: all pools are closed and nobody uses one any more.
   ~Service() override;
 

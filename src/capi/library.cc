@@ -18,23 +18,38 @@ void AtExit() {
   if (Library* library = instance.load()) library->Uninitialize();
 }
 
-void AfterForkInChild() {
-  // The parent's threads, locks and sockets aren't ours. What it had built is left where it is, never touched and never freed.
-  instance.store(nullptr);
-  CloseOwnedFdsAfterFork();
-  log::ResetAfterFork();
-}
+std::atomic<Library*> inherited{nullptr};  // the parent's, in a forked child
 
 }  // namespace
+
+void Library::BeforeFork() {
+  if (Library* library = instance.load()) library->tls_mutex_.lock();
+}
+
+void Library::AfterForkInParent() {
+  if (Library* library = instance.load()) library->tls_mutex_.unlock();
+}
+
+void Library::AfterForkInChild() {
+  CloseOwnedFdsAfterFork();
+  log::ResetAfterFork();
+  // The parent's threads, locks and sockets aren't ours. What it had built is left where it is, never touched and never freed;
+  // only the TLS settings are taken over when a library is made here: a child must not speak in the clear unknowingly.
+  Library* parent = instance.exchange(nullptr);
+  if (parent == nullptr) return;
+  parent->tls_mutex_.unlock();
+  inherited.store(parent);
+}
 
 Library& Library::Instance() {
   Library* library = instance.load(std::memory_order_acquire);
   if (library != nullptr) return *library;
   static std::once_flag registered;
-  std::call_once(registered, [] { pthread_atfork(nullptr, nullptr, AfterForkInChild); });
+  std::call_once(registered, [] { pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild); });
   // Never destroyed: calls may come from any thread up to the process's end. smem_uninit ends what must be ended.
   auto* fresh = new Library;
   fresh->forked_from_initialized_ = was_initialized.load();
+  if (const Library* parent = inherited.load()) fresh->tls_ = parent->tls_;
   if (instance.compare_exchange_strong(library, fresh)) return *fresh;
   delete fresh;
   return *library;
@@ -46,6 +61,7 @@ Status Library::RuntimeLocked() {
     return Unsupported(
         "this process was forked from one that had initialized MemFabric, and gRPC's threads did not come along: "
         "fork before initialize, or start processes with 'spawn' or 'forkserver'");
+  store::PrepareOpenSsl();  // before the next but one line: what is registered last runs first at exit
   ASSIGN_OR_RETURN(runtime_, Runtime::Create());
   // A program that ends without smem_uninit must not have our threads run into the libraries' static destructors.
   if (!was_initialized.exchange(true)) std::atexit(AtExit);
@@ -73,6 +89,23 @@ void Library::Uninitialize() {
   runtime_.reset();
 }
 
+Status Library::SetStoreTls(bool enable, std::string_view info) {
+  std::lock_guard lock(tls_mutex_);
+  if (enable) return tls_.Enable(info);
+  tls_.Disable();
+  return Ok();
+}
+
+Status Library::SetStoreTlsKey(std::string_view pem, std::string_view password) {
+  std::lock_guard lock(tls_mutex_);
+  return tls_.SetKey(pem, password);
+}
+
+Result<std::shared_ptr<const store::TlsCredentials>> Library::StoreTls() {
+  std::lock_guard lock(tls_mutex_);
+  return tls_.Credentials();
+}
+
 Status Library::CreateStore(const std::string& text) {
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(text));
   if (url.scheme != StoreUrl::Scheme::kTcp)
@@ -87,6 +120,7 @@ Status Library::CreateStore(const std::string& text) {
   RETURN_IF_ERROR(RuntimeLocked());
   store::EmbeddedServer::Options options;
   options.listen = url.endpoints.front();
+  ASSIGN_OR_RETURN(options.tls, StoreTls());
   auto server = store::EmbeddedServer::Start(options);
   if (!server.ok()) return server.status().WithContext(fmt::format("store at {}", text));
   stores_.emplace(url.ToString(), std::move(*server));
@@ -113,8 +147,12 @@ Status Library::OpenBm(const bm::InitOptions& options) {
           bm_->options().store_url, bm_->options().world_size);
     }
   }
+  std::shared_ptr<const store::TlsCredentials> tls;  // shared with others' connections
+  if (!options.config.store_tls.enabled) {
+    ASSIGN_OR_RETURN(tls, StoreTls());
+  }
   RETURN_IF_ERROR(RuntimeLocked());
-  ASSIGN_OR_RETURN(auto service, bm::Service::Open(*runtime_, options));
+  ASSIGN_OR_RETURN(auto service, bm::Service::Open(*runtime_, options, std::move(tls)));
   std::unique_lock use(bm_use_);
   bm_ = std::move(service);
   return Ok();
@@ -159,7 +197,9 @@ Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOp
     std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(RuntimeLocked());
   }
-  auto engine = trans::Engine::Open(*runtime_, blocks_, options);
+  auto with_tls = options;
+  ASSIGN_OR_RETURN(with_tls.tls, StoreTls());
+  auto engine = trans::Engine::Open(*runtime_, blocks_, with_tls);
   if (trans_closing_ && IsInterrupted(engine.status()))
     return NotInitialized("the library was uninitialized while engine '{}' was opened", options.unique_id);
   if (!engine.ok()) return std::move(engine).status();

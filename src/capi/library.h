@@ -24,6 +24,7 @@
 #include "memory/shared_block.h"
 #include "runtime/runtime.h"
 #include "store/embedded/server.h"
+#include "store/tls/settings.h"
 #include "trans/engine.h"
 #include "trans/rpc_port.h"
 #include "trans/stream.h"
@@ -36,6 +37,11 @@ class Library {
 
   Status Initialize();
   void Uninitialize();
+
+  // The store's TLS: what smem_set_conf_store_tls and smem_set_config_store_tls_key say, for what is opened later.
+  Status SetStoreTls(bool enable, std::string_view info);
+  Status SetStoreTlsKey(std::string_view pem, std::string_view password);
+  Result<std::shared_ptr<const store::TlsCredentials>> StoreTls();
 
   Status CreateStore(const std::string& url);
   void DestroyStore(const std::string& url);
@@ -87,7 +93,14 @@ class Library {
     return result.status();
   }
 
+  static void BeforeFork();
+  static void AfterForkInParent();
+  static void AfterForkInChild();
+
   Status RuntimeLocked();  // REQUIRES: mutex_
+
+  std::mutex tls_mutex_;  // guards the next; held across a fork, so that the child finds it whole
+  store::TlsSettings tls_;
 
   std::mutex mutex_;  // serialises opening and closing; never taken by calls that only use
   std::unique_ptr<Runtime> runtime_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include "base/last_error.h"
 #include "base/log.h"
@@ -29,7 +30,6 @@ using memfabric::LogLevel;
 using memfabric::Ok;
 using memfabric::Status;
 using memfabric::ThisThreadsLastError;
-using memfabric::Unsupported;
 using memfabric::capi::Guard;
 using memfabric::capi::Library;
 
@@ -83,16 +83,25 @@ int32_t smem_set_log_level(int level) {
   });
 }
 
-int32_t smem_set_conf_store_tls(bool enable, const char*, uint32_t) {
+int32_t smem_set_conf_store_tls(bool enable, const char* info, uint32_t len) {
   return Guard([&]() -> Status {
-    if (!enable) return Ok();
-    return Unsupported(
-        "TLS for the store comes with the network; this version has none and would send everything in the clear");
+    if (enable && info == nullptr && len != 0) return InvalidArgument("info is null, and len is {}", len);
+    return Library::Instance().SetStoreTls(enable, std::string_view(info == nullptr ? "" : info, info == nullptr ? 0 : len));
   });
 }
 
-int32_t smem_set_config_store_tls_key(const char*, uint32_t, const char*, uint32_t, smem_decrypt_handler) {
-  return Guard([]() -> Status { return Unsupported("TLS for the store comes with the network; the key was not kept"); });
+int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len, const char* password, uint32_t password_len,
+                                      smem_decrypt_handler decrypt) {
+  return Guard([&]() -> Status {
+    if (key == nullptr) return InvalidArgument("key is null");
+    if (password == nullptr && password_len != 0)
+      return InvalidArgument("password is null, and its length is {}", password_len);
+    std::string_view pem(key, key_len);
+    std::string_view text(password == nullptr ? "" : password, password_len);
+    if (decrypt == nullptr) return Library::Instance().SetStoreTlsKey(pem, text);
+    ASSIGN_OR_RETURN(auto plain, memfabric::store::Decrypt(text, decrypt));
+    return Library::Instance().SetStoreTlsKey(pem, plain.text());
+  });
 }
 
 const char* smem_get_last_err_msg(void) { return ThisThreadsLastError().message.c_str(); }

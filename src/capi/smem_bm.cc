@@ -72,6 +72,15 @@ bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::ui
   options.config.flags = config.flags;
   options.config.nic = Text(config.hcomUrl);
   options.config.data_tls = config.hcomTlsConfig.tlsEnable;
+  const smem_tls_config& tls = config.storeTlsConfig;
+  if (tls.tlsEnable)
+    options.config.store_tls = memfabric::store::TlsConfig{.enabled = true,
+                                                           .authorities = Text(tls.caPath),
+                                                           .revocations = Text(tls.crlPath),
+                                                           .certificate = Text(tls.certPath),
+                                                           .key = Text(tls.keyPath),
+                                                           .key_password = Text(tls.keyPassPath),
+                                                           .decrypter = Text(tls.decrypterLibPath)};
   return options;
 }
 

@@ -46,9 +46,9 @@ Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Rea
   if (options.start_store && options.url.scheme == StoreUrl::Scheme::kTcp) {
     bool first = !options.rank.has_value() || *options.rank == 0;
     auto serve = options.serve.value_or(first ? store::Serve::kNow : store::Serve::kWhenOrphaned);
-    ASSIGN_OR_RETURN(job->store_host_, store::StoreHost::Start(options.url, serve, deadline));
+    ASSIGN_OR_RETURN(job->store_host_, store::StoreHost::Start(options.url, serve, options.tls, deadline));
   }
-  auto client = store::Client::Connect(options.url, {}, deadline);
+  auto client = store::Client::Connect(options.url, {.tls = options.tls}, deadline);
   if (!client.ok()) return AdviseEtcd(std::move(client).status(), options.url);
   job->client_ = std::move(*client);
   job->connection_watch_ = job->client_->WatchConnection([raw = job.get()](bool answers) {
@@ -139,7 +139,7 @@ Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {
   std::shared_ptr<store::StoreHost> former;
   std::shared_ptr<store::StoreHost> host;
   if (options_.start_store && url.scheme == StoreUrl::Scheme::kTcp) {
-    ASSIGN_OR_RETURN(host, store::StoreHost::Start(url, store::Serve::kWhenOrphaned, deadline));
+    ASSIGN_OR_RETURN(host, store::StoreHost::Start(url, store::Serve::kWhenOrphaned, options_.tls, deadline));
   }
   RETURN_IF_ERROR(client_->MoveTo(url, deadline));
   std::lock_guard lock(host_mutex_);

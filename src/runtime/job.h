@@ -39,8 +39,9 @@ struct JobOptions {
   StoreUrl url;
   std::string service;  // whose ranks these are (store/recipes/keys.h)
   std::uint32_t world_size = 0;
-  std::optional<Rank> rank;  // none: assigned
-  bool start_store = true;   // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over
+  std::optional<Rank> rank;                            // none: assigned
+  std::shared_ptr<const store::TlsCredentials> tls{};  // of the store's connections; null: none. Shared with them
+  bool start_store = true;  // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over
   std::optional<store::Serve> serve;  // with start_store: when, if the rank doesn't decide
 
   // For places that are no ranks: takes the place under the job's session, at first and whenever this process comes back after
@@ -69,6 +70,7 @@ class Job final : public store::SessionObserver {
 
   Rank rank() const { return rank_; }  // kNoRank with JobOptions::claim
   std::uint32_t world_size() const { return options_.world_size; }
+  const std::shared_ptr<const store::TlsCredentials>& tls() const { return options_.tls; }
   const std::string& host() const { return host_; }
   const std::string& host_name() const { return host_name_; }
   const store::Keys& keys() const { return keys_; }

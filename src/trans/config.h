@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "base/url.h"
+#include "store/tls/credentials.h"
 #include "trans/rpc_port.h"
 
 namespace memfabric::trans {
@@ -27,6 +28,7 @@ struct EngineOptions {
   std::chrono::seconds timeout{120};
   std::string nic;
   std::shared_ptr<RpcPort> port;  // that it shall have; null: one is taken when it is asked for. Shared with who took it
+  std::shared_ptr<const store::TlsCredentials> tls{};  // of the store's connections; null: none. Shared with them
 };
 
 // InvalidArgument names the value and the limit.

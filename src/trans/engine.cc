@@ -146,6 +146,7 @@ Status Engine::Start() {
   }
   JobOptions job;
   job.url = place_.url;
+  job.tls = options_.tls;
   job.start_store = place_.url.scheme == StoreUrl::Scheme::kTcp;
   job.serve = place_.own_directory || options_.start_store ? store::Serve::kNow : store::Serve::kWhenOrphaned;
   if (place_.own_directory) {

@@ -189,7 +189,7 @@ Status Peers::Follow(Job& job, Peer& peer, Deadline deadline) {
                                peer.name, address.status().message());
       StoreUrl url;
       url.endpoints = {*address};
-      auto client = store::Client::Connect(url, {}, deadline);
+      auto client = store::Client::Connect(url, {.tls = job.tls()}, deadline);
       if (IsDeadlineExceeded(client.status()))
         return Disconnected("no engine '{}' has appeared within {} s: {}", peer.name, timeout_.count(),
                             client.status().message());

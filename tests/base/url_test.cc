@@ -84,6 +84,8 @@ TEST(StoreUrl, ThatIsWrongIsRefusedAndThePartNamed) {
            {"tcp://-a:5000", "neither an IPv4 address nor a host name"},
            {"tcp://h1:1,h2:2", "no host"},
            {"etcd://", "no port"},
+           {"etcd://h1:1/a\nb", "control character"},
+           {"etcd://h1:1/" + std::string(600, 'p'), "at most 512"},
            {"etcd:///prefix", "no port"},
            {"etcd://h1:1,", "no port"},
            {"etcd://,h1:1", "no port"},

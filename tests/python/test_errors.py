@@ -79,22 +79,6 @@ def test_a_port_that_is_taken() -> None:
         assert url in mf.get_last_err_msg()
 
 
-def test_there_is_no_tls_yet() -> None:
-    assert mf.set_conf_store_tls(False, "") == 0
-    assert mf.set_conf_store_tls(True, "tlsCaPath: /nowhere;") == mf.ErrorCode.NOT_SUPPORTED
-    assert "TLS" in mf.get_last_err_msg()
-    seen = []
-    assert mf.set_conf_store_tls_key("key", "cipher", lambda text: seen.append(text) or "plain") == mf.ErrorCode.NOT_SUPPORTED
-    assert seen == ["cipher"]
-    assert mf.set_conf_store_tls_key("key", "plain", None) == mf.ErrorCode.NOT_SUPPORTED
-
-
-def test_a_decrypter_that_fails() -> None:
-    assert mf.set_conf_store_tls_key("key", "secret word", lambda text: 1 / 0) == INVALID
-    assert "ZeroDivisionError" in mf.get_last_err_msg() and "secret" not in mf.get_last_err_msg()
-    assert mf.set_conf_store_tls_key("key", "secret word", lambda text: 3) == INVALID
-
-
 @pytest.mark.parametrize("level", [-1, 5, 1 << 40, -(1 << 40)])
 def test_log_levels_that_are_none(level: int) -> None:
     assert mf.set_log_level(level) == INVALID

@@ -46,17 +46,50 @@ Result<std::vector<HostPort>> FreeLoopbackAddresses(int count) {
   return free;
 }
 
+Result<std::string> NewDirectory() {
+  std::string directory = (std::filesystem::temp_directory_path() / "memfabric-etcd-XXXXXX").string();
+  if (mkdtemp(directory.data()) == nullptr) return IoError("no directory for etcd: {}", ErrnoText(errno));
+  return directory;
+}
+
+std::string Contents(const std::string& name) {
+  std::ifstream file(name);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 }  // namespace
 
-Result<std::unique_ptr<EtcdProcess>> EtcdProcess::Start() {
+Result<std::unique_ptr<EtcdProcess>> EtcdProcess::Start(const EtcdTls& tls) {
   Status last;
   for (int i = 0; i < kTries; ++i) {
     ASSIGN_OR_RETURN(auto addresses, FreeLoopbackAddresses(2));
-    std::string directory = (std::filesystem::temp_directory_path() / "memfabric-etcd-XXXXXX").string();
-    if (mkdtemp(directory.data()) == nullptr) return IoError("no directory for etcd: {}", ErrnoText(errno));
-    std::unique_ptr<EtcdProcess> etcd(new EtcdProcess(directory, addresses[0], addresses[1]));
+    ASSIGN_OR_RETURN(auto directory, NewDirectory());
+    std::unique_ptr<EtcdProcess> etcd(
+        new EtcdProcess(directory, "test", addresses[0], addresses[1], "test=http://" + addresses[1].ToString(), tls));
     last = etcd->Restart();
     if (last.ok()) return etcd;
+    if (IsNotFound(last)) return last;
+  }
+  return last;
+}
+
+Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::StartCluster(int count) {
+  Status last;
+  for (int i = 0; i < kTries; ++i) {
+    ASSIGN_OR_RETURN(auto addresses, FreeLoopbackAddresses(2 * count));
+    std::string cluster;
+    for (int k = 0; k < count; ++k)
+      cluster += fmt::format("{}m{}=http://{}", k == 0 ? "" : ",", k, addresses[2 * k + 1].ToString());
+    std::vector<std::unique_ptr<EtcdProcess>> members;
+    last = Ok();
+    for (int k = 0; k < count && last.ok(); ++k) {
+      ASSIGN_OR_RETURN(auto directory, NewDirectory());
+      members.emplace_back(
+          new EtcdProcess(directory, fmt::format("m{}", k), addresses[2 * k], addresses[2 * k + 1], cluster, {}));
+      last = members.back()->Launch();
+    }
+    for (int k = 0; k < count && last.ok(); ++k) last = members[k]->AwaitReady();
+    if (last.ok()) return members;
     if (IsNotFound(last)) return last;
   }
   return last;
@@ -76,18 +109,27 @@ void EtcdProcess::Kill() {
 }
 
 Status EtcdProcess::Restart() {
+  RETURN_IF_ERROR(Launch());
+  return AwaitReady();
+}
+
+Status EtcdProcess::Launch() {
   Kill();
-  const std::string client_url = "http://" + address_.ToString();
+  const std::string client_url = (tls_.certificate.empty() ? "http://" : "https://") + address_.ToString();
   const std::string peer_url = "http://" + peer_address_.ToString();
   std::vector<std::string> words = {"etcd",
-                                    "--name=test",
+                                    "--name=" + name_,
                                     "--unsafe-no-fsync",
                                     "--data-dir=" + directory_ + "/data",
                                     "--listen-client-urls=" + client_url,
                                     "--advertise-client-urls=" + client_url,
                                     "--listen-peer-urls=" + peer_url,
                                     "--initial-advertise-peer-urls=" + peer_url,
-                                    "--initial-cluster=test=" + peer_url};
+                                    "--initial-cluster=" + cluster_};
+  if (!tls_.certificate.empty()) {
+    words.insert(words.end(), {"--cert-file=" + tls_.certificate, "--key-file=" + tls_.key,
+                               "--trusted-ca-file=" + tls_.authority, "--client-cert-auth=true"});
+  }
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -105,7 +147,7 @@ Status EtcdProcess::Restart() {
     execvp(arguments[0], arguments.data());
     _exit(127);
   }
-  return AwaitReady();
+  return Ok();
 }
 
 Status EtcdProcess::AwaitReady() {
@@ -114,8 +156,12 @@ Status EtcdProcess::AwaitReady() {
   fast.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);
   fast.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 50);
   fast.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  const auto stub =
-      etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(address_.ToString(), grpc::InsecureChannelCredentials(), fast));
+  auto credentials = grpc::InsecureChannelCredentials();
+  if (!tls_.certificate.empty())
+    credentials = grpc::SslCredentials({.pem_root_certs = Contents(tls_.authority),
+                                        .pem_private_key = Contents(tls_.key),
+                                        .pem_cert_chain = Contents(tls_.certificate)});
+  const auto stub = etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(address_.ToString(), credentials, fast));
   const auto deadline = std::chrono::system_clock::now() + kReadyWithin;
   while (std::chrono::system_clock::now() < deadline) {
     int status = 0;

@@ -1,6 +1,6 @@
-// tests/support/etcd_process.h: a real etcd server of one member, on this host's loopback, for a test or a benchmark.
+// tests/support/etcd_process.h: real etcd servers on this host's loopback, for a test or a benchmark: one alone, or a cluster.
 //
-// Its data is in a temporary directory; both end with the object, and with the thread that started it.
+// Their data are in temporary directories; these and they end with the object, and with the thread that started it.
 // Threads: one at a time.
 
 #pragma once
@@ -9,16 +9,26 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "base/url.h"
 
 namespace memfabric {
 
+// Names of files. With them clients must show a certificate of that authority.
+struct EtcdTls {
+  std::string certificate;
+  std::string key;
+  std::string authority;
+};
+
 class EtcdProcess {
  public:
   // Returns once it answers. NotFound: there is no `etcd` in PATH. IoError brings the end of what it logged.
-  static Result<std::unique_ptr<EtcdProcess>> Start();
+  static Result<std::unique_ptr<EtcdProcess>> Start(const EtcdTls& tls = {});
+  // So many as one cluster.
+  static Result<std::vector<std::unique_ptr<EtcdProcess>>> StartCluster(int count);
   ~EtcdProcess();
   EtcdProcess(const EtcdProcess&) = delete;
   EtcdProcess& operator=(const EtcdProcess&) = delete;
@@ -29,16 +39,27 @@ class EtcdProcess {
   // Ends it with SIGKILL, keeping its data; Restart() brings it back at the same address.
   void Kill();
   Status Restart();
+  // The two halves: a cluster's members don't answer before most of them have been launched.
+  Status Launch();
+  Status AwaitReady();
 
  private:
-  EtcdProcess(std::string directory, HostPort address, HostPort peer_address)
-      : directory_(std::move(directory)), address_(std::move(address)), peer_address_(std::move(peer_address)) {}
-  Status AwaitReady();
+  EtcdProcess(std::string directory, std::string name, HostPort address, HostPort peer_address, std::string cluster,
+              EtcdTls tls)
+      : directory_(std::move(directory)),
+        name_(std::move(name)),
+        address_(std::move(address)),
+        peer_address_(std::move(peer_address)),
+        cluster_(std::move(cluster)),
+        tls_(std::move(tls)) {}
   std::string EndOfLog() const;
 
   const std::string directory_;
+  const std::string name_;
   const HostPort address_;
   const HostPort peer_address_;
+  const std::string cluster_;  // its --initial-cluster
+  const EtcdTls tls_;
   pid_t pid_ = -1;
 };
 

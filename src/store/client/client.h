@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/url.h"
+#include "store/tls/credentials.h"
 
 namespace memfabric::store {
 
@@ -97,10 +98,11 @@ class Client {
   struct Options {
     std::chrono::milliseconds first_backoff{20};
     std::chrono::milliseconds last_backoff{500};
+    std::shared_ptr<const TlsCredentials> tls{};  // null: none, all goes in the clear. Shared with whoever else uses them
   };
 
   // Returns once the store has answered. DeadlineExceeded says what was tried and how each try ended; InvalidArgument when what
-  // answers at every address isn't an etcd v3 server, or refuses us.
+  // answers at every address isn't an etcd v3 server, refuses us, or is refused by us (TLS): which, is said.
   static Result<std::unique_ptr<Client>> Connect(const StoreUrl& url, const Options& options, Deadline deadline);
 
   virtual ~Client() = default;  // Ends calls in flight with Disconnected.
@@ -111,6 +113,8 @@ class Client {
   // call was under way, and it is none that may be done twice (Put, Delete, Commit): it may or may not have been carried out.
   virtual Result<std::optional<KeyValue>> Get(std::string_view key, Deadline deadline) = 0;
   virtual Result<Snapshot> GetPrefix(std::string_view prefix, Deadline deadline) = 0;
+  // The first `most` entries below `prefix` whose key is `from` or later.
+  virtual Result<Snapshot> GetSome(std::string_view prefix, std::string_view from, std::int64_t most, Deadline deadline) = 0;
   virtual Result<std::int64_t> Put(std::string_view key, std::string_view value, LeaseId lease, Deadline deadline) = 0;
   virtual Result<std::int64_t> Delete(std::string_view key, Deadline deadline) = 0;  // how many keys went
   virtual Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) = 0;

@@ -2,11 +2,13 @@
 
 #include <arpa/inet.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
 
+#include "store/client/wire.h"
 #include "store/proto/grpc_log.h"
 
 namespace memfabric::store {
@@ -28,7 +30,8 @@ std::string Target(const HostPort& endpoint) {
   return "ipv6:" + text;
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono::milliseconds connect_timeout) {
+std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
+                                           Tunnel* tunnel) {
   RouteGrpcLog();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // else clients of one process share connections, and their back-off
@@ -44,20 +47,34 @@ std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetMaxReceiveMessageSize(-1);  // a snapshot of 1,024 records is larger than gRPC's 4 MiB
   arguments.SetMaxSendMessageSize(-1);     // the server's limit applies, and it says so
-  return grpc::CreateCustomChannel(Target(endpoint), grpc::InsecureChannelCredentials(), arguments);
+  if (tunnel == nullptr) return grpc::CreateCustomChannel(Target(endpoint), grpc::InsecureChannelCredentials(), arguments);
+  int inside = tunnel->TakePlainEnd();
+  // Without a socket (the tunnel says why) without credentials: every call fails.
+  if (inside < 0) return grpc::CreateCustomChannel(Target(endpoint), nullptr, arguments);
+  return grpc::CreateCustomInsecureChannelFromFd(endpoint.ToString(), inside, arguments);
 }
 
 auto MakeStubs(const std::shared_ptr<grpc::Channel>& channel) {
   return std::make_tuple(etcdserverpb::KV::NewStub(channel), etcdserverpb::Lease::NewStub(channel),
-                         etcdserverpb::Watch::NewStub(channel));
+                         etcdserverpb::Watch::NewStub(channel), etcdserverpb::Maintenance::NewStub(channel));
 }
 
 }  // namespace
 
-Connection::Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout)
-    : io_(io), endpoint_(endpoint), stubs_(MakeStubs(MakeChannel(endpoint, connect_timeout))) {}
+Connection::Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
+                       std::shared_ptr<const TlsCredentials> tls)
+    : io_(io),
+      endpoint_(endpoint),
+      tunnel_(tls == nullptr ? nullptr : std::make_unique<Tunnel>(std::move(tls), endpoint, connect_timeout)),
+      stubs_(MakeStubs(MakeChannel(endpoint, connect_timeout, tunnel_.get()))) {}
 
 Connection::~Connection() = default;
+
+Connection::Failure Connection::Explain(const grpc::Status& status) const {
+  if (tunnel_ != nullptr)
+    if (Status failure = tunnel_->failure(); !failure.ok()) return {failure.message(), IsInvalidArgument(failure)};
+  return {FailureText(status), IsRefusal(status)};
+}
 
 TimePoint Connection::last_heard() const {
   std::lock_guard lock(mutex_);

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/url.h"
 #include "store/client/io_thread.h"
+#include "store/client/tunnel.h"
 #include "store/proto/rpc.grpc.pb.h"
 
 namespace memfabric::store {
@@ -32,12 +33,20 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   using Call = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (Stub::*)(grpc::ClientContext*, const Request&,
                                                                                     grpc::CompletionQueue*);
 
-  // Connects at the first call. `connect_timeout`: how long TCP's and HTTP/2's handshakes may take.
-  Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout);
+  // Connects at the first call, with TLS at once. `connect_timeout`: how long the handshakes may take. `tls`: null for none.
+  Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
+             std::shared_ptr<const TlsCredentials> tls);
   ~Connection();
 
   const HostPort& endpoint() const { return endpoint_; }
   TimePoint last_heard() const;  // when the server's last answer came
+
+  // How it failed, in a few words, and whether it would fail in the same way again: what answers isn't a store, or refuses us.
+  struct Failure {
+    std::string text;
+    bool refusal = false;
+  };
+  Failure Explain(const grpc::Status& status) const;
 
   // Starts a call; `done` runs once, on the IoThread. False, and nothing happens, when the connection was cancelled before.
   template <typename Stub, typename Request, typename Response>
@@ -82,8 +91,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   IoThread& io_;
   const HostPort endpoint_;
+  const std::unique_ptr<Tunnel> tunnel_;  // null without TLS; outlives the channel
   const std::tuple<std::unique_ptr<etcdserverpb::KV::Stub>, std::unique_ptr<etcdserverpb::Lease::Stub>,
-                   std::unique_ptr<etcdserverpb::Watch::Stub>>
+                   std::unique_ptr<etcdserverpb::Watch::Stub>, std::unique_ptr<etcdserverpb::Maintenance::Stub>>
       stubs_;
   mutable std::mutex mutex_;  // guards what follows
   std::set<grpc::ClientContext*> in_flight_;

@@ -1,6 +1,7 @@
 #include "store/client/grpc_client.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "base/log.h"
@@ -20,6 +21,10 @@ constexpr milliseconds kOnlyEndpointTimeout{5000};
 constexpr milliseconds kGoodConnection{1000};
 // A call that ends at its deadline with nothing heard for this long takes the connection with it.
 constexpr milliseconds kSilence{1000};
+
+// Older ones compare one key where a range of keys is meant.
+constexpr std::pair kOldestVersion{3, 3};
+constexpr milliseconds kVersionTimeout{2000};
 
 constexpr milliseconds kPatienceBeforeProbing{300};
 constexpr milliseconds kProbeTimeout{500};
@@ -67,7 +72,8 @@ class GrpcClient::ObserverHandle final : public Watch {
 
 GrpcClient::GrpcClient(const StoreUrl& url, const Options& options)
     : options_(options),
-      watches_([this](const auto& connection, const grpc::Status& status) { OnEnd(connection, FailureText(status)); }),
+      watches_(
+          [this](const auto& connection, const grpc::Status& status) { OnEnd(connection, connection->Explain(status).text); }),
       random_(std::random_device{}()) {
   std::lock_guard lock(mutex_);
   SetEndpoints(url);
@@ -100,7 +106,10 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     auto failures = failures_;
     Status waited = WaitUntil(lock, changed_, std::min(deadline, steady_clock::now() + patience),
                               [&] { return link_.has_value() || (confirmations == 0 && failures == 0 && failures_ > 0); });
-    if (link_.has_value()) return Ok();
+    if (link_.has_value()) {
+      lock.unlock();
+      return CheckVersion(deadline);
+    }
     if (IsInterrupted(waited)) return waited;
     if (steady_clock::now() >= deadline) return DeadlineExceeded("{}", FailuresText(began));
 
@@ -110,17 +119,38 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     for (auto& endpoint : endpoints) {
       if (endpoint.foreign) continue;
       ASSIGN_OR_RETURN(auto finding, Probe(endpoint.address, std::min(deadline, steady_clock::now() + kProbeTimeout)));
-      // HTTP/2 is what a store speaks: gRPC knows better what is wrong there.
-      endpoint.finding = finding.what == Finding::What::kHttp2 ? "" : finding.text;
-      all_foreign = all_foreign && finding.what == Finding::What::kForeign;
+      bool foreign = finding.what == Finding::What::kForeign;
+      if (finding.what == (options_.tls == nullptr ? Finding::What::kHttp2 : Finding::What::kTls)) {
+        finding.text.clear();  // what we speak, too: the attempts know better what is wrong there
+      } else if (finding.what == Finding::What::kTls) {
+        foreign = true;
+      } else if (finding.what == Finding::What::kHttp2) {
+        foreign = true;
+        finding.text = "it speaks no TLS: turn TLS on there, or off here (set_conf_store_tls)";
+      }
+      endpoint.finding = finding.text;
+      all_foreign = all_foreign && foreign;
     }
     lock.lock();
     for (std::size_t i = 0; i < endpoints.size(); ++i) endpoints_[i].finding = endpoints[i].finding;
     confirmations = all_foreign ? confirmations + 1 : 0;
     if (confirmations >= kConfirmations && !link_.has_value())
-      return InvalidArgument("what answers at {} isn't a store (etcd v3): {}", url_.ToString(), ReasonsText());
+      return InvalidArgument("store {} can't be used: {}", url_.ToString(), ReasonsText());
     patience = all_foreign ? kPatienceBeforeProbing : kProbePeriod;
   }
+}
+
+Status GrpcClient::CheckVersion(Deadline deadline) {
+  auto status = Call("ask for the version", &pb::Maintenance::Stub::PrepareAsyncStatus, pb::StatusRequest(),
+                     std::min<TimePoint>(deadline, steady_clock::now() + kVersionTimeout), Twice::kMayBeDone);
+  if (IsInterrupted(status.status())) return status.status();
+  if (!status.ok()) return Ok();  // it may be busy, or keep its version to itself
+  int major = 0;
+  int minor = 0;
+  if (std::sscanf(status->version().c_str(), "%d.%d", &major, &minor) != 2) return Ok();
+  if (std::pair(major, minor) >= kOldestVersion) return Ok();
+  return InvalidArgument("store {} can't be used: it is etcd {}; {}.{} or newer is needed", url_.ToString(), status->version(),
+                         kOldestVersion.first, kOldestVersion.second);
 }
 
 std::string GrpcClient::ReasonsText() const {
@@ -133,7 +163,14 @@ std::string GrpcClient::ReasonsText() const {
 }
 
 std::string GrpcClient::FailuresText(TimePoint since) const {
-  return fmt::format("store {} doesn't answer: {}; tried for {:.3g} s", url_.ToString(), ReasonsText(), SecondsSince(since));
+  auto text =
+      fmt::format("store {} doesn't answer: {}; tried for {:.3g} s", url_.ToString(), ReasonsText(), SecondsSince(since));
+  if (identified_ && url_.scheme == StoreUrl::Scheme::kTcp)
+    text += fmt::format(
+        ". While the host that serves it, {}, is gone, nobody can join: a store at an etcd cluster "
+        "(etcd://host1:port,host2:port,host3:port) survives the loss of a host",
+        url_.endpoints.front().host);
+  return text;
 }
 
 StoreIdentity GrpcClient::identity() const {
@@ -154,7 +191,7 @@ void GrpcClient::SetEndpoints(const StoreUrl& url) {
 void GrpcClient::Attempt() {
   if (closed_ || connecting_ != nullptr || link_.has_value()) return;
   auto timeout = endpoints_.size() == 1 ? kOnlyEndpointTimeout : kFirstAnswerTimeout;
-  auto connection = std::make_shared<Connection>(io_, endpoints_[next_].address, timeout);
+  auto connection = std::make_shared<Connection>(io_, endpoints_[next_].address, timeout, options_.tls);
   connecting_ = connection;
   // A read that asks for hardly anything, but for the agreement of the cluster's majority.
   pb::RangeRequest request;
@@ -204,8 +241,9 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
     connecting_.reset();
     auto& endpoint = endpoints_[next_];
     if (!status.ok()) {
-      endpoint.failure = FailureText(status);
-      endpoint.foreign = IsRefusal(status);
+      auto failure = connection->Explain(status);
+      endpoint.failure = failure.text;
+      endpoint.foreign = failure.refusal;
       next_ = (next_ + 1) % endpoints_.size();
       ++failures_;
       connection->Cancel();
@@ -329,7 +367,7 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
     auto began = steady_clock::now();
     bool started = start(*link, [this, answer, connection = link->connection](const auto& status, const auto& response) {
       // First of all, so that who tries again finds the connection gone.
-      if (IsConnectionFailure(status)) OnEnd(connection, FailureText(status));
+      if (IsConnectionFailure(status)) OnEnd(connection, connection->Explain(status).text);
       std::lock_guard lock(answer->mutex);
       answer->status = status;
       answer->response = response;
@@ -355,7 +393,7 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
     if (!IsConnectionFailure(answer->status)) return FromWire(answer->status).WithContext(what);
     if (twice == Twice::kMayNot)
       return Disconnected("{}: the connection to store {} ended meanwhile ({}): it may or may not have been carried out", what,
-                          link->connection->endpoint().ToString(), FailureText(answer->status));
+                          link->connection->endpoint().ToString(), link->connection->Explain(answer->status).text);
   }
 }
 
@@ -381,6 +419,16 @@ Result<Snapshot> GrpcClient::GetPrefix(std::string_view prefix, Deadline deadlin
   SetPrefix(prefix, &request);
   ASSIGN_OR_RETURN(auto response, Call(fmt::format("get {}*", prefix), &pb::KV::Stub::PrepareAsyncRange, request, deadline,
                                        Twice::kMayBeDone));
+  return FromWire(response, response.header().revision());
+}
+
+Result<Snapshot> GrpcClient::GetSome(std::string_view prefix, std::string_view from, std::int64_t most, Deadline deadline) {
+  pb::RangeRequest request;
+  request.set_key(std::string(from));
+  request.set_range_end(PrefixEnd(prefix));
+  request.set_limit(most);
+  ASSIGN_OR_RETURN(auto response, Call(fmt::format("get {} of {}*", most, from), &pb::KV::Stub::PrepareAsyncRange, request,
+                                       deadline, Twice::kMayBeDone));
   return FromWire(response, response.header().revision());
 }
 
@@ -457,6 +505,7 @@ std::unique_ptr<Watch> GrpcClient::WatchPrefix(std::string_view prefix, std::int
 }
 
 Result<std::unique_ptr<Client>> Client::Connect(const StoreUrl& url, const Options& options, Deadline deadline) {
+  if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
   auto client = std::make_unique<GrpcClient>(url, options);
   RETURN_IF_ERROR(client->AwaitFirstAnswer(deadline));
   return std::unique_ptr<Client>(std::move(client));

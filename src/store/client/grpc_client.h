@@ -38,6 +38,7 @@ class GrpcClient final : public Client {
   StoreIdentity identity() const override;
   Result<std::optional<KeyValue>> Get(std::string_view key, Deadline deadline) override;
   Result<Snapshot> GetPrefix(std::string_view prefix, Deadline deadline) override;
+  Result<Snapshot> GetSome(std::string_view prefix, std::string_view from, std::int64_t most, Deadline deadline) override;
   Result<std::int64_t> Put(std::string_view key, std::string_view value, LeaseId lease, Deadline deadline) override;
   Result<std::int64_t> Delete(std::string_view key, Deadline deadline) override;
   Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override;
@@ -82,6 +83,8 @@ class GrpcClient final : public Client {
                         Deadline deadline, Twice twice);
 
   Result<Link> AwaitLink(Deadline deadline);
+  // InvalidArgument: an etcd that lacks what we need.
+  Status CheckVersion(Deadline deadline);
   // REQUIRES: mutex_ is held.
   std::string ReasonsText() const;
   std::string FailuresText(TimePoint since) const;

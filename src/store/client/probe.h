@@ -15,6 +15,7 @@ struct Finding {
     kUnreachable,  // no connection
     kSilent,       // accepts connections and says nothing: stopped, overloaded, or no store
     kHttp2,        // may be a store
+    kTls,          // may be a store, for those who speak TLS
     kForeign       // says something that no gRPC server says
   };
   What what = What::kUnreachable;

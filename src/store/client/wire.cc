@@ -154,6 +154,9 @@ std::string FailureText(const grpc::Status& status) {
   for (const auto& [theirs, ours] : kKnown)
     if (status.error_message().find(theirs) != std::string::npos) return std::string(ours);
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return "it accepts connections but doesn't answer";
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED ||
+      status.error_message().find("http2 header") != std::string::npos)
+    return fmt::format("it isn't a store (etcd v3): {}", status.error_message());
   return status.error_message();
 }
 

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "base/fd.h"
 #include "base/status.h"
 #include "base/url.h"
 
@@ -12,5 +13,12 @@ namespace memfabric::store {
 // The numeric addresses that `listen` means; every one can be listened on now. With port 0 only the first.
 // NotFound: it can't be resolved, or is none of this host's. InUse: something else has the port.
 Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen);
+
+struct Listening {
+  UniqueFd fd;  // doesn't block
+  std::uint16_t port = 0;
+};
+// On one of those. InUse as above.
+Result<Listening> ListenOn(const HostPort& address);
 
 }  // namespace memfabric::store

@@ -2,6 +2,7 @@
 
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/server_posix.h>
 
 #include <chrono>
 #include <initializer_list>
@@ -13,6 +14,7 @@
 #include "store/embedded/kv.h"
 #include "store/embedded/listen_address.h"
 #include "store/embedded/services.h"
+#include "store/embedded/tls_listener.h"
 #include "store/proto/grpc_log.h"
 
 namespace memfabric::store {
@@ -32,12 +34,14 @@ class GrpcServer final : public EmbeddedServer {
   explicit GrpcServer(Clock& clock) : core_(RandomIdentity(), clock) {}
 
   ~GrpcServer() override {
+    tls_.reset();  // nobody comes in any more
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());  // cancels what is open, without waiting for it to end by itself
     server_->Wait();
   }
 
   Status Serve(const Options& options) {
+    if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
     RETURN_IF_ERROR(Plant(options.seeds));
     ASSIGN_OR_RETURN(const auto addresses, FindListenAddresses(options.listen));
     grpc::ServerBuilder builder;
@@ -50,14 +54,22 @@ class GrpcServer final : public EmbeddedServer {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kDeadPeerProbeMs);
     std::vector<int> ports(addresses.size());
-    for (std::size_t i = 0; i < addresses.size(); ++i)
+    for (std::size_t i = 0; options.tls == nullptr && i < addresses.size(); ++i)
       builder.AddListeningPort(addresses[i].ToString(), grpc::InsecureServerCredentials(), &ports[i]);
     for (grpc::Service* service : std::initializer_list<grpc::Service*>{&kv_, &watch_, &lease_, &cluster_, &maintenance_})
       builder.RegisterService(service);
     server_ = builder.BuildAndStart();
+    if (server_ != nullptr && options.tls != nullptr) {
+      ASSIGN_OR_RETURN(tls_, TlsListener::Start(addresses, options.tls, [this](UniqueFd inside) {
+                         grpc::AddInsecureChannelFromFd(server_.get(), inside.Release());
+                       }));
+      ports[0] = tls_->port();
+    }
     if (server_ == nullptr || ports[0] == 0) return InUse("cannot listen on {}", options.listen.ToString());
     address_ = {options.listen.host, static_cast<std::uint16_t>(ports[0])};
-    Core::Tell(core_.Run([&](State& state, TimePoint) { state.SetClientUrl("http://" + address_.ToString()); }));
+    Core::Tell(core_.Run([&](State& state, TimePoint) {
+      state.SetClientUrl((tls_ == nullptr ? "http://" : "https://") + address_.ToString());
+    }));
     return Ok();
   }
 
@@ -92,6 +104,7 @@ class GrpcServer final : public EmbeddedServer {
   MaintenanceService maintenance_{core_};
   HostPort address_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<TlsListener> tls_;  // null without TLS
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "store/recipes/session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -175,6 +176,7 @@ class LeasedSession final : public Session {
   }
 
   void KeepAlive() {
+    CancelScope scope(stopping_);
     std::unique_lock lock(mutex_);
     while (!stopping_) {
       if (!answers_ || steady_clock::now() < due_) {
@@ -195,12 +197,27 @@ class LeasedSession final : public Session {
 
   // One look at the lease, and what follows from it.
   void Check(LeaseId lease) {
-    if (!SameStore()) return Republish();
+    StoreIdentity identity = client_.identity();
+    bool same = SameStore();
+    if (!same && Republishing()) return Republish();
     auto left = client_.KeepLeaseAlive(lease, steady_clock::now() + kKeepAliveTimeout);
-    if (left.ok()) return;
+    // A store that knows the lease, whose number is random, is the one that granted it, whatever the client takes it for: a
+    // cluster's members needn't agree on its term at every moment.
+    if (left.ok()) return Recognize(identity);
     if (!IsNotFound(left.status())) return RetrySoon();
-    if (!SameStore()) return Republish();
+    if (!same || !SameStore()) return Republish();
     GiveUp();
+  }
+
+  bool Republishing() const {
+    std::lock_guard lock(mutex_);
+    return republishing_;
+  }
+
+  void Recognize(const StoreIdentity& identity) {
+    if (client_.identity() != identity) return;  // it was one or the other: the next look tells
+    std::lock_guard lock(mutex_);
+    identity_ = identity;
   }
 
   bool SameStore() const {
@@ -305,7 +322,7 @@ class LeasedSession final : public Session {
   Records records_;
   bool republishing_ = false;  // another store answers, and the records don't all stand there yet
   bool answers_ = true;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};  // atomic: also looked at by the thread's waits
   TimePoint due_ = steady_clock::now() + kKeepAlivePeriod;
 
   std::unique_ptr<Watch> connection_watch_;

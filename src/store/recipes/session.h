@@ -37,7 +37,7 @@ class Session {
  public:
   // `observer` may be null; it and the client outlive the session.
   static Result<std::unique_ptr<Session>> Open(Client& client, SessionObserver* observer, Deadline deadline);
-  virtual ~Session() = default;  // Revokes the lease (bounded: 1 s), and with it all records.
+  virtual ~Session() = default;  // Revokes the lease (bounded: 1 s), and with it all records. What the thread waits for ends.
 
   virtual LeaseId lease() const = 0;
 

@@ -33,7 +33,7 @@ enum class Outcome {
 
 class TcpStoreHost final : public StoreHost {
  public:
-  explicit TcpStoreHost(const StoreUrl& url) : url_(url) {}
+  TcpStoreHost(const StoreUrl& url, std::shared_ptr<const TlsCredentials> tls) : url_(url), tls_(std::move(tls)) {}
 
   ~TcpStoreHost() override {
     {
@@ -79,6 +79,7 @@ class TcpStoreHost final : public StoreHost {
     EmbeddedServer::Options options;
     options.listen = url_.endpoints[0];
     options.seeds = std::move(seeds);
+    options.tls = tls_;
     auto server = EmbeddedServer::Start(options);
     if (server.ok()) {
       std::lock_guard lock(mutex_);
@@ -87,7 +88,7 @@ class TcpStoreHost final : public StoreHost {
     }
     if (IsNotFound(server.status())) return Outcome::kElsewhere;
     if (!IsInUse(server.status())) return server.status();
-    auto client = Client::Connect(url_, {}, std::min<TimePoint>(deadline, steady_clock::now() + kAnswerTimeout));
+    auto client = Client::Connect(url_, {.tls = tls_}, std::min<TimePoint>(deadline, steady_clock::now() + kAnswerTimeout));
     if (client.ok()) return Outcome::kAnswered;
     if (IsDeadlineExceeded(client.status())) return Disconnected("{}", client.status().message());
     return client.status();
@@ -124,7 +125,8 @@ class TcpStoreHost final : public StoreHost {
   }
 
   const StoreUrl url_;
-  mutable std::mutex mutex_;  // guards what follows
+  const std::shared_ptr<const TlsCredentials> tls_;  // shared with the job's client
+  mutable std::mutex mutex_;                         // guards what follows
   std::condition_variable changed_;
   std::unique_ptr<EmbeddedServer> server_;
   bool lost_ = false;
@@ -134,10 +136,11 @@ class TcpStoreHost final : public StoreHost {
 
 }  // namespace
 
-Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve serve, Deadline deadline) {
+Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve serve, std::shared_ptr<const TlsCredentials> tls,
+                                                    Deadline deadline) {
   if (url.scheme != StoreUrl::Scheme::kTcp)
     return InvalidArgument("store {}: an etcd cluster is served by its own servers", url.ToString());
-  auto host = std::make_unique<TcpStoreHost>(url);
+  auto host = std::make_unique<TcpStoreHost>(url, std::move(tls));
   if (serve == Serve::kNow) RETURN_IF_ERROR(host->ServeNow(deadline));
   host->Follow();
   return std::unique_ptr<StoreHost>(std::move(host));

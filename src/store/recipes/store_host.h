@@ -28,7 +28,9 @@ class StoreHost {
  public:
   // kNow: Ok once a store answers at the url, ours or another's. InUse: something that isn't a store has the port (named).
   // When the url's address is none of this host's: Ok, and this process never serves.
-  static Result<std::unique_ptr<StoreHost>> Start(const StoreUrl& url, Serve serve, Deadline deadline);
+  // `tls`: null for none.
+  static Result<std::unique_ptr<StoreHost>> Start(const StoreUrl& url, Serve serve, std::shared_ptr<const TlsCredentials> tls,
+                                                  Deadline deadline);
   virtual ~StoreHost() = default;  // Stops serving.
 
   virtual bool serving() const = 0;

@@ -1,6 +1,7 @@
 // What Connect says about everything that isn't a store, and how it finds the one that is.
 
 #include <grpcpp/grpcpp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <thread>
@@ -149,6 +150,36 @@ TEST(ConnectTest, AClusterIsReachedByTheEndpointThatAnswersAndLeftWhenThatEnds) 
   ASSERT_OK(got);
   EXPECT_FALSE(got->has_value()) << "these two are no cluster: the second knows nothing of the first";
   EXPECT_EQ((*client)->identity().incarnation, 1U);
+}
+
+TEST(ConnectTest, WhenTheStoreIsGoneCallsEndAtTheirDeadlineAndRecommendACluster) {
+  TestStore store(StoreKind::kEmbedded);
+  Proxy proxy(store.address());
+  auto client = Client::Connect(UrlOf(proxy.address()), {}, Soon());
+  ASSERT_OK(client);
+  proxy.Refuse(true);
+  Status status = (*client)->Get("a", In(milliseconds(1000))).status();
+  EXPECT_THAT(status, IsKind(Kind::kDisconnected));
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(UrlOf(proxy.address()).ToString()), HasSubstr("etcd://host1")));
+}
+
+// A listener that takes nobody: its queue is full, and the kernel answers no more attempts, as if the host were gone.
+TEST(ConnectTest, ToAHostThatIsGoneSaysThatItDoesNotAnswer) {
+  HostPort address;
+  UniqueFd listener = ListenOnLoopback(&address);
+  ASSERT_EQ(listen(listener.get(), 0), 0);
+  std::vector<UniqueFd> queued;
+  for (int i = 0; i < 4; ++i) {
+    queued.emplace_back(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    sockaddr_in there{};
+    there.sin_family = AF_INET;
+    there.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    there.sin_port = htons(address.port);
+    (void)connect(queued.back().get(), reinterpret_cast<sockaddr*>(&there), sizeof there);
+  }
+  Status status = ConnectStatus(UrlOf(address), In(milliseconds(1500)));
+  EXPECT_THAT(status, IsKind(Kind::kDeadlineExceeded));
+  EXPECT_THAT(status.message(), HasSubstr("no answer to the attempt to connect"));
 }
 
 TEST(ConnectTest, NamesEveryEndpointThatFailed) {

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 HostPort FreeAddress() { return TestStore(StoreKind::kEmbedded).address(); }
 
 std::unique_ptr<StoreHost> Host(const HostPort& address, Serve serve) {
-  auto host = StoreHost::Start(UrlOf(address), serve, Soon());
+  auto host = StoreHost::Start(UrlOf(address), serve, nullptr, Soon());
   EXPECT_OK(host);
   return host.ok() ? std::move(*host) : nullptr;
 }
@@ -75,7 +75,7 @@ TEST(StoreHostTest, OfManyThatStartAtOnceOneServes) {
 TEST(StoreHostTest, SaysWhatHasThePort) {
   HostPort taken;
   UniqueFd listener = ListenOnLoopback(&taken);
-  auto silent = StoreHost::Start(UrlOf(taken), Serve::kNow, In(milliseconds(1500)));
+  auto silent = StoreHost::Start(UrlOf(taken), Serve::kNow, nullptr, In(milliseconds(1500)));
   EXPECT_THAT(silent, IsKind(Kind::kInUse));
   EXPECT_THAT(silent.status().message(), testing::AllOf(HasSubstr(UrlOf(taken).ToString()), HasSubstr("does not speak")));
 
@@ -86,7 +86,7 @@ TEST(StoreHostTest, SaysWhatHasThePort) {
       send(client.get(), "220 mail\r\n", 10, MSG_NOSIGNAL);
     }
   });
-  auto foreign = StoreHost::Start(UrlOf(taken), Serve::kNow, Soon());
+  auto foreign = StoreHost::Start(UrlOf(taken), Serve::kNow, nullptr, Soon());
   shutdown(listener.get(), SHUT_RDWR);
   talking.join();
   EXPECT_THAT(foreign, IsKind(Kind::kInUse));
@@ -101,7 +101,7 @@ TEST(StoreHostTest, NeverServesAnAddressOfAnotherHost) {
 
 TEST(StoreHostTest, RefusesEtcdClusters) {
   StoreUrl url{.scheme = StoreUrl::Scheme::kEtcd, .endpoints = {{.host = "127.0.0.1", .port = 2379}}, .prefix = ""};
-  EXPECT_THAT(StoreHost::Start(url, Serve::kWhenOrphaned, Soon()), IsKind(Kind::kInvalidArgument));
+  EXPECT_THAT(StoreHost::Start(url, Serve::kWhenOrphaned, nullptr, Soon()), IsKind(Kind::kInvalidArgument));
 }
 
 TEST(StoreHostTest, OneOfTheOthersTakesOverWhenTheServerEndsAndSaysThatItRecovers) {

@@ -1,0 +1,106 @@
+#include "store/client/dial.h"
+
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "base/wait.h"
+
+namespace memfabric::store {
+namespace {
+
+struct Lookup {
+  ~Lookup() {
+    if (found != nullptr) freeaddrinfo(found);
+  }
+  std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
+  bool done = false;
+  int error = 0;
+  addrinfo* found = nullptr;
+};
+
+void LookUp(Lookup& lookup, const HostPort& endpoint, int flags) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV | flags;
+  addrinfo* found = nullptr;
+  int error = getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
+  std::lock_guard lock(lookup.mutex);
+  lookup.error = error;
+  lookup.found = found;
+  lookup.done = true;
+  lookup.changed.notify_all();
+}
+
+// The lookup of a name can't be ended: a thread of its own does it, and is left to itself when nobody waits any more. Shared by
+// the two.
+Result<std::shared_ptr<Lookup>> Resolve(const HostPort& endpoint, Deadline deadline) {
+  auto lookup = std::make_shared<Lookup>();
+  LookUp(*lookup, endpoint, AI_NUMERICHOST);
+  if (lookup->error == 0) return lookup;
+  lookup = std::make_shared<Lookup>();
+  std::thread([lookup, endpoint] { LookUp(*lookup, endpoint, 0); }).detach();
+  std::unique_lock lock(lookup->mutex);
+  Status waited = WaitUntil(lock, lookup->changed, deadline, [&] { return lookup->done; });
+  if (IsInterrupted(waited)) return waited;
+  if (!waited.ok()) return Disconnected("the host name doesn't resolve: no answer from the name service");
+  if (lookup->error != 0) return Disconnected("the host name doesn't resolve: {}", gai_strerror(lookup->error));
+  lock.unlock();
+  return lookup;
+}
+
+Status Refused(int error) {
+  return error == ECONNREFUSED ? Disconnected("connection refused") : Disconnected("{}", ErrnoText(error));
+}
+
+Result<UniqueFd> DialAddress(const addrinfo& address, Deadline deadline) {
+  UniqueFd fd(socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return Refused(errno);
+  const int on = 1;
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0) return fd;
+  if (errno != EINPROGRESS) return Refused(errno);
+  ASSIGN_OR_RETURN(bool connected, AwaitEvents(fd.get(), POLLOUT, deadline));
+  if (!connected) return Disconnected("no answer to the attempt to connect");
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error != 0) return Refused(error);
+  return fd;
+}
+
+}  // namespace
+
+Result<bool> AwaitEvents(int fd, short events, Deadline deadline) {
+  for (;;) {
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return false;
+    pollfd entry{fd, events, 0};
+    int ready = poll(&entry, 1, static_cast<int>(std::min(left, kInterruptPeriod).count()));
+    if (ready > 0) return true;
+    if (InterruptRequested()) return Interrupted("interrupted by a signal");
+  }
+}
+
+Result<UniqueFd> Dial(const HostPort& endpoint, Deadline deadline) {
+  ASSIGN_OR_RETURN(auto lookup, Resolve(endpoint, deadline));
+  Status last = Disconnected("the host name has no address");
+  for (const addrinfo* address = lookup->found; address != nullptr; address = address->ai_next) {
+    auto connected = DialAddress(*address, deadline);
+    if (connected.ok() || IsInterrupted(connected.status())) return connected;
+    last = connected.status();
+  }
+  return last;
+}
+
+}  // namespace memfabric::store

@@ -1,0 +1,40 @@
+#include "store/tls/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/fd.h"
+#include "base/units.h"
+
+namespace memfabric::store {
+namespace {
+
+constexpr off_t kMaxFileBytes = 16_MiB;  // lists of revoked certificates grow
+
+}  // namespace
+
+Result<std::string> ReadNamedFile(const std::string& name) {
+  UniqueFd fd(open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a FIFO must not hold us up
+  if (!fd) return InvalidArgument("'{}' can't be opened: {}", name, ErrnoText(errno));
+  struct stat about {};
+  if (fstat(fd.get(), &about) != 0) return InvalidArgument("'{}' can't be read: {}", name, ErrnoText(errno));
+  if (!S_ISREG(about.st_mode)) return InvalidArgument("'{}' is not a regular file", name);
+  if (about.st_size > kMaxFileBytes)
+    return InvalidArgument("'{}' has {}; at most {} are allowed", name, SizeText(about.st_size), SizeText(kMaxFileBytes));
+  std::string text(about.st_size, '\0');
+  std::size_t done = 0;
+  while (done < text.size()) {
+    ssize_t got = read(fd.get(), text.data() + done, text.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return InvalidArgument("'{}' can't be read: {}", name, ErrnoText(errno));
+    if (got == 0) break;  // it has shrunk
+    done += static_cast<std::size_t>(got);
+  }
+  text.resize(done);
+  return text;
+}
+
+}  // namespace memfabric::store
