@@ -25,11 +25,12 @@ struct Recorded {
   WindowRecord record;
 };
 
-// The pool's windows as the store has them at one revision.
+// The windows as the store has them. One record of each pool is read, as all of a pool say the same: the cost doesn't grow with
+// the ranks.
 struct Survey {
-  std::int64_t revision = 0;
+  std::int64_t revision = 0;        // that the reading began at
   std::optional<Recorded> ours;     // of this pool, by another rank
-  std::vector<AddressSpan> others;  // of other pools
+  std::vector<AddressSpan> others;  // of other pools; read only when there is none of ours
 };
 
 PoolLayout LayoutOf(const WindowRecord& record) {
@@ -39,20 +40,27 @@ PoolLayout LayoutOf(const WindowRecord& record) {
 }
 
 Result<Survey> SurveyWindows(Job& job, std::uint32_t id, Deadline deadline) {
-  ASSIGN_OR_RETURN(auto snapshot, job.client().GetPrefix(job.keys().Windows(), deadline));
+  const std::string own = job.keys().Window(id, job.rank());
+  const std::string pool = job.keys().Windows(id);
+  ASSIGN_OR_RETURN(auto snapshot, job.client().GetSome(pool, pool, 2, deadline));
   Survey survey{.revision = snapshot.revision, .ours = {}, .others = {}};
-  std::string own = job.keys().Window(id, job.rank());
-  std::string prefix = job.keys().Windows(id);
   for (auto& entry : snapshot.entries) {
     if (entry.key == own) continue;  // of a former life of this rank
     ASSIGN_OR_RETURN(auto record, store::DecodeWindowRecord(entry));
-    if (!entry.key.starts_with(prefix)) {
-      survey.others.push_back({record.base(), LayoutOf(record).WindowBytes()});
-    } else if (!survey.ours.has_value()) {
-      survey.ours = Recorded{std::move(entry), std::move(record)};
-    }
+    survey.ours = Recorded{std::move(entry), std::move(record)};
+    return survey;
   }
-  return survey;
+  const std::string all = job.keys().Windows();
+  for (std::string from = all;;) {
+    ASSIGN_OR_RETURN(auto next, job.client().GetSome(all, from, 1, deadline));
+    if (next.entries.empty()) return survey;
+    const auto& entry = next.entries.front();
+    if (!entry.key.starts_with(pool)) {
+      ASSIGN_OR_RETURN(auto record, store::DecodeWindowRecord(entry));
+      survey.others.push_back({record.base(), LayoutOf(record).WindowBytes()});
+    }
+    from = entry.key.substr(0, entry.key.rfind('/')) + static_cast<char>('/' + 1);  // behind the last of its pool
+  }
 }
 
 // Whether the process that wrote the record has died since, or been replaced: then its word doesn't count for long.
