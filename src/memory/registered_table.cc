@@ -224,11 +224,21 @@ std::uint64_t RegisteredTable::size() const {
 }
 
 Status RegisteredTable::Drain(Deadline deadline) {
-  std::unique_lock draining(draining_, std::defer_lock);
-  while (!draining.try_lock_until(std::min<TimePoint>(deadline, steady_clock::now() + kInterruptPeriod))) {
-    if (InterruptRequested()) return Interrupted("while transfers end");
-    if (steady_clock::now() >= deadline) return DeadlineExceeded("others wait for transfers to end; unregister it again");
+  {
+    std::unique_lock lock(mutex_);
+    Status waited = WaitUntil(lock, released_, deadline, [&] { return !draining_; });
+    if (IsDeadlineExceeded(waited)) return DeadlineExceeded("others still wait for transfers to end; unregister it again");
+    RETURN_IF_ERROR(waited);
+    draining_ = true;
   }
+  Status drained = RaiseGeneration(deadline);
+  std::lock_guard lock(mutex_);
+  draining_ = false;
+  released_.notify_all();
+  return drained;
+}
+
+Status RegisteredTable::RaiseGeneration(Deadline deadline) {
   std::uint64_t generation = header().generation.load(std::memory_order_relaxed);
   RETURN_IF_ERROR(AwaitPeers((generation + 1) & 1, deadline));  // of a drain that was given up
   header().generation.store(generation + 1, std::memory_order_seq_cst);

@@ -1,8 +1,8 @@
 // memory/registered_table.h: the memory that this process's user has registered, as peers may reach it: those of this host by
 // mapping the table (registered_layout.h, registered_view.h), others through transports that serve their requests (Acquire).
 //
-// Owner: an engine; ports that show it to peers end before it does. Threads: any. Two mutexes: mutex_, short, for the table;
-// draining_, taken first, by whoever waits for transfers to end.
+// Owner: an engine; ports that show it to peers end before it does. Threads: any. One mutex, held for short; one thread at a
+// time waits for peers' transfers to end (draining_).
 
 #pragma once
 
@@ -83,6 +83,7 @@ class RegisteredTable final : public RegisteredMemory {
   void EndChange();
 
   Status Drain(Deadline deadline);
+  Status RaiseGeneration(Deadline deadline);  // REQUIRES: draining_ is this thread's
   Status AwaitPeers(std::uint64_t parity, Deadline deadline);
   void TellBlockGone(std::uint64_t block);
 
@@ -97,8 +98,7 @@ class RegisteredTable final : public RegisteredMemory {
   std::vector<NewRange> uses_;                                                     // acquired
   std::map<std::uint64_t, std::uint64_t> leaving_;  // deregistered, begin to end, but transfers may be in flight
   std::vector<PeerPtr> peers_;
-
-  std::timed_mutex draining_;
+  bool draining_ = false;  // somebody raises the generation, and others wait for released_
 };
 
 }  // namespace memfabric
