@@ -10,7 +10,6 @@ namespace memfabric::transport::tcp {
 namespace {
 
 constexpr std::size_t kReadParts = 64;
-constexpr std::size_t kReadBytes = 2 << 20;  // of one system call
 constexpr std::size_t kMaxInbox = 16;
 
 iovec At(std::byte* memory, const Range& range) { return {memory + range.offset, range.size_bytes}; }
@@ -33,7 +32,7 @@ Connection::Pumped Connection::PumpIn(std::size_t budget) {
 
     // The rest of the payload goes where it belongs; what follows it into the staging.
     gathered_.clear();
-    const std::size_t payload = GatherParts(std::min(budget, kReadBytes), gathered_);
+    const std::size_t payload = GatherParts(budget, gathered_);
     std::vector<RegisteredUse> uses;
     if (reading_ == Reading::kPayload && header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
       reading_ = Reading::kJunk;

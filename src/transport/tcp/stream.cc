@@ -46,6 +46,7 @@ Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bo
 }
 
 Result<Stream::Need> Stream::Handshake() {
+  if (ssl_ == nullptr) return Need::kNothing;
   if (connecting_) {
     int error = 0;
     socklen_t size = sizeof error;
