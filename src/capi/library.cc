@@ -80,11 +80,12 @@ void Library::Uninitialize() {
   }
   CloseTrans();
   CloseBm();
+  CloseShm();
   std::unique_lock trans(trans_use_);
   EndTrans();  // opened meanwhile
   std::lock_guard lock(mutex_);
   std::unique_lock use(bm_use_);
-  if (bm_ != nullptr) return;  // initialized anew meanwhile
+  if (bm_ != nullptr || shm_.IsOpen()) return;  // initialized anew meanwhile
   stores_.clear();
   runtime_.reset();
 }
@@ -117,6 +118,7 @@ Status Library::CreateStore(const std::string& text) {
     std::shared_lock use(bm_use_);
     if (bm_ != nullptr && bm_->Serves(url)) return Ok();
   }
+  if (shm_.Serves(url)) return Ok();
   RETURN_IF_ERROR(RuntimeLocked());
   store::EmbeddedServer::Options options;
   options.listen = url.endpoints.front();
@@ -175,6 +177,40 @@ void Library::CloseBm() {
   for (auto handle : pools_.All()) (void)pools_.Remove(handle);  // created while we waited
   bm_.reset();
   bm_closing_ = false;
+}
+
+Status Library::OpenShm(const shm::InitOptions& options) {
+  RETURN_IF_ERROR(shm::Check(options));
+  std::lock_guard lock(mutex_);
+  CancelScope scope(open_cancelled_);
+  ASSIGN_OR_RETURN(bool open, shm_.IsOpenAs(options));
+  if (open) return Ok();
+  RETURN_IF_ERROR(RuntimeLocked());
+  ASSIGN_OR_RETURN(auto service, shm::Service::Open(*runtime_, options));
+  shm_.Put(std::move(service));
+  return Ok();
+}
+
+void Library::CloseShm() {
+  open_cancelled_ = true;
+  std::lock_guard lock(mutex_);
+  open_cancelled_ = false;
+  shm_.Close([&] {
+    for (auto handle : objects_.All()) (void)objects_.Remove(handle);  // NotFound: its user was quicker
+  });
+}
+
+Result<Objects::Handle> Library::CreateObject(const shm::CreateOptions& options) {
+  return shm_.With([&](shm::Service& service) -> Result<Objects::Handle> {
+    RETURN_IF_ERROR(shm::Check(options, service.options().world_size));
+    return objects_.Add(options.id, [&](ReadGate&) { return service.CreateObject(options); });
+  });
+}
+
+Result<std::uint32_t> Library::SupportedOps() {
+  std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(RuntimeLocked());
+  return shm::SupportedOps(runtime_->transports());
 }
 
 Rank Library::BmRank() {

@@ -20,9 +20,11 @@
 #include "base/wait.h"
 #include "bm/service.h"
 #include "capi/handles.h"
-#include "capi/pools.h"
+#include "capi/places.h"
+#include "capi/service_slot.h"
 #include "memory/shared_block.h"
 #include "runtime/runtime.h"
+#include "shm/service.h"
 #include "store/embedded/server.h"
 #include "store/tls/settings.h"
 #include "trans/engine.h"
@@ -30,6 +32,9 @@
 #include "trans/stream.h"
 
 namespace memfabric::capi {
+
+using Pools = Places<bm::Pool, bm::kPools>;
+using Objects = Places<shm::Object, shm::kObjects>;
 
 class Library {
  public:
@@ -76,6 +81,13 @@ class Library {
   Handles<trans::RpcPort>& ports() { return ports_; }
   SharedBlocks& blocks() { return blocks_; }
 
+  Status OpenShm(const shm::InitOptions& options);
+  void CloseShm();
+  Result<Objects::Handle> CreateObject(const shm::CreateOptions& options);
+  Objects& objects() { return objects_; }
+  // Bits of shm::DataOp that this machine has.
+  Result<std::uint32_t> SupportedOps();
+
  private:
   Library() = default;
 
@@ -111,7 +123,10 @@ class Library {
   std::shared_mutex bm_use_;  // shared: bm_ is in use. Exclusive: it is made or ended
   std::atomic<bool> bm_closing_{false};
   std::unique_ptr<bm::Service> bm_;
-  Pools pools_;
+  Pools pools_{"pool", "Big Memory"};
+
+  ServiceSlot<shm::Service> shm_{"Shared Memory", "shm.initialize"};
+  Objects objects_{"object", "Shared Memory"};
 
   void EndTrans();
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kMaxRecordBytes = 1_MiB;   // the store takes 1.5 MiB
 constexpr std::size_t kMaxTextBytes = 1024;      // names and identities of hosts
+constexpr std::size_t kMaxFailureBytes = 8192;   // an error's message
 constexpr std::size_t kMaxAdvertBytes = 64_KiB;  // what a transport says of itself
 constexpr std::size_t kMaxTransports = 16;
 constexpr std::uint64_t kMaxBytes = 1ULL << 62;  // far above every limit of a pool; sums of two don't overflow
@@ -60,6 +61,11 @@ class Checker {
       Text("a transport's name", name);
       Text("advert of " + name.substr(0, kShownBytes), advert, kMaxAdvertBytes);
     }
+  }
+  void Failure(std::uint32_t kind, const std::string& failure) {
+    Text("failure", failure, kMaxFailureBytes);
+    if (kind > static_cast<std::uint32_t>(Kind::kInternal) || (kind == 0) != failure.empty())
+      Fail(fmt::format("failure_kind {} is none of a failure", kind));
   }
   void Fail(const std::string& what) {
     if (status_.ok()) status_ = IoError("record {}: {}", entry_.key, what);
@@ -147,7 +153,7 @@ Result<ObjectMember> DecodeObjectMember(const KeyValue& entry) {
   check.Bytes("bytes", record.bytes());
   check.Text("host", record.host());
   check.Text("host_name", record.host_name());
-  check.Text("failure", record.failure());
+  check.Failure(record.failure_kind(), record.failure());
   check.Transports(record.transports());
   RETURN_IF_ERROR(check.status());
   return record;
@@ -159,9 +165,7 @@ Result<ObjectLead> DecodeObjectLead(const KeyValue& entry) {
   check.Pid(record.pid());
   check.Bytes("base", record.base());
   check.Text("host_name", record.host_name());
-  check.Text("failure", record.failure());
-  if (record.failure_kind() > static_cast<std::uint32_t>(Kind::kInternal))
-    check.Fail(fmt::format("failure_kind {} is none", record.failure_kind()));
+  check.Failure(record.failure_kind(), record.failure());
   RETURN_IF_ERROR(check.status());
   return record;
 }

@@ -1,0 +1,275 @@
+#include "group/group.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "base/wait.h"
+#include "group/doorbell.h"
+#include "memory/kernels.h"
+
+namespace memfabric::group {
+namespace {
+
+using std::chrono::steady_clock;
+using transport::Piece;
+
+constexpr std::uint64_t kBarrier = 0;                   // a signature; an all-gather's is its length
+constexpr std::chrono::milliseconds kAbsentLook{1000};  // to ask other hosts who has not arrived
+constexpr std::chrono::milliseconds kLingerPoll{1};
+constexpr std::size_t kMostNamed = 16;
+
+std::string OperationText(std::uint64_t signature) {
+  return signature == kBarrier ? "barrier" : fmt::format("all_gather of {} bytes", signature);
+}
+
+std::uint64_t ArrivalOffset(const Seat& seat, std::uint64_t sequence) {
+  return ChannelOffset(seat.channel) + offsetof(Channel, arrivals) + sequence % 2 * sizeof(Arrival);
+}
+
+std::uint64_t BlockOffset(const Seat& seat, std::uint64_t sequence) {
+  return ChannelOffset(seat.channel) + offsetof(Channel, blocks) + sequence % 2 * kMaxBlockBytes;
+}
+
+// An Arrival as a get brings it.
+struct ArrivalNumbers {
+  std::uint64_t sequence = 0;
+  std::uint64_t signature = 0;
+};
+
+}  // namespace
+
+// The end of a turn that was taken.
+struct Group::Turn {
+  explicit Turn(Group& owner) : group(owner) {}
+  ~Turn() {
+    std::lock_guard lock(group.mutex_);
+    group.busy_ = false;
+    group.freed_.notify_one();
+  }
+  Group& group;
+};
+
+Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::uint32_t own_seat, bool crowded)
+    : members_(members),
+      name_(std::move(name)),
+      seats_(std::move(seats)),
+      own_seat_(own_seat),
+      crowded_(crowded),
+      one_host_(
+          std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {}
+
+Status Group::TakeTurn(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  Status status = WaitUntil(lock, freed_, deadline, [&] { return !busy_; });
+  if (status.ok()) busy_ = true;
+  return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
+}
+
+Status Group::Barrier(Deadline deadline) {
+  RETURN_IF_ERROR(TakeTurn(deadline));
+  Turn turn(*this);
+  return Meet(kBarrier, {}, deadline);
+}
+
+Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline) {
+  RETURN_IF_ERROR(TakeTurn(deadline));
+  Turn turn(*this);
+  RETURN_IF_ERROR(Meet(block.size(), block, deadline));
+  return ReadBlocks(block.size(), gathered, deadline);
+}
+
+Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline) {
+  RETURN_IF_ERROR(CheckLosses(sequence_ + (unfinished_.has_value() ? 0 : 1), !unfinished_.has_value()));
+  if (unfinished_.has_value() && *unfinished_ != signature)
+    return InvalidArgument("{}: the {} that did not end in time is still under way: call it again before a {}", name_,
+                           OperationText(*unfinished_), OperationText(signature));
+  if (!unfinished_.has_value()) {
+    ++sequence_;
+    round_ = 0;
+    signalled_ = false;
+    unfinished_ = signature;
+    if (!block.empty()) std::memcpy(own().blocks[sequence_ % 2].data(), block.data(), block.size());
+    Arrival& arrival = own().arrivals[sequence_ % 2];
+    arrival.signature.store(signature, std::memory_order_relaxed);
+    arrival.sequence.store(sequence_, std::memory_order_release);
+  }
+  Status status = one_host_ && crowded_ ? MeetAtFirst(deadline) : Disseminate(deadline);
+  if (IsDeadlineExceeded(status))
+    return DeadlineExceeded("{}: {} did not end in time: rank(s) {} have not arrived; calling it again goes on waiting", name_,
+                            OperationText(signature), Absent());
+  RETURN_IF_ERROR(status.WithContext(fmt::format("{}: {}", name_, OperationText(signature))));
+  unfinished_.reset();
+  own().completed.value.store(sequence_, std::memory_order_release);
+  return Ok();
+}
+
+template <typename Done>
+Status Group::AwaitOthers(Deadline deadline, const Done& done) {
+  Patience patience{.crowded = crowded_, .nap = one_host_ ? kLongNap : kShortNap, .deadline = deadline};
+  return Await(members_.Mapped(members_.own())->doorbell, patience, done, [&] { return CheckLosses(sequence_, false); });
+}
+
+Status Group::MeetAtFirst(Deadline deadline) {
+  Channel& first = ChannelOf(seats_[0]);
+  if (!std::exchange(signalled_, true)) {
+    if (first.arrived.value.fetch_add(1, std::memory_order_acq_rel) + 1 == sequence_ * seats_.size()) {
+      first.released.value.store(sequence_, std::memory_order_seq_cst);
+      for (const Seat& seat : seats_) Ring(members_.Mapped(seat.rank)->doorbell);
+      return Ok();
+    }
+  }
+  return AwaitOthers(deadline, [&] { return first.released.value.load(std::memory_order_seq_cst) >= sequence_; });
+}
+
+Status Group::Disseminate(Deadline deadline) {
+  for (; (std::size_t{1} << round_) < seats_.size(); ++round_, signalled_ = false) {
+    if (!std::exchange(signalled_, true))
+      RETURN_IF_ERROR(Signal(seats_[(own_seat_ + (1u << round_)) % seats_.size()], round_, deadline));
+    const Flag& flag = own().flags[round_];
+    RETURN_IF_ERROR(AwaitOthers(deadline, [&] { return flag.Reached(sequence_); }));
+  }
+  return Ok();
+}
+
+Status Group::Signal(const Seat& seat, unsigned round, Deadline deadline) {
+  if (Control* control = members_.Mapped(seat.rank)) {
+    control->channels[seat.channel].flags[round].Raise(sequence_);
+    Ring(control->doorbell);
+    return Ok();
+  }
+  auto link = members_.LinkOf(seat.rank);
+  if (link == nullptr) return Disconnected("{}", members_.WhyGone(seat.rank).message());
+  signals_[round] = {sequence_, ~sequence_};
+  Piece piece{reinterpret_cast<std::byte*>(signals_[round].data()),
+              ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag), sizeof(signals_[round])};
+  RETURN_IF_ERROR(link->Put(members_.zone(), {&piece, 1}));
+  // Both ends wait at their sockets; by the time this one has its answer, the peer's signal of the round is here, as a rule.
+  Status flushed = link->Flush(deadline);
+  // It has gone: with what it needed of us, or whoever misses it says so.
+  return IsDisconnected(flushed) ? Ok() : flushed;
+}
+
+Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered, Deadline deadline) {
+  // From other hosts each comes with its arrival, which takes the place of the check below.
+  const std::uint64_t part_bytes = sizeof(ArrivalNumbers) + size_bytes;
+  std::unique_ptr<std::byte[]> landing;
+  if (!one_host_) {
+    landing = std::make_unique<std::byte[]>(seats_.size() * part_bytes);
+    std::vector<std::shared_ptr<transport::Link>> links;
+    Status started;
+    for (std::size_t i = 0; i < seats_.size() && started.ok(); ++i) {
+      const Seat& seat = seats_[i];
+      if (members_.Mapped(seat.rank) != nullptr) continue;
+      auto link = members_.LinkOf(seat.rank);
+      if (link == nullptr) {
+        started = Disconnected("{}", members_.WhyGone(seat.rank).message());
+        break;
+      }
+      std::byte* part = &landing[i * part_bytes];
+      for (const Piece& piece : {Piece{part, ArrivalOffset(seat, sequence_), sizeof(ArrivalNumbers)},
+                                 Piece{part + sizeof(ArrivalNumbers), BlockOffset(seat, sequence_), size_bytes}})
+        if (started.ok()) started = link->Get(members_.zone(), {&piece, 1});
+      links.push_back(std::move(link));
+    }
+    Status landed = Land(links, landing, deadline);
+    if (!started.ok()) landed = std::move(started);
+    RETURN_IF_ERROR(landed.WithContext(fmt::format("{}: {}", name_, OperationText(size_bytes))));
+  }
+  std::vector<const std::byte*> blocks(seats_.size());
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    ArrivalNumbers theirs;
+    if (members_.Mapped(seats_[i].rank) != nullptr) {
+      const Channel& channel = ChannelOf(seats_[i]);
+      const Arrival& arrival = channel.arrivals[sequence_ % 2];
+      theirs = {arrival.sequence.load(std::memory_order_acquire), arrival.signature.load(std::memory_order_relaxed)};
+      blocks[i] = channel.blocks[sequence_ % 2].data();
+    } else {
+      std::memcpy(&theirs, &landing[i * part_bytes], sizeof(theirs));
+      blocks[i] = &landing[i * part_bytes + sizeof(theirs)];
+    }
+    RETURN_IF_ERROR(CheckArrival(seats_[i], theirs.sequence, theirs.signature, size_bytes));
+  }
+  for (std::size_t i = 0; i < seats_.size(); ++i) std::memcpy(&gathered[i * size_bytes], blocks[i], size_bytes);
+  return Ok();
+}
+
+Status Group::Land(std::span<const std::shared_ptr<transport::Link>> links, std::unique_ptr<std::byte[]>& landing,
+                   Deadline deadline) {
+  Status landed;
+  for (const auto& link : links)  // all of them, whatever one says: they write to `landing`
+    if (Status status = link->Flush(deadline); landed.ok()) landed = std::move(status);
+  if (!landed.ok()) unlanded_.push_back(std::move(landing));
+  return landed;
+}
+
+Status Group::CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature, std::uint64_t ours) const {
+  if (sequence == sequence_ && signature == ours) return Ok();
+  if (sequence != sequence_)
+    return IoError("{}: rank {} says that it is in operation {}, and this one is {}: its memory was overwritten", name_,
+                   seat.rank, sequence, sequence_);
+  return InvalidArgument("{}: this rank ({}) calls {}, and rank {} calls {}: all ranks must call the same", name_,
+                         members_.own(), OperationText(ours), seat.rank, OperationText(signature));
+}
+
+Status Group::CheckLosses(std::uint64_t sequence, bool entering) const {
+  if (members_.losses() == 0) return Ok();
+  for (const Seat& seat : seats_) {
+    Status why = members_.WhyGone(seat.rank);
+    if (why.ok()) continue;
+    // Who had ended the operation before it went has left nobody waiting.
+    if (members_.Mapped(seat.rank) != nullptr) {
+      if (ChannelOf(seat).completed.value.load(std::memory_order_acquire) >= sequence) continue;
+    } else if (IsNotFound(why) && !entering) {
+      continue;  // an orderly goodbye comes after all that it had to send
+    }
+    return Disconnected("{}; left are rank(s) {}", why.message(), members_.Left());
+  }
+  return Ok();
+}
+
+std::string Group::Absent() {
+  std::vector<Rank> absent;
+  Deadline deadline = steady_clock::now() + kAbsentLook;
+  for (const Seat& seat : seats_) {
+    std::uint64_t latest = 0;
+    for (std::uint64_t sequence : {sequence_ - 1, sequence_}) {
+      if (members_.Mapped(seat.rank) != nullptr) {
+        latest = std::max(latest, ChannelOf(seat).arrivals[sequence % 2].sequence.load(std::memory_order_acquire));
+      } else {
+        latest = std::max(latest, RemoteNumber(seat, ArrivalOffset(seat, sequence), deadline).value_or(0));
+      }
+    }
+    if (latest < sequence_) absent.push_back(seat.rank);
+  }
+  if (absent.empty()) return "?";  // they have arrived meanwhile
+  bool cut = absent.size() > kMostNamed;
+  if (cut) absent.resize(kMostNamed);
+  return fmt::format("{}{}", fmt::join(absent, ", "), cut ? ", …" : "");
+}
+
+std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t offset, Deadline deadline) {
+  auto link = members_.LinkOf(seat.rank);
+  if (link == nullptr) return std::nullopt;
+  auto landing = std::make_unique<std::byte[]>(sizeof(std::uint64_t));
+  Piece piece{landing.get(), offset, sizeof(std::uint64_t)};
+  if (!link->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, landing, deadline).ok()) return std::nullopt;
+  std::uint64_t number;
+  std::memcpy(&number, landing.get(), sizeof(number));
+  return number;
+}
+
+void Group::Linger(Deadline deadline) {
+  if (one_host_) return;
+  for (const Seat& seat : seats_) {
+    if (members_.Mapped(seat.rank) != nullptr) continue;
+    std::uint64_t offset = ChannelOffset(seat.channel) + offsetof(Channel, completed);
+    while (steady_clock::now() < deadline && RemoteNumber(seat, offset, deadline).value_or(sequence_) < sequence_)
+      if (!PauseUntil(steady_clock::now() + kLingerPoll).ok()) return;
+  }
+}
+
+}  // namespace memfabric::group

@@ -1,0 +1,272 @@
+// How an object comes and goes.
+
+#include <fmt/format.h>
+#include <memfabric/smem_shm_device.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "base/log.h"
+#include "base/wait.h"
+#include "shm/object.h"
+
+namespace memfabric::shm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::uint64_t kControlSlotBytes = 8_MiB;
+static_assert(group::kControlBytes + SMEM_SHM_INFO_BYTES <= kControlSlotBytes);
+constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1u << 7;  // flags, as Big Memory's
+constexpr milliseconds kLinkTry{1000};                                                   // one try to link members
+constexpr milliseconds kLinkPause{20};                                                   // before the next
+constexpr milliseconds kWithdrawTimeout{2000};
+constexpr milliseconds kLingerTimeout{2000};  // for other hosts to read what this rank gave last
+
+bool Asked(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
+// API.md §2: a path that isn't there is replaced by the next best, said once, unless MEMFABRIC_STRICT=1.
+Status SayNextBest(std::string_view what) {
+  if (Asked("MEMFABRIC_STRICT")) return Unsupported("{}, and MEMFABRIC_STRICT=1", what);
+  LOG(kWarn, "{}; the library's copies take the best path there is", what);
+  return Ok();
+}
+
+}  // namespace
+
+Object::Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options)
+    : job_(job), runtime_(runtime), init_(init), device_node_(device_node), options_(options) {
+  layout_.world_size = options.rank_size;
+  layout_.max_bytes[Index(Zone::kDevice)] = kControlSlotBytes;
+  layout_.max_bytes[Index(Zone::kHost)] = options.bytes;
+}
+
+Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+                                               const CreateOptions& options, std::atomic<std::uint64_t>& next_base) {
+  RETURN_IF_ERROR(Check(options, init.world_size));
+  auto transports = runtime.transports();
+  bool rdma =
+      std::any_of(transports.begin(), transports.end(), [](const auto& transport) { return transport->name() == "ucx"; });
+  if (options.op == DataOp::kRdma && !rdma)
+    RETURN_IF_ERROR(SayNextBest("data_op_type RDMA asks for what this machine doesn't have"));
+  Deadline deadline = steady_clock::now() + init.config.create_timeout;
+  std::shared_ptr<Object> object(new Object(job, runtime, init, device_node, options));  // shared as bm's pools (capi/places.h)
+  Rendezvous rendezvous(job, options, [raw = object.get()](const Status& why) {
+    std::lock_guard lock(raw->failure_mutex_);
+    if (raw->peers_ != nullptr) raw->peers_->Break(why);
+  });
+  Status status = object->Assemble(rendezvous, next_base, deadline);
+  if (status.ok()) return object;
+  status = rendezvous.Fail(status);
+  object->Close();
+  return status;
+}
+
+Object::~Object() { Close(); }
+
+Status Object::Assemble(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base, Deadline deadline) {
+  bool leads = options_.rank == 0;
+  window_recorded_ = leads;
+  RETURN_IF_ERROR(rendezvous.Begin(
+      layout_, [&](std::span<const AddressSpan> others) { return ChooseBase(others, next_base); }, deadline));
+  if (!leads) {
+    ASSIGN_OR_RETURN(window_, Window::ReserveAt(layout_.base, layout_.WindowBytes()));
+  }
+  RETURN_IF_ERROR(MakeMemory());
+  RETURN_IF_ERROR(OpenPorts(rendezvous.lead(), rendezvous.epoch()));
+  std::map<std::string, std::string> adverts;
+  for (const auto& [transport, port] : ports_) adverts[std::string(transport->name())] = port->advert();
+  RETURN_IF_ERROR(rendezvous.Follow(adverts, deadline));
+  ASSIGN_OR_RETURN(auto members, rendezvous.AwaitAll(deadline));
+  RETURN_IF_ERROR(Link(std::move(members), rendezvous, deadline));
+  crowded_ = options_.rank_size > rendezvous.processors();
+  std::vector<group::Seat> seats;
+  for (Rank rank = 0; rank < options_.rank_size; ++rank) seats.push_back({rank, 0});
+  world_ =
+      std::make_unique<group::Group>(*peers_, fmt::format("object {}", options_.id), std::move(seats), options_.rank, crowded_);
+  subgroups_ = std::make_unique<Subgroups>(job_, *peers_, options_.id, rendezvous.lead());
+  ASSIGN_OR_RETURN(
+      exits_, Exits::Listen(
+                  job_, options_.id, rendezvous.lead(),
+                  [this](Rank rank, int status) {
+                    peers_->Break(Disconnected("rank {} has ended object {} by global_exit({})", rank, options_.id, status));
+                  },
+                  deadline));
+  // Everybody has mapped everybody when all are here.
+  RETURN_IF_ERROR(world_->Barrier(deadline));
+  LOG(kInfo, "object {}: rank {} of {}, {} each at {:#x}", options_.id, options_.rank, options_.rank_size,
+      SizeText(options_.bytes), gva());
+  return Ok();
+}
+
+Result<std::uint64_t> Object::ChooseBase(std::span<const AddressSpan> others, std::atomic<std::uint64_t>& next_base) {
+  ASSIGN_OR_RETURN(std::uint64_t begin, RegionBegin());
+  // Places are used again late: another rank may still have a view of what lay there.
+  std::uint64_t from = std::max(begin, next_base.load());
+  window_.reset();
+  auto base = FindWindow(layout_, from, kRegionEnd, others, /*check_process=*/true);
+  if (!base.ok() && from != begin) base = FindWindow(layout_, begin, kRegionEnd, others, /*check_process=*/true);
+  if (!base.ok()) return base;
+  ASSIGN_OR_RETURN(window_, Window::ReserveAt(*base, layout_.WindowBytes()));
+  next_base = *base + layout_.WindowBytes();
+  return base;
+}
+
+Status Object::MakeMemory() {
+  std::uint32_t node = options_.flags & kNumaMask;
+  SegmentOptions options;
+  options.zone = Zone::kHost;
+  options.max_bytes = options.allocated_bytes = options_.bytes;
+  options.fault_in = (options_.flags & kPerformance) != 0;
+  if (node != kNumaAutomatic && node != 0) options.numa_node = node;
+  ASSIGN_OR_RETURN(memory_, Segment::Create(options));
+  RETURN_IF_ERROR(memory_->MapInto(window_, layout_.SlotBegin(Zone::kHost, options_.rank)));
+
+  SegmentOptions control;
+  control.zone = Zone::kDevice;
+  control.max_bytes = kControlSlotBytes;
+  control.allocated_bytes = group::kControlBytes;
+  control.numa_node = device_node_;
+  ASSIGN_OR_RETURN(control_, Segment::Create(control));
+  RETURN_IF_ERROR(control_->MapInto(window_, layout_.SlotBegin(Zone::kDevice, options_.rank)));
+
+  SegmentOptions info;
+  info.zone = Zone::kDevice;
+  info.max_bytes = info.allocated_bytes = SMEM_SHM_INFO_BYTES;
+  ASSIGN_OR_RETURN(info_, Segment::Create(info));
+  std::uint64_t info_begin = layout_.SlotBegin(Zone::kHost, 0) - SMEM_SHM_INFO_BYTES;
+  RETURN_IF_ERROR(info_->MapInto(window_, info_begin));
+  smem_shm_info_t told{};
+  told.magic = SMEM_SHM_INFO_MAGIC;
+  told.version = SMEM_SHM_INFO_VERSION;
+  told.rank = options_.rank;
+  told.rank_size = options_.rank_size;
+  told.symmetric_size = options_.bytes;
+  std::memcpy(window_->data() + info_begin, &told, sizeof(told));
+
+  reach_ = std::make_unique<copy::Reach>(layout_, window_->data());
+  transport::ZoneBytes own;
+  own[Index(Zone::kDevice)] = group::kControlBytes;
+  own[Index(Zone::kHost)] = options_.bytes;
+  reach_->SetMapped(options_.rank, own);
+  engine_ = std::make_unique<copy::Engine>(*reach_, &runtime_.team(), init_.config.operation_timeout);
+  std::lock_guard lock(failure_mutex_);
+  peers_ = std::make_unique<Peers>(fmt::format("object {}", options_.id), options_.rank, *reach_, *window_);
+  return Ok();
+}
+
+Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
+  name_ = fmt::format("{}{}", job_.keys().Object(options_.id), lead);
+  transport::PortOptions port;
+  port.pool = name_;
+  port.rank = options_.rank;
+  port.epoch = epoch;
+  port.host = job_.host();
+  port.world_size = options_.rank_size;
+  port.window = window_;
+  port.slot_begin = [layout = layout_](Zone zone, Rank rank) { return layout.SlotBegin(zone, rank); };
+  port.max_bytes = layout_.max_bytes;
+  port.segments[Index(Zone::kDevice)] = control_.get();
+  port.segments[Index(Zone::kHost)] = memory_.get();
+  port.observer = peers_.get();
+  if (!job_.url().endpoints.empty()) port.network.near_host = job_.url().endpoints.front().host;
+  port.network.encrypt = Asked("MEMFABRIC_DATA_TLS");
+  for (const auto& transport : runtime_.transports()) {
+    ASSIGN_OR_RETURN(auto opened, transport->Open(port));
+    ports_.emplace_back(transport.get(), std::move(opened));
+  }
+  return Ok();
+}
+
+transport::MemberAddress Object::AddressOf(const store::ObjectMember& member, const transport::Transport& transport) const {
+  transport::MemberAddress address;
+  address.pool = name_;
+  address.rank = member.rank();
+  address.epoch = member.epoch();
+  address.host = member.host();
+  address.pid = member.pid();
+  if (auto advert = member.transports().find(std::string(transport.name())); advert != member.transports().end())
+    address.advert = advert->second;
+  return address;
+}
+
+Status Object::Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline) {
+  for (const auto& member : members)
+    peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()));
+  // Of each pair the higher one connects.
+  std::erase_if(members, [&](const auto& member) { return member.rank() >= options_.rank; });
+  for (auto& [transport, port] : ports_) {
+    auto here = std::partition(members.begin(), members.end(), [&, &transport = transport](const auto& member) {
+      auto address = AddressOf(member, *transport);
+      return address.advert.empty() || !transport->CanReach(address).ok();
+    });
+    RETURN_IF_ERROR(LinkBy(*transport, *port, {here, members.end()}, rendezvous, deadline));
+    members.erase(here, members.end());
+  }
+  if (!members.empty())
+    return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build",
+                       members[0].rank(), members[0].host_name(), job_.host_name());
+  RETURN_IF_ERROR(peers_->AwaitAll(deadline));
+  if (options_.op != DataOp::kLoadStore) return Ok();
+  for (Rank rank = 0; rank < options_.rank_size; ++rank) {
+    if (peers_->Mapped(rank) != nullptr) continue;
+    return SayNextBest(
+        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} on another host", rank));
+  }
+  return Ok();
+}
+
+Status Object::LinkBy(const transport::Transport& transport, transport::Port& port,
+                      const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
+  std::vector<transport::MemberAddress> waiting;
+  for (const auto& member : members) waiting.push_back(AddressOf(member, transport));
+  while (!waiting.empty()) {
+    auto results = port.ConnectAll(waiting, std::min<Deadline>(deadline, steady_clock::now() + kLinkTry));
+    RETURN_IF_ERROR(rendezvous.failure());
+    std::vector<transport::MemberAddress> rest;
+    Status last;
+    for (std::size_t i = 0; i < waiting.size(); ++i) {
+      if (results[i].ok()) continue;
+      // A peer that doesn't answer yet may; what else there is, is final.
+      if (!IsDeadlineExceeded(results[i])) return results[i];
+      last = results[i];
+      rest.push_back(std::move(waiting[i]));
+    }
+    if (!rest.empty() && steady_clock::now() >= deadline)
+      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", rest[0].rank, last.message());
+    if (!rest.empty()) RETURN_IF_ERROR(PauseUntil(std::min<Deadline>(deadline, steady_clock::now() + kLinkPause)));
+    waiting = std::move(rest);
+  }
+  return Ok();
+}
+
+void Object::StopWaits() {
+  closing_ = true;
+  if (peers_ != nullptr) peers_->Break(NotFound("object {} has been destroyed", options_.id));
+}
+
+void Object::Close() {
+  if (std::exchange(closed_, true)) return;
+  Deadline linger = steady_clock::now() + kLingerTimeout;
+  if (world_ != nullptr) world_->Linger(linger);
+  if (subgroups_ != nullptr) subgroups_->Linger(linger);
+  StopWaits();
+  exits_.reset();
+  ports_.clear();  // says goodbye to the others
+  if (peers_ != nullptr) peers_->DropAll(NotFound("object {} has been destroyed", options_.id));
+  subgroups_.reset();
+  world_.reset();
+  if (!std::exchange(window_recorded_, false)) return;
+  Status withdrawn =
+      job_.session().Withdraw(job_.keys().Window(options_.id, options_.rank), steady_clock::now() + kWithdrawTimeout);
+  if (!withdrawn.ok())
+    LOG(kInfo, "object {}: the store will forget its window when the lease ends: {}", options_.id, withdrawn.message());
+}
+
+}  // namespace memfabric::shm

@@ -1,0 +1,158 @@
+// shm/object.h: one Shared Memory object as this process holds it: symmetric memory, its ranks, and what they do with it.
+//
+// Life: Create is collective (shm/rendezvous.h): it returns when every rank has mapped every other, or nowhere. Close ends this
+// rank's part; the others' goes on without it.
+//
+// The window: control memory of all ranks, 8 MiB each (group/control.h), then the users' memory, `bytes` each, from gva() on.
+// The last 2 MiB below gva() are nobody's control memory: there each process has mapped what its own kernels are told
+// (memfabric/smem_shm_device.h).
+//
+// Owner: the service's table of objects; calls run inside the ReadGate of its place (capi/places.h).
+// Threads: any. StopWaits and Close: see there.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/read_gate.h"
+#include "base/status.h"
+#include "copy/engine.h"
+#include "copy/reach.h"
+#include "group/group.h"
+#include "memory/segment.h"
+#include "runtime/job.h"
+#include "runtime/runtime.h"
+#include "shm/config.h"
+#include "shm/exits.h"
+#include "shm/peers.h"
+#include "shm/rendezvous.h"
+#include "shm/subgroups.h"
+#include "transport/transport.h"
+
+namespace memfabric::shm {
+
+// What wait_until compares a cell with, as OpenSHMEM's SHMEM_CMP_*.
+enum class Comparison : std::uint32_t { kEqual = 0, kNotEqual, kGreater, kLessOrEqual, kLess, kGreaterOrEqual };
+constexpr std::uint32_t kComparisons = 6;
+
+// Memory that stays mapped as long as the view lives.
+struct View {
+  std::shared_ptr<Window> window;
+  std::byte* data = nullptr;
+  std::uint64_t size_bytes = 0;
+};
+
+class Object {
+ public:
+  // `device_node`: the NUMA node of the process's device. `next_base`: where the service looks for the next window first.
+  static Result<std::shared_ptr<Object>> Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+                                                const CreateOptions& options, std::atomic<std::uint64_t>& next_base);
+  ~Object();
+
+  // Ends calls that wait, with NotFound; any thread, at any time.
+  void StopWaits();
+  // Says goodbye to the others. Idempotent. REQUIRES: nobody is in a call, nor can get into one.
+  void Close();
+
+  std::uint32_t id() const { return options_.id; }
+  Rank rank() const { return options_.rank; }
+  std::uint32_t rank_size() const { return options_.rank_size; }
+  std::uint64_t symmetric_bytes() const { return options_.bytes; }
+  std::uint64_t gva() const { return layout_.SlotAddress(Zone::kHost, 0).value; }
+
+  Status SetContext(std::span<const std::byte> context);
+
+  // Within operation_timeout; errors as group::Group.
+  Status Barrier();
+  Status AllGather(std::span<const std::byte> block, std::span<std::byte> gathered);
+  // The sub-group of `key`, in which this rank is `rank` of `size`.
+  Status SubgroupBarrier(const std::string& key, std::uint32_t size, Rank rank);
+  Status SubgroupAllGather(const std::string& key, std::uint32_t size, Rank rank, std::span<const std::byte> block,
+                           std::span<std::byte> gathered);
+
+  // Bits of DataOp by which `rank` is reached now; 0: it has gone.
+  Result<std::uint32_t> ReachableOps(Rank rank) const;
+  Result<std::string> Path(Rank rank) const;
+  std::vector<Rank> Live() const { return peers_->Live(); }
+
+  Result<std::uint32_t> AllocateValue(std::uint32_t limit);
+  Status ReleaseValue(std::uint32_t value);
+  void RegisterExit(Exits::Function function) { exits_->Register(function); }
+  Status GlobalExit(int status);
+
+  // `offset` is in the memory of `rank`. InvalidArgument: bad rank, null, size 0, or a range that leaves its memory.
+  // Disconnected: it has gone; the range may hold a part.
+  // Without `blocking`, Ok says that it was started: `source` must stay as it is until this thread's Quiet.
+  Status Put(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes, bool blocking);
+  Status Get(Rank rank, std::uint64_t offset, std::byte* destination, std::uint64_t size_bytes, bool blocking);
+  // The bytes, then kSwap or kFetchAdd of `signal`: whoever sees the signal sees them.
+  Status PutSignal(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
+                   const transport::AtomicRequest& signal);
+  // After this thread's earlier puts to that rank. Sequentially consistent among all atomics on the cell.
+  Result<std::uint64_t> Atomic(Rank rank, const transport::AtomicRequest& request);
+  // Waits until this rank's own cell compares true; acquires what was written before that. `writer`: whom the wait depends on,
+  // kNoRank for anybody. Disconnected: that one (or anybody) died. DeadlineExceeded: operation_timeout.
+  Status WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value, Rank writer);
+  // This thread's puts before are seen before those after, rank by rank.
+  void Fence();
+  // This thread's puts and gets before are in place.
+  Status Quiet();
+
+  // Unsupported: a rank on another host.
+  Result<View> OpenView(Rank rank) const;
+
+ private:
+  Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options);
+  Status Assemble(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base, Deadline deadline);
+  Result<std::uint64_t> ChooseBase(std::span<const AddressSpan> others, std::atomic<std::uint64_t>& next_base);
+  Status MakeMemory();
+  Status OpenPorts(std::uint64_t lead, std::uint64_t epoch);
+  Status Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline);
+  Status LinkBy(const transport::Transport& transport, transport::Port& port, const std::vector<store::ObjectMember>& members,
+                Rendezvous& rendezvous, Deadline deadline);
+  transport::MemberAddress AddressOf(const store::ObjectMember& member, const transport::Transport& transport) const;
+  // Runs a call that waits.
+  template <typename Call>
+  auto Cancellable(Call&& call) -> decltype(call());
+  Deadline OperationDeadline() const;
+  Status CheckRank(Rank rank) const;
+  Status CheckRange(Rank rank, std::uint64_t offset, const void* local, std::uint64_t size_bytes) const;
+  // What an atomic did at `rank` may have been waited for.
+  void RingAt(Rank rank) const;
+
+  Job& job_;
+  Runtime& runtime_;
+  const InitOptions init_;
+  const unsigned device_node_;
+  const CreateOptions options_;
+  std::string name_;  // of the ports: this creation's alone
+
+  PoolLayout layout_;
+  std::shared_ptr<Window> window_;
+  std::unique_ptr<Segment> control_;
+  std::unique_ptr<Segment> memory_;
+  std::unique_ptr<Segment> info_;
+  std::unique_ptr<copy::Reach> reach_;
+  std::unique_ptr<copy::Engine> engine_;
+  std::mutex failure_mutex_;  // guards peers_ while Create builds it and failures come
+  std::unique_ptr<Peers> peers_;
+  std::unique_ptr<group::Group> world_;
+  std::unique_ptr<Subgroups> subgroups_;
+  std::unique_ptr<Exits> exits_;
+  std::vector<std::pair<const transport::Transport*, std::unique_ptr<transport::Port>>> ports_;
+  bool crowded_ = false;
+  bool window_recorded_ = false;
+  bool closed_ = false;
+  std::mutex context_mutex_;
+  std::atomic<bool> closing_{false};
+};
+
+}  // namespace memfabric::shm

@@ -1,0 +1,342 @@
+#include "shm/rendezvous.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "base/wait.h"
+
+namespace memfabric::shm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kWithdrawTimeout{2000};
+constexpr milliseconds kStaleRecordPoll{100};   // while the record of a dead process is on its way out
+constexpr milliseconds kStaleRecordTime{5000};  // a lease ends within 3 s
+constexpr milliseconds kVerdictTime{1000};      // for rank 0 to tell all
+constexpr milliseconds kReasonTime{300};
+constexpr milliseconds kGraceTime{300};
+constexpr std::size_t kMostNamed = 16;  // ranks in one message
+
+std::string NameOf(const store::ObjectMember& member) {
+  return fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid());
+}
+
+}  // namespace
+
+Rendezvous::Rendezvous(Job& job, const CreateOptions& options, std::function<void(const Status&)> on_failure)
+    : job_(job), options_(options), on_failure_(std::move(on_failure)) {
+  own_.set_rank(options.rank);
+  own_.set_epoch(job.NextEpoch());
+  own_.set_host(job.host());
+  own_.set_host_name(job.host_name());
+  own_.set_pid(::getpid());
+  own_.set_rank_size(options.rank_size);
+  own_.set_bytes(options.bytes);
+}
+
+Rendezvous::~Rendezvous() {
+  directory_.reset();
+  Deadline deadline = steady_clock::now() + kWithdrawTimeout;
+  for (const auto& key : published_) {
+    Status withdrawn = job_.session().Withdraw(key, deadline);
+    if (!withdrawn.ok()) LOG(kInfo, "the store will forget {} when the lease ends: {}", key, withdrawn.message());
+  }
+}
+
+std::string Rendezvous::ObjectName() const { return fmt::format("object {}", options_.id); }
+
+Status Rendezvous::Persist(const std::string& key, const google::protobuf::Message& record, Deadline deadline) {
+  if (std::find(published_.begin(), published_.end(), key) == published_.end()) published_.push_back(key);
+  auto began = steady_clock::now();
+  for (;;) {
+    Status status = job_.session().Publish(key, store::EncodeRecord(record), deadline);
+    auto now = steady_clock::now();
+    // The answer was lost: to write it once more does no harm.
+    if (IsDisconnected(status) && now < deadline) continue;
+    if (!IsAlreadyExists(status) || now >= std::min<Deadline>(deadline, began + kStaleRecordTime))
+      return status.WithContext(fmt::format("{}, rank {}", ObjectName(), options_.rank));
+    RETURN_IF_ERROR(PauseUntil(std::min<Deadline>(deadline, now + kStaleRecordPoll)));  // a dead process's, or a duplicate
+  }
+}
+
+Status Rendezvous::Begin(PoolLayout& layout, const Choose& choose, Deadline deadline) {
+  RETURN_IF_ERROR(job_.AwaitRecovered(deadline));
+  if (leads()) {
+    lead_.set_epoch(own_.epoch());
+    lead_.set_host_name(job_.host_name());
+    lead_.set_pid(::getpid());
+    lead_.set_processors(std::max(1u, std::thread::hardware_concurrency()));
+    RETURN_IF_ERROR(PlaceWindow(layout, choose, deadline));
+    lead_.set_base(layout.base);
+    begun_ = true;
+    RETURN_IF_ERROR(Persist(job_.keys().ObjectLead(options_.id), lead_, deadline));
+    return FollowDirectory(deadline);
+  }
+  // What stands there before this rank has come is about an earlier creation, if it has failed.
+  RETURN_IF_ERROR(FollowDirectory(deadline));
+  {
+    std::lock_guard lock(mutex_);
+    begun_ = true;
+  }
+  RETURN_IF_ERROR(Persist(job_.keys().ObjectMember(options_.id, options_.rank), own_, deadline));
+  RETURN_IF_ERROR(Wait(deadline, [&] { return heard_.epoch() != 0; }));
+  std::lock_guard lock(mutex_);
+  lead_ = heard_;
+  layout.base = lead_.base();
+  return layout.Validate().WithContext(
+      fmt::format("the lead of {} by pid {} on {}", ObjectName(), lead_.pid(), lead_.host_name()));
+}
+
+Status Rendezvous::PlaceWindow(PoolLayout& layout, const Choose& choose, Deadline deadline) {
+  std::string key = job_.keys().Window(options_.id, options_.rank);
+  for (;;) {
+    ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(job_.keys().Windows(), deadline));
+    std::vector<AddressSpan> others;
+    for (const auto& entry : snapshot.entries) {
+      if (entry.key == key) continue;
+      ASSIGN_OR_RETURN(auto record, store::DecodeWindowRecord(entry));
+      PoolLayout other{.base = record.base(),
+                       .world_size = record.world_size(),
+                       .max_bytes = {record.max_device_bytes(), record.max_host_bytes()}};
+      RETURN_IF_ERROR(other.Validate().WithContext(entry.key));
+      others.push_back({other.base, other.WindowBytes()});
+    }
+    ASSIGN_OR_RETURN(layout.base, choose(others));
+    store::WindowRecord record;
+    record.set_base(layout.base);
+    record.set_world_size(layout.world_size);
+    record.set_max_device_bytes(layout.max_bytes[Index(Zone::kDevice)]);
+    record.set_max_host_bytes(layout.max_bytes[Index(Zone::kHost)]);
+    record.set_rank(options_.rank);
+    record.set_host_name(job_.host_name());
+    record.set_pid(::getpid());
+    store::Transaction transaction;  // fails if a window was recorded since
+    transaction.conditions.push_back({.target = store::Compare::Target::kModRevision,
+                                      .relation = store::Compare::Relation::kLess,
+                                      .key = job_.keys().Windows(),
+                                      .prefix = true,
+                                      .operand = snapshot.revision + 1});
+    transaction.then.push_back({.type = store::Operation::Type::kPut,
+                                .key = key,
+                                .value = store::EncodeRecord(record),
+                                .lease = job_.session().lease(),
+                                .prefix = false});
+    auto result = job_.session().Commit(transaction, deadline);
+    if (result.ok() && result->succeeded) return Ok();
+    if (!result.ok() && !IsDisconnected(result.status())) return result.status();
+    if (steady_clock::now() >= deadline)
+      return DeadlineExceeded("{}: its place in the address space could not be recorded in time", ObjectName());
+  }
+}
+
+Status Rendezvous::FollowDirectory(Deadline deadline) {
+  store::Directory::Listener listener;
+  std::string prefix;
+  // Records that can't be read are somebody's accident with etcdctl, and whoever they stand for will be missing.
+  if (leads()) {
+    prefix = job_.keys().ObjectMembers(options_.id);
+    auto tell = [this](const store::KeyValue& entry, void (Rendezvous::*hear)(const store::ObjectMember&)) {
+      auto record = store::DecodeObjectMember(entry);
+      if (!record.ok()) {
+        LOG(kWarn, "{}", record.status().message());
+        return;
+      }
+      (this->*hear)(*record);
+    };
+    listener.on_put = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnMember); };
+    listener.on_removed = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnMemberGone); };
+  } else {
+    prefix = job_.keys().ObjectLead(options_.id);
+    auto tell = [this](const store::KeyValue& entry, void (Rendezvous::*hear)(const store::ObjectLead&)) {
+      auto record = store::DecodeObjectLead(entry);
+      if (!record.ok()) {
+        LOG(kWarn, "{}", record.status().message());
+        return;
+      }
+      (this->*hear)(*record);
+    };
+    listener.on_put = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnLead); };
+    listener.on_removed = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnLeadGone); };
+  }
+  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener), SteadyClock(), deadline));
+  return Ok();
+}
+
+Status Rendezvous::Follow(const std::map<std::string, std::string>& transports, Deadline deadline) {
+  RETURN_IF_ERROR(failure());
+  own_.set_lead(lead_.epoch());
+  own_.mutable_transports()->clear();
+  for (const auto& [name, advert] : transports) (*own_.mutable_transports())[name] = advert;
+  return Persist(job_.keys().ObjectMember(options_.id, options_.rank), own_, deadline);
+}
+
+Result<std::vector<store::ObjectMember>> Rendezvous::AwaitAll(Deadline deadline) {
+  if (leads()) {
+    RETURN_IF_ERROR(Wait(deadline, [&] {
+      return members_.size() == options_.rank_size && std::all_of(members_.begin(), members_.end(), [&](const auto& member) {
+               return member.second.lead() == lead_.epoch();
+             });
+    }));
+    {
+      std::lock_guard lock(mutex_);
+      lead_.set_complete(true);
+    }
+    RETURN_IF_ERROR(Persist(job_.keys().ObjectLead(options_.id), lead_, deadline));
+    std::lock_guard lock(mutex_);
+    std::vector<store::ObjectMember> all;
+    for (const auto& [rank, member] : members_) all.push_back(member);
+    return all;
+  }
+  RETURN_IF_ERROR(Wait(deadline, [&] { return heard_.complete(); }));
+  ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(job_.keys().ObjectMembers(options_.id), deadline));
+  std::vector<store::ObjectMember> all;
+  for (const auto& entry : snapshot.entries) {
+    ASSIGN_OR_RETURN(auto member, store::DecodeObjectMember(entry));
+    if (member.lead() == lead_.epoch() && member.rank() < options_.rank_size) all.push_back(std::move(member));
+  }
+  RETURN_IF_ERROR(failure());
+  if (all.size() != options_.rank_size)
+    return Disconnected("{}: of its {} ranks, who were all there, {} are left in the store", ObjectName(), options_.rank_size,
+                        all.size());
+  return all;
+}
+
+Status Rendezvous::Wait(Deadline deadline, const std::function<bool()>& done) {
+  std::unique_lock lock(mutex_);
+  Status status = WaitUntil(lock, changed_, deadline, [&] { return !failure_.ok() || done(); });
+  if (!failure_.ok()) return failure_;
+  if (!IsDeadlineExceeded(status)) return status;
+  lock.unlock();
+  return NameMissing(steady_clock::now() + kWithdrawTimeout);
+}
+
+Status Rendezvous::NameMissing(Deadline deadline) {
+  auto snapshot = job_.client().GetPrefix(job_.keys().Object(options_.id), deadline);
+  if (!snapshot.ok())
+    return DeadlineExceeded(
+        "{}: the ranks did not come together within create_timeout, and the store does not "
+        "say who is missing: {}",
+        ObjectName(), snapshot.status().message());
+  std::vector<bool> came(options_.rank_size);
+  came[options_.rank] = true;
+  {
+    std::lock_guard lock(mutex_);
+    if (!leads()) came[0] = heard_.epoch() != 0;
+    for (Rank rank : seen_) came[rank] = true;
+  }
+  for (const auto& entry : snapshot->entries) {
+    if (!entry.key.starts_with(job_.keys().ObjectMembers(options_.id))) continue;
+    auto member = store::DecodeObjectMember(entry);
+    if (!member.ok() || member->rank() >= came.size()) continue;
+    if (member->lead() == 0 || member->lead() == lead_.epoch()) came[member->rank()] = true;
+  }
+  std::vector<Rank> missing;
+  for (Rank rank = 0; rank < came.size(); ++rank)
+    if (!came[rank]) missing.push_back(rank);
+  if (missing.empty()) return DeadlineExceeded("{}: all ranks came, but were not ready within create_timeout", ObjectName());
+  bool cut = missing.size() > kMostNamed;
+  auto count = missing.size();
+  if (cut) missing.resize(kMostNamed);
+  return DeadlineExceeded("{}: {} of {} ranks did not come within create_timeout: rank(s) {}{}", ObjectName(), count,
+                          options_.rank_size, fmt::join(missing, ", "), cut ? ", …" : "");
+}
+
+Status Rendezvous::failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+void Rendezvous::FailLocked(const Status& why) {
+  if (!failure_.ok()) return;
+  failure_ = why;
+  changed_.notify_all();
+  on_failure_(why);
+}
+
+Status Rendezvous::Fail(const Status& why) {
+  Status first;
+  {
+    std::unique_lock lock(mutex_);
+    // Somebody has gone: as a rule because its create failed, and then that is on its way here.
+    if (IsDisconnected(why)) (void)WaitUntil(lock, changed_, steady_clock::now() + kReasonTime, [&] { return !failure_.ok(); });
+    FailLocked(why);
+    first = failure_;
+  }
+  Deadline deadline = steady_clock::now() + kVerdictTime;
+  Status told;
+  if (leads()) {
+    if (!begun_) return first;
+    store::ObjectLead verdict = lead_;
+    verdict.set_complete(false);
+    verdict.set_failure_kind(static_cast<std::uint32_t>(first.kind()));
+    verdict.set_failure(first.message());
+    told = Persist(job_.keys().ObjectLead(options_.id), verdict, deadline);
+  } else if (!published_.empty()) {
+    own_.set_failure_kind(static_cast<std::uint32_t>(first.kind()));
+    own_.set_failure(first.message());
+    told = Persist(job_.keys().ObjectMember(options_.id, options_.rank), own_, deadline);
+  }
+  // Others whose time ends now, too, look who has come.
+  if (IsDeadlineExceeded(first)) (void)PauseUntil(steady_clock::now() + kGraceTime);
+  if (!told.ok()) LOG(kInfo, "{}: the others will hear late that it failed: {}", ObjectName(), told.message());
+  return first;
+}
+
+void Rendezvous::OnMember(const store::ObjectMember& member) {
+  std::lock_guard lock(mutex_);
+  if (member.lead() != 0 && member.lead() != lead_.epoch()) return;  // of an earlier creation
+  if (member.lead() == 0 && !member.failure().empty()) return;       // it gave up before this one began
+  if (member.rank_size() != options_.rank_size)
+    return FailLocked(InvalidArgument("{}: {} has rank_size {}, and rank 0 (host {}, pid {}) has {}; all must be equal",
+                                      ObjectName(), NameOf(member), member.rank_size(), own_.host_name(), own_.pid(),
+                                      options_.rank_size));
+  if (member.bytes() != options_.bytes)
+    return FailLocked(
+        InvalidArgument("{}: {} gives {} ({} bytes), and rank 0 (host {}, pid {}) gives {} ({} bytes); all must be equal",
+                        ObjectName(), NameOf(member), SizeText(member.bytes()), member.bytes(), own_.host_name(), own_.pid(),
+                        SizeText(options_.bytes), options_.bytes));
+  if (!member.failure().empty())
+    return FailLocked(Status(static_cast<Kind>(member.failure_kind()),
+                             fmt::format("{}: {} gave up: {}", ObjectName(), NameOf(member), member.failure())));
+  members_[member.rank()] = member;
+  seen_.insert(member.rank());
+  changed_.notify_all();
+}
+
+void Rendezvous::OnMemberGone(const store::ObjectMember& member) {
+  std::lock_guard lock(mutex_);
+  auto known = members_.find(member.rank());
+  if (known == members_.end() || known->second.epoch() != member.epoch() || lead_.complete()) return;
+  members_.erase(known);
+  if (member.lead() == lead_.epoch())
+    FailLocked(Disconnected("{}: {} has died, or was stopped or cut off for too long", ObjectName(), NameOf(member)));
+}
+
+void Rendezvous::OnLead(const store::ObjectLead& lead) {
+  std::lock_guard lock(mutex_);
+  if (!begun_ && !lead.failure().empty()) return;
+  if (heard_.epoch() != 0 && lead.epoch() != heard_.epoch()) return;  // another creation; this one has ended or will
+  heard_ = lead;
+  if (lead.failure_kind() != 0) FailLocked(Status(static_cast<Kind>(lead.failure_kind()), lead.failure()));
+  changed_.notify_all();
+}
+
+void Rendezvous::OnLeadGone(const store::ObjectLead& lead) {
+  std::lock_guard lock(mutex_);
+  if (heard_.epoch() == 0 || lead.epoch() != heard_.epoch() || heard_.complete()) return;
+  if (!begun_) {
+    heard_.Clear();
+    return;
+  }
+  FailLocked(Disconnected("{}: rank 0 (host {}, pid {}) has died, or was stopped or cut off for too long", ObjectName(),
+                          heard_.host_name(), heard_.pid()));
+}
+
+}  // namespace memfabric::shm

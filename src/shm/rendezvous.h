@@ -1,0 +1,95 @@
+// shm/rendezvous.h: how the ranks of an object find each other in the store, from the call of create to its return.
+//
+//   rank 0                                     the others
+//   chooses the window, publishes the lead     publish that they have come, wait for the lead
+//   waits until all follow                     map, open their ports, publish that they follow
+//   says that all are there               ->   read everybody's addresses
+//
+// Whoever fails writes why into its record; rank 0, who sees all records, makes that the lead's failure, and all others end
+// with it. So every rank hears the same, and everybody watches one record, rank 0 all: the cost grows linearly. Records are
+// taken back when create ends, well or not, but for the one of the window's place, which rank 0 keeps while it has the object.
+//
+// Owner: the object's Create, for its duration. Threads: Create's own and the store client's.
+
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "address/pool_layout.h"
+#include "address/window.h"
+#include "base/status.h"
+#include "runtime/job.h"
+#include "shm/config.h"
+#include "store/recipes/directory.h"
+#include "store/recipes/records.h"
+
+namespace memfabric::shm {
+
+class Rendezvous {
+ public:
+  // `on_failure` hears once, from another thread, that create can't succeed any more.
+  Rendezvous(Job& job, const CreateOptions& options, std::function<void(const Status&)> on_failure);
+  ~Rendezvous();  // Takes this rank's records back.
+
+  // Comes, and agrees on where the window lies; `choose` is asked on rank 0, with the windows that others have.
+  // Sets lead() and layout.base.
+  using Choose = std::function<Result<std::uint64_t>(std::span<const AddressSpan> others)>;
+  Status Begin(PoolLayout& layout, const Choose& choose, Deadline deadline);
+  // This rank has mapped and can be reached.
+  Status Follow(const std::map<std::string, std::string>& transports, Deadline deadline);
+  // Waits until all do; their records, by rank. DeadlineExceeded names the missing.
+  Result<std::vector<store::ObjectMember>> AwaitAll(Deadline deadline);
+
+  // What has gone wrong anywhere so far.
+  Status failure() const;
+  // Tells the others that this rank's create fails; returns what this rank's caller should hear: if another one failed first,
+  // that.
+  Status Fail(const Status& why);
+
+  // Epoch of the lead: names this creation among all of the id.
+  std::uint64_t lead() const { return lead_.epoch(); }
+  std::uint32_t processors() const { return lead_.processors(); }
+  std::uint64_t epoch() const { return own_.epoch(); }
+
+ private:
+  bool leads() const { return options_.rank == 0; }
+  std::string ObjectName() const;
+  Status Persist(const std::string& key, const google::protobuf::Message& record, Deadline deadline);
+  Status PlaceWindow(PoolLayout& layout, const Choose& choose, Deadline deadline);
+  Status FollowDirectory(Deadline deadline);
+  void OnMember(const store::ObjectMember& member);
+  void OnMemberGone(const store::ObjectMember& member);
+  void OnLead(const store::ObjectLead& lead);
+  void OnLeadGone(const store::ObjectLead& lead);
+  void FailLocked(const Status& why);  // REQUIRES: mutex_
+  // Waits for `done`, a failure or the deadline. `done` is called with mutex_ held.
+  Status Wait(Deadline deadline, const std::function<bool()>& done);
+  Status NameMissing(Deadline deadline);
+
+  Job& job_;
+  const CreateOptions options_;
+  const std::function<void(const Status&)> on_failure_;
+  store::ObjectMember own_;
+  store::ObjectLead lead_;  // as agreed on
+  std::vector<std::string> published_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  bool begun_ = false;                           // what is heard from now on is about this creation
+  std::map<Rank, store::ObjectMember> members_;  // as rank 0 sees them
+  std::set<Rank> seen_;                          // whoever has come, also if it has gone since
+  store::ObjectLead heard_;                      // as the others do; epoch 0: nothing yet
+  Status failure_;
+  std::unique_ptr<store::Directory> directory_;  // ends first
+};
+
+}  // namespace memfabric::shm

@@ -1,0 +1,68 @@
+#include "shm/service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/wait.h"
+
+namespace memfabric::shm {
+
+std::uint32_t SupportedOps(std::span<const std::unique_ptr<transport::Transport>> transports) {
+  std::uint32_t ops = DataOp::kCopyEngine;
+  for (const auto& transport : transports) {
+    if (transport->capabilities().load_store) ops |= DataOp::kLoadStore;
+    if (transport->name() == "ucx") ops |= DataOp::kRdma;
+  }
+  return ops;
+}
+
+Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options) {
+  ASSIGN_OR_RETURN(auto device, runtime.devices().Find(options.device_id));
+  ASSIGN_OR_RETURN(auto url, ParseStoreUrl(options.store_url));
+  Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;
+  std::unique_ptr<Service> service(new Service(runtime, options, device));
+  JobOptions job;
+  job.url = url;
+  job.service = "shm";
+  job.world_size = options.world_size;
+  job.rank = options.rank;
+  job.start_store = options.config.start_store;
+  ASSIGN_OR_RETURN(service->job_, Job::Open(job, runtime.reactor(), *service, deadline));
+  log::SetRank(options.rank);
+  LOG(kInfo, "Shared Memory: rank {} of {} at {}", options.rank, options.world_size, options.store_url);
+  return service;
+}
+
+Service::~Service() {
+  job_.reset();
+  log::SetRank(-1);
+}
+
+Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& options) {
+  CancelScope scope(is_away_);
+  auto object = Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_);
+  if (object.ok() || !IsInterrupted(object.status())) return object;
+  std::lock_guard lock(mutex_);
+  return away_.ok() ? object : Reconnect("object {} was not created: {}", options.id, away_.message());
+}
+
+void Service::SetAway(const Status& why) {
+  std::lock_guard lock(mutex_);
+  away_ = why;
+  is_away_ = !why.ok();
+}
+
+void Service::OnGivenUp(const Status& why) {
+  LOG(kWarn, "Shared Memory: {}", why.message());
+  SetAway(why);
+}
+
+void Service::OnReturned() { SetAway(Ok()); }
+
+void Service::OnReplaced(const Status& why) {
+  LOG(kError, "Shared Memory: {}", why.message());
+  SetAway(why);
+}
+
+}  // namespace memfabric::shm

@@ -1,0 +1,57 @@
+// shm/service.h: Shared Memory in this process, from initialize to uninitialize: its place in the job.
+//
+// Objects don't depend on the store once they stand: a process that was stopped past its lease keeps them.
+//
+// Owner: capi/library.h. Threads: any.
+
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "base/status.h"
+#include "runtime/job.h"
+#include "runtime/runtime.h"
+#include "shm/config.h"
+#include "shm/object.h"
+
+namespace memfabric::shm {
+
+// Bits of DataOp that this machine has.
+std::uint32_t SupportedOps(std::span<const std::unique_ptr<transport::Transport>> transports);
+
+class Service final : public JobObserver {
+ public:
+  // Within init_timeout. `runtime` outlives the service. Errors as smem_shm_init. REQUIRES: Check(options) is Ok.
+  static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options);
+  // REQUIRES: all objects are closed and nobody uses one any more.
+  ~Service() override;
+
+  const InitOptions& options() const { return options_; }
+  bool Serves(const StoreUrl& url) const { return job_->ServesStore() && job_->url() == url; }
+
+  Result<std::shared_ptr<Object>> CreateObject(const CreateOptions& options);
+
+  // JobObserver
+  void OnGivenUp(const Status& why) override;
+  void OnReturned() override;
+  void OnReplaced(const Status& why) override;
+
+ private:
+  Service(Runtime& runtime, const InitOptions& options, Device device)
+      : runtime_(runtime), options_(options), device_(std::move(device)) {}
+  void SetAway(const Status& why);
+
+  Runtime& runtime_;
+  const InitOptions options_;
+  const Device device_;
+  std::atomic<std::uint64_t> next_base_{0};
+  std::atomic<bool> is_away_{false};  // ends creates that are under way: what they had published is gone
+  std::mutex mutex_;
+  Status away_;               // why; guarded by mutex_
+  std::unique_ptr<Job> job_;  // ends first: it calls back
+};
+
+}  // namespace memfabric::shm
