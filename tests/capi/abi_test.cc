@@ -48,6 +48,25 @@ static_assert(kIs<decltype(smem_set_interrupt_check), smem_interrupt_check(smem_
 static_assert(kIs<smem_interrupt_check, int (*)()>);
 static_assert(kIs<decltype(smem_get_devices), i(smem_device_t*, u*)>);
 
+static_assert(kIs<decltype(smem_shm_config_init), i(smem_shm_config_t*)>);
+static_assert(kIs<decltype(smem_shm_init), i(const char*, u, u, uint16_t, smem_shm_config_t*)>);
+static_assert(kIs<decltype(smem_shm_uninit), void(u)>);
+static_assert(kIs<decltype(smem_shm_query_support_data_operation), u()>);
+static_assert(kIs<decltype(smem_shm_create), h(u, u, u, uint64_t, smem_shm_data_op_type, u, void**)>);
+static_assert(kIs<decltype(smem_shm_get_symmetric_size), uint64_t(h)>);
+static_assert(kIs<decltype(smem_shm_destroy), i(h, u)>);
+static_assert(kIs<decltype(smem_shm_set_extra_context), i(h, const void*, u)>);
+static_assert(kIs<decltype(smem_shm_get_global_rank), u(h)>);
+static_assert(kIs<decltype(smem_shm_get_global_rank_size), u(h)>);
+static_assert(kIs<decltype(smem_shm_control_barrier), i(h)>);
+static_assert(kIs<decltype(smem_shm_control_allgather), i(h, const char*, u, char*, u)>);
+static_assert(kIs<decltype(smem_shm_subgroup_barrier), i(h, const char*, u, u)>);
+static_assert(kIs<decltype(smem_shm_subgroup_allgather), i(h, const char*, u, u, const char*, u, char*, u)>);
+static_assert(kIs<decltype(smem_shm_topology_can_reach), i(h, u, u*)>);
+static_assert(kIs<decltype(smem_shm_atomic_alloc_value), i(h, u, i*)>);
+static_assert(kIs<decltype(smem_shm_atomic_release_value), i(h, i)>);
+static_assert(kIs<decltype(smem_shm_register_exit), i(h, void (*)(int))>);
+static_assert(kIs<decltype(smem_shm_global_exit), void(h, int)>);
 static_assert(kIs<decltype(smem_bm_config_init), i(smem_bm_config_t*)>);
 static_assert(kIs<decltype(smem_bm_init), i(const char*, u, uint16_t, const smem_bm_config_t*)>);
 static_assert(kIs<decltype(smem_bm_uninit), void(u)>);

@@ -5,6 +5,8 @@
 
 #include <memfabric/smem.h>
 #include <memfabric/smem_bm.h>
+#include <memfabric/smem_shm.h>
+#include <memfabric/smem_shm_device.h>
 #include <memfabric/smem_trans.h>
 #include <stddef.h>
 
@@ -150,7 +152,40 @@ EXPECT(SMEM_TRANS_OP_SDMA == 1 && SMEM_TRANS_OP_HOST_RDMA == 2 && SMEM_TRANS_OP_
 EXPECT(SMEM_TRANS_OP_DEVICE_URMA == 64 && SMEM_TRANS_OP_DEVICE_UBOE == 128);
 EXPECT(SMEM_TRANS_CONFIG_EXTENDED == 0x80000000u && SMEM_TRANS_CONFIG_START_STORE == 0x40000000u);
 
+EXPECT(SMEMS_DATA_OP_MTE == 1);
+EXPECT(SMEMS_DATA_OP_SDMA == 2);
+EXPECT(SMEMS_DATA_OP_RDMA == 4);
+EXPECT(sizeof(smem_shm_data_op_type) == 4);
+EXPECT(sizeof(smem_shm_t) == sizeof(void*));
+
+EXPECT(sizeof(smem_shm_config_t) == 20);
+EXPECT_OFFSET(smem_shm_config_t, shmInitTimeout, 0);
+EXPECT_OFFSET(smem_shm_config_t, shmCreateTimeout, 4);
+EXPECT_OFFSET(smem_shm_config_t, controlOperationTimeout, 8);
+EXPECT_OFFSET(smem_shm_config_t, startConfigStoreServer, 12);
+EXPECT_OFFSET(smem_shm_config_t, flags, 16);
+
 /* Ours, part of the ABI from here on. */
+EXPECT(SMEM_SHM_CMP_EQ == 0);
+EXPECT(SMEM_SHM_CMP_NE == 1);
+EXPECT(SMEM_SHM_CMP_GT == 2);
+EXPECT(SMEM_SHM_CMP_LE == 3);
+EXPECT(SMEM_SHM_CMP_LT == 4);
+EXPECT(SMEM_SHM_CMP_GE == 5);
+EXPECT(SMEM_SHM_SIGNAL_SET == 0);
+EXPECT(SMEM_SHM_SIGNAL_ADD == 1);
+EXPECT(SMEM_SHM_NONBLOCKING == 1);
+EXPECT(SMEM_SHM_ANY_RANK == 4294967295u);
+EXPECT(SMEM_SHM_INFO_BYTES == 2097152);
+EXPECT(SMEM_SHM_INFO_CONTEXT_OFFSET == 4096);
+EXPECT(sizeof(smem_shm_info_t) == 32);
+EXPECT_OFFSET(smem_shm_info_t, magic, 0);
+EXPECT_OFFSET(smem_shm_info_t, version, 4);
+EXPECT_OFFSET(smem_shm_info_t, rank, 8);
+EXPECT_OFFSET(smem_shm_info_t, rank_size, 12);
+EXPECT_OFFSET(smem_shm_info_t, symmetric_size, 16);
+EXPECT_OFFSET(smem_shm_info_t, context_size, 24);
+
 EXPECT(sizeof(smem_device_t) == 96);
 EXPECT_OFFSET(smem_device_t, id, 0);
 EXPECT_OFFSET(smem_device_t, numa_node, 4);
