@@ -13,7 +13,7 @@ from pathlib import Path
 
 PYTHON = Path(__file__).parent.absolute()
 PACKAGE = Path(os.environ.get("MEMFABRIC_BUILD_DIR", PYTHON.parent / "build/release")) / "python"
-STUBS = {"memfabric_hybrid": "__init__.pyi", "memfabric_hybrid.bm": "bm.pyi"}
+STUBS = {"memfabric_hybrid": "__init__.pyi", "memfabric_hybrid.bm": "bm.pyi", "memfabric_hybrid.shm": "shm.pyi"}
 
 
 def generate(module: str) -> str:

@@ -67,6 +67,8 @@ class Address {
   Address& operator=(Address&&) = delete;
 
   std::uint64_t value() const { return value_; }
+  // Bytes of the object, if it is known.
+  std::optional<std::uint64_t> size_bytes() const { return size_bytes_; }
   // Refused when the object is known to hold less than `size` bytes.
   void CheckHolds(std::uint64_t size, const char* name) const;
   // Whether something keeps the memory alive that has to outlive an asynchronous copy.

@@ -4,45 +4,10 @@
 #include <nanobind/stl/string_view.h>
 
 #include <cstring>
-#include <limits>
 
 #include "nic.h"
 
 namespace memfabric::python {
-namespace {
-
-std::uint32_t ToC(Field value, const char* name) {
-  if (value < 0 || value > std::int64_t{UINT32_MAX}) {
-    throw Refused{std::string("config.") + name + " is " + std::to_string(value) + ", out of range: it must be 0 to " +
-                  std::to_string(UINT32_MAX)};
-  }
-  return static_cast<std::uint32_t>(value);
-}
-
-// A property that any int may be assigned to.
-template <Field BmConfig::*field>
-void BindInt(nb::class_<BmConfig>& type, const char* name, const char* doc) {
-  type.def_prop_rw(
-      name, [](const BmConfig& config) { return config.*field; },
-      [](BmConfig& config, Int<std::int64_t> value) {
-        bool negative = false;
-        if (!value.fits) negative = PyObject_RichCompareBool(value.source.ptr(), nb::int_(0).ptr(), Py_LT) == 1;
-        Field limit = negative ? std::numeric_limits<Field>::min() : std::numeric_limits<Field>::max();
-        config.*field = value.fits ? value.value : limit;
-      },
-      doc);
-}
-
-template <bool BmConfig::*field>
-void BindFlag(nb::class_<BmConfig>& type, const char* name, const char* doc) {
-  type.def_prop_rw(
-      name, [](const BmConfig& config) { return config.*field; },
-      [](BmConfig& config, Flag value) { config.*field = value.value; }, doc);
-}
-
-const char* PythonBool(bool value) { return value ? "True" : "False"; }
-
-}  // namespace
 
 BmConfig::BmConfig() {
   smem_bm_config_t config;
@@ -61,19 +26,18 @@ BmConfig::BmConfig() {
 }
 
 smem_bm_config_t BmConfig::ToC() const {
-  using python::ToC;
   smem_bm_config_t config;
   smem_bm_config_init(&config);
-  config.initTimeout = ToC(init_timeout, "init_timeout");
-  config.createTimeout = ToC(create_timeout, "create_timeout");
-  config.controlOperationTimeout = ToC(operation_timeout, "operation_timeout");
+  config.initTimeout = FieldToC(init_timeout, "init_timeout");
+  config.createTimeout = FieldToC(create_timeout, "create_timeout");
+  config.controlOperationTimeout = FieldToC(operation_timeout, "operation_timeout");
   config.startConfigStoreServer = start_store;
   config.startConfigStoreOnly = start_store_only;
   config.dynamicWorldSize = dynamic_world_size;
   config.unifiedAddressSpace = unified_address_space;
   config.autoRanking = auto_ranking;
-  config.rankId = ToC(rank_id, "rank_id");
-  config.flags = ToC(flags, "flags");
+  config.rankId = FieldToC(rank_id, "rank_id");
+  config.flags = FieldToC(flags, "flags");
   config.hcomTlsConfig.tlsEnable = data_tls;
   std::memcpy(config.hcomUrl, nic.c_str(), nic.size() + 1);  // NicError limits its length
   return config;
@@ -99,27 +63,29 @@ void BindBmConfig(nb::module_& module) {
 
 A number out of range is reported by initialize(), as INVALID_PARAM.)");
   type.def(nb::init<>(), "A config with the values given at each attribute.");
-  BindInt<&BmConfig::init_timeout>(type, "init_timeout", "Seconds that initialize() may take, 1 to 4294967295. At first 120.");
-  BindInt<&BmConfig::create_timeout>(type, "create_timeout", "Seconds that create() may take, 1 to 4294967295. At first 120.");
-  BindInt<&BmConfig::operation_timeout>(
+  BindIntField<&BmConfig::init_timeout>(type, "init_timeout",
+                                        "Seconds that initialize() may take, 1 to 4294967295. At first 120.");
+  BindIntField<&BmConfig::create_timeout>(type, "create_timeout",
+                                          "Seconds that create() may take, 1 to 4294967295. At first 120.");
+  BindIntField<&BmConfig::operation_timeout>(
       type, "operation_timeout", "Seconds that join(), leave(), wait() and the like may take, 1 to 4294967295. At first 120.");
-  BindFlag<&BmConfig::start_store>(type, "start_store",
-                                   "Whether rank 0 serves the store (with auto-ranking: the first process on the store's "
-                                   "host that binds the port). At first True.");
-  BindFlag<&BmConfig::start_store_only>(
+  BindFlagField<&BmConfig::start_store>(type, "start_store",
+                                        "Whether rank 0 serves the store (with auto-ranking: the first process on the store's "
+                                        "host that binds the port). At first True.");
+  BindFlagField<&BmConfig::start_store_only>(
       type, "start_store_only", "True: initialize() starts the store and returns; create() then fails. At first False.");
-  BindFlag<&BmConfig::dynamic_world_size>(
+  BindFlagField<&BmConfig::dynamic_world_size>(
       type, "dynamic_world_size",
       "True: world_size may differ between ranks, a pool's being its first creator's. Either way it is a capacity: ranks "
       "come and go in any order, and nothing waits for all of them. At first False.");
-  BindFlag<&BmConfig::unified_address_space>(type, "unified_address_space",
-                                             "Must be True: every process sees a pool at the same addresses. At first True.");
-  BindFlag<&BmConfig::auto_ranking>(type, "auto_ranking",
-                                    "True: a rank is assigned, the lowest free one; rank_id is ignored. At first False.");
-  BindInt<&BmConfig::rank_id>(type, "rank_id",
-                              "This process's rank, below world_size. At first 65535, which stands for none: one is assigned.");
-  BindInt<&BmConfig::flags>(type, "flags", "Reserved. At first 0.");
-  BindFlag<&BmConfig::data_tls>(
+  BindFlagField<&BmConfig::unified_address_space>(
+      type, "unified_address_space", "Must be True: every process sees a pool at the same addresses. At first True.");
+  BindFlagField<&BmConfig::auto_ranking>(type, "auto_ranking",
+                                         "True: a rank is assigned, the lowest free one; rank_id is ignored. At first False.");
+  BindIntField<&BmConfig::rank_id>(
+      type, "rank_id", "This process's rank, below world_size. At first 65535, which stands for none: one is assigned.");
+  BindIntField<&BmConfig::flags>(type, "flags", "Reserved. At first 0.");
+  BindFlagField<&BmConfig::data_tls>(
       type, "data_tls",
       "True: what goes between hosts is encrypted (TLS 1.3, with keys from the store). All ranks of a pool must say the same, "
       "and the store must use TLS (set_conf_store_tls): initialize() fails otherwise, for who can read the store's traffic can "

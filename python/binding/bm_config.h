@@ -8,12 +8,9 @@
 #include <cstdint>
 #include <string>
 
-#include "arguments.h"
+#include "config_fields.h"
 
 namespace memfabric::python {
-
-// A field of a config: any int may be assigned, saturated to 64 bits.
-using Field = std::int64_t;
 
 struct BmConfig {
   Field init_timeout = 0;

@@ -1,4 +1,4 @@
-// The extension module memfabric_hybrid._memfabric: what memfabric_hybrid itself offers, and bm inside. The package loads
+// The extension module memfabric_hybrid._memfabric: what memfabric_hybrid itself offers, bm and shm inside. The package loads
 // libmf_smem.so before it and gives the names their home.
 
 #include <memfabric/smem.h>
@@ -206,4 +206,10 @@ NB_MODULE(_memfabric, module) {
   bm.attr("__name__") = "memfabric_hybrid.bm";
   BindBm(bm);
   bm.attr("__name__") = bm_name;
+
+  nb::module_ shm = module.def_submodule("shm", "Taken over by memfabric_hybrid.shm.");
+  nb::object shm_name = shm.attr("__name__");
+  shm.attr("__name__") = "memfabric_hybrid.shm";
+  BindShm(shm);
+  shm.attr("__name__") = shm_name;
 }

@@ -7,6 +7,7 @@
 namespace memfabric::python {
 
 void BindBm(nanobind::module_& module);
+void BindShm(nanobind::module_& module);
 void BindTransfer(nanobind::module_& module);
 
 }  // namespace memfabric::python

@@ -1,6 +1,7 @@
 """A memory fabric: processes on one or many hosts contribute memory and use it as one.
 
     bm              Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
+    shm             Shared Memory: symmetric memory with barriers, signals and atomics. See help(memfabric_hybrid.shm).
     TransferEngine  Transfers between memory that two processes own already, by a peer's name and address.
 
 Here is what all of it shares: start and end, the log, the last error, the store, devices, and the paths that C programs are
@@ -23,7 +24,7 @@ from . import _library
 
 _loaded = _library.load()
 
-from . import _memfabric, bm  # noqa: E402
+from . import _memfabric, bm, shm  # noqa: E402
 from ._library import get_include_path, get_lib_path  # noqa: E402
 from ._memfabric import (  # noqa: E402
     Device,
@@ -73,6 +74,7 @@ __all__ = [
     "set_conf_store_tls_key",
     "set_extern_logger",
     "set_log_level",
+    "shm",
     "strerror",
     "uninitialize",
 ]

@@ -2,6 +2,7 @@
 A memory fabric: processes on one or many hosts contribute memory and use it as one.
 
     bm              Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
+    shm             Shared Memory: symmetric memory with barriers, signals and atomics. See help(memfabric_hybrid.shm).
     TransferEngine  Transfers between memory that two processes own already, by a peer's name and address.
 
 Here is what all of it shares: start and end, the log, the last error, the store, devices, and the paths that C programs are
@@ -22,7 +23,7 @@ from collections.abc import Callable
 import enum
 from typing import overload
 
-from memfabric_hybrid import bm as bm
+from memfabric_hybrid import bm as bm, shm as shm
 from memfabric_hybrid._library import (
     get_include_path as get_include_path,
     get_lib_path as get_lib_path
@@ -518,6 +519,6 @@ def uninitialize() -> None:
     Closes everything that is still open, in the right order. Also done when the interpreter exits.
     """
 
-__all__: list = ['Device', 'ErrorCode', 'Stream', 'TransDataOpType', 'TransferEngine', 'TransferOpcode', '__version__', 'alloc', 'bm', 'create_config_store', 'devices', 'empty', 'get_and_clear_last_err_msg', 'get_include_path', 'get_last_err_msg', 'get_lib_path', 'initialize', 'set_conf_store_tls', 'set_conf_store_tls_key', 'set_extern_logger', 'set_log_level', 'strerror', 'uninitialize']
+__all__: list = ['Device', 'ErrorCode', 'Stream', 'TransDataOpType', 'TransferEngine', 'TransferOpcode', '__version__', 'alloc', 'bm', 'create_config_store', 'devices', 'empty', 'get_and_clear_last_err_msg', 'get_include_path', 'get_last_err_msg', 'get_lib_path', 'initialize', 'set_conf_store_tls', 'set_conf_store_tls_key', 'set_extern_logger', 'set_log_level', 'shm', 'strerror', 'uninitialize']
 
 __version__: str

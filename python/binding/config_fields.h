@@ -1,0 +1,50 @@
+// binding/config_fields.h: fields of the configs that Python fills. What doesn't fit the C interface is reported by initialize.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "arguments.h"
+
+namespace memfabric::python {
+
+// A field of a config: any int may be assigned, saturated to 64 bits.
+using Field = std::int64_t;
+
+// Refused: it doesn't fit.
+inline std::uint32_t FieldToC(Field value, const char* name) {
+  if (value < 0 || value > std::int64_t{UINT32_MAX}) {
+    throw Refused{std::string("config.") + name + " is " + std::to_string(value) + ", out of range: it must be 0 to " +
+                  std::to_string(UINT32_MAX)};
+  }
+  return static_cast<std::uint32_t>(value);
+}
+
+// A property that any int may be assigned to.
+template <auto field, typename Config>
+void BindIntField(nb::class_<Config>& type, const char* name, const char* doc) {
+  type.def_prop_rw(
+      name, [](const Config& config) { return config.*field; },
+      [](Config& config, Int<std::int64_t> value) {
+        bool negative = false;
+        if (!value.fits) negative = PyObject_RichCompareBool(value.source.ptr(), nb::int_(0).ptr(), Py_LT) == 1;
+        Field limit = negative ? std::numeric_limits<Field>::min() : std::numeric_limits<Field>::max();
+        config.*field = value.fits ? value.value : limit;
+      },
+      doc);
+}
+
+template <auto field, typename Config>
+void BindFlagField(nb::class_<Config>& type, const char* name, const char* doc) {
+  type.def_prop_rw(
+      name, [](const Config& config) { return config.*field; }, [](Config& config, Flag value) { config.*field = value.value; },
+      doc);
+}
+
+inline const char* PythonBool(bool value) { return value ? "True" : "False"; }
+
+}  // namespace memfabric::python

@@ -1,0 +1,106 @@
+// binding/share_memory.h: the ShareMemory object, a Shared Memory object's handle.
+//
+// Threads: any Python thread; its own fields are guarded by the GIL.
+
+#pragma once
+
+#include <memfabric/smem_shm.h>
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstdint>
+#include <string>
+
+#include "arguments.h"
+
+namespace memfabric::python {
+
+// A 64-bit word of a cell: an int from -2^63 to 2^64 - 1; negative ones are their two's complement.
+struct Word {
+  std::uint64_t value = 0;
+  bool fits = true;
+  nb::handle source;
+
+  std::uint64_t Get(const char* name) const;
+};
+
+class ShareMemory {
+ public:
+  ShareMemory(smem_shm_t handle, std::uint32_t id, void* gva);
+  ~ShareMemory();
+  ShareMemory(const ShareMemory&) = delete;
+  ShareMemory& operator=(const ShareMemory&) = delete;
+
+  smem_shm_t handle() const { return handle_; }
+  std::string Repr() const;
+  std::uint32_t local_rank() const { return rank_; }
+  std::uint32_t rank_size() const { return rank_size_; }
+  std::uint64_t gva() const { return gva_; }
+  std::uint64_t symmetric_size() const { return symmetric_size_; }
+
+  std::int32_t SetContext(nb::handle context);
+  std::int32_t Destroy(Int<std::uint32_t> flags);
+  nb::bytes AllGather(nb::handle local_data, nb::handle group);
+  std::int32_t Barrier(nb::handle group);
+  std::int32_t TopologyCanReach(Int<std::uint32_t> rank, nb::handle reach_info);
+  std::uint32_t ReachableOps(Int<std::uint32_t> rank);
+
+  std::int32_t Put(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data, nb::handle size, Flag blocking);
+  std::int32_t PutSignal(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data, Int<std::uint64_t> signal_offset,
+                         Word value, Member<smem_shm_signal_op> op, nb::handle size);
+  nb::bytes Get(Int<std::uint32_t> rank, Int<std::uint64_t> offset, Int<std::uint64_t> size);
+  std::int32_t GetInto(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle out, nb::handle size, Flag blocking);
+  std::int32_t Quiet();
+  std::int32_t WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_cmp> cmp, Word value, nb::handle writer);
+
+  nb::object View(Int<std::uint32_t> rank);
+  nb::ndarray<nb::array_api> Tensor(Int<std::uint32_t> rank, nb::handle shape, const std::string& dtype,
+                                    Int<std::uint64_t> offset);
+  nb::list LiveRanks();
+
+ private:
+  // Opens a view; its holder keeps it.
+  nb::object OpenView(std::uint32_t rank, void** address);
+
+  smem_shm_t handle_;  // stays after Destroy: the library knows that it is none any more
+  std::uint32_t id_;
+  std::uint32_t rank_ = 0;
+  std::uint32_t rank_size_ = 0;
+  std::uint64_t gva_;
+  std::uint64_t symmetric_size_ = 0;
+  bool destroyed_ = false;
+  std::vector<Address> in_flight_;  // objects that non-blocking calls read or write, until Quiet
+};
+
+// Memory of a rank, for a memoryview: keeps its mapping.
+class ShmView {
+ public:
+  ShmView(void* view, void* address, std::uint64_t size_bytes) : view_(view), address_(address), size_bytes_(size_bytes) {}
+  ~ShmView() { smem_shm_view_close(view_); }
+  ShmView(const ShmView&) = delete;
+  ShmView& operator=(const ShmView&) = delete;
+
+  void* address() const { return address_; }
+  std::uint64_t size_bytes() const { return size_bytes_; }
+
+ private:
+  void* view_;
+  void* address_;
+  std::uint64_t size_bytes_;
+};
+
+}  // namespace memfabric::python
+
+namespace nanobind::detail {
+
+template <>
+struct type_caster<memfabric::python::Word> {
+  NB_TYPE_CASTER(memfabric::python::Word, const_name("int"))
+
+  bool from_python(handle source, std::uint32_t, cleanup_list*) noexcept {
+    value.source = source;
+    return memfabric::python::ReadInt(source, INT64_MIN, UINT64_MAX, &value.value, &value.fits);
+  }
+};
+
+}  // namespace nanobind::detail
