@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import socket
 import statistics
 import subprocess
@@ -160,6 +161,57 @@ class Suite:
             medians = {row: {side: statistics.median(values) for side, values in sides.items()} for row, sides in rows.items()}
             yield from tcp_bars(place, medians)
 
+    def shm(self) -> Iterator[Bar]:
+        seconds, rounds = (0.01, 1) if self.quick else (0.05, 3)
+        self.raw["shm_ns"] = raw = {}
+        with tempfile.TemporaryDirectory(prefix="shm-") as directory:
+            reference = mpi_reference(pathlib.Path(directory))
+            for ranks in (2, 4, 8):
+                raw[ranks] = times = {}
+                for _ in range(rounds):  # in turns with the reference
+                    ours = json.loads(self.output(self.build / "benchmarks/shm_bench", free_store_url(), ranks, seconds))
+                    mpi = json.loads(self.output(*reference, *mpi_options(ranks), pathlib.Path(directory) / "reference", seconds)) \
+                        if reference else {}
+                    for name, sides in ours.items():
+                        for side, values in (sides | ({"reference_mpi": mpi[name]} if name in mpi else {})).items():
+                            times.setdefault(name, {}).setdefault(side, []).extend(values)
+                yield from self.shm_bars(ranks, {name: {side: statistics.median(values) for side, values in sides.items()}
+                                                 for name, sides in times.items()})
+        if reference:
+            return
+        print("shm: OpenMPI (openmpi-bin, libopenmpi-dev) is not installed: its bars are left out", flush=True)
+
+    def shm_bars(self, ranks: int, medians: dict[str, dict[str, float]]) -> Iterator[Bar]:
+        for name in ("shm_barrier", "shm_all_gather_8B", "shm_all_gather_64KiB"):
+            if "reference_mpi" in medians[name]:
+                yield at_least(f"{name}_{ranks}", medians[name]["ours"] / 1e3, {"reference_mpi": medians[name]["reference_mpi"] / 1e3},
+                               "us", 1.0)
+        if ranks != 2:
+            return
+        yield at_most("shm_barrier_2", medians["shm_barrier"]["ours"] / 1e3, 2, "us")
+        yield at_most("shm_create_2", medians["shm_create"]["ours"] / 1e9, 0.3, "s")
+        ours, bare = medians["shm_signal"]["ours"], medians["shm_signal"]["reference"]
+        yield at_least("shm_signal_2", ours, {"reference_ping_pong": bare}, "ns", 1 / 1.5)
+        for name in ("put", "get"):
+            for size in ("64KiB", "64MiB"):
+                times = medians[f"shm_{name}_{size}"]
+                yield at_least(f"shm_{name}_{size}", times["ours"] / 1e3, {"reference_bare": times["reference"] / 1e3}, "us", 0.95)
+            times = medians[f"shm_{name}_8B"]  # a call and its checks against one store: shown, as copy_8B has the bar
+            yield Bar(f"shm_{name}_8B", times["ours"], times["reference"], "ns", times["reference"] / times["ours"], "none", None)
+
+
+def mpi_reference(directory: pathlib.Path) -> list[str]:
+    """Compiles the MPI program there; the command that starts it, [] where there is no OpenMPI."""
+    if shutil.which("mpicc") is None or shutil.which("mpirun") is None:
+        return []
+    subprocess.run(["mpicc", "-O2", str(BENCHMARKS / "shm_reference.c"), "-o", str(directory / "reference")], check=True)
+    return ["mpirun", "--allow-run-as-root", "--oversubscribe"]
+
+
+def mpi_options(ranks: int) -> list[str]:
+    crowded = ranks > (os.cpu_count() or 1)
+    return ["-n", str(ranks), *(["--mca", "mpi_yield_when_idle", "1"] if crowded else [])]
+
 
 def tcp_bars(place: str, rows: dict[str, dict[str, float]]) -> Iterator[Bar]:
     def faster(name: str, ours: float, references: dict[str, float], unit: str, share: float) -> Bar:
@@ -232,14 +284,14 @@ def machine() -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a measurement")
-    parser.add_argument("--only", choices=("capi", "python", "transfer", "cluster", "store", "tcp"), action="append", help="one part; repeatable")
+    parser.add_argument("--only", choices=("capi", "python", "transfer", "cluster", "store", "tcp", "shm"), action="append", help="one part; repeatable")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build tree (build/release)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "bench-results.json")
     options = parser.parse_args()
     suite = Suite(options.build.resolve(), options.quick)
     parts: dict[str, Callable[[], Iterator[Bar]]] = {
         "capi": suite.capi, "python": suite.python, "transfer": suite.transfer, "cluster": suite.cluster, "store": suite.store,
-        "tcp": suite.tcp}
+        "tcp": suite.tcp, "shm": suite.shm}
 
     bars, broken = [], []
     print("name, ours, reference, ratio, bar, pass|FAIL", flush=True)

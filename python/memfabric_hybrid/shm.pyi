@@ -181,7 +181,7 @@ class ShareMemory:
 
         writer: the rank that is expected to write it: its end ends the wait. None: any rank's death does.
         Returns 0: what was written before the cell is then seen, too. NOT_CONNECTED (-2014): the writer has gone. TIMEOUT (-2004):
-        operation_timeout has passed. Signals and atomics are seen at once, plain stores within a millisecond.
+        operation_timeout has passed. Signals and atomics are seen at once, puts and plain stores within a millisecond.
         """
 
     def fence(self) -> int:
