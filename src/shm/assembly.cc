@@ -178,6 +178,7 @@ Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
   if (!job_.url().endpoints.empty()) port.network.near_host = job_.url().endpoints.front().host;
   port.network.encrypt = Asked("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {
+    if (!transport->capabilities().zones) continue;
     ASSIGN_OR_RETURN(auto opened, transport->Open(port));
     ports_.emplace_back(transport.get(), std::move(opened));
   }
