@@ -3,7 +3,7 @@
 // Life: Create reserves the window and the memory; Join makes them part of the pool and links every rank that is there; Leave
 // undoes that; Close ends everything (the window itself lives on while views hold it).
 //
-// Owner: the service's table of pools (capi/pools.h); shared with control calls that are under way.
+// Owner: the service's table of pools (capi/places.h); shared with control calls that are under way.
 // Threads: any. Copies and look-ups run inside the ReadGate and take no lock; Join, Leave, Extend, Close and the return of a
 // process that was given up take control_ and never enter the gate.
 
