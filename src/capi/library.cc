@@ -186,7 +186,8 @@ Status Library::OpenShm(const shm::InitOptions& options) {
   ASSIGN_OR_RETURN(bool open, shm_.IsOpenAs(options));
   if (open) return Ok();
   RETURN_IF_ERROR(RuntimeLocked());
-  ASSIGN_OR_RETURN(auto service, shm::Service::Open(*runtime_, options));
+  ASSIGN_OR_RETURN(auto tls, StoreTls());
+  ASSIGN_OR_RETURN(auto service, shm::Service::Open(*runtime_, options, std::move(tls)));
   shm_.Put(std::move(service));
   return Ok();
 }

@@ -17,7 +17,8 @@ std::uint32_t SupportedOps(std::span<const std::unique_ptr<transport::Transport>
   return ops;
 }
 
-Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options) {
+Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptions& options,
+                                               std::shared_ptr<const store::TlsCredentials> tls) {
   ASSIGN_OR_RETURN(auto device, runtime.devices().Find(options.device_id));
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(options.store_url));
   Deadline deadline = std::chrono::steady_clock::now() + options.config.init_timeout;
@@ -25,6 +26,7 @@ Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptio
   JobOptions job;
   job.url = url;
   job.service = "shm";
+  job.tls = std::move(tls);
   job.world_size = options.world_size;
   job.rank = options.rank;
   job.start_store = options.config.start_store;

@@ -24,8 +24,10 @@ std::uint32_t SupportedOps(std::span<const std::unique_ptr<transport::Transport>
 
 class Service final : public JobObserver {
  public:
-  // Within init_timeout. `runtime` outlives the service. Errors as smem_shm_init. REQUIRES: Check(options) is Ok.
-  static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options);
+  // Within init_timeout. `runtime` outlives the service. `tls`: of the process's settings (null: none); shared with connections
+  // of others. Errors as smem_shm_init. REQUIRES: Check(options) is Ok.
+  static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options,
+                                               std::shared_ptr<const store::TlsCredentials> tls);
   // REQUIRES: all objects are closed and nobody uses one any more.
   ~Service() override;
 
