@@ -23,7 +23,7 @@ std::unique_ptr<LocalRank> LocalRank::Start(const std::string& store_url, Rank r
   options.config.rank = rank;
   options.config.start_store = false;
   options.config.init_timeout = options.config.create_timeout = options.config.operation_timeout = std::chrono::seconds(60);
-  auto service = Service::Open(*made->runtime_, options);
+  auto service = Service::Open(*made->runtime_, options, /*tls=*/nullptr);
   EXPECT_TRUE(service.ok()) << service.status().message();
   if (!service.ok()) return nullptr;
   made->service_ = std::move(*service);
