@@ -86,7 +86,7 @@ def header_checks() -> dict[str, checks.Check]:
     found: dict[str, checks.Check] = {}
     for header in c_files(".h"):
         name = str(header.relative_to(ROOT))
-        cxx = ("g++", "-std=c++20", *flags, "-Itests", "-x", "c++")
+        cxx = ("g++", "-std=c++20", "-fvisibility=hidden", *flags, "-Itests", "-x", "c++")
         if name.startswith("include/"):
             found[f"{name} alone, as C99"] = compiles(header, "gcc", "-std=c99", "-pedantic-errors", "-x", "c")
             found[f"{name} alone, as C++"] = compiles(header, "g++", "-std=c++11", "-pedantic-errors", "-x", "c++")

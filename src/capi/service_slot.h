@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "base/url.h"
 #include "base/wait.h"
 
 namespace memfabric::capi {

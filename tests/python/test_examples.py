@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -140,3 +141,18 @@ def test_transfer(name: str) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     assert "62464" in out or "verified" in out
+
+
+WHOLE_PROGRAMS = [block for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+                  if "import memfabric_hybrid" in block]
+
+
+def test_the_readme_has_programs() -> None:
+    assert len(WHOLE_PROGRAMS) >= 2
+
+
+@pytest.mark.parametrize("program", WHOLE_PROGRAMS, ids=[str(number) for number in range(len(WHOLE_PROGRAMS))])
+def test_what_the_readme_shows_runs_as_pasted(program: str) -> None:
+    process = start([sys.executable, "-c", program])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.strip(), out + err

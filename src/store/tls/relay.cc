@@ -178,10 +178,10 @@ void TlsRelay::Relay() {
   wants_write_ = false;
   // What the peer has to say comes first: if it has refused us, writing fails without saying why. One record a turn; poll
   // tells of the rest.
-  bool done = FromNetwork();
-  if (state_ == State::kOpen) done |= ToPlain();
-  if (state_ == State::kOpen) done |= FromPlain();
-  if (state_ == State::kOpen) done |= ToNetwork();
+  FromNetwork();
+  if (state_ == State::kOpen) ToPlain();
+  if (state_ == State::kOpen) FromPlain();
+  if (state_ == State::kOpen) ToNetwork();
   if (state_ == State::kOpen && plain_ended_ && to_network_.empty()) {
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
@@ -189,55 +189,45 @@ void TlsRelay::Relay() {
   }
 }
 
-bool TlsRelay::FromNetwork() {
-  if (!to_plain_.empty()) return false;
+void TlsRelay::FromNetwork() {
+  if (!to_plain_.empty()) return;
   ERR_clear_error();
   int got = SSL_read(ssl_.get(), to_plain_.bytes.data(), static_cast<int>(to_plain_.bytes.size()));
-  if (got <= 0) {
-    Judge(got);
-    return false;
-  }
+  if (got <= 0) return Judge(got);
   to_plain_.begin = 0;
   to_plain_.end = static_cast<std::size_t>(got);
-  return true;
 }
 
-bool TlsRelay::ToPlain() {
-  if (to_plain_.empty()) return false;
+void TlsRelay::ToPlain() {
+  if (to_plain_.empty()) return;
   ssize_t sent = send(plain_.get(), to_plain_.bytes.data() + to_plain_.begin, to_plain_.end - to_plain_.begin, kHeldBack);
   if (sent < 0) {
     if (!WouldBlock(errno)) End(Ok());  // gRPC has closed it
-    return false;
+    return;
   }
   to_plain_.begin += static_cast<std::size_t>(sent);
-  return true;
 }
 
-bool TlsRelay::FromPlain() {
-  if (!to_network_.empty() || plain_ended_) return false;
+void TlsRelay::FromPlain() {
+  if (!to_network_.empty() || plain_ended_) return;
   ssize_t got = recv(plain_.get(), to_network_.bytes.data(), to_network_.bytes.size(), MSG_DONTWAIT);
-  if (got < 0 && WouldBlock(errno)) return false;
+  if (got < 0 && WouldBlock(errno)) return;
   if (got <= 0) {
     plain_ended_ = true;
-    return true;
+    return;
   }
   to_network_.begin = 0;
   to_network_.end = static_cast<std::size_t>(got);
-  return true;
 }
 
-bool TlsRelay::ToNetwork() {
-  if (to_network_.empty()) return false;
+void TlsRelay::ToNetwork() {
+  if (to_network_.empty()) return;
   ERR_clear_error();
   int sent = SSL_write(ssl_.get(), to_network_.bytes.data() + to_network_.begin,
                        static_cast<int>(to_network_.end - to_network_.begin));
-  if (sent <= 0) {
-    Judge(sent);
-    return false;
-  }
+  if (sent <= 0) return Judge(sent);
   to_network_.begin += static_cast<std::size_t>(sent);
   wants_write_ = !to_network_.empty();
-  return true;
 }
 
 // --- The end ---

@@ -64,10 +64,10 @@ class TlsRelay {
 
   void Handshake();
   void Relay();
-  bool FromNetwork();  // these four: whether anything was done
-  bool ToPlain();
-  bool FromPlain();
-  bool ToNetwork();
+  void FromNetwork();
+  void ToPlain();
+  void FromPlain();
+  void ToNetwork();
   void Linger();
 
   bool PeerSpeaksTls();
