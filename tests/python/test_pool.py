@@ -76,7 +76,9 @@ def test_members_and_path(pool: bm.BigMemory) -> None:
         pool.path(1)
 
 
-def test_stats_count_by_rank_and_path(pool: bm.BigMemory) -> None:
+def test_stats_count_by_rank_and_path(job: str) -> None:
+    pool = bm.create(9, 2 * MIB)
+    assert pool.join() == 0, mf.get_last_err_msg()
     assert pool.stats() == {}
     host = pool.peer_rank_ptr(0, HOST)
     assert pool.copy_data(b"12345678", host, 8, Copy.H2G) == 0
@@ -84,6 +86,7 @@ def test_stats_count_by_rank_and_path(pool: bm.BigMemory) -> None:
     assert pool.stats() == {0: {"mapped": {"bytes": 56, "operations": 5, "errors": 0, "retries": 0}}}
     assert pool.copy_data(b"12345678", pool.peer_rank_ptr(1, HOST), 8, Copy.H2G) == mf.ErrorCode.NOT_CONNECTED
     assert pool.stats()[1] == {"none": {"bytes": 0, "operations": 0, "errors": 1, "retries": 0}}
+    pool.destroy()
 
 
 DIRECTIONS = [
