@@ -109,8 +109,9 @@ TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory
   EXPECT_EQ(perform(Operation::kFetchOr, 0b0011), 0b0100u);
   EXPECT_EQ(perform(Operation::kFetchXor, 0b0001), 0b0111u);
   EXPECT_EQ(perform(Operation::kFetch, 0), 0b0110u);
-  std::uint64_t cell = 0b0110;
-  EXPECT_EQ(peer_->DigestOf(kHost, 4_MiB - 8, 8), Digest(reinterpret_cast<std::byte*>(&cell), 8));
+  std::vector<std::byte> cell(8);
+  ASSERT_OK(GetNow(*link, kHost, cell, 4_MiB - 8));
+  EXPECT_EQ(cell, (std::vector<std::byte>{std::byte{0b0110}, {}, {}, {}, {}, {}, {}, {}}));
   for (std::uint64_t offset : {std::uint64_t{4_MiB}, std::uint64_t{4}, ~std::uint64_t{7}})
     EXPECT_TRUE(IsInvalidArgument(link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status())) << offset;
 }
