@@ -1,6 +1,7 @@
-// Ranks on this host pool their memory and move KV-cache blocks between each other; every byte is verified where it arrives.
+// Ranks pool their memory and move KV-cache blocks between each other; every byte is verified where it arrives.
 // The same as kv_pool.py, in C++ against the C ABI alone. This process serves the store, starts itself once for each rank
-// (--rank), and reads from each a pipe of text lines.
+// (--rank), and reads from each a pipe of text lines. With --hosts the ranks run in the network namespaces that scripts/hosts
+// makes. One file, though long, so that it can be read and built alone.
 //
 // A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece that lie apart at the receiver,
 // so one block is one smem_bm_copy_batch of 122 pieces. A rank's memory, as all ranks compute it:
