@@ -1,10 +1,8 @@
 #include "transport/tcp/connection.h"
 
-#include <linux/sockios.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -20,8 +18,6 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kStagingBytes = 8 << 10;
 constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);  // of a turn, then others get theirs: 1 MiB and its frame
-constexpr milliseconds kPingPeriod{500};
-constexpr milliseconds kSilenceLimit{1900};
 
 bool IsBye(std::span<const std::byte> message) {
   auto parsed = local::ParseMessage(message);
@@ -259,7 +255,7 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   TimePoint now = begin;
   TimePoint spin_until = begin + spin_;
   TimePoint next_look = begin + kInterruptPeriod;
-  Vigil vigil{begin, begin + kPingPeriod};
+  Vigil vigil(begin, SignsOfLife());
   std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
   // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
   for (bool look = stream_->encrypted();; look = true) {
@@ -306,25 +302,25 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   }
 }
 
-// Asks a peer that says nothing whether it lives; true: it is given up. On a slow network the question, or the answer to what
-// was put, waits behind much else: as long as the other host takes that, the peer isn't silent. One that is stopped takes a
-// little.
+Vigil::Signs Connection::SignsOfLife() const {
+  const auto heard = std::chrono::nanoseconds(heard_ns_.load(std::memory_order_relaxed));
+  return {TimePoint(heard), stream_->TakenBytes(), asked_bytes_.load(std::memory_order_relaxed)};
+}
+
+// Asks a peer that says nothing whether it lives; true: it is given up.
 bool Connection::IsSilent(TimePoint now, Vigil& vigil) {
-  int unsent = 0;
-  (void)::ioctl(stream_->fd(), SIOCOUTQ, &unsent);
-  if (std::exchange(vigil.unsent, unsent) != unsent) vigil.moved = now;
-  vigil.moved = std::max(vigil.moved, TimePoint(steady_clock::duration(heard_ns_.load(std::memory_order_relaxed))));
-  const auto silence = now - vigil.moved;
-  if (silence >= kSilenceLimit) {
-    std::lock_guard lock(receive_mutex_);
-    End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", silence / milliseconds(1)));
-    return true;
+  switch (vigil.Look(now, SignsOfLife())) {
+    case Vigil::Verdict::kPatience: return false;
+    case Vigil::Verdict::kAsk: {
+      std::lock_guard lock(send_mutex_);
+      ping_ = true;
+      return false;
+    }
+    case Vigil::Verdict::kSilent: break;
   }
-  if (silence < kPingPeriod || now < vigil.next_ping) return false;
-  vigil.next_ping = now + kPingPeriod;
-  std::lock_guard lock(send_mutex_);
-  ping_ = true;
-  return false;
+  std::lock_guard lock(receive_mutex_);
+  End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", vigil.silence().count()));
+  return true;
 }
 
 }  // namespace memfabric::transport::tcp

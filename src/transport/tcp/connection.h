@@ -33,6 +33,7 @@
 #include "transport/reactor.h"
 #include "transport/tcp/frame.h"
 #include "transport/tcp/stream.h"
+#include "transport/tcp/vigil.h"
 #include "transport/venue.h"
 
 namespace memfabric::transport::tcp {
@@ -134,12 +135,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   void End(const Status& why);            // receive_mutex_ held
   void SetDownLocked(const Status& why);  // both held
   void WakeWaiters();                     // send_mutex_ held
-  // What a driver knows of the peer's life.
-  struct Vigil {
-    TimePoint moved;  // when bytes last came in, or the peer's host took some
-    TimePoint next_ping;
-    int unsent = 0;
-  };
+  Vigil::Signs SignsOfLife() const;
   bool IsSilent(TimePoint now, Vigil& vigil);
 
   // connection_receive.cc; receive_mutex_ held by all.
@@ -182,7 +178,8 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   // The reactor's thread only, as the next. shared: a callback that closes this runs on.
   std::shared_ptr<std::function<void(bool)>> on_ready_;
   bool shaking_hands_ = true;
-  std::atomic<std::int64_t> heard_ns_{0};  // when bytes came last, steady clock
+  std::atomic<std::int64_t> heard_ns_{0};      // when bytes came last, steady clock
+  std::atomic<std::uint64_t> asked_bytes_{0};  // of PINGs, as the stream carries them
 
   std::mutex receive_mutex_;  // guards from here to send_mutex_
   bool attached_ = false;     // guarded by both

@@ -145,6 +145,7 @@ bool Connection::Commit() {
     return true;
   }
   if (std::exchange(ping_, false)) {
+    asked_bytes_.fetch_add(kHeaderBytes + stream_->overhead_bytes(), std::memory_order_relaxed);
     CommitFrame(Frame({.op = Op::kPing}));
     return true;
   }

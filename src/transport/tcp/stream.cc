@@ -1,7 +1,7 @@
 #include "transport/tcp/stream.h"
 
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/socket.h>
 
@@ -157,6 +157,13 @@ bool Stream::HasReadAhead() {
   if (ssl_ == nullptr) return false;
   std::lock_guard lock(tls_mutex_);
   return SSL_has_pending(ssl_.get()) == 1;
+}
+
+std::uint64_t Stream::TakenBytes() const {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  return info.tcpi_bytes_acked;
 }
 
 void Stream::Shutdown() { ::shutdown(fd(), SHUT_RDWR); }

@@ -41,6 +41,11 @@ class Stream {
   // Whether Read has bytes that the socket doesn't show any more.
   bool HasReadAhead();
 
+  // Bytes of this stream that the other host has acknowledged; 0 where the kernel doesn't say.
+  std::uint64_t TakenBytes() const;
+  // What each Write of a few bytes costs beside them: a TLS 1.3 record's header, type and tag (RFC 8446, 5.2).
+  std::size_t overhead_bytes() const { return encrypted() ? 22 : 0; }
+
   bool connector() const { return connector_; }
   bool encrypted() const { return identity_.encrypt; }
   int fd() const { return socket_.get(); }
