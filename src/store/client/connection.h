@@ -63,9 +63,10 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       self->Forget(&unary->context, unary->status.ok());
       done(unary->status, unary->response);
     };
-    unary->reader = (stub<Stub>().*call)(&unary->context, request, io_.queue());
+    // Before the call is made: one that is made and never started leaks its request.
     void* tag = Register(&unary->context, finish);
     if (tag == nullptr) return false;
+    unary->reader = (stub<Stub>().*call)(&unary->context, request, io_.queue());
     unary->reader->StartCall();
     unary->reader->Finish(&unary->response, &unary->status, tag);
     return true;
@@ -126,9 +127,9 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
       self->open_ = true;
       self->WriteNext();
     };
-    stream_ = (connection_->stub<Stub>().*call)(&context_, connection_->io_.queue());
     void* tag = connection_->Register(&context_, started);
     if (tag == nullptr) return false;
+    stream_ = (connection_->stub<Stub>().*call)(&context_, connection_->io_.queue());
     stream_->StartCall(tag);
     return true;
   }
