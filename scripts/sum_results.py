@@ -1,12 +1,16 @@
 #!/usr/bin/python3
 """Sums the JUnit files named as arguments (ctest's, pytest's, lint's, fuzz's) and prints `passed failed skipped`.
 
-X.again.xml beside X.xml has the second try of what failed in the first; it is what counts for them, and they are named.
+X.again.xml beside X.xml has the second try of what failed in the first; it is what counts for them. What failed, with the end of
+its output, and what passed at the second try only goes to stderr.
 """
 
 import pathlib
 import sys
 import xml.etree.ElementTree as xml
+
+
+MOST_LINES = 40  # of the output of one test
 
 
 def outcome(case: xml.Element) -> str:
@@ -21,20 +25,29 @@ def outcome(case: xml.Element) -> str:
     return "skipped"
 
 
-def outcomes(path: pathlib.Path) -> list[tuple[str, str]]:
+def cases(path: pathlib.Path) -> dict[str, xml.Element]:
     if not path.exists():
-        return []
-    return [(f"{case.get('classname')} {case.get('name')}", outcome(case)) for case in xml.parse(path).getroot().iter("testcase")]
+        return {}
+    return {f"{case.get('classname')} {case.get('name')}": case for case in xml.parse(path).getroot().iter("testcase")}
+
+
+def said(case: xml.Element) -> list[str]:
+    texts = [element.text or element.get("message") or "" for element in case if element.tag in ("failure", "error", "system-out")]
+    return [f"    {line[:300]}" for line in "\n".join(texts).splitlines()[-MOST_LINES:]]
 
 
 def main(paths: list[str]) -> None:
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for path in map(pathlib.Path, paths):
-        again = dict(outcomes(path.with_suffix(".again.xml")))
-        for name, first in outcomes(path):
-            if first == "failed" and again.get(name) == "passed":
-                print(f"passed at the second try only: {name}", file=sys.stderr)
-            counts[again.get(name, first) if first == "failed" else first] += 1
+        again = cases(path.with_suffix(".again.xml"))
+        for name, case in cases(path).items():
+            if outcome(case) == "failed" and name in again:
+                case = again[name]
+                if outcome(case) == "passed":
+                    print(f"{path.stem}: passed at the second try only: {name}", file=sys.stderr)
+            counts[outcome(case)] += 1
+            if outcome(case) == "failed":
+                print(f"{path.stem}: failed: {name}", *said(case), sep="\n", file=sys.stderr)
     print(*counts.values())
 
 
