@@ -38,7 +38,7 @@ sanitize: setup
 	scripts/sanitize
 
 fuzz: setup
-	scripts/build fuzz memfabric_fuzz_targets
+	scripts/build asan memfabric_fuzz_targets
 	/usr/bin/python3 scripts/fuzz.py
 
 lint: setup

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""make fuzz: runs every libFuzzer target of build/fuzz for FUZZ_SECONDS (20); a crash, leak or hang fails it.
+"""make fuzz: runs every libFuzzer target of build/asan for FUZZ_SECONDS (20); a crash, leak or hang fails it.
 
 Seeds come from tests/fuzz/corpus/<target>/, what is found new stays in build/fuzz/corpus/<target>/, and an input that crashes
 is kept in build/fuzz/crashes/ with the command that replays it printed.
@@ -14,15 +14,16 @@ from collections.abc import Iterator
 import checks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build/fuzz"
+TARGETS = ROOT / "build/asan/tests/fuzz"
+FOUND = ROOT / "build/fuzz"
 REPORT = ROOT / "build/results/fuzz.xml"
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "20"))
 
 
 def fuzz(target: pathlib.Path) -> Iterator[str]:
-    found = BUILD / "corpus" / target.name
+    found = FOUND / "corpus" / target.name
     found.mkdir(parents=True, exist_ok=True)
-    crashes = BUILD / "crashes"
+    crashes = FOUND / "crashes"
     crashes.mkdir(parents=True, exist_ok=True)
     seeds = ROOT / "tests/fuzz/corpus" / target.name
     command = [str(target), f"-max_total_time={SECONDS}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
@@ -45,9 +46,9 @@ def fuzz(target: pathlib.Path) -> Iterator[str]:
 
 
 def main() -> int:
-    targets = sorted(p for p in (BUILD / "tests/fuzz").glob("*_fuzz") if p.is_file() and os.access(p, os.X_OK))
+    targets = sorted(p for p in TARGETS.glob("*_fuzz") if p.is_file() and os.access(p, os.X_OK))
     if not targets:
-        print(f"no targets in {BUILD}/tests/fuzz")
+        print(f"no targets in {TARGETS}")
         return 1
     return checks.run("fuzz", {t.name: (lambda t=t: fuzz(t)) for t in targets}, REPORT, jobs=os.cpu_count() or 1)
 
