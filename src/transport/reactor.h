@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -60,8 +61,8 @@ class Reactor {
 
  private:
   struct Watch {
-    int fd;
     OnReady on_ready;
+    std::atomic<bool> removed{false};
   };
   struct Timer {
     TimerId id;
@@ -70,7 +71,9 @@ class Reactor {
 
   void Run();
   void Wake();
+  std::shared_ptr<Watch> Begin(std::uint64_t id);
   void Dispatch(std::uint64_t id, std::uint32_t events);
+  void PollHot();
   void RunPosted();
   void RunDueTimers();
   int NextTimeoutMs();
@@ -90,6 +93,7 @@ class Reactor {
   // shared: a callback that removes itself runs on in an object that is alive
   std::unordered_map<std::uint64_t, std::shared_ptr<Watch>> watches_;
   std::vector<Work> posted_;
+  std::atomic<bool> has_posted_{false};  // set and reset with it
   std::multimap<TimePoint, Timer> timers_;
   std::thread thread_;
 };

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::size_t kStagingBytes = 8 << 10;
+constexpr unsigned kPollsPerYield = 4;
 constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);  // of a turn, then others get theirs: 1 MiB and its frame
 
 bool IsBye(std::span<const std::byte> message) {
@@ -257,6 +258,7 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   TimePoint next_look = begin + kInterruptPeriod;
   Vigil vigil(begin, SignsOfLife());
   std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
+  unsigned polls = 0;
   // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
   for (bool look = stream_->encrypted();; look = true) {
     Pumped pumped = Pumped::kDrained;
@@ -288,7 +290,7 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
       spin_until = now + spin_;
     }
     if (!bulk && now < spin_until && pumped == Pumped::kDrained) {
-      ::sched_yield();
+      if (++polls % kPollsPerYield == 0) ::sched_yield();
       continue;
     }
     pollfd ready{stream_->fd(), static_cast<short>(full ? POLLIN | POLLOUT : POLLIN), 0};
