@@ -5,6 +5,9 @@
 #include <atomic>
 #include <barrier>
 #include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "base/wait.h"
@@ -91,6 +94,30 @@ TEST_P(TcpSurvival, APeerKilledInMidPayloadIsGoneInTime) {
     EXPECT_LT(mover.ended - begin, kDeathBound);
     ASSERT_TRUE(me_->LinkEnd(kPeer, 1).has_value());
   }
+}
+
+// TlsTxSw of /proc/net/tls_stat: sockets that the kernel ever encrypted for. Nothing without its module `tls`.
+std::optional<std::uint64_t> EncryptedByTheKernel() {
+  std::ifstream file("/proc/net/tls_stat");
+  std::string name;
+  for (std::uint64_t value = 0; file >> name >> value;) {
+    if (name == "TlsTxSw") return value;
+  }
+  return std::nullopt;
+}
+
+TEST_P(TcpSurvival, WhereTheKernelHasTlsItEncrypts) {
+  const auto before = EncryptedByTheKernel();
+  if (!before.has_value()) GTEST_SKIP() << "the kernel has no TLS here (modprobe tls)";
+  std::unique_ptr<Peer> peer;
+  auto link = LinkToNew(kPeer, peer);
+  auto bytes = Pattern(7, 4_MiB);
+  ASSERT_OK(PutNow(*link, kHost, bytes, 0));
+  EXPECT_EQ(peer->DigestOf(kHost, 0, 4_MiB), Digest(bytes));
+  EXPECT_EQ(GetParam() == "tcp+tls", EncryptedByTheKernel() > before);
+  // A peer that is gone raises no SIGPIPE here either, which would end this process.
+  peer->Kill();
+  for (Status put; put.ok();) put = PutNow(*link, kHost, bytes, 0);
 }
 
 TEST_P(TcpSurvival, APeerStoppedInMidPayloadIsGivenUpInTimeAndHoldsUpNobody) {

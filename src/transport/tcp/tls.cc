@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <csignal>
+#include <ctime>
 #include <string_view>
 
 namespace memfabric::transport::tcp {
@@ -44,9 +46,28 @@ int FindKey(SSL* ssl, const unsigned char* id, std::size_t id_bytes, SSL_SESSION
   return 1;  // without a session the handshake fails for want of a certificate
 }
 
+// Once the kernel encrypts, what isn't payload goes by control messages, which only OpenSSL's own write knows. It knows nothing
+// of MSG_NOSIGNAL, so the signal is held and taken back.
+int WriteByKernelTls(BIO* bio, const char* bytes, int size_bytes) {
+  sigset_t pipe;
+  sigset_t before;
+  ::sigemptyset(&pipe);
+  ::sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  int sent = BIO_meth_get_write(BIO_s_socket())(bio, bytes, size_bytes);
+  const int error = errno;
+  if (sent < 0 && error == EPIPE) {
+    const timespec at_once{};
+    (void)::sigtimedwait(&pipe, nullptr, &at_once);
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return sent;
+}
+
 // OpenSSL's socket BIO, but a peer that is gone raises no SIGPIPE.
 int WriteWithoutSignal(BIO* bio, const char* bytes, int size_bytes) {
-  if (BIO_get_ktls_send(bio) > 0) return BIO_meth_get_write(BIO_s_socket())(bio, bytes, size_bytes);
+  if (BIO_get_ktls_send(bio) > 0) return WriteByKernelTls(bio, bytes, size_bytes);
   BIO_clear_retry_flags(bio);
   int fd = -1;
   BIO_get_fd(bio, &fd);
