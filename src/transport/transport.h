@@ -109,7 +109,8 @@ class Link {
   // Capabilities::atomics.
   virtual Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) = 0;
 
-  // Waits until everything that this thread started on this link is in place. DeadlineExceeded leaves it in flight.
+  // Waits until everything that this thread started on this link is in place. DeadlineExceeded and Interrupted give all of it
+  // up: no local range is read or written any more, and what the remote ranges hold is unspecified; the link stays good.
   virtual Status Flush(Deadline deadline) = 0;
 };
 

@@ -1,5 +1,7 @@
 // Peers that are killed or stopped, in each phase. They are processes.
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <thread>
 
@@ -161,6 +163,38 @@ TEST_P(TransportDeath, ASignalEndsAWait) {
   SetInterruptCheck(former);
   EXPECT_TRUE(IsInterrupted(status)) << status;
   EXPECT_LT(steady_clock::now() - begin, kDeathBound);
+}
+
+// More than sockets hold, so that some of it is never begun, some is under way, and some has been answered.
+TEST_P(TransportDeath, AFlushThatGivesUpLeavesTheCallersMemoryAloneAndTheLinkGood) {
+  constexpr std::size_t kBytes = 4_MiB;
+  ASSERT_OK(me_->port().Connect(peer_->address(), Soon()));
+  auto link = me_->LinkTo(kPeer, 1);
+  for (bool put : {true, false}) {
+    auto* memory = static_cast<std::byte*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(MAP_FAILED, static_cast<void*>(memory));
+    FillPattern(memory, kBytes, 4);
+    peer_->Stop();
+    Piece piece{memory, 0, kBytes};
+    for (int i = 0; i < 16; ++i) ASSERT_OK(put ? link->Put(kHost, {&piece, 1}) : link->Get(kHost, {&piece, 1}));
+    Status status = link->Flush(steady_clock::now() + milliseconds(100));
+    EXPECT_TRUE(link->capabilities().load_store ? status.ok() : IsDeadlineExceeded(status)) << status;
+    const std::uint64_t left_as = Digest(memory, kBytes);
+    if (put) ::mprotect(memory, kBytes, PROT_NONE);
+    peer_->Continue();
+    for (unsigned seed : {5, 6}) {
+      auto bytes = Pattern(seed, 1_MiB);
+      ASSERT_OK(PutNow(*link, kHost, bytes, 0));
+      EXPECT_EQ(peer_->DigestOf(kHost, 0, 1_MiB), Digest(bytes));
+      std::vector<std::byte> back(1_MiB);
+      ASSERT_OK(GetNow(*link, kHost, back, 0));
+      EXPECT_EQ(Digest(back), Digest(bytes));
+    }
+    if (!put) {
+      EXPECT_EQ(left_as, Digest(memory, kBytes));
+    }
+    ::munmap(memory, kBytes);
+  }
 }
 
 TEST_P(TransportDeath, AMemberLeavesThoughAPeerIsStopped) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "base/mapping.h"
@@ -50,8 +51,9 @@ class FakeLink final : public LocalLink {
  private:
   // What an answer to a request does here: nothing for a put, a copy to `local` for a get.
   struct Request {
-    std::byte* local;  // null for a put
-    std::size_t size_bytes;
+    std::byte* local;        // null for a put, and for a get that was given up
+    std::size_t size_bytes;  // of the answer
+    std::thread::id by;
   };
 
   Status Start(Zone zone, std::span<const Piece> pieces, bool put);

@@ -219,11 +219,40 @@ Status Connection::Flush(Deadline deadline) {
     std::lock_guard lock(send_mutex_);
     until = next_sequence_ - 1;  // other threads' too: more than asked, never less
   }
-  RETURN_IF_ERROR(Await(deadline, [&] { return IsDone(until); }));
+  Status waited = Await(deadline, [&] { return IsDone(until); });
+  if (IsDeadlineExceeded(waited) || IsInterrupted(waited)) GiveUp();
+  RETURN_IF_ERROR(waited);
   std::lock_guard lock(send_mutex_);
   if (errors_.empty()) return Ok();
   auto found = errors_.extract(std::this_thread::get_id());
   return found ? std::move(found.mapped()) : Ok();
+}
+
+// What the stream has begun with can't be taken back: it goes on, with zeros in place of what isn't sent yet, and what comes
+// for it is dropped.
+void Connection::GiveUp() {
+  const auto me = std::this_thread::get_id();
+  std::lock_guard receive_lock(receive_mutex_);
+  std::lock_guard lock(send_mutex_);
+  for (const Queued& queued : requests_) {
+    if (queued.request.by == me) std::erase(unacknowledged_, queued.request.sequence);
+  }
+  std::erase_if(requests_, [&](const Queued& queued) { return queued.request.by == me; });
+  for (Request& request : unanswered_) {
+    if (request.by != me) continue;
+    request.given_up = true;
+    request.destination.clear();
+    request.local = {};
+  }
+  if (reading_ == Reading::kPayload && header_.op == Op::kData && unanswered_.front().given_up) {
+    parts_.clear();
+    reading_ = Reading::kJunk;
+  }
+  for (Outgoing& frame : committed_) {
+    if (frame.by == me) SendZeros(frame);
+  }
+  errors_.erase(me);
+  WakeWaiters();
 }
 
 Status Connection::Await(Deadline deadline, const std::function<bool()>& done) {

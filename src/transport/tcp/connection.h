@@ -73,7 +73,8 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   // Starts to move. REQUIRES: `pieces` are checked, at most kMaxPieces.
   Status Start(Op op, Zone zone, std::span<const Piece> pieces);
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline);
-  // Waits for all that was started; the first error of what this thread started since its last Flush.
+  // Waits for all that was started; the first error of what this thread started since its last Flush. DeadlineExceeded and
+  // Interrupted give up what this thread started: none of its memory is touched any more.
   Status Flush(Deadline deadline);
 
   bool encrypted() const { return stream_->encrypted(); }
@@ -95,6 +96,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
     bool registered_bytes = false;  // payload is memory that may be deregistered meanwhile; DONE follows
     Status error;                   // of those: what was is not sent, but zeros
     std::uint64_t sequence = 0;
+    std::thread::id by;    // whose memory payload is, of requests
     std::size_t part = 0;  // where sending goes on: 0 header, 1 body, then payload
     std::size_t part_done = 0;
   };
@@ -116,6 +118,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
     std::thread::id by;
     std::shared_ptr<Cell> cell;
     bool has_data = false;
+    bool given_up = false;  // what comes for it is dropped
   };
   struct Queued {
     Request request;
@@ -132,6 +135,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool IsDone(std::uint64_t sequence) const;
   Status Await(Deadline deadline, const std::function<bool()>& done);
   Status Drive(Deadline deadline, const std::function<bool()>& done);
+  void GiveUp();
   void End(const Status& why);            // receive_mutex_ held
   void SetDownLocked(const Status& why);  // both held
   void WakeWaiters();                     // send_mutex_ held
@@ -166,6 +170,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   void CommitFrame(Outgoing frame);
   std::size_t GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses);
   void Consume(std::size_t bytes);
+  static void SendZeros(Outgoing& frame);
   static Outgoing Frame(const Header& header);
   static Outgoing DoneFrame(std::uint64_t sequence, const Status& status, std::uint64_t value);
   Status Enqueue(Header header, Queued queued);

@@ -281,7 +281,7 @@ Status Connection::BeginData() {
   parts_ = request.destination;
   part_ = 0;
   payload_left_ = header_.size_bytes;
-  reading_ = Reading::kPayload;
+  reading_ = request.given_up ? Reading::kJunk : Reading::kPayload;
   return Ok();
 }
 
@@ -328,7 +328,7 @@ Status Connection::OnDone() {
   }
   if (request.cell != nullptr) {
     *request.cell = {header_.offset, std::move(status), true};
-  } else if (!status.ok()) {
+  } else if (!status.ok() && !request.given_up) {
     errors_.try_emplace(request.by, std::move(status));
   }
   unanswered_.pop_front();

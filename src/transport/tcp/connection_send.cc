@@ -91,6 +91,7 @@ Status Connection::Enqueue(Header header, Queued queued) {
   queued.request.by = std::this_thread::get_id();
   queued.frame.header = EncodeHeader(header);
   queued.frame.sequence = header.sequence;
+  queued.frame.by = queued.request.by;
   if (queued.request.size_bytes >= kBulkBytes) bulk_sequence_ = header.sequence;
   if (header.op == Op::kPut) unacknowledged_.push_back(header.sequence);
   requests_.push_back(std::move(queued));
@@ -117,6 +118,19 @@ bool Connection::MayCommit(const Request& request) const {
     const bool same_memory = IsRegistered(earlier.op) == IsRegistered(request.op) && earlier.zone == request.zone;
     return (same_memory && earlier.remote.Meets(request.remote)) || earlier.local.Meets(request.local);
   });
+}
+
+// In place of what isn't sent yet of the payload.
+void Connection::SendZeros(Outgoing& frame) {
+  std::size_t left = 0;
+  for (std::size_t i = frame.part < 2 ? 0 : frame.part - 2; i < frame.payload.size(); ++i) left += frame.payload[i].iov_len;
+  if (frame.part >= 2) left -= std::exchange(frame.part_done, 0);
+  frame.part = std::min<std::size_t>(frame.part, 2);
+  frame.payload.clear();
+  for (std::size_t size; left > 0; left -= size) {
+    size = std::min(left, zeros.size());
+    frame.payload.push_back({const_cast<std::byte*>(zeros.data()), size});
+  }
 }
 
 void Connection::CommitFrame(Outgoing frame) {
