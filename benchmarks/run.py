@@ -132,6 +132,9 @@ class Suite:
                 ("cma_read_1MiB", 1e3, "us", 0.95), ("cma_kv_batch", 1e3, "us", 0.9), ("cma_batch_10000x4KiB", 1e6, "ms", 0.9),
                 ("mapped_write_64MiB", 1e6, "ms", 0.95)):
             yield at_least(name, median[name]["ours"] / scale, {"reference": median[name]["reference"] / scale}, unit, share)
+        if (os.cpu_count() or 1) >= 2:  # both directions move what is large by several threads
+            for name in ("cma_write_64MiB", "cma_read_64MiB"):
+                yield at_least(f"{name}_two_threads", median[name]["ours"] / 1e6, {"reference": median[name]["reference"] / 1e6}, "ms", 1.3)
         for name in ("cma_write_8B", "mapped_write_8B"):
             yield Bar(name, median[name]["ours"], median[name]["reference"], "ns", None, "none", None)
         self.raw["transfer_python_ns"] = python = json.loads(
@@ -142,6 +145,7 @@ class Suite:
         yield at_most("python_submit", statistics.median(python["python_submit"]["ours"]), 2000, "ns")
         over = statistics.median(a - b for a, b in zip(*python["python_batch_10000x4KiB"].values())) / 10_000
         yield at_most("python_batch_entry_over", over, 100, "ns")
+        yield at_most("python_first_transfer", max(python["first_transfer_ms"]["ours"]), 50, "ms")
 
     def store(self) -> Iterator[Bar]:
         rounds = 300 if self.quick else 2000
