@@ -288,6 +288,8 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
   Vigil vigil(begin, SignsOfLife());
   std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
   unsigned polls = 0;
+  // The reactor may be in the middle of reading what this caller waits for; from the next time on it leaves that to him.
+  { std::lock_guard lock(receive_mutex_); }
   // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
   for (bool look = stream_->encrypted();; look = true) {
     Pumped pumped = Pumped::kDrained;
