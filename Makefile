@@ -4,6 +4,7 @@
 #             three hosts, which are network namespaces (root)
 #   test      build everything, run all tests: C++ by ctest, Python by pytest; results in build/results/
 #   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are benchmarks/run.py's options
+#   bench-peers  our TransferEngine against Mooncake's and NIXL, which come into a venv of their own (700 MB); --quick in PEERS_ARGS
 #   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
 #   fuzz      each fuzz target for FUZZ_SECONDS (20)
 #   lint      include direction, clang-format, headers alone, stubs in step, names, links
@@ -13,7 +14,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench sanitize fuzz format lint docs clean setup
+.PHONY: demo test bench bench-peers sanitize fuzz format lint docs clean setup
 
 JOBS ?= $(shell nproc)
 # With HOSTS: their namespaces; the ranks are dealt to them in turn.
@@ -33,6 +34,10 @@ test: setup
 bench: setup
 	scripts/build release
 	$(PYTHON) benchmarks/run.py $(BENCH_ARGS)
+
+bench-peers: setup
+	scripts/build release memfabric_python
+	$(PYTHON) benchmarks/peers.py $(PEERS_ARGS)
 
 sanitize: setup
 	scripts/sanitize

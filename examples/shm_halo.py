@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--store", default="tcp://127.0.0.1:8571")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=run, args=(options.store, options.ranks, rank, options.cells, options.steps))
+    processes = [spawn.Process(target=run, args=(options.store, options.ranks, rank, options.cells, options.steps), daemon=True)
                  for rank in range(options.ranks)]
     for process in processes:
         process.start()

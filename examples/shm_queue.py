@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--store", default="tcp://127.0.0.1:8572")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=run, args=(options.store, options.ranks, rank, options.items))
+    processes = [spawn.Process(target=run, args=(options.store, options.ranks, rank, options.items), daemon=True)
                  for rank in range(options.ranks)]
     for process in processes:
         process.start()

@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     ranks = options.workers + 1
-    processes = [spawn.Process(target=run, args=(options.store, ranks, rank, options.steps)) for rank in range(ranks)]
+    processes = [spawn.Process(target=run, args=(options.store, ranks, rank, options.steps), daemon=True) for rank in range(ranks)]
     for process in processes:
         process.start()
     for process in processes:

@@ -28,7 +28,7 @@ def main() -> None:
     pipes, processes = [], []
     for _ in range(WORKERS):
         ours, theirs = multiprocessing.Pipe()
-        processes.append(multiprocessing.Process(target=worker, args=(theirs,)))
+        processes.append(multiprocessing.Process(target=worker, args=(theirs,), daemon=True))
         processes[-1].start()
         pipes.append(ours)
     engine = mf.TransferEngine()

@@ -37,7 +37,7 @@ def prefill(pipe) -> None:
 
 if __name__ == "__main__":
     ours, theirs = multiprocessing.Pipe()
-    other = multiprocessing.Process(target=decode, args=(theirs,))  # forked before anything is initialized
+    other = multiprocessing.Process(target=decode, args=(theirs,), daemon=True)  # forked before anything is initialized
     other.start()
     prefill(ours)
     other.join()

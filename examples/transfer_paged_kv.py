@@ -46,7 +46,7 @@ def prefill(pipe) -> None:
 
 if __name__ == "__main__":
     ours, theirs = multiprocessing.Pipe()
-    other = multiprocessing.Process(target=decode, args=(theirs,))
+    other = multiprocessing.Process(target=decode, args=(theirs,), daemon=True)
     other.start()
     prefill(ours)
     other.join()
