@@ -28,10 +28,11 @@ Status ReadAll(const std::string& name, std::string_view what, Read&& read, std:
 X509* ReadCertificate(BIO* bio) { return PEM_read_bio_X509(bio, nullptr, nullptr, nullptr); }
 X509_CRL* ReadCrl(BIO* bio) { return PEM_read_bio_X509_CRL(bio, nullptr, nullptr, nullptr); }
 
-std::chrono::system_clock::time_point TimeOf(const ASN1_TIME* time) {
+// In seconds: system_clock's nanoseconds end in 2262, and "no end" is written as 9999-12-31 (RFC 5280, 4.1.2.5).
+std::chrono::sys_seconds TimeOf(const ASN1_TIME* time) {
   std::tm parts{};
   ASN1_TIME_to_tm(time, &parts);
-  return std::chrono::system_clock::from_time_t(timegm(&parts));
+  return std::chrono::sys_seconds(std::chrono::seconds(timegm(&parts)));
 }
 
 std::string DateText(const ASN1_TIME* time) {
@@ -126,7 +127,8 @@ Status Certificates::CheckKey(const PrivateKey& key) const {
   return InvalidArgument("the private key doesn't match the certificate {} in '{}'", SubjectOf(own()), files_.certificate);
 }
 
-std::vector<std::string> Certificates::EndingSoon(std::chrono::system_clock::time_point now, std::chrono::hours ahead) const {
+std::vector<std::string> Certificates::EndingSoon(std::chrono::system_clock::time_point time, std::chrono::hours ahead) const {
+  const auto now = std::chrono::floor<std::chrono::seconds>(time);
   std::vector<std::string> lines;
   auto look = [&](const std::vector<CertificatePtr>& certificates, std::string_view whose) {
     for (const auto& certificate : certificates) {

@@ -30,8 +30,8 @@ class Certificates {
   X509* own() const { return chain_.front().get(); }
   const std::vector<CertificatePtr>& chain() const { return chain_; }  // our own and what follows it in its file
 
-  // A line for each certificate of ours or of an authority that ends within `ahead` of `now`, or has ended.
-  std::vector<std::string> EndingSoon(std::chrono::system_clock::time_point now, std::chrono::hours ahead) const;
+  // A line for each certificate of ours or of an authority that ends within `ahead` of `time`, or has ended.
+  std::vector<std::string> EndingSoon(std::chrono::system_clock::time_point time, std::chrono::hours ahead) const;
 
  private:
   Certificates() = default;

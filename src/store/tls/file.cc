@@ -13,6 +13,8 @@ namespace memfabric::store {
 namespace {
 
 constexpr off_t kMaxFileBytes = 16_MiB;  // lists of revoked certificates grow
+// More than a string has room for in itself: it may be a password, and moving such a string would leave copies on the stack.
+constexpr std::size_t kNeverInside = 64;
 
 }  // namespace
 
@@ -24,7 +26,9 @@ Result<std::string> ReadNamedFile(const std::string& name) {
   if (!S_ISREG(about.st_mode)) return InvalidArgument("'{}' is not a regular file", name);
   if (about.st_size > kMaxFileBytes)
     return InvalidArgument("'{}' has {}; at most {} are allowed", name, SizeText(about.st_size), SizeText(kMaxFileBytes));
-  std::string text(about.st_size, '\0');
+  std::string text;
+  text.reserve(kNeverInside + static_cast<std::size_t>(about.st_size));
+  text.resize(static_cast<std::size_t>(about.st_size));
   std::size_t done = 0;
   while (done < text.size()) {
     ssize_t got = read(fd.get(), text.data() + done, text.size() - done);

@@ -6,26 +6,27 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace memfabric::store {
 
 class Secret {
  public:
-  explicit Secret(std::string text) : text_(std::move(text)) {}
-  Secret(Secret&& other) noexcept : text_(std::move(other.text_)) { other.Wipe(); }
+  // Wipes what the move leaves in `text`: a short string's bytes stay in the object that they were moved from.
+  explicit Secret(std::string&& text) : text_(std::move(text)) { Wipe(text); }
+  Secret(Secret&& other) noexcept : text_(std::move(other.text_)) { Wipe(other.text_); }
   Secret& operator=(Secret&& other) noexcept {
-    Wipe();
+    Wipe(text_);
     text_ = std::move(other.text_);
-    other.Wipe();
+    Wipe(other.text_);
     return *this;
   }
-  ~Secret() { Wipe(); }
+  ~Secret() { Wipe(text_); }
 
   std::string_view text() const { return text_; }
 
  private:
-  // A string that was moved from may still hold what was short enough to be copied.
-  void Wipe() { OPENSSL_cleanse(text_.data(), text_.capacity()); }
+  static void Wipe(std::string& text) { OPENSSL_cleanse(text.data(), text.capacity()); }
 
   std::string text_;
 };

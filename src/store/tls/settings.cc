@@ -74,7 +74,7 @@ Result<std::shared_ptr<const TlsCredentials>> LoadTls(const TlsConfig& config) {
   if (config.key.empty()) return InvalidArgument("keyPath is empty: it names the private key");
   ASSIGN_OR_RETURN(auto pem, ReadNamedFile(config.key));
   Secret key_text(std::move(pem));
-  Secret password("");
+  Secret password{std::string()};
   if (!config.key_password.empty()) {
     ASSIGN_OR_RETURN(auto text, ReadNamedFile(config.key_password));
     while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();  // an editor's
@@ -92,7 +92,7 @@ Result<Secret> Decrypt(std::string_view password, DecryptFunction decrypt) {
   std::array<char, kMaxPasswordBytes> buffer{};
   std::size_t size = buffer.size();
   int code = decrypt(password.data(), password.size(), buffer.data(), &size);
-  Secret plain(code == 0 && size <= buffer.size() ? std::string(buffer.data(), size) : std::string());
+  Secret plain(std::string(buffer.data(), code == 0 && size <= buffer.size() ? size : 0));
   OPENSSL_cleanse(buffer.data(), buffer.size());
   if (code != 0) return InvalidArgument("the private key's password can't be decrypted: the decrypt handler returned {}", code);
   if (size > kMaxPasswordBytes)

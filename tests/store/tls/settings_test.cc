@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <new>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/units.h"
@@ -206,6 +208,44 @@ TEST_F(TlsSettingsTest, ComeFromFilesAsWell) {
   EXPECT_THAT(LoadTls(config).status().message(), HasSubstr("keyPath is empty"));
 }
 
+TEST_F(TlsSettingsTest, ALibraryMayDecryptThePassword) {
+  auto locked = authority_.Issue({.name = "locked", .password = "open sesame"});
+  std::string password = authority_.directory() + "/password";
+  TlsConfig config{.enabled = true,
+                   .authorities = authority_.certificate(),
+                   .revocations = "",
+                   .certificate = locked.certificate,
+                   .key = locked.key_file,
+                   .key_password = password,
+                   .decrypter = DECRYPTER_LIBRARY};
+  std::ofstream(password) << "emases nepo\n";
+  EXPECT_OK(LoadTls(config));
+  std::ofstream(password) << "open sesame\n";  // is decrypted, too, and wrong then
+  EXPECT_THAT(LoadTls(config).status().message(), HasSubstr("password is wrong"));
+  std::ofstream(password) << "fail\n";
+  EXPECT_THAT(LoadTls(config).status().message(), HasSubstr("returned 3"));
+}
+
+TEST(SecretTest, IsWipedWhereverItWas) {
+  // Short strings live inside their objects, long ones elsewhere: only the former can be looked at afterwards.
+  alignas(Secret) char memory[2 * sizeof(Secret)] = {};
+  auto holds = [](const void* object, std::size_t size) {
+    return std::string_view(static_cast<const char*>(object), size).find("pass") != std::string_view::npos;
+  };
+  std::string text = "pass word";
+  auto* first = new (memory) Secret(std::move(text));
+  EXPECT_FALSE(holds(&text, sizeof text));
+  EXPECT_EQ(first->text(), "pass word");
+  auto* second = new (memory + sizeof(Secret)) Secret(std::move(*first));
+  EXPECT_FALSE(holds(memory, sizeof(Secret)));
+  *first = std::move(*second);
+  EXPECT_TRUE(holds(memory, sizeof(Secret)));
+  EXPECT_FALSE(holds(memory + sizeof(Secret), sizeof(Secret)));
+  second->~Secret();
+  first->~Secret();
+  EXPECT_FALSE(holds(memory, sizeof memory));
+}
+
 TEST(DecryptTest, TakesWhatTheHandlerMakes) {
   auto reverse = [](const char* cipher, std::size_t size, char* plain, std::size_t* room) {
     for (std::size_t i = 0; i < size; ++i) plain[i] = cipher[size - 1 - i];
@@ -266,6 +306,16 @@ TEST_F(ExpiryTest, IsWarnedOfAheadAndOnceAPeriod) {
   EXPECT_EQ(warned->NextCheck(), clock.Now());
   warned->WarnIfDue();
   EXPECT_EQ(lines_.size(), 2U);
+}
+
+TEST_F(ExpiryTest, ACertificateWithoutAnEndNeverExpires) {
+  Authority authority;
+  auto endless = authority.Issue({.name = "endless", .ends_in_s = 7900L * 365 * kDay});
+  auto certificates =
+      Certificates::Load({.authorities = {authority.certificate()}, .revocations = {}, .certificate = endless.certificate});
+  ASSERT_OK(certificates);
+  EXPECT_OK(certificates->Check());
+  EXPECT_THAT(certificates->EndingSoon(std::chrono::system_clock::now(), std::chrono::hours(30 * 24)), IsEmpty());
 }
 
 TEST_F(ExpiryTest, TheEnvironmentSaysWhenWithinItsLimits) {
