@@ -268,6 +268,9 @@ SMEM_API int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* para
 /*
  * Waits for all asynchronous copies that any thread issued on this pool before the call; returns the first error among those
  * that ended since the last wait.
+ *
+ * Asynchronous copies are carried out in the order of their issue as far as they concern the same rank, or one writes what
+ * another reads or writes; others side by side, so that a slow rank delays no copies to the rest.
  */
 SMEM_API int32_t smem_bm_wait(smem_bm_t pool);
 

@@ -277,7 +277,7 @@ void Pool::Close() {
   (void)relinks_.Wait(After(timeout_));  // it has no error, and ends soon
   auto control = LockControl();
   // What was queued was promised; it ends before its peers go.
-  if (Status status = queue_.Wait(After(timeout_)); !status.ok())
+  if (Status status = lanes_.Wait(After(timeout_)); !status.ok())
     LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
   if (joined_) LeaveLocked(NotFound("pool {} has been destroyed", options_.id));
   if (std::exchange(window_published_, false)) Withdraw(job_.keys().Window(options_.id, job_.rank()));
@@ -323,7 +323,8 @@ Status Pool::CheckLoadStore(Rank rank) const {
 Status Pool::Copy(const copy::Request& request, copy::Direction direction, CopyOptions options) {
   if (!options.asynchronous) return engine_->Copy(request, direction);
   RETURN_IF_ERROR(engine_->Check(request, direction));
-  queue_.Submit([this, request, direction] {
+  auto footprint = FootprintOf({{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}});
+  lanes_.Submit(std::move(footprint), [this, request, direction] {
     ReadGate::Reader inside(gate_);
     return engine_->Copy(request, direction);
   });
@@ -340,14 +341,36 @@ Status Pool::CopyBatch(const copy::BatchRequest& batch, copy::Direction directio
   lists->sources.assign(batch.sources.begin(), batch.sources.end());
   lists->destinations.assign(batch.destinations.begin(), batch.destinations.end());
   lists->sizes_bytes.assign(batch.sizes_bytes.begin(), batch.sizes_bytes.end());
-  queue_.Submit([this, lists, direction] {
+  lanes_.Submit(FootprintOf(batch), [this, lists, direction] {
     ReadGate::Reader inside(gate_);
     return engine_->CopyBatch({lists->sources, lists->destinations, lists->sizes_bytes}, direction);
   });
   return Ok();
 }
 
-Status Pool::WaitQueued() { return queue_.Wait(After(timeout_)); }
+copy::Footprint Pool::FootprintOf(const copy::BatchRequest& batch) const {
+  const PoolLayout& layout = reach_->layout();
+  copy::Footprint footprint;
+  auto add = [&](std::uint64_t address, std::uint64_t size_bytes, std::vector<copy::Range>& ranges) {
+    Rank first = RankOf(address);
+    Rank last = RankOf(address + size_bytes - 1);
+    for (Rank rank = first; first != kNoRank && last != kNoRank && rank <= last; ++rank)
+      if (rank != job_.rank()) footprint.ranks.push_back(rank);
+    // The same memory may be named by its number or by where it lies.
+    if (layout.Contains({address}))
+      address = reinterpret_cast<std::uintptr_t>(agreed_.window->data()) + (address - layout.base);
+    ranges.push_back({address, address + size_bytes});
+  };
+  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
+    add(batch.sources[i], batch.sizes_bytes[i], footprint.reads);
+    add(batch.destinations[i], batch.sizes_bytes[i], footprint.writes);
+  }
+  if (footprint.ranks.empty())
+    footprint.ranks.push_back(job_.rank());  // else what is its own is read beside its copies to others
+  return footprint;
+}
+
+Status Pool::WaitQueued() { return lanes_.Wait(After(timeout_)); }
 
 Result<std::string> Pool::Path(Rank rank) const {
   if (rank >= agreed_.layout.world_size)

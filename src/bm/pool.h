@@ -25,6 +25,7 @@
 #include "bm/registrations.h"
 #include "bm/window_agreement.h"
 #include "copy/engine.h"
+#include "copy/lanes.h"
 #include "copy/queue.h"
 #include "copy/reach.h"
 #include "memory/segment.h"
@@ -125,6 +126,8 @@ class Pool {
   // control_, which a try to relink gives up soon.
   std::unique_lock<std::mutex> LockControl();
   std::string PoolName() const;
+  // What an asynchronous copy concerns.
+  copy::Footprint FootprintOf(const copy::BatchRequest& batch) const;
   // Unsupported: the rank is linked by something that has no loads and stores.
   Status CheckLoadStore(Rank rank) const;
   Status NotJoined() const;
@@ -144,7 +147,7 @@ class Pool {
   Registrations registrations_;
   Events events_;
   std::unique_ptr<Peers> peers_;
-  copy::Queue queue_;
+  copy::Lanes lanes_;
   std::atomic<bool> relink_queued_{false};    // and hasn't begun to look yet
   std::atomic<bool> relink_unwanted_{false};  // somebody wants control_
 

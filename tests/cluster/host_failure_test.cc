@@ -108,6 +108,20 @@ TEST_P(Struck, AnAsynchronousCopyAndABatchUnderWayEndInTime) {
   if (failure.mend != nullptr) failure.mend(job);
 }
 
+TEST(HostFailure, APeerThatTakesNothingDelaysNoAsynchronousCopyToOthers) {
+  HostRanks job(3, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 3);
+  job[2].Signal(SIGSTOP);
+  auto stopped = steady_clock::now();
+  for (int i = 0; i < 4; ++i) ASSERT_CODE(0, job[1].Do("batch 0 122 131072 7 2 flags=1"));  // more than sockets hold
+  ASSERT_CODE(0, job[1].Do("batch 0 64 65536 8 0 flags=1"));
+  while (job[0].Do("batch_check 0 64 65536 8 0").code != 0) ASSERT_LT(steady_clock::now() - stopped, seconds(20));
+  EXPECT_LT(steady_clock::now() - stopped, milliseconds(1500));  // before rank 2 is given up, after 1.9 s at the earliest
+  EXPECT_CODE(-2014, job[1].Do("wait 0"));
+  job[2].Signal(SIGCONT);
+}
+
 TEST_P(Struck, JoinAndLeaveDoNotHang) {
   const Failure& failure = GetParam();
   HostRanks job(3, failure.wiring);

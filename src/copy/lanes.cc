@@ -1,0 +1,231 @@
+#include "copy/lanes.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/wait.h"
+#include "copy/worker_thread.h"
+
+namespace memfabric::copy {
+namespace {
+
+// So many ranges of a lane are looked at for one new copy; then it waits for the whole lane.
+constexpr std::size_t kMostCompared = 4096;
+// A copy that could begin is left this long to the threads that are at work; one of them has ended with its own by then, or
+// what it waits for is slow.
+constexpr std::chrono::milliseconds kPatience{1};
+
+// In order, and none touches the next.
+void Normalize(std::vector<Range>& ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  std::size_t last = 0;
+  for (std::size_t i = 1; i < ranges.size(); ++i) {
+    if (ranges[i].begin <= ranges[last].end) {
+      ranges[last].end = std::max(ranges[last].end, ranges[i].end);
+    } else {
+      ranges[++last] = ranges[i];
+    }
+  }
+  if (!ranges.empty()) ranges.resize(last + 1);
+}
+
+// From the first of normalized ranges to the last.
+Range Hull(const std::vector<Range>& ranges) {
+  return ranges.empty() ? Range{} : Range{ranges.front().begin, ranges.back().end};
+}
+
+void Extend(Range& hull, const Range& by) {
+  if (by.begin == by.end) return;
+  hull = hull.begin == hull.end ? by : Range{std::min(hull.begin, by.begin), std::max(hull.end, by.end)};
+}
+
+// Whether two normalized lists have a byte in common.
+bool Meet(const std::vector<Range>& a, const std::vector<Range>& b) {
+  for (auto left = a.begin(), right = b.begin(); left != a.end() && right != b.end();) {
+    if (left->Overlaps(*right)) return true;
+    left->end <= right->begin ? ++left : ++right;
+  }
+  return false;
+}
+
+struct Task {
+  std::uint64_t number = 0;
+  std::function<Status()> work;
+  Footprint footprint;             // normalized
+  std::size_t waits_for = 0;       // so many of those before it
+  std::vector<Task*> waited_by{};  // those after it
+  bool slow = false;               // others don't wait to see it end
+};
+
+// Whether the order of the two matters, their ranks aside.
+bool Conflict(const Footprint& a, const Footprint& b) {
+  return Meet(a.writes, b.writes) || Meet(a.writes, b.reads) || Meet(a.reads, b.writes);
+}
+
+// What concerns one rank and hasn't ended, in order.
+struct Lane {
+  std::deque<Task*> tasks;
+  Range reads;  // hulls of the tasks', and of those that have ended since the lane was empty
+  Range writes;
+
+  // The last task that `footprint` has to wait for because of its memory, or null.
+  Task* LastInTheWay(const Footprint& footprint) const {
+    Range own_reads = Hull(footprint.reads);
+    Range own_writes = Hull(footprint.writes);
+    if (!own_writes.Overlaps(writes) && !own_writes.Overlaps(reads) && !own_reads.Overlaps(writes)) return nullptr;
+    std::size_t compared = 0;
+    for (auto task = tasks.rbegin(); task != tasks.rend(); ++task) {
+      if (Conflict(footprint, (*task)->footprint)) return *task;
+      compared +=
+          footprint.reads.size() + footprint.writes.size() + (*task)->footprint.reads.size() + (*task)->footprint.writes.size();
+      if (compared > kMostCompared) return tasks.back();
+    }
+    return nullptr;
+  }
+};
+
+}  // namespace
+
+struct Lanes::State {
+  std::mutex mutex;  // guards the rest
+  std::condition_variable runnable;
+  std::condition_variable ended;
+  std::map<std::uint64_t, std::unique_ptr<Task>> tasks;  // by number, those that haven't ended
+  std::map<std::uint32_t, Lane> lanes;                   // by rank, those that aren't empty
+  std::deque<Task*> ready;                               // wait for nobody, and haven't begun
+  std::vector<Task*> under_way;
+  std::uint64_t next_number = 0;
+  Status first_error;  // since the last Wait
+  std::uint64_t first_error_number = 0;
+  std::size_t idle = 0;        // threads
+  std::size_t running = 0;     // tasks that aren't slow yet
+  std::uint64_t finished = 0;  // tasks
+  bool stopping = false;
+  std::vector<std::thread> threads;
+
+  // REQUIRES: `mutex` is held.
+  void Insert(Footprint footprint, std::function<Status()> work) {
+    Normalize(footprint.reads);
+    Normalize(footprint.writes);
+    std::sort(footprint.ranks.begin(), footprint.ranks.end());
+    footprint.ranks.erase(std::unique(footprint.ranks.begin(), footprint.ranks.end()), footprint.ranks.end());
+    auto owned =
+        std::make_unique<Task>(Task{.number = next_number++, .work = std::move(work), .footprint = std::move(footprint)});
+    Task* task = owned.get();
+    const auto& ranks = task->footprint.ranks;
+    std::vector<Task*> before;
+    // Each task of a lane waits for the one before it there: to wait for one is to wait for all up to it.
+    for (const auto& [rank, lane] : lanes) {
+      Task* last =
+          std::binary_search(ranks.begin(), ranks.end(), rank) ? lane.tasks.back() : lane.LastInTheWay(task->footprint);
+      if (last != nullptr) before.push_back(last);
+    }
+    std::sort(before.begin(), before.end());
+    before.erase(std::unique(before.begin(), before.end()), before.end());
+    for (Task* other : before) other->waited_by.push_back(task);
+    task->waits_for = before.size();
+    for (std::uint32_t rank : ranks) {
+      Lane& lane = lanes[rank];
+      lane.tasks.push_back(task);
+      Extend(lane.reads, Hull(task->footprint.reads));
+      Extend(lane.writes, Hull(task->footprint.writes));
+    }
+    if (task->waits_for == 0) ready.push_back(task);
+    tasks.emplace(task->number, std::move(owned));
+  }
+
+  // Runs the oldest that is ready. REQUIRES: `lock` held, one is.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    Task* task = ready.front();
+    ready.pop_front();
+    under_way.push_back(task);
+    ++running;
+    KeepAStandby();
+    lock.unlock();
+    Status status = task->work();
+    task->work = nullptr;  // what it holds goes before anybody hears that it has ended
+    lock.lock();
+    std::erase(under_way, task);
+    if (!task->slow) --running;
+    ++finished;
+    if (!status.ok() && (first_error.ok() || task->number < first_error_number)) {
+      first_error = std::move(status);
+      first_error_number = task->number;
+    }
+    for (std::uint32_t rank : task->footprint.ranks) {
+      auto lane = lanes.find(rank);
+      lane->second.tasks.pop_front();  // it was the first: the others wait for it
+      if (lane->second.tasks.empty()) lanes.erase(lane);
+    }
+    for (Task* next : task->waited_by)
+      if (--next->waits_for == 0) ready.push_back(next);
+    tasks.erase(task->number);
+    ended.notify_all();
+    if (tasks.empty() && stopping) runnable.notify_all();
+  }
+
+  // Somebody is there for what is ready, should those under way turn out to be slow. REQUIRES: `mutex` is held.
+  void KeepAStandby() {
+    if (ready.empty()) return;
+    if (idle > 0) return runnable.notify_one();
+    if (threads.size() >= kMostThreads || stopping) return;
+    if (auto thread = StartWorker("mf-copy-queue", [this] { Work(); }); thread.joinable()) threads.push_back(std::move(thread));
+  }
+
+  void Work() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      if (!AwaitTurn(lock)) return;
+      RunOne(lock);
+    }
+  }
+
+  // True: something is ready for this thread. False: all is done.
+  bool AwaitTurn(std::unique_lock<std::mutex>& lock) {
+    ++idle;
+    for (;;) {
+      runnable.wait(lock, [this] { return !ready.empty() || (stopping && tasks.empty()); });
+      if (ready.empty() || running == 0) break;
+      auto seen = finished;
+      runnable.wait_for(lock, kPatience, [&] { return ready.empty() || running == 0; });
+      if (ready.empty() || finished != seen) continue;
+      for (Task* task : under_way) task->slow = true;
+      running = 0;
+    }
+    --idle;
+    return !ready.empty();
+  }
+};
+
+Lanes::Lanes() : state_(std::make_unique<State>()) {}
+
+Lanes::~Lanes() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->runnable.notify_all();
+  for (auto& thread : state_->threads) thread.join();  // none is started any more
+}
+
+void Lanes::Submit(Footprint footprint, std::function<Status()> work) {
+  std::unique_lock lock(state_->mutex);
+  state_->Insert(std::move(footprint), std::move(work));
+  state_->KeepAStandby();
+  // No thread to be had: the work is done at once instead of never. What waits for another caller's is done there.
+  while (state_->threads.empty() && !state_->ready.empty()) state_->RunOne(lock);
+}
+
+Status Lanes::Wait(Deadline deadline) {
+  std::unique_lock lock(state_->mutex);
+  std::uint64_t mine = state_->next_number;
+  RETURN_IF_ERROR(
+      WaitUntil(lock, state_->ended, deadline, [&] { return state_->tasks.empty() || state_->tasks.begin()->first >= mine; }));
+  return std::exchange(state_->first_error, Ok());
+}
+
+}  // namespace memfabric::copy
