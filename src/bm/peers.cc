@@ -97,8 +97,10 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
       return InvalidArgument("rank {} can't be a peer of rank {} in a pool of {}", rank, own_, peers_.size());
     Peer& peer = peers_[rank];
     if (epoch < peer.epoch)
-      return InvalidArgument("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank, peer.epoch);
-    if (epoch <= peer.over_epoch)
+      return AlreadyExists("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank, peer.epoch);
+    if (epoch < peer.over_epoch)
+      return AlreadyExists("epoch {} of rank {} is over: epoch {} has been there", epoch, rank, peer.over_epoch);
+    if (epoch == peer.over_epoch)
       return Disconnected("epoch {} of rank {} is over: its record has gone, because it left or its lease ended", epoch, rank);
     mapped = peer.ever_mapped;
     if (peer.link != nullptr) {

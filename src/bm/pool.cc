@@ -19,6 +19,10 @@ using std::chrono::steady_clock;
 constexpr milliseconds kReturnPause{50};                 // between looks whether a process that was given up is back
 constexpr milliseconds kWithdrawTimeout{2000};           // then the lease has to do it
 constexpr milliseconds kWithdrawTimeoutUnanswered{100};  // when the store didn't answer even before
+// By how much an epoch that is over is exceeded: the clock that it came from may have been ahead by so much.
+constexpr std::chrono::seconds kFirstEpochStep{1};
+constexpr int kEpochStepGrowth = 8;
+constexpr std::chrono::hours kLongestEpochStep{24 * 365 * 100};
 constexpr std::uint32_t kSdma = 1, kHostTcp = 4, kHostShm = 32;
 
 std::string_view OpName(std::uint32_t op) {
@@ -161,13 +165,19 @@ Status Pool::OrDestroyed(const std::function<Status()>& call) {
 
 Status Pool::JoinLocked(Deadline deadline) {
   RETURN_IF_ERROR(job_.AwaitRecovered(deadline));
-  epoch_ = job_.NextEpoch();
-  Status status = OpenPorts();
-  if (status.ok()) status = PublishMember(deadline);
-  if (status.ok()) status = LinkEverybody(deadline);
-  if (!status.ok()) {
+  std::uint64_t least = 0;
+  for (auto step = kFirstEpochStep;; step *= kEpochStepGrowth) {
+    epoch_ = job_.NextEpoch(least);
+    Status status = OpenPorts();
+    if (status.ok()) status = PublishMember(deadline);
+    if (status.ok()) status = LinkEverybody(deadline);
+    if (status.ok()) break;
     LeaveLocked(NotJoined());
-    return status.WithContext(fmt::format("join of pool {}", options_.id));
+    // Somebody knows a later life of this rank, by a clock that is ahead of this host's, or was.
+    if (!IsAlreadyExists(status) || steady_clock::now() >= deadline || step > kLongestEpochStep)
+      return status.WithContext(fmt::format("join of pool {}", options_.id));
+    LOG(kInfo, "join of pool {}: {}; trying a later epoch", options_.id, status.message());
+    least = epoch_ + static_cast<std::uint64_t>(std::chrono::microseconds(step).count());
   }
   transport::ZoneBytes own{};
   for (Zone zone : kAllZones) own[Index(zone)] = LocalBytes(zone);
@@ -209,6 +219,7 @@ Status Pool::PublishMember(Deadline deadline) {
   record.set_host(job_.host());
   record.set_host_name(job_.host_name());
   record.set_pid(::getpid());
+  record.set_protocol(kMemberProtocol);
   record.set_device_bytes(LocalBytes(Zone::kDevice));
   record.set_host_bytes(LocalBytes(Zone::kHost));
   for (const auto& [transport, port] : ports_) (*record.mutable_transports())[std::string(transport->name())] = port->advert();

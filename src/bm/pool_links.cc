@@ -1,8 +1,6 @@
 // How a pool finds its members and links them: at join, when a copy meets one that isn't linked, and when a link broke.
 
 #include <algorithm>
-#include <functional>
-#include <iterator>
 #include <set>
 #include <string>
 
@@ -20,6 +18,7 @@ using std::chrono::steady_clock;
 constexpr milliseconds kLinkTry{1000};        // one try to link members; a peer that is stopped loses its lease after 3 s
 constexpr milliseconds kLongLinkTry{16'000};  // grows up to this while peers answer, but not all in time: an overloaded machine
 constexpr milliseconds kLinkPause{20};        // before the next try
+constexpr milliseconds kLongLinkPause{320};   // grows up to this while nobody answers
 constexpr milliseconds kRelinkPause{500};     // the same for links that broke: nobody waits for them
 constexpr milliseconds kLookTimeout{2000};    // API.md: a copy to a peer that can't be reached ends within 2 s
 constexpr std::uint32_t kMostNamed = 8;       // ranks in one message
@@ -58,40 +57,59 @@ Status Pool::LinkEverybody(Deadline deadline) {
 
   // Everybody whose record stands now was there before, or comes at the same time; both are linked from here. Whoever can't be
   // linked is either on its way out, and then its record goes within its lease's 3 s, or hinders this join.
+  struct Tried {
+    Rank rank;
+    std::uint64_t epoch;
+    bool near;  // on this host
+  };
   std::set<std::pair<Rank, std::uint64_t>> dead;
-  for (auto patience = kLinkTry;;) {
+  auto patience = kLinkTry;
+  auto pause = kLinkPause;
+  for (;;) {
     ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(prefix, deadline));
     std::vector<store::PoolRecord> missing;
     for (const auto& entry : snapshot.entries) {
-      ASSIGN_OR_RETURN(auto record, store::DecodePoolRecord(entry));
-      if (record.rank() == job_.rank() || record.rank() >= agreed_.layout.world_size) continue;
-      if (peers_->LinkedEpoch(record.rank()) >= record.epoch()) continue;
-      if (dead.contains({record.rank(), record.epoch()})) continue;
-      missing.push_back(std::move(record));
+      auto record = store::DecodePoolRecord(entry);
+      if (!record.ok()) continue;  // no member wrote that, so nobody is to be reached there; the listener has said so
+      if (record->rank() == job_.rank() || record->rank() >= agreed_.layout.world_size) continue;
+      if (record->protocol() != kMemberProtocol)
+        return InvalidArgument(
+            "rank {} (host {}, pid {}) speaks protocol {} of members, this process {}: run one version of the library on all "
+            "ranks",
+            record->rank(), record->host_name(), record->pid(), record->protocol(), kMemberProtocol);
+      if (peers_->LinkedEpoch(record->rank()) >= record->epoch()) continue;
+      if (dead.contains({record->rank(), record->epoch()})) continue;
+      missing.push_back(std::move(*record));
     }
     if (missing.empty()) return Ok();
-    std::vector<std::pair<Rank, std::uint64_t>> tried;
-    for (const auto& record : missing) tried.emplace_back(record.rank(), record.epoch());
+    std::vector<Tried> tried;
+    for (const auto& record : missing) tried.push_back({record.rank(), record.epoch(), record.host() == job_.host()});
     Status status = LinkMembers(std::move(missing), std::min(deadline, After(patience)));
     if (status.ok()) continue;
     // To begin anew with those who were about to answer would only add to what keeps them busy.
-    auto linked = [&](const auto& member) { return peers_->LinkedEpoch(member.first) >= member.second; };
-    if (std::any_of(tried.begin(), tried.end(), linked)) patience = std::min(2 * patience, kLongLinkTry);
-    if (IsInvalidArgument(status) && GivenUp(deadline))
+    auto linked = [&](const Tried& member) { return peers_->LinkedEpoch(member.rank) >= member.epoch; };
+    if (std::any_of(tried.begin(), tried.end(), linked)) {
+      patience = std::min(2 * patience, kLongLinkTry);
+    } else {
+      pause = std::min(2 * pause, kLongLinkPause);
+    }
+    if ((IsInvalidArgument(status) || IsAlreadyExists(status)) && GivenUp(deadline))
       return Reconnect("the others gave this process up while it joined: {}", status.message());
     if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
-    // Nobody serves the socket of a member on this host: it is dead, whatever its record says.
+    // Nobody serves the socket of a member on this host: it is dead, whatever its record says. A refusal that comes over a
+    // network proves nothing, so that member's lease decides (docs/decisions/refusals-prove-nothing.md).
     if (IsDisconnected(status)) {
-      std::copy_if(tried.begin(), tried.end(), std::inserter(dead, dead.end()), std::not_fn(linked));
+      for (const Tried& member : tried)
+        if (member.near && !linked(member)) dead.insert({member.rank, member.epoch});
     }
     if (closing_) return NotFound("pool {} is being destroyed", options_.id);
+    RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(pause))));
     if (steady_clock::now() >= deadline) {
       std::string ranks;
       for (std::size_t i = 0; i < std::min<std::size_t>(tried.size(), kMostNamed); ++i)
-        ranks += fmt::format("{}{}", i == 0 ? "" : ", ", tried[i].first);
+        ranks += fmt::format("{}{}", i == 0 ? "" : ", ", tried[i].rank);
       return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ranks, status.message());
     }
-    RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(kLinkPause))));
   }
 }
 
@@ -117,8 +135,9 @@ Status Pool::LinkMembers(std::vector<store::PoolRecord> members, Deadline deadli
       }
     }
     for (const auto& status : port->ConnectAll(reachable, deadline)) {
-      // A refusal is final; a peer that doesn't answer yet may, a peer that is gone won't.
-      if (status.ok() || IsInvalidArgument(worst)) continue;
+      // A refusal is final; one for this epoch's sake until there is another; a peer that doesn't answer yet may, a peer that
+      // is gone won't.
+      if (status.ok() || IsInvalidArgument(worst) || (IsAlreadyExists(worst) && !IsInvalidArgument(status))) continue;
       if (worst.ok() || !IsDisconnected(status)) worst = status;
     }
     members = std::move(rest);

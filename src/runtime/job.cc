@@ -15,7 +15,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::uint32_t kProtocol = 1;         // of members among themselves
 constexpr milliseconds kRecoveryPoll{100};     // only while a takeover is being recovered from
 constexpr std::chrono::seconds kReturnTry{5};  // one try to take the rank again
 constexpr milliseconds kReturnBackoff{500};
@@ -81,7 +80,7 @@ Status Job::Claim(Deadline deadline) {
   store::ClaimOptions claim;
   claim.rank = rank_ == kNoRank ? options_.rank : std::optional<Rank>(rank_);
   claim.world_size = options_.world_size;
-  claim.record.set_protocol(kProtocol);
+  claim.record.set_protocol(kMemberProtocol);
   claim.record.set_epoch(NextEpoch());
   claim.record.set_host(host_);
   claim.record.set_host_name(host_name_);
@@ -104,13 +103,13 @@ StoreUrl Job::url() const {
   return url_;
 }
 
-std::uint64_t Job::NextEpoch() {
+std::uint64_t Job::NextEpoch(std::uint64_t least) {
   auto now = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   std::uint64_t last = last_epoch_.load();
   std::uint64_t next;
   do {
-    next = std::max(now, last + 1);
+    next = std::max({now, last + 1, least});
   } while (!last_epoch_.compare_exchange_weak(last, next));
   return next;
 }

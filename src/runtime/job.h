@@ -33,6 +33,8 @@
 
 namespace memfabric {
 
+constexpr std::uint32_t kMemberProtocol = 1;  // of members among themselves, as their records say it
+
 class Job;
 
 struct JobOptions {
@@ -83,9 +85,9 @@ class Job final : public store::SessionObserver {
   // Whether the store answered when last heard of.
   bool StoreAnswers() const { return store_answers_; }
 
-  // Greater than any that this process has had, and than those of processes that held the rank before: microseconds of real
-  // time.
-  std::uint64_t NextEpoch();
+  // Greater than any that this process has had, and at least `least`: microseconds of real time. So it is also greater than
+  // those of processes that held the rank before, unless clocks differ or were turned back.
+  std::uint64_t NextEpoch(std::uint64_t least = 0);
 
   // After a takeover of the store's address: waits until everybody has had the time to publish again.
   Status AwaitRecovered(Deadline deadline);

@@ -135,7 +135,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
   }
   if (Status fits = CheckIntroduction(hello); !fits.ok()) return Refuse(connection, Kind::kInvalidArgument, fits.message());
   if (auto known = epochs_.find(rank); known != epochs_.end() && hello.from_epoch < known->second) {
-    return Refuse(connection, Kind::kInvalidArgument,
+    return Refuse(connection, Kind::kAlreadyExists,
                   fmt::format("epoch {} of rank {} is over: epoch {} has been linked", hello.from_epoch, rank, known->second));
   }
   const local::Message duplicate = local::Duplicate{};
@@ -147,7 +147,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
   if (auto found = attempts_.find(rank); found != attempts_.end()) {
     std::uint64_t tried = found->second.address.epoch;
     if (hello.from_epoch < tried) {
-      return Refuse(connection, Kind::kInvalidArgument,
+      return Refuse(connection, Kind::kAlreadyExists,
                     fmt::format("epoch {} of rank {} is over: there is an epoch {}", hello.from_epoch, rank, tried));
     }
     if (hello.from_epoch > tried) {
@@ -160,7 +160,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
   }
   if (Status linked = MakeLink(connection, hello, packet); !linked.ok()) {
     for (const Waiter& waiter : std::exchange(connection->waiters, {})) waiter.calls->Resolve(waiter.index, linked);
-    return Refuse(connection, Kind::kInvalidArgument, linked.message());
+    return Refuse(connection, IsAlreadyExists(linked) ? Kind::kAlreadyExists : Kind::kInvalidArgument, linked.message());
   }
   LocalOffer own = backend_->Offer(rank);
   connection->introduced = connection->announced = own.bytes.allocated_bytes;

@@ -121,7 +121,8 @@ class PeerObserver {
 
   // A peer is about to be linked. The owner ends what it still does with an earlier life of that rank and says where in the
   // window the transport may map; after it has returned Ok no thread of ours touches that rank's slot until OnLinkUp.
-  // An error refuses the peer (an older epoch than one known, a rank outside the pool); it is sent to the peer as text.
+  // An error refuses the peer (AlreadyExists: an older epoch than one known; else InvalidArgument: a rank outside the pool); it
+  // is sent to the peer as text.
   virtual Status OnPeerArriving(Rank rank, std::uint64_t epoch) = 0;
   // The link stands: on the thread of Connect, or of the transport's reactor when the peer connected to us; the peer's Connect
   // returns after this has. The owner keeps the link for as long as it uses it.
@@ -145,7 +146,8 @@ class Port {
   // Links to all `peers` at once, so that one that doesn't answer delays no other; returns one Status each, in their order.
   // Ok: the observer's OnLinkUp has returned on both ends; also for a peer that is linked already in this epoch.
   // Disconnected: nobody serves that address any more, or it is another life (the epochs differ). DeadlineExceeded: it did not
-  // answer (stopped, overloaded). InvalidArgument: the peer refused, with its reason. Interrupted: not linked by then.
+  // answer (stopped, overloaded). AlreadyExists: the peer knows a later epoch of this member. InvalidArgument: it refused for
+  // another reason, which is said. Interrupted: not linked by then.
   // REQUIRES: not called by an observer; the caller holds no lock that the observer takes.
   virtual std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) = 0;
   Status Connect(const MemberAddress& peer, Deadline deadline);

@@ -161,6 +161,79 @@ TEST(HostFailure, AConnectionThatIsResetInMidPayloadIsMadeAgain) {
   EXPECT_CODE(0, job[0].Do("load 0 0 host 0 0x2000000 4"));
 }
 
+// A refusal that comes from the network proves nothing about the peer: a join that can't reach a member that lives fails.
+TEST(HostFailure, AMemberThatRefusesConnectionsIsNotTakenForDead) {
+  HostRanks job(4, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 4);
+  auto late = job.Process(3);
+  ASSERT_CODE(0, late->Do("init " + job.url() + " 4 3 operation_timeout=4"));
+  ASSERT_CODE(0, late->Do("create 0 0x2000000 0"));
+  // Connections from there to rank 2 are refused at once, as by a firewall; and none come back.
+  ASSERT_TRUE(job.hosts().Run(3, {"ip", "route", "add", "unreachable", "10.77.0.3/32"}).ok());
+  Answer refused = late->Do("join 0");
+  EXPECT_EQ(-2004, refused.code) << refused.text;
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("no link to rank(s) 2"), HasSubstr("No route to host")));
+  ASSERT_TRUE(job.hosts().Run(3, {"ip", "route", "del", "unreachable", "10.77.0.3/32"}).ok());
+  EXPECT_CODE(0, late->Do("join 0"));
+  for (int rank : {0, 1, 2}) EXPECT_CODE(0, late->Do("fill 0 " + S(rank) + " host 0 4096 1"));
+  EXPECT_CODE(0, job[2].Do("fill 0 3 host 0 4096 1"));
+}
+
+// Connecting needs descriptors at both ends; who has none says so, and what stands goes on.
+TEST(HostFailure, WithoutDescriptorsJoinsFailAndLinksStay) {
+  HostRanks job(3, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1}, 3);
+  auto late = job.Process(2);
+  ASSERT_CODE(0, late->Do("init " + job.url() + " 3 2 operation_timeout=3"));
+  ASSERT_CODE(0, late->Do("create 0 0x2000000 0"));
+  // The newcomer has none.
+  ASSERT_CODE(0, late->Do("limit nofile lowest"));
+  Answer none = late->Do("join 0");
+  EXPECT_NE(0, none.code);
+  EXPECT_THAT(none.text, HasSubstr("ulimit -n"));
+  EXPECT_CODE(0, late->Do("limit nofile 1024"));
+  // A member has none: the newcomer waits for it. The others and the links that stand feel nothing.
+  ASSERT_CODE(0, job[1].Do("limit nofile lowest"));
+  Answer waited = late->Do("join 0");
+  EXPECT_EQ(-2004, waited.code) << waited.text;
+  EXPECT_THAT(waited.text, HasSubstr("rank(s) 1"));
+  EXPECT_CODE(0, job[0].Do("fill 0 1 host 0 0x100000 1"));
+  EXPECT_CODE(0, job[1].Do("fill 0 0 host 0 0x100000 1"));
+  EXPECT_CODE(0, job[1].Do("limit nofile 1024"));
+  EXPECT_CODE(0, late->Do("join 0"));
+  EXPECT_CODE(0, late->Do("fill 0 1 host 0 0x100000 2"));
+  EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x100000 2"));
+}
+
+// Cut from each other for longer than any bound, then healed, several times over: the link is made again each time, and what
+// was given up stays failed.
+TEST(HostFailure, GivenUpThenLinkedAgain) {
+  HostRanks job(3, Wiring::kWire);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2}, 3);
+  ASSERT_CODE(0, job[1].Do("watch 0"));
+  std::string events;
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_CODE(0, job[1].Do("fill 0 2 host 0 4096 " + S(10 + round)));
+    job.hosts().wire().Cut(1, 2);
+    Answer cut = job[1].Do("fill 0 2 host 0 0x1000000 " + S(20 + round));
+    EXPECT_EQ(-2014, cut.code) << cut.text;
+    EXPECT_CODE(-2014, job[1].Do("fill 0 2 host 0 4096 " + S(30 + round)));
+    job.hosts().wire().Heal();
+    EXPECT_CODE(0, job[1].Do("try_fill 0 2 host 20 0"));
+    events += round == 0 ? "-2 +2" : " -2 +2";
+    EXPECT_EQ(events, job[1].Do("events " + S(2 * round + 2) + " 20").text);
+    // The former connection is closed for good: nothing of what was given up comes after this.
+    EXPECT_CODE(0, job[1].Do("fill 0 2 host 0 0x1000000 " + S(40 + round)));
+    EXPECT_CODE(0, job[2].Do("fill 0 1 host 0 0x1000000 " + S(50 + round)));
+    EXPECT_CODE(0, job[2].Do("load 0 2 host 0 0x1000000 " + S(40 + round)));
+    EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x1000000 " + S(50 + round)));
+    EXPECT_THAT(job[1].Do("stats 0").text, HasSubstr("2:tcp:"));
+  }
+}
+
 // A network that is bad and not broken: everything works, later.
 struct Weather {
   const char* name;

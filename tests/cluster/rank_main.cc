@@ -417,12 +417,18 @@ Answer Cycles(const Words& words) {
   return {0, "done"};
 }
 
-// limit as|nofile|fsize BYTES
+// limit as|nofile|fsize BYTES; limit nofile lowest: there are none left.
 Answer Limit(const Words& words) {
   rlimit limit{};
   int which = words[1] == "as" ? RLIMIT_AS : words[1] == "nofile" ? RLIMIT_NOFILE : RLIMIT_FSIZE;
   getrlimit(which, &limit);
-  limit.rlim_cur = Number(words[2]);
+  if (words[2] == "lowest") {
+    int lowest = dup(STDIN_FILENO);
+    close(lowest);
+    limit.rlim_cur = static_cast<rlim_t>(lowest);
+  } else {
+    limit.rlim_cur = Number(words[2]);
+  }
   return {setrlimit(which, &limit), ""};
 }
 

@@ -68,7 +68,7 @@ TEST_P(TransportLinks, ARestartedPeerIsANewLifeAndTheOldOneIsOver) {
 
   EXPECT_TRUE(IsDisconnected(me->port().Connect(first->address(), Soon()))) << "a life that is over was linked";
   Status status = first->Connect(me->address());
-  EXPECT_TRUE(IsInvalidArgument(status)) << status;
+  EXPECT_TRUE(IsAlreadyExists(status)) << status;
   EXPECT_THAT(status.message(), AllOf(HasSubstr("epoch 5"), HasSubstr("epoch 6")));
   EXPECT_EQ(me->violations(), "");
 }
