@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -95,6 +96,22 @@ Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::StartCluster(int 
   return last;
 }
 
+Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::LaunchCluster(const std::vector<Place>& places) {
+  constexpr std::uint16_t kClients = 2379;
+  constexpr std::uint16_t kPeers = 2380;
+  std::string cluster;
+  for (const Place& place : places)
+    cluster += fmt::format("{}{}=http://{}:{}", cluster.empty() ? "" : ",", place.host, place.host, kPeers);
+  std::vector<std::unique_ptr<EtcdProcess>> members;
+  for (const Place& place : places) {
+    ASSIGN_OR_RETURN(auto directory, NewDirectory());
+    members.emplace_back(
+        new EtcdProcess(directory, place.host, {place.host, kClients}, {place.host, kPeers}, cluster, {}, place.network));
+    RETURN_IF_ERROR(members.back()->Launch());
+  }
+  return members;
+}
+
 EtcdProcess::~EtcdProcess() {
   Kill();
   std::error_code ignored;
@@ -141,6 +158,7 @@ Status EtcdProcess::Launch() {
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
+    if (network_ >= 0 && setns(network_, CLONE_NEWNET) != 0) _exit(126);
     const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);

@@ -1,4 +1,5 @@
-// tests/support/etcd_process.h: real etcd servers on this host's loopback, for a test or a benchmark: one alone, or a cluster.
+// tests/support/etcd_process.h: real etcd servers, for a test or a benchmark: one alone, or a cluster; on this host's loopback
+// or in network namespaces.
 //
 // Their data are in temporary directories; these and they end with the object, and with the thread that started it.
 // Threads: one at a time.
@@ -29,6 +30,13 @@ class EtcdProcess {
   static Result<std::unique_ptr<EtcdProcess>> Start(const EtcdTls& tls = {});
   // So many as one cluster.
   static Result<std::vector<std::unique_ptr<EtcdProcess>>> StartCluster(int count);
+  // Where a member runs: a namespace (support/netns/hosts.h), and its address there.
+  struct Place {
+    int network;
+    std::string host;
+  };
+  // One cluster with a member in each place, at ports 2379 and 2380. They have been launched, and needn't answer yet.
+  static Result<std::vector<std::unique_ptr<EtcdProcess>>> LaunchCluster(const std::vector<Place>& places);
   ~EtcdProcess();
   EtcdProcess(const EtcdProcess&) = delete;
   EtcdProcess& operator=(const EtcdProcess&) = delete;
@@ -39,19 +47,21 @@ class EtcdProcess {
   // Ends it with SIGKILL, keeping its data; Restart() brings it back at the same address.
   void Kill();
   Status Restart();
-  // The two halves: a cluster's members don't answer before most of them have been launched.
+  // The two halves: a cluster's members don't answer before most of them have been launched. REQUIRES for the second: it runs
+  // in this process's namespace.
   Status Launch();
   Status AwaitReady();
 
  private:
   EtcdProcess(std::string directory, std::string name, HostPort address, HostPort peer_address, std::string cluster,
-              EtcdTls tls)
+              EtcdTls tls, int network = -1)
       : directory_(std::move(directory)),
         name_(std::move(name)),
         address_(std::move(address)),
         peer_address_(std::move(peer_address)),
         cluster_(std::move(cluster)),
-        tls_(std::move(tls)) {}
+        tls_(std::move(tls)),
+        network_(network) {}
   std::string EndOfLog() const;
 
   const std::string directory_;
@@ -60,6 +70,7 @@ class EtcdProcess {
   const HostPort peer_address_;
   const std::string cluster_;  // its --initial-cluster
   const EtcdTls tls_;
+  const int network_;  // -1: this process's
   pid_t pid_ = -1;
 };
 
