@@ -30,6 +30,10 @@ using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kHandshakeTimeout{5};
 constexpr std::size_t kMostHandshakes = 64;
+// When so many are under way, newcomers wait in the listener's queue until one is done, or has had this long: so a crowd of
+// ranks that start together is let in one after the other, and silent strangers still make room.
+constexpr milliseconds kUndisturbed{1000};
+constexpr milliseconds kPause{50};  // when the machine refuses another connection for its own reasons
 constexpr std::chrono::seconds kLogPeriod{1};
 constexpr milliseconds kLongestWait = std::chrono::hours(24);
 
@@ -51,7 +55,7 @@ struct Connection {
   TlsRelay relay;
   UniqueFd inside;  // gRPC's end, until it is handed on
   const std::string peer;
-  const TimePoint open_by = steady_clock::now() + kHandshakeTimeout;
+  const TimePoint since = steady_clock::now();
   Watched network;
   Watched plain;
   std::list<Connection>::iterator self;
@@ -89,7 +93,7 @@ class EpollListener final : public TlsListener {
       if (listeners_.empty()) port_ = listener.port;
       listeners_.push_back(std::move(listener.fd));
     }
-    for (auto& fd : listeners_) Add(fd.get(), &fd);
+    SetListening(true);
     Add(wake_.get(), nullptr);
     thread_ = std::thread([this] { Run(); });
     return Ok();
@@ -103,6 +107,17 @@ class EpollListener final : public TlsListener {
     epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
   }
 
+  void SetListening(bool listen) {
+    if (listening_ == listen) return;
+    listening_ = listen;
+    for (auto& fd : listeners_) listen ? Add(fd.get(), &fd) : void(epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr));
+  }
+
+  // From when on there is room for another handshake, or somebody who makes it.
+  TimePoint MayAcceptFrom() const {
+    return shaking_.size() < kMostHandshakes ? accept_from_ : std::max(accept_from_, shaking_.front().since + kUndisturbed);
+  }
+
   void Run() {
     TlsRelay::PrepareThread();
     std::array<epoll_event, 64> events;
@@ -113,20 +128,22 @@ class EpollListener final : public TlsListener {
         if (what == nullptr) continue;
         auto listener = std::ranges::find(listeners_, what, [](UniqueFd& fd) -> void* { return &fd; });
         if (listener != listeners_.end()) {
-          Accept(listener->get());
+          if (MayAcceptFrom() <= steady_clock::now()) Accept(listener->get());
         } else {
           Serve(*static_cast<Connection*>(what));
         }
       }
       DropTheSlow();
       gone_.clear();  // closes their sockets; no event can name them any more
+      SetListening(MayAcceptFrom() <= steady_clock::now());
       credentials_->WarnIfDue();
     }
   }
 
   milliseconds TimeLeft() const {
     TimePoint next = credentials_->NextCheck();
-    for (const auto& connection : shaking_) next = std::min(next, connection.open_by);
+    if (!shaking_.empty()) next = std::min(next, shaking_.front().since + kHandshakeTimeout);
+    if (!listening_) next = std::min(next, MayAcceptFrom());
     return std::clamp(std::chrono::ceil<milliseconds>(next - steady_clock::now()), milliseconds(0), kLongestWait);
   }
 
@@ -141,7 +158,11 @@ class EpollListener final : public TlsListener {
       network.Reset();
       spare_ = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
     }
-    if (!network) return;
+    if (!network) {
+      if (errno == ENOBUFS || errno == ENOMEM || errno == EMFILE || errno == ENFILE)
+        accept_from_ = steady_clock::now() + kPause;
+      return;
+    }
     if (shaking_.size() >= kMostHandshakes) {  // the one that has had the longest time makes room
       Complain(shaking_.front(), Disconnected("{} others wait to be let in as well", kMostHandshakes));
       Drop(shaking_.front());
@@ -188,7 +209,7 @@ class EpollListener final : public TlsListener {
 
   void DropTheSlow() {
     auto now = steady_clock::now();
-    while (!shaking_.empty() && shaking_.front().open_by <= now) {
+    while (!shaking_.empty() && shaking_.front().since + kHandshakeTimeout <= now) {
       auto& slow = shaking_.front();
       if (slow.relay.state() == TlsRelay::State::kHandshake)
         Complain(slow, Disconnected("no handshake within {} s", kHandshakeTimeout.count()));
@@ -217,6 +238,8 @@ class EpollListener final : public TlsListener {
   std::list<Connection> shaking_;  // by age; those that are refused and linger, too
   std::list<Connection> open_;
   std::list<Connection> gone_;
+  bool listening_ = false;
+  TimePoint accept_from_{};
   std::uint64_t refused_ = 0;
   TimePoint complain_from_{};
 

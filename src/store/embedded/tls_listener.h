@@ -2,6 +2,7 @@
 // is handed on, as a socket with the contents of the connection; nobody else reaches gRPC.
 //
 // Strangers cost little: a handshake has 5 s, at most 64 are under way, and who is refused is logged, once a second at most.
+// Who comes when there are 64 waits in the listener's queue until one is done, or has had a second and is dropped.
 //
 // Owner: the server. One thread of its own, which also relays; asleep while nothing is said.
 

@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <thread>
@@ -17,6 +18,7 @@
 #include "store/recipes/session.h"
 #include "store/recipes/store_host.h"
 #include "store/tls/authority.h"
+#include "store/tls/relay.h"
 #include "store/tls/settings.h"
 
 namespace memfabric::store::test {
@@ -111,6 +113,60 @@ TEST_F(TlsTest, ManyClientsAtOnce) {
   auto all = (*client)->GetPrefix("k/", Soon());
   ASSERT_OK(all);
   EXPECT_EQ(all->entries.size(), 24U);
+}
+
+// As many ranks as a job may have come in the same moment, and share a processor that is slower than the server: hardly any has
+// to come again.
+TEST_F(TlsTest, AThousandClientsAtOnceAreLetIn) {
+  constexpr int kClients = 1024;
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 16384);
+  setrlimit(RLIMIT_NOFILE, &files);
+  if (files.rlim_cur < 8 * kClients) GTEST_SKIP() << "ulimit -n is " << files.rlim_cur << ", and not 8192 at least";
+  auto server = Serve(Good("server"));
+  auto tls = Good("client");
+  TlsRelay::PrepareThread();
+  struct Rank {
+    std::unique_ptr<TlsRelay> relay;
+    UniqueFd inside;
+    bool in = false;  // the server of HTTP/2, which speaks first, has spoken
+  };
+  auto connect = [&](Rank& rank) {
+    auto network = Dial(server->address(), Soon());
+    ASSERT_OK(network);
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    rank.relay = std::make_unique<TlsRelay>(tls, TlsRelay::Role::kClient, std::move(*network), UniqueFd(ends[0]), "127.0.0.1");
+    rank.inside = UniqueFd(ends[1]);
+    rank.relay->Advance();
+  };
+  auto began = std::chrono::steady_clock::now();
+  std::vector<Rank> ranks(kClients);
+  for (Rank& rank : ranks) connect(rank);
+  int in = 0, refused = 0;
+  for (Deadline deadline = In(milliseconds(60'000)); in < kClients && std::chrono::steady_clock::now() < deadline;) {
+    std::vector<pollfd> entries;
+    for (Rank& rank : ranks) entries.push_back({rank.in ? -1 : rank.relay->network(), rank.relay->network_events(), 0});
+    ASSERT_GE(poll(entries.data(), entries.size(), 1000), 0);
+    for (int i = 0; i < kClients; ++i) {
+      Rank& rank = ranks[i];
+      char byte;
+      if (entries[i].revents == 0) continue;
+      if (rank.relay->Advance() == TlsRelay::State::kEnded) {
+        ++refused;
+        connect(rank);
+      } else if (recv(rank.inside.get(), &byte, 1, MSG_DONTWAIT) == 1) {
+        rank.in = true;
+        ++in;
+      }
+    }
+  }
+  auto took = std::chrono::steady_clock::now() - began;
+  std::printf("%d clients with TLS: all in after %.2f s, %d tries more\n", kClients,
+              std::chrono::duration<double>(took).count(), refused);
+  EXPECT_EQ(in, kClients);
+  EXPECT_LT(refused, kClients / 2);
 }
 
 TEST_F(TlsTest, AConnectionThatIsLostIsMadeAgain) {
