@@ -19,6 +19,10 @@ std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why) {
   return std::exchange(peers_[rank].link, nullptr);
 }
 
+Status Peers::Gone() const {
+  return Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off", pool_);
+}
+
 void Peers::DropAll(const Status& why) {
   std::vector<std::shared_ptr<transport::Link>> gone;
   std::lock_guard lock(mutex_);
@@ -161,10 +165,13 @@ void Peers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
   if (rank >= peers_.size() || rank == own_) return;
   Peer& peer = peers_[rank];
   if (peer.record.has_value() && peer.record->epoch() == epoch) peer.record.reset();
+  // What broke its link may have overtaken its goodbye: now it is known to be gone.
+  const bool was_broken = peer.link == nullptr && peer.epoch == epoch && !peer.broken_path.empty();
+  if (was_broken) reach_.Close(rank, Gone());
   if (peer.epoch == epoch) peer.broken_path.clear();
   peer.over_epoch = std::max(peer.over_epoch, epoch);
   if (peer.link == nullptr || peer.epoch != epoch) return;
-  gone = Drop(rank, Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off", pool_));
+  gone = Drop(rank, Gone());
   events_.Tell(rank, GroupEvent::kLeave);
 }
 

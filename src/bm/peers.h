@@ -82,6 +82,7 @@ class Peers final : public transport::PeerObserver {
     std::optional<store::PoolRecord> record;
   };
 
+  Status Gone() const;             // said of a rank whose record has gone
   void Publish(const Peer& peer);  // REQUIRES: mutex_, peer.link
   // Returns the link that went, to be destroyed without the mutex. REQUIRES: mutex_.
   std::shared_ptr<transport::Link> Drop(Rank rank, Status why);

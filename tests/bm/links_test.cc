@@ -90,6 +90,18 @@ TEST(BrokenLink, IsNotMadeAgainWithAPeerThatLeft) {
   EXPECT_TRUE(job[0].Put(1, 0, sent).ok());
 }
 
+TEST(BrokenLink, OfAPeerThatLeavesThenIsCalledSo) {
+  LocalJob job(2, "fake");
+  job[1].faults().refuse_links = true;
+  job[1].faults().die_after_bytes = 0;
+  EXPECT_TRUE(IsDisconnected(job[0].Put(1, 0, Bytes(100, 1))));
+  ASSERT_TRUE(job[1].Leave().ok());
+  EXPECT_TRUE(Becomes([&] {
+    Status status = job[0].Put(1, 0, Bytes(100, 1));
+    return IsDisconnected(status) && status.message().find("it has left pool 0") != std::string::npos;
+  }));
+}
+
 TEST(BrokenLink, ControlCallsDoNotWaitForTriesToMakeItAgain) {
   LocalJob job(3, "fake");
   job[1].faults().refuse_links = true;
