@@ -36,7 +36,9 @@ def main(store: str, rank: int, nic: str = "") -> None:
     config.rank_id = rank
     config.set_nic(nic)
     check(bm.initialize(store, 2, 0, config), "initialize")
-    pool = bm.create(0, SIZE + (2 << 20))  # behind the data, a word that says that the other is done
+    # Behind the data, a word that says that the other is done. Bit 7: the memory is there when create returns; else the first put
+    # would mostly wait for the other's page faults.
+    pool = bm.create(0, SIZE + (2 << 20), flags=1 << 7)
     peer = 1 - rank
     here = threading.Event()
     pool.set_group_event_handler(lambda who, event: here.set() if event == bm.BmGroupEvent.JOIN_EVENT else None)
