@@ -142,6 +142,48 @@ TEST_P(Struck, JoinAndLeaveDoNotHang) {
 
 INSTANTIATE_TEST_SUITE_P(Rank, Struck, ::testing::ValuesIn(kFailures), [](const auto& info) { return info.param.name; });
 
+// Eight hosts with a rank each, all copying to rank 2 and to their neighbours.
+class StruckAmongEight : public Struck {};
+
+TEST_P(StruckAmongEight, EverybodysCopiesToItEndAndNoOthers) {
+  constexpr int kHosts = 8, kStruck = 2;
+  const Failure& failure = GetParam();
+  HostRanks job(kHosts, failure.wiring);
+  SKIP_WITHOUT_HOSTS(job);
+  job.Start({0, 1, 2, 3, 4, 5, 6, 7}, kHosts);
+  auto next = [](int rank) { return (rank + 1) % kHosts == kStruck ? kStruck + 1 : (rank + 1) % kHosts; };
+  std::vector<int> others;
+  for (int rank = 0; rank < kHosts; ++rank)
+    if (rank != kStruck) others.push_back(rank);
+  for (int rank : others) {
+    ASSERT_CODE(0, job[rank].Do("loop 1 0 " + S(kStruck) + " host 0x10000"));
+    ASSERT_CODE(0, job[rank].Do("loop 2 0 " + S(next(rank)) + " host 0x10000"));
+  }
+  auto struck = steady_clock::now();
+  failure.strike(job);
+  for (int rank : others) job[rank].Send("loop_wait 1");
+  for (int rank : others) {
+    Answer ended = job[rank].Receive();
+    EXPECT_EQ(-2014, ended.code) << ended.text;
+    EXPECT_THAT(ended.text, HasSubstr("rank " + S(kStruck)));
+  }
+  EXPECT_LT(steady_clock::now() - struck, failure.bound);
+  for (int rank : others) EXPECT_CODE(0, job[rank].Do("loop_stop 2"));
+  if (failure.mend != nullptr) {
+    failure.mend(job);
+  } else {
+    job.ranks()[kStruck] = job.Newcomer(kStruck, kStruck);
+    ASSERT_CODE(0, job[kStruck].Do("join 0"));
+  }
+  for (int rank : others) {
+    EXPECT_CODE(0, job[rank].Do("try_fill 0 " + S(kStruck) + " host 30 0"));
+    EXPECT_CODE(0, job[kStruck].Do("try_fill 0 " + S(rank) + " host 30 0"));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rank, StruckAmongEight, ::testing::ValuesIn(kFailures, kFailures + 4),
+                         [](const auto& info) { return info.param.name; });
+
 TEST(HostFailure, AConnectionThatIsResetInMidPayloadIsMadeAgain) {
   HostRanks job(2, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);
