@@ -7,7 +7,6 @@ namespace memfabric::store {
 
 bool KeepAlives::Send(std::int64_t lease, Done done) {
   std::lock_guard lock(mutex_);
-  if (ended_) return false;
   if (stream_ == nullptr) {
     auto stream = std::make_shared<KeepAliveStream>(
         connection_, KeepAliveStream::Handler{
@@ -37,8 +36,7 @@ void KeepAlives::OnEnd(const grpc::Status& status) {
   std::deque<Waiter> waiters;
   {
     std::lock_guard lock(mutex_);
-    ended_ = true;
-    stream_.reset();  // it holds us
+    stream_.reset();  // it holds us; the next request opens another, if the connection still stands
     waiters.swap(waiters_);
   }
   // A stream that the server ends in good order has carried out nothing of these either.

@@ -1,4 +1,5 @@
-// store/client/keep_alives.h: all leases that are kept alive over one connection, on one stream, opened when first needed.
+// store/client/keep_alives.h: all leases that are kept alive over one connection, on one stream, opened when first needed and
+// again when the server has ended it, which may happen while the connection goes on.
 //
 // Owner: the client, one for each connection. Threads: Send any; answers come on the IoThread, without locks held.
 
@@ -36,7 +37,6 @@ class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
   std::mutex mutex_;  // guards what follows
   std::shared_ptr<KeepAliveStream> stream_;
   std::deque<Waiter> waiters_;  // in the order of their requests
-  bool ended_ = false;
 };
 
 }  // namespace memfabric::store
