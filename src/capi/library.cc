@@ -235,7 +235,9 @@ Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOp
     RETURN_IF_ERROR(RuntimeLocked());
   }
   auto with_tls = options;
-  ASSIGN_OR_RETURN(with_tls.tls, StoreTls());
+  if (with_tls.tls == nullptr) {
+    ASSIGN_OR_RETURN(with_tls.tls, StoreTls());
+  }
   auto engine = trans::Engine::Open(*runtime_, blocks_, with_tls);
   if (trans_closing_ && IsInterrupted(engine.status()))
     return NotInitialized("the library was uninitialized while engine '{}' was opened", options.unique_id);

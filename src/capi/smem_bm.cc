@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "capi/boundary.h"
+#include "capi/config_fields.h"
 #include "capi/library.h"
 
 namespace {
@@ -19,17 +20,13 @@ using memfabric::capi::Guard;
 using memfabric::capi::GuardValue;
 using memfabric::capi::Library;
 using memfabric::capi::Pools;
+using memfabric::capi::Text;
 namespace bm = memfabric::bm;
 namespace copy = memfabric::copy;
 
 constexpr std::uint32_t kCopyFlags = SMEM_BM_COPY_ASYNC | SMEM_BM_COPY_EXTEND | SMEM_BM_COPY_STREAM;
 
 Pools::Handle HandleOf(smem_bm_t pool) { return reinterpret_cast<std::uintptr_t>(pool); }
-
-template <std::size_t N>
-std::string Text(const char (&field)[N]) {
-  return std::string(field, strnlen(field, N));
-}
 
 Result<Zone> ZoneOf(smem_bm_mem_type type) {
   switch (type) {
@@ -72,15 +69,7 @@ bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::ui
   options.config.flags = config.flags;
   options.config.nic = Text(config.hcomUrl);
   options.config.data_tls = config.hcomTlsConfig.tlsEnable;
-  const smem_tls_config& tls = config.storeTlsConfig;
-  if (tls.tlsEnable)
-    options.config.store_tls = memfabric::store::TlsConfig{.enabled = true,
-                                                           .authorities = Text(tls.caPath),
-                                                           .revocations = Text(tls.crlPath),
-                                                           .certificate = Text(tls.certPath),
-                                                           .key = Text(tls.keyPath),
-                                                           .key_password = Text(tls.keyPassPath),
-                                                           .decrypter = Text(tls.decrypterLibPath)};
+  if (config.storeTlsConfig.tlsEnable) options.config.store_tls = memfabric::capi::TlsConfigOf(config.storeTlsConfig);
   return options;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "capi/boundary.h"
+#include "capi/config_fields.h"
 #include "capi/library.h"
 
 namespace {
@@ -43,9 +44,12 @@ Result<trans::EngineOptions> OptionsOf(const char* url, const char* unique_id, c
   options.op = static_cast<std::uint32_t>(config->dataOpType);
   options.start_store = (config->flags & SMEM_TRANS_CONFIG_START_STORE) != 0;
   if ((config->flags & SMEM_TRANS_CONFIG_EXTENDED) != 0) {
-    options.nic = std::string(config->nic, strnlen(config->nic, sizeof(config->nic)));
-    if (config->storeTlsConfig.tlsEnable)
-      return memfabric::Unsupported("storeTlsConfig: the store's TLS is set by smem_set_conf_store_tls, for the process");
+    options.nic = memfabric::capi::Text(config->nic);
+    if (config->storeTlsConfig.tlsEnable) {
+      auto loaded = memfabric::store::LoadTls(memfabric::capi::TlsConfigOf(config->storeTlsConfig));
+      if (!loaded.ok()) return loaded.status().WithContext("storeTlsConfig");
+      options.tls = *std::move(loaded);
+    }
   }
   return options;
 }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <memfabric/smem.h>
 #include <memfabric/smem_bm.h>
+#include <memfabric/smem_trans.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -106,6 +107,34 @@ TEST_F(CapiTlsTest, ByCallsWithAHandlerForThePassword) {
   EXPECT_EQ(FirstByte(port_), 0x15);
   EXPECT_EQ(smem_set_conf_store_tls(true, nullptr, 5), SMEM_INVALID_PARAM);
   EXPECT_EQ(smem_set_config_store_tls_key(nullptr, 0, nullptr, 0, nullptr), SMEM_INVALID_PARAM);
+}
+
+TEST_F(CapiTlsTest, EnginesByNamesOfFiles) {
+  auto issued = authority_.Issue({});
+  smem_trans_config_t config{};
+  ASSERT_EQ(smem_trans_config_init(&config), SMEM_OK);
+  config.initTimeout = 5;
+  config.flags = SMEM_TRANS_CONFIG_START_STORE | SMEM_TRANS_CONFIG_EXTENDED;
+  config.storeTlsConfig.tlsEnable = true;
+  Set(config.storeTlsConfig.caPath, authority_.certificate());
+  Set(config.storeTlsConfig.certPath, issued.certificate);
+  Set(config.storeTlsConfig.keyPath, authority_.directory() + "/none.key");
+  EXPECT_EQ(smem_trans_create(url_.c_str(), "one", &config), nullptr);
+  EXPECT_THAT(smem_get_last_err_msg(), AllOf(HasSubstr("storeTlsConfig"), HasSubstr("none.key")));
+  Set(config.storeTlsConfig.keyPath, issued.key_file);
+  smem_trans_t one = smem_trans_create(url_.c_str(), "one", &config);
+  ASSERT_NE(one, nullptr) << smem_get_last_err_msg();
+  EXPECT_EQ(FirstByte(port_), 0x15);
+  smem_trans_t two = smem_trans_create(url_.c_str(), "two", &config);
+  ASSERT_NE(two, nullptr) << smem_get_last_err_msg();
+  std::string here(4096, 'a');
+  std::string there(4096, 'b');
+  ASSERT_EQ(smem_trans_register_mem(two, there.data(), there.size(), 0), SMEM_OK) << smem_get_last_err_msg();
+  ASSERT_EQ(smem_trans_write(one, here.data(), "two", there.data(), here.size(), 0), SMEM_OK) << smem_get_last_err_msg();
+  EXPECT_EQ(here, there);
+  config.storeTlsConfig.tlsEnable = false;
+  EXPECT_EQ(smem_trans_create(url_.c_str(), "plain", &config), nullptr);
+  EXPECT_THAT(smem_get_last_err_msg(), HasSubstr("TLS"));
 }
 
 }  // namespace

@@ -26,24 +26,16 @@
 #include <thread>
 #include <vector>
 
+#include "cluster/rank_commands.h"
+
 namespace {
 
-using Words = std::vector<std::string>;
-
-struct Answer {
-  int code = 0;
-  std::string text;
-};
+using namespace memfabric::cluster::rank;  // NOLINT(google-build-using-namespace): this program has nothing else
 
 std::map<int, smem_bm_t> pools;
 std::map<int, void*> views;
 std::mutex events_mutex;
 std::vector<std::string> events;
-
-std::uint64_t Number(const std::string& word) { return std::stoull(word, nullptr, 0); }
-int Signed(const std::string& word) { return std::stoi(word); }
-
-Answer FromCode(int code, std::string text = "") { return {code, code == 0 ? text : smem_get_last_err_msg()}; }
 
 smem_bm_t Pool(const std::string& id) {
   auto found = pools.find(Signed(id));
@@ -54,35 +46,6 @@ smem_bm_mem_type Type(const std::string& zone) { return zone == "device" ? SMEM_
 
 char* Slot(const Words& words) {  // words: _, pool, rank, zone
   return static_cast<char*>(smem_bm_ptr_by_mem_type(Pool(words[1]), Type(words[3]), static_cast<uint16_t>(Number(words[2]))));
-}
-
-// Byte i of the pattern of a seed; no period that a misplaced block could hide behind.
-std::vector<unsigned char> Pattern(std::uint64_t seed, std::size_t size) {
-  std::vector<unsigned char> bytes(size);
-  std::uint64_t state = seed * 0x9e3779b97f4a7c15ULL + 1;
-  for (std::size_t i = 0; i < size; ++i) {
-    if (i % 8 == 0) {
-      state ^= state << 13;
-      state ^= state >> 7;
-      state ^= state << 17;
-    }
-    bytes[i] = static_cast<unsigned char>(state >> (8 * (i % 8)));
-  }
-  return bytes;
-}
-
-Answer Compare(const unsigned char* bytes, std::uint64_t seed, std::size_t size) {
-  auto wanted = Pattern(seed, size);
-  auto [at, end] = std::mismatch(wanted.begin(), wanted.end(), bytes);
-  if (at == wanted.end()) return {0, "equal"};
-  return {1, "differs at byte " + std::to_string(at - wanted.begin())};
-}
-
-std::string Option(const Words& words, const std::string& name, const std::string& otherwise) {
-  for (const auto& word : words) {
-    if (word.rfind(name + "=", 0) == 0) return word.substr(name.size() + 1);
-  }
-  return otherwise;
 }
 
 // init URL WORLD RANK|auto [device= init_timeout= create_timeout= operation_timeout= start_store= store_only= dynamic= unified=
@@ -472,7 +435,7 @@ Answer DestroyWhileCopying(const Words& words) {
   return {odd, "destroyed"};
 }
 
-const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
+std::map<std::string, std::function<Answer(const Words&)>> commands{
     {"init", Init},
     {"uninit",
      [](const Words&) {
@@ -537,14 +500,15 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
 }  // namespace
 
 int main() {
+  commands.merge(EngineCommands());
   std::string line;
   while (std::getline(std::cin, line)) {
     std::istringstream stream(line);
     Words words;
     for (std::string word; stream >> word;) words.push_back(word);
     if (words.empty()) continue;
-    auto command = kCommands.find(words[0]);
-    Answer answer = command == kCommands.end() ? Answer{99, "no such command: " + words[0]} : command->second(words);
+    auto command = commands.find(words[0]);
+    Answer answer = command == commands.end() ? Answer{99, "no such command: " + words[0]} : command->second(words);
     std::replace(answer.text.begin(), answer.text.end(), '\n', ' ');
     std::cout << answer.code << " " << answer.text << std::endl;
   }
