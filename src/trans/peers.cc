@@ -238,6 +238,10 @@ Status Peers::FollowAll(Job& job, Deadline deadline) {
     if (!record.ok()) return;
     std::lock_guard lock(mutex_);
     names_[record->member()] = {record->unique_id(), record->epoch()};
+    auto lost = lost_.find(record->unique_id());
+    if (lost == lost_.end() || lost->second >= record->epoch()) return;
+    TellDown(lost->first, lost->second);  // it is back as a new one
+    lost_.erase(lost);
   };
   listener.on_removed = [this](const store::KeyValue& entry) {
     auto record = store::DecodeEngineRecord(entry);
@@ -302,8 +306,10 @@ void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
   std::lock_guard lock(mutex_);
   if (peer.record.has_value() && peer.record->epoch() >= record.epoch()) return;
   // A new life under the name: the former is over, if its end hasn't shown yet.
-  if (peer.record.has_value())
+  if (peer.record.has_value()) {
+    if (WasLost(peer.name, peer.record->epoch())) TellDown(peer.name, peer.record->epoch());
     Lose(peer.name, peer.record->epoch(), Disconnected("engine '{}' died: it is back as a new one", peer.name), true);
+  }
   peer.record = record;
   changed_.notify_all();
 }
@@ -317,7 +323,7 @@ void Peers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t 
                             [&](const auto& link) { return link.first.second == member && link.second->epoch() == epoch; });
   auto known = names_.find(member);
   if (known != names_.end() && known->second.epoch == epoch) names_.erase(known);
-  if (!linked) return;
+  if (!linked && !WasLost(name, epoch)) return;
   TellDown(name, epoch);
   Lose(name, epoch, Disconnected("engine '{}' is gone: its lease has ended (it was stopped, or cut off)", name), true);
 }
@@ -330,6 +336,13 @@ void Peers::Lose(const std::string& name, std::uint64_t epoch, const Status& why
   std::unique_lock lock(routes_mutex_);
   auto route = routes_.find(name);
   if (route != routes_.end() && route->second->epoch <= epoch) routes_.erase(route);
+}
+
+bool Peers::WasLost(const std::string& name, std::uint64_t epoch) {
+  auto lost = lost_.find(name);
+  if (lost == lost_.end() || lost->second != epoch) return false;
+  lost_.erase(lost);
+  return true;
 }
 
 void Peers::TellDown(const std::string& name, std::uint64_t epoch) {
@@ -350,6 +363,8 @@ Status Peers::Door::OnPeerArriving(Rank rank, std::uint64_t) {
 void Peers::Door::OnLinkUp(std::shared_ptr<transport::Link> link) {
   std::lock_guard lock(peers_.mutex_);
   Rank rank = link->rank();
+  if (auto name = peers_.names_.find(rank); name != peers_.names_.end() && name->second.epoch == link->epoch())
+    peers_.lost_.erase(name->second.text);
   peers_.links_[{index_, rank}] = std::move(link);
 }
 
@@ -363,7 +378,11 @@ void Peers::Door::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) 
   auto name = peers_.names_.find(rank);
   if (name == peers_.names_.end() || name->second.epoch != epoch) return;
   const std::string text = name->second.text;
-  if (!why.ok()) peers_.TellDown(text, epoch);
+  if (!why.ok() && (WithinHost(transport) || peers_.own_directory_)) {
+    peers_.TellDown(text, epoch);
+  } else if (!why.ok()) {
+    peers_.lost_[text] = epoch;  // a network may have failed it: its record tells whether it lives
+  }
   Status status = why.ok() ? Disconnected("engine '{}' has been destroyed", text)
                            : Disconnected("engine '{}' is gone: {}", text, why.message());
   peers_.Lose(text, epoch, status, why.ok() || WithinHost(transport));

@@ -103,6 +103,8 @@ class Peers {
   void OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch);
   // That life is over, or (not `final`) can't be reached for now. REQUIRES: mutex_.
   void Lose(const std::string& name, std::uint64_t epoch, const Status& why, bool final);
+  // Whether a link to that life broke, and what became of it was open; asked once. REQUIRES: mutex_.
+  bool WasLost(const std::string& name, std::uint64_t epoch);
   // A peer that died is told of once. REQUIRES: mutex_.
   void TellDown(const std::string& name, std::uint64_t epoch);
 
@@ -122,6 +124,7 @@ class Peers {
   std::map<std::string, PeerPtr> peers_;
   std::map<std::pair<std::size_t, Rank>, std::shared_ptr<transport::Link>> links_;  // by door
   std::map<Rank, Name> names_;
+  std::map<std::string, std::uint64_t> lost_;       // lives whose link broke; by name, the last
   std::map<std::string, std::uint64_t> told_down_;  // the last life of each name that was told of
   std::unique_ptr<store::Directory> everybody_;
 };

@@ -120,6 +120,23 @@ TEST_F(HostEngines, OneThatIsKilledInMidPayloadIsNamedAndComesBack) {
   EXPECT_EQ("to", from.Do("engine_down").text);
 }
 
+TEST_F(HostEngines, AConnectionThatIsResetIsNoDeath) {
+  HostRanks job(2, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  Node one = Start(job, 0, "one", job.url(), 1);
+  Node two = Start(job, 1, "two", job.url(), 2);
+  EXPECT_CODE(0, one.Do("engine_write one 0 0 two " + two.address + " " + kSize));
+  one.process->Send("engine_flood one 0 two " + two.address + " " + kSize);
+  // All but the store's connections.
+  Status reset = job.hosts().Run(1, {"ss", "-K", "( sport != :8570 and dport != :8570 )"});
+  ASSERT_TRUE(reset.ok()) << reset.message();
+  EXPECT_EQ(-2014, one.process->Receive().code);
+  EXPECT_CODE(0, one.Do("engine_until one 0 two " + two.address + " 4096 20"));
+  EXPECT_CODE(0, two.Do("buffer_check 0 0 4096 1"));
+  EXPECT_EQ("", one.Do("engine_down").text);
+  EXPECT_EQ("", two.Do("engine_down").text);
+}
+
 TEST_F(HostEngines, OneThatIsStoppedOrCutOffIsGivenUpInTimeAndReachedAgain) {
   for (bool stop : {true, false}) {
     HostRanks job(3, Wiring::kKernel);
