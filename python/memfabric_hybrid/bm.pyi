@@ -163,6 +163,9 @@ class BigMemory:
         """
         Waits for all asynchronous copies (flags=1) that any thread issued on this object before.
 
+        They are carried out in the order of their issue as far as they concern the same rank, or one writes what another reads or
+        writes; others side by side, so that a slow rank delays no copies to the rest.
+
         Returns 0, or the first error among those that ended since the last wait(). TIMEOUT (-2004): operation_timeout has passed, and
         they are still under way.
         """
