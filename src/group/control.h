@@ -1,7 +1,8 @@
 // group/control.h: the memory that ranks of a group meet in: one Control a rank, at the begin of its slot, which all members on
 // its host have mapped and the others reach by Link::Put and Get.
 //
-// Who writes what stands at each field; nobody waits for memory that he doesn't own but for Channel::released. A peer may write
+// Who writes what stands at each field; nobody waits for memory that he doesn't own but for Channel::released and, on one host,
+// for arrivals. A peer may write
 // rubbish anywhere: numbers here are compared and counted, never followed.
 //
 // Memory order: whoever publishes stores the sequence last, sequentially consistent, and then looks at the doorbell; whoever
@@ -24,6 +25,8 @@ constexpr std::size_t kLineBytes = 64;
 constexpr unsigned kRounds = 10;  // of a barrier: 2^10 ranks
 static_assert((1u << kRounds) >= kMaxWorldSize);
 constexpr std::uint64_t kMaxBlockBytes = 64_KiB;  // API.md §3: what a rank may give to an all-gather
+
+constexpr std::uint64_t kSmallBlockBytes = 48;  // of those, what fits into the line of an arrival
 
 using Cell = std::atomic<std::uint64_t>;
 static_assert(Cell::is_always_lock_free && sizeof(Cell) == sizeof(std::uint64_t));
@@ -53,8 +56,10 @@ struct alignas(kLineBytes) Flag {
 // What the owner does in operation `sequence`; stands until its operation `sequence` + 2 begins.
 struct alignas(kLineBytes) Arrival {
   Cell sequence;
-  Cell signature;  // what the operation is: all members must be in the same
+  Cell signature;                                 // what the operation is: all members must be in the same
+  std::array<std::byte, kSmallBlockBytes> block;  // what it gives to an all-gather on one host, if it fits
 };
+static_assert(sizeof(Arrival) == kLineBytes);
 
 struct alignas(kLineBytes) Line {
   Cell value;

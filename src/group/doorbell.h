@@ -49,17 +49,23 @@ inline void Relax() {
 // then while done() is false, with DeadlineExceeded, or with Interrupted.
 template <typename Done, typename Check>
 Status Await(Doorbell& bell, const Patience& patience, const Done& done, const Check& check) {
-  constexpr unsigned kTurnsALook = 32;  // at the clock
+  constexpr unsigned kTurnsALook = 32;   // at the clock
+  constexpr unsigned kEagerTurns = 256;  // under a microsecond; a pause takes as long as a line that comes from the next core
   if (done()) return Ok();
-  auto begin = std::chrono::steady_clock::now();
+  TimePoint begin{};
   for (unsigned turn = 1;; ++turn) {
     if (done()) return Ok();
     if (patience.crowded) {
       ::sched_yield();
+    } else if (turn < kEagerTurns) {
+      continue;
     } else {
       Relax();  // a yield would give the processor away for a whole slice when others are busy
     }
-    if ((patience.crowded || turn % kTurnsALook == 0) && std::chrono::steady_clock::now() - begin >= kSpin) break;
+    if (!patience.crowded && turn % kTurnsALook != 0) continue;
+    auto now = std::chrono::steady_clock::now();
+    if (begin == TimePoint{}) begin = now;
+    if (now - begin >= kSpin) break;
   }
   bell.sleepers.fetch_add(1, std::memory_order_seq_cst);
   Status status;

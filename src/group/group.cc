@@ -21,6 +21,7 @@ constexpr std::uint64_t kBarrier = 0;                   // a signature; an all-g
 constexpr std::chrono::milliseconds kAbsentLook{1000};  // to ask other hosts who has not arrived
 constexpr std::chrono::milliseconds kLingerPoll{1};
 constexpr std::size_t kMostNamed = 16;
+constexpr std::size_t kFew = 8;  // members that each looks at all of: one line to fetch of each, against log2 of them in turn
 
 std::string OperationText(std::uint64_t signature) {
   return signature == kBarrier ? "barrier" : fmt::format("all_gather of {} bytes", signature);
@@ -59,14 +60,18 @@ Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::u
       seats_(std::move(seats)),
       own_seat_(own_seat),
       crowded_(crowded),
+      few_(seats_.size() <= kFew),
       one_host_(
           std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {}
 
 Status Group::TakeTurn(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  Status status = WaitUntil(lock, freed_, deadline, [&] { return !busy_; });
-  if (status.ok()) busy_ = true;
-  return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
+  if (busy_) {
+    Status status = WaitUntil(lock, freed_, deadline, [&] { return !busy_; });
+    if (!status.ok()) return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
+  }
+  busy_ = true;
+  return Ok();
 }
 
 Status Group::Barrier(Deadline deadline) {
@@ -82,6 +87,11 @@ Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> g
   return ReadBlocks(block.size(), gathered, deadline);
 }
 
+std::byte* Group::BlockPlace(Channel& channel, std::uint64_t size_bytes) const {
+  bool fits = one_host_ && size_bytes <= kSmallBlockBytes;
+  return fits ? channel.arrivals[sequence_ % 2].block.data() : channel.blocks[sequence_ % 2].data();
+}
+
 Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline) {
   RETURN_IF_ERROR(CheckLosses(sequence_ + (unfinished_.has_value() ? 0 : 1), !unfinished_.has_value()));
   if (unfinished_.has_value() && *unfinished_ != signature)
@@ -92,16 +102,19 @@ Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, De
     round_ = 0;
     signalled_ = false;
     unfinished_ = signature;
-    if (!block.empty()) std::memcpy(own().blocks[sequence_ % 2].data(), block.data(), block.size());
+    if (!block.empty()) std::memcpy(BlockPlace(own(), block.size()), block.data(), block.size());
     Arrival& arrival = own().arrivals[sequence_ % 2];
     arrival.signature.store(signature, std::memory_order_relaxed);
-    arrival.sequence.store(sequence_, std::memory_order_release);
+    arrival.sequence.store(sequence_, one_host_ ? std::memory_order_seq_cst : std::memory_order_release);
   }
-  Status status = one_host_ && crowded_ ? MeetAtFirst(deadline) : Disseminate(deadline);
+  Status status = !one_host_ ? Disseminate(deadline)
+                  : crowded_ ? MeetAtFirst(deadline)
+                  : few_     ? MeetEach(deadline)
+                             : Disseminate(deadline);
   if (IsDeadlineExceeded(status))
     return DeadlineExceeded("{}: {} did not end in time: rank(s) {} have not arrived; calling it again goes on waiting", name_,
                             OperationText(signature), Absent());
-  RETURN_IF_ERROR(status.WithContext(fmt::format("{}: {}", name_, OperationText(signature))));
+  if (!status.ok()) return status.WithContext(fmt::format("{}: {}", name_, OperationText(signature)));
   unfinished_.reset();
   own().completed.value.store(sequence_, std::memory_order_release);
   return Ok();
@@ -123,6 +136,19 @@ Status Group::MeetAtFirst(Deadline deadline) {
     }
   }
   return AwaitOthers(deadline, [&] { return first.released.value.load(std::memory_order_seq_cst) >= sequence_; });
+}
+
+Status Group::MeetEach(Deadline deadline) {
+  if (!std::exchange(signalled_, true)) {
+    for (const Seat& seat : seats_) Ring(members_.Mapped(seat.rank)->doorbell);
+  }
+  return AwaitOthers(deadline, [&] {
+    for (; round_ < seats_.size(); ++round_) {  // those before have arrived
+      const Cell& theirs = ChannelOf(seats_[round_]).arrivals[sequence_ % 2].sequence;
+      if (theirs.load(std::memory_order_seq_cst) < sequence_) return false;
+    }
+    return true;
+  });
 }
 
 Status Group::Disseminate(Deadline deadline) {
@@ -183,10 +209,10 @@ Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     ArrivalNumbers theirs;
     if (members_.Mapped(seats_[i].rank) != nullptr) {
-      const Channel& channel = ChannelOf(seats_[i]);
+      Channel& channel = ChannelOf(seats_[i]);
       const Arrival& arrival = channel.arrivals[sequence_ % 2];
       theirs = {arrival.sequence.load(std::memory_order_acquire), arrival.signature.load(std::memory_order_relaxed)};
-      blocks[i] = channel.blocks[sequence_ % 2].data();
+      blocks[i] = BlockPlace(channel, size_bytes);
     } else {
       std::memcpy(&theirs, &landing[i * part_bytes], sizeof(theirs));
       blocks[i] = &landing[i * part_bytes + sizeof(theirs)];

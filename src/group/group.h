@@ -2,8 +2,9 @@
 //
 // A member publishes its arrival (and its block) in its own memory and signals others; nobody's memory is needed twice. On one
 // host with more members than processors all count at the first member, and the last one releases everybody: each process has
-// to run once only. Else members meet by dissemination, in ceil(log2 n) rounds: in round k each signals the one 2^k further.
-// Peers on other hosts are signalled by puts. After the meeting an all-gather reads every block from its owner.
+// to run once only. With few members each looks at every other's arrival, where it also finds a small block. Else members meet
+// by dissemination, in ceil(log2 n) rounds: in round k each signals the one 2^k further. Peers on other hosts are signalled by
+// puts. After the meeting an all-gather reads every block from its owner.
 //
 // Blocks and arrivals alternate between two places: when a member is in operation n + 2, all have entered n + 1, so all have
 // ended reading those of n.
@@ -65,6 +66,7 @@ class Group {
   // Meets the others in an operation, with a block to publish.
   Status Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline);
   Status MeetAtFirst(Deadline deadline);
+  Status MeetEach(Deadline deadline);
   Status Disseminate(Deadline deadline);
   Status Signal(const Seat& seat, unsigned round, Deadline deadline);
   Status ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered, Deadline deadline);
@@ -81,6 +83,8 @@ class Group {
   template <typename Done>
   Status AwaitOthers(Deadline deadline, const Done& done);
   Channel& ChannelOf(const Seat& seat) const { return members_.Mapped(seat.rank)->channels[seat.channel]; }
+  // Where a block of this operation stands in its owner's channel.
+  std::byte* BlockPlace(Channel& channel, std::uint64_t size_bytes) const;
   Channel& own() const { return ChannelOf(seats_[own_seat_]); }
 
   Members& members_;
@@ -88,6 +92,7 @@ class Group {
   const std::vector<Seat> seats_;
   const std::uint32_t own_seat_;
   const bool crowded_;
+  const bool few_;
   const bool one_host_;
 
   std::mutex mutex_;  // guards busy_; whoever has set that has what follows
@@ -95,7 +100,7 @@ class Group {
   bool busy_ = false;
   std::uint64_t sequence_ = 0;                                   // of the last operation begun
   std::optional<std::uint64_t> unfinished_;                      // its signature
-  unsigned round_ = 0;                                           // how far it has come,
+  unsigned round_ = 0;                                           // how far it has come: rounds, or members met,
   bool signalled_ = false;                                       // and whether that round's signal is out
   std::array<std::array<std::uint64_t, 2>, kRounds> signals_{};  // what puts under way carry: a Flag's two numbers
   std::vector<std::unique_ptr<std::byte[]>> unlanded_;           // what gets may still write to, until the links are gone
