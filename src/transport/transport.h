@@ -177,6 +177,10 @@ struct PortOptions {
   RegisteredMemory* registered = nullptr;  // what peers reach by Put/GetRegistered; may be null. Outlives the Port.
   RegisteredTable* table = nullptr;        // the same, as peers on this host map it; may be null. Outlives the Port.
   PeerObserver* observer = nullptr;        // outlives the Port
+  // A peer's put or atomic has taken place in this zone of this member's memory: for whoever sleeps until something does.
+  // Called on the thread that served it, with locks of the transport held: it must not wait, nor call the transport. Links with
+  // load_store store by themselves, so nobody is told. May be empty. Lives as long as the Port and its links.
+  std::function<void(Zone)> on_served;
   NetworkOptions network;
 };
 

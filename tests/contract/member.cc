@@ -71,6 +71,7 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   port.max_bytes = options.max_bytes;
   port.registered = &member->registered_;
   port.observer = member.get();
+  port.on_served = [raw = member.get()](Zone zone) { ++raw->served_[Index(zone)]; };
   port.network.near_host = options.near_host;
   port.network.encrypt = options.transport == "tcp+tls";
   ASSIGN_OR_RETURN(member->port_, member->transport_->Open(port));

@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -69,7 +71,8 @@ class Member final : public PeerObserver {
   std::shared_ptr<Link> LinkTo(Rank rank, std::uint64_t epoch);   // null: it didn't come
   std::optional<Status> LinkEnd(Rank rank, std::uint64_t epoch);  // why the link to that life ended; none: it didn't
   std::size_t links_up() const;
-  std::string violations() const;  // of what an observer is promised; "" is good
+  int served(Zone zone) const { return served_[Index(zone)]; }  // how often PortOptions::on_served has told
+  std::string violations() const;                               // of what an observer is promised; "" is good
 
   // The next peers that arrive find the reactor busy in OnPeerArriving until Admit().
   void HoldArrivals();
@@ -96,6 +99,7 @@ class Member final : public PeerObserver {
   std::array<std::unique_ptr<Segment>, kZones> segments_;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Transport> transport_;
+  std::array<std::atomic<int>, kZones> served_{};
   mutable std::mutex mutex_;  // guards all below but port_
   std::condition_variable changed_;
   std::map<Rank, std::shared_ptr<Link>> links_;

@@ -116,6 +116,22 @@ TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory
     EXPECT_TRUE(IsInvalidArgument(link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status())) << offset;
 }
 
+TEST_P(TransportContract, WhoServesRequestsSaysSoBeforeTheyAreAnswered) {
+  auto other = OpenMember(Options(2));
+  ASSERT_OK(other->port().Connect(me_->address(), Soon()));
+  auto link = other->LinkTo(kMe, 1);
+  const int each = transport().starts_with("tcp") ? 1 : 0;  // the others reach memory without its owner
+  auto bytes = Pattern(1, 1_MiB);
+  ASSERT_OK(PutNow(*link, kHost, bytes, 0));
+  EXPECT_EQ(each, me_->served(kHost));
+  ASSERT_OK(GetNow(*link, kHost, bytes, 0));
+  EXPECT_EQ(each, me_->served(kHost)) << "nothing has changed by a get";
+  if (!link->capabilities().atomics) return;
+  ASSERT_TRUE(link->Atomic(kHost, {.operation = AtomicRequest::Operation::kFetchAdd, .offset = 8, .operand = 1}, Soon()).ok());
+  EXPECT_EQ(2 * each, me_->served(kHost));
+  EXPECT_EQ(0, me_->served(Zone::kDevice));
+}
+
 TEST_P(TransportContract, RegisteredMemoryIsReachedOrSaidNotToBe) {
   auto link = Connect();
   const bool supported = link->capabilities().registered;

@@ -44,8 +44,12 @@ struct ServedMemory {
   std::array<std::byte*, kZones> slots{};
   std::array<const Segment*, kZones> segments{};  // null: nothing there
   RegisteredMemory* registered = nullptr;
+  std::function<void(Zone)> on_served;
   Tokens tokens{};
 
+  void Served(std::size_t zone) const {
+    if (on_served) on_served(kAllZones[zone]);
+  }
   std::uint64_t allocated_bytes(std::size_t zone) const {
     return segments[zone] == nullptr ? 0 : segments[zone]->allocated_bytes();
   }

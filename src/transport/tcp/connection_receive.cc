@@ -261,6 +261,7 @@ Status Connection::PerformRequest() {
   RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request, memory_->allocated_bytes(header_.zone)));
   auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.offset);
   Answer(DoneFrame(header_.sequence, Ok(), PerformAtomic(cell, request)));
+  memory_->Served(header_.zone);
   return Ok();
 }
 
@@ -288,6 +289,7 @@ Status Connection::BeginData() {
 // A payload is in its place.
 Status Connection::OnPayload() {
   reading_ = Reading::kHeader;
+  if (header_.op == Op::kPut) memory_->Served(header_.zone);
   std::lock_guard lock(send_mutex_);
   switch (header_.op) {
     case Op::kPut: acknowledge_ = header_.sequence; break;

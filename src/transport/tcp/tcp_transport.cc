@@ -62,6 +62,7 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
   memory->window = options.window;
   memory->segments = options.segments;
   memory->registered = options.registered;
+  memory->on_served = options.on_served;
   for (Zone zone : kAllZones) {
     if (options.segments[Index(zone)] == nullptr) continue;
     memory->slots[Index(zone)] = options.window->data() + options.slot_begin(zone, options.rank);
