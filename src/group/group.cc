@@ -168,15 +168,15 @@ Status Group::Signal(const Seat& seat, unsigned round, Deadline deadline) {
     return Ok();
   }
   auto link = members_.LinkOf(seat.rank);
-  if (link == nullptr) return Disconnected("{}", members_.WhyGone(seat.rank).message());
+  if (link == nullptr) return Gone(seat.rank);
   signals_[round] = {sequence_, ~sequence_};
   Piece piece{reinterpret_cast<std::byte*>(signals_[round].data()),
               ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag), sizeof(signals_[round])};
-  RETURN_IF_ERROR(link->Put(members_.zone(), {&piece, 1}));
+  Status sent = link->Put(members_.zone(), {&piece, 1});
   // Both ends wait at their sockets; by the time this one has its answer, the peer's signal of the round is here, as a rule.
-  Status flushed = link->Flush(deadline);
+  if (sent.ok()) sent = link->Flush(deadline);
   // It has gone: with what it needed of us, or whoever misses it says so.
-  return IsDisconnected(flushed) ? Ok() : flushed;
+  return IsDisconnected(sent) ? Ok() : sent;
 }
 
 Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered, Deadline deadline) {
@@ -192,7 +192,7 @@ Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered
       if (members_.Mapped(seat.rank) != nullptr) continue;
       auto link = members_.LinkOf(seat.rank);
       if (link == nullptr) {
-        started = Disconnected("{}", members_.WhyGone(seat.rank).message());
+        started = Gone(seat.rank);
         break;
       }
       std::byte* part = &landing[i * part_bytes];
@@ -252,9 +252,13 @@ Status Group::CheckLosses(std::uint64_t sequence, bool entering) const {
     } else if (IsNotFound(why) && !entering) {
       continue;  // an orderly goodbye comes after all that it had to send
     }
-    return Disconnected("{}; left are rank(s) {}", why.message(), members_.Left());
+    return Gone(seat.rank);
   }
   return Ok();
+}
+
+Status Group::Gone(Rank rank) const {
+  return Disconnected("{}; left are rank(s) {}", members_.WhyGone(rank).message(), members_.Left());
 }
 
 std::string Group::Absent() {

@@ -73,6 +73,7 @@ class Group {
   Status CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature, std::uint64_t ours) const;
   // Whether somebody who is needed in operation `sequence` has gone. `entering`: it has not begun here.
   Status CheckLosses(std::uint64_t sequence, bool entering) const;
+  Status Gone(Rank rank) const;
   std::string Absent();
   // A number in a member's slot on another host; none if it doesn't say.
   std::optional<std::uint64_t> RemoteNumber(const Seat& seat, std::uint64_t offset, Deadline deadline);
