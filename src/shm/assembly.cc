@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/wait.h"
+#include "group/doorbell.h"
 #include "shm/object.h"
 
 namespace memfabric::shm {
@@ -175,6 +176,10 @@ Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
   port.segments[Index(Zone::kDevice)] = control_.get();
   port.segments[Index(Zone::kHost)] = memory_.get();
   port.observer = peers_.get();
+  port.on_served = [window = window_, control = peers_->Mapped(options_.rank)](Zone zone) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // what a put stored, before the look at the sleepers
+    group::Ring(zone == Zone::kDevice ? control->doorbell : control->cell_doorbell);
+  };
   if (!job_.url().endpoints.empty()) port.network.near_host = job_.url().endpoints.front().host;
   port.network.encrypt = Asked("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {

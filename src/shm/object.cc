@@ -128,6 +128,10 @@ Status Object::CheckRange(Rank rank, std::uint64_t offset, const void* local, st
                          SizeText(options_.bytes), options_.bytes, options_.id);
 }
 
+std::uint64_t* Object::MappedCell(Rank rank, std::uint64_t offset) const {
+  return reinterpret_cast<std::uint64_t*>(window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset);
+}
+
 void Object::RingAt(Rank rank) const {
   if (group::Control* control = peers_->Mapped(rank)) group::Ring(control->cell_doorbell);
 }
@@ -168,8 +172,12 @@ Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* sourc
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, signal, options_.bytes));
   // The signal goes after this thread's puts on the link, so the bytes need no wait of their own; it is waited for.
   RETURN_IF_ERROR(Put(rank, offset, source, size_bytes, /*blocking=*/false));
+  if (peers_->Mapped(rank) != nullptr) {
+    transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
+    RingAt(rank);
+    return Ok();
+  }
   Status signalled = Atomic(rank, signal).status();
-  if (peers_->Mapped(rank) != nullptr) return signalled;
   // `source` is the caller's again when the put is done, whatever became of the signal.
   auto link = peers_->LinkOf(rank);
   Status flushed = link == nullptr ? Ok() : link->Flush(OperationDeadline());
@@ -181,8 +189,7 @@ Result<std::uint64_t> Object::Atomic(Rank rank, const AtomicRequest& request) {
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, request, options_.bytes));
   if (peers_->Mapped(rank) != nullptr) {
     if (reach_->MappedBytes(Zone::kHost, rank) == 0) return Disconnected("{}", peers_->WhyGone(rank).message());
-    std::byte* cell = window_->data() + layout_.SlotBegin(Zone::kHost, rank) + request.offset;
-    std::uint64_t former = transport::PerformAtomic(reinterpret_cast<std::uint64_t*>(cell), request);
+    std::uint64_t former = transport::PerformAtomic(MappedCell(rank, request.offset), request);
     RingAt(rank);
     return former;
   }

@@ -125,6 +125,7 @@ class Object {
   Deadline OperationDeadline() const;
   Status CheckRank(Rank rank) const;
   Status CheckRange(Rank rank, std::uint64_t offset, const void* local, std::uint64_t size_bytes) const;
+  std::uint64_t* MappedCell(Rank rank, std::uint64_t offset) const;
   // What an atomic did at `rank` may have been waited for.
   void RingAt(Rank rank) const;
 
