@@ -25,6 +25,7 @@ constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1
 constexpr milliseconds kLinkTry{1000};                                                   // one try to link members
 constexpr milliseconds kLinkPause{20};                                                   // before the next
 constexpr milliseconds kWithdrawTimeout{2000};
+constexpr milliseconds kWindowTimeout{5000};  // to record the window again
 constexpr milliseconds kLingerTimeout{2000};  // for other hosts to read what this rank gave last
 
 bool Asked(const char* variable) {
@@ -73,7 +74,10 @@ Object::~Object() { Close(); }
 
 Status Object::Assemble(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base, Deadline deadline) {
   bool leads = options_.rank == 0;
-  window_recorded_ = leads;
+  {
+    std::lock_guard lock(window_mutex_);
+    window_recorded_ = leads;
+  }
   RETURN_IF_ERROR(rendezvous.Begin(
       layout_, [&](std::span<const AddressSpan> others) { return ChooseBase(others, next_base); }, deadline));
   if (!leads) {
@@ -257,6 +261,18 @@ void Object::StopWaits() {
   if (peers_ != nullptr) peers_->Break(NotFound("object {} has been destroyed", options_.id));
 }
 
+void Object::OnReturned() {
+  std::lock_guard lock(window_mutex_);
+  if (!window_recorded_) return;
+  // Whatever others have placed there meanwhile, in these processes the place is taken.
+  Status recorded = job_.session().Publish(job_.keys().Window(options_.id, options_.rank),
+                                           store::EncodeRecord(WindowRecordOf(job_, options_, layout_)),
+                                           steady_clock::now() + kWindowTimeout);
+  if (!recorded.ok())
+    LOG(kWarn, "object {}: the store doesn't know any more where its window lies, a later create may fail: {}", options_.id,
+        recorded.message());
+}
+
 void Object::Close() {
   if (std::exchange(closed_, true)) return;
   Deadline linger = steady_clock::now() + kLingerTimeout;
@@ -268,6 +284,7 @@ void Object::Close() {
   if (peers_ != nullptr) peers_->DropAll(NotFound("object {} has been destroyed", options_.id));
   subgroups_.reset();
   world_.reset();
+  std::lock_guard lock(window_mutex_);
   if (!std::exchange(window_recorded_, false)) return;
   Status withdrawn =
       job_.session().Withdraw(job_.keys().Window(options_.id, options_.rank), steady_clock::now() + kWithdrawTimeout);

@@ -59,6 +59,8 @@ class Object {
 
   // Ends calls that wait, with NotFound; any thread, at any time.
   void StopWaits();
+  // The others had given this process up, and it is back: rank 0 records again where the window lies.
+  void OnReturned();
   // Says goodbye to the others. Idempotent. REQUIRES: nobody is in a call, nor can get into one.
   void Close();
 
@@ -150,7 +152,8 @@ class Object {
   std::unique_ptr<Exits> exits_;
   std::vector<std::pair<const transport::Transport*, std::unique_ptr<transport::Port>>> ports_;
   bool crowded_ = false;
-  bool window_recorded_ = false;
+  std::mutex window_mutex_;       // guards the next
+  bool window_recorded_ = false;  // or was, until this process was given up
   bool closed_ = false;
   std::mutex context_mutex_;
   std::atomic<bool> closing_{false};

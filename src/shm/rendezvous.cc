@@ -30,6 +30,18 @@ std::string NameOf(const store::ObjectMember& member) {
 
 }  // namespace
 
+store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options, const PoolLayout& layout) {
+  store::WindowRecord record;
+  record.set_base(layout.base);
+  record.set_world_size(layout.world_size);
+  record.set_max_device_bytes(layout.max_bytes[Index(Zone::kDevice)]);
+  record.set_max_host_bytes(layout.max_bytes[Index(Zone::kHost)]);
+  record.set_rank(options.rank);
+  record.set_host_name(job.host_name());
+  record.set_pid(::getpid());
+  return record;
+}
+
 Rendezvous::Rendezvous(Job& job, const CreateOptions& options, std::function<void(const Status&)> on_failure)
     : job_(job), options_(options), on_failure_(std::move(on_failure)) {
   own_.set_rank(options.rank);
@@ -109,14 +121,6 @@ Status Rendezvous::PlaceWindow(PoolLayout& layout, const Choose& choose, Deadlin
       others.push_back({other.base, other.WindowBytes()});
     }
     ASSIGN_OR_RETURN(layout.base, choose(others));
-    store::WindowRecord record;
-    record.set_base(layout.base);
-    record.set_world_size(layout.world_size);
-    record.set_max_device_bytes(layout.max_bytes[Index(Zone::kDevice)]);
-    record.set_max_host_bytes(layout.max_bytes[Index(Zone::kHost)]);
-    record.set_rank(options_.rank);
-    record.set_host_name(job_.host_name());
-    record.set_pid(::getpid());
     store::Transaction transaction;  // fails if a window was recorded since
     transaction.conditions.push_back({.target = store::Compare::Target::kModRevision,
                                       .relation = store::Compare::Relation::kLess,
@@ -125,7 +129,7 @@ Status Rendezvous::PlaceWindow(PoolLayout& layout, const Choose& choose, Deadlin
                                       .operand = snapshot.revision + 1});
     transaction.then.push_back({.type = store::Operation::Type::kPut,
                                 .key = key,
-                                .value = store::EncodeRecord(record),
+                                .value = store::EncodeRecord(WindowRecordOf(job_, options_, layout)),
                                 .lease = job_.session().lease(),
                                 .prefix = false});
     auto result = job_.session().Commit(transaction, deadline);

@@ -34,6 +34,9 @@
 
 namespace memfabric::shm {
 
+// Where the object's window lies, as rank 0 records it.
+store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options, const PoolLayout& layout);
+
 class Rendezvous {
  public:
   // `on_failure` hears once, from another thread, that create can't succeed any more.

@@ -44,8 +44,12 @@ Service::~Service() {
 Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& options) {
   CancelScope scope(is_away_);
   auto object = Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_);
-  if (object.ok() || !IsInterrupted(object.status())) return object;
   std::lock_guard lock(mutex_);
+  if (object.ok()) {
+    std::erase_if(objects_, [](const auto& known) { return known.expired(); });
+    objects_.push_back(*object);
+  }
+  if (object.ok() || !IsInterrupted(object.status())) return object;
   return away_.ok() ? object : Reconnect("object {} was not created: {}", options.id, away_.message());
 }
 
@@ -60,7 +64,17 @@ void Service::OnGivenUp(const Status& why) {
   SetAway(why);
 }
 
-void Service::OnReturned() { SetAway(Ok()); }
+void Service::OnReturned() {
+  std::vector<std::weak_ptr<Object>> objects;
+  {
+    std::lock_guard lock(mutex_);
+    objects = objects_;
+  }
+  for (const auto& known : objects) {
+    if (auto object = known.lock()) object->OnReturned();
+  }
+  SetAway(Ok());
+}
 
 void Service::OnReplaced(const Status& why) {
   LOG(kError, "Shared Memory: {}", why.message());

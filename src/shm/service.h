@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "runtime/job.h"
@@ -50,10 +51,11 @@ class Service final : public JobObserver {
   const InitOptions options_;
   const Device device_;
   std::atomic<std::uint64_t> next_base_{0};
-  std::atomic<bool> is_away_{false};  // ends creates that are under way: what they had published is gone
-  std::mutex mutex_;
-  Status away_;               // why; guarded by mutex_
-  std::unique_ptr<Job> job_;  // ends first: it calls back
+  std::atomic<bool> is_away_{false};            // ends creates that are under way: what they had published is gone
+  std::mutex mutex_;                            // guards the two below
+  Status away_;                                 // why
+  std::vector<std::weak_ptr<Object>> objects_;  // that stand, or did; weak: their table (capi/places.h) has them
+  std::unique_ptr<Job> job_;                    // ends first: it calls back
 };
 
 }  // namespace memfabric::shm

@@ -128,6 +128,66 @@ TEST(ShmDeath, GlobalExitReachesEverybody) {
   for (auto& rank : ranks) EXPECT_EQ("42", rank->Do("exits 1 10").text);
 }
 
+TEST(ShmDeath, ObjectsGoOnWithoutTheStore) {
+  std::string url = FreeUrl();
+  RankProcess store;
+  ASSERT_CODE(0, store.Do("serve " + url));
+  Ranks ranks;
+  for (int rank = 0; rank < 3; ++rank) {
+    ranks.push_back(std::make_unique<RankProcess>());
+    ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 3 " + S(rank) + " start_store=0 create_timeout=2"));
+  }
+  CreateAll(ranks);
+  store.Kill();
+  All(ranks, "barrier 0 100");
+  All(ranks, "gather 0 65536 1");
+  All(ranks, "adds 0 0 8 100");
+  EXPECT_CODE(0, ranks[0]->Do("put 0 1 4096 100000 5"));
+  EXPECT_CODE(0, ranks[1]->Do("load 0 1 4096 100000 5"));
+  for (int rank = 0; rank < 3; ++rank) ranks[rank]->Send(Creating(1, 3, rank));  // nowhere to meet
+  for (auto& rank : ranks) EXPECT_NE(0, rank->Receive().code);
+  All(ranks, "barrier 0");
+  ranks[2]->Kill();
+  EXPECT_CODE(-2014, ranks[0]->Do("barrier 0"));
+  RankProcess next;
+  ASSERT_CODE(0, next.Do("serve " + url));
+  EXPECT_CODE(0, ranks[0]->Do("destroy 0"));
+  EXPECT_CODE(0, ranks[1]->Do("destroy 0"));
+}
+
+TEST(ShmDeath, ALeadThatWasGivenUpRecordsItsWindowAgain) {
+  std::string url = FreeUrl();
+  RankProcess store;
+  ASSERT_CODE(0, store.Do("serve " + url));
+  Ranks ranks;
+  for (int rank = 0; rank < 3; ++rank) {
+    ranks.push_back(std::make_unique<RankProcess>());
+    ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 3 " + S(rank) + " start_store=0 create_timeout=6"));
+  }
+  ranks[0]->Send(Creating(0, 2, 0));
+  std::string gva = ranks[1]->Do(Creating(0, 2, 1)).text;
+  ASSERT_CODE(0, ranks[0]->Receive());
+  ranks[0]->Signal(SIGSTOP);
+  EXPECT_CODE(-2004, ranks[2]->Do(Creating(9, 2, 0)));  // six seconds, two leases
+  ranks[0]->Signal(SIGCONT);
+  Answer back;
+  auto begun = steady_clock::now();
+  do {  // it learns of it, and comes back
+    back = ranks[0]->Do(Creating(2, 1, 0));
+  } while (back.code == -2010 && steady_clock::now() - begun < seconds(30));
+  ASSERT_EQ(0, back.code) << back.text;
+  EXPECT_CODE(0, ranks[0]->Do("barrier 2"));
+  // A process that has no window leads: without the record it would choose the place that rank 1 has taken.
+  ranks[2]->Send(Creating(1, 2, 0));
+  Answer other = ranks[1]->Do(Creating(1, 2, 1));
+  EXPECT_EQ(0, other.code) << other.text;
+  EXPECT_CODE(0, ranks[2]->Receive());
+  EXPECT_NE(gva, other.text);
+  ranks[0]->Send("barrier 0");
+  EXPECT_CODE(0, ranks[1]->Do("barrier 0"));
+  EXPECT_CODE(0, ranks[0]->Receive());
+}
+
 TEST(ShmDeath, RubbishInControlMemoryHurtsNobodyElse) {
   std::string url = FreeUrl();
   Ranks ranks;
