@@ -60,7 +60,7 @@ TEST_P(ShmOf, ValuesHaveOneOwnerAndAreTheLowest) {
   EXPECT_CODE(-2009, ranks_[0]->Do("alloc 0 " + S(GetParam())));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ranks, ShmOf, ::testing::Values(1, 2, 3, 8));
+INSTANTIATE_TEST_SUITE_P(Ranks, ShmOf, ::testing::Values(1, 2, 3, 8, 64));
 
 class ShmPair : public ::testing::Test {
  protected:
@@ -169,6 +169,14 @@ TEST_F(ShmPair, ReleasedValuesAreGivenAgain) {
   ranks_[1]->Kill();  // what it had is free
   EXPECT_CODE(-2014, ranks_[0]->Do("wait 0 0 1 0"));
   EXPECT_EQ("0", ranks_[0]->Do("alloc 0 4").text);
+}
+
+TEST_F(ShmPair, AForkedChildSeesNoObjectAndTheParentGoesOn) {
+  EXPECT_CODE(0, ranks_[1]->Do("fork 0"));
+  EXPECT_CODE(0, ranks_[0]->Do("fork 0"));  // serves the store
+  All(ranks_, "barrier 0 10");
+  EXPECT_CODE(0, ranks_[0]->Do("put 0 1 0 4096 1"));
+  EXPECT_CODE(0, ranks_[1]->Do("load 0 1 0 4096 1"));
 }
 
 TEST(Shm, SubgroupsMeetByKey) {

@@ -7,6 +7,7 @@ namespace {
 
 using std::chrono::seconds;
 using std::chrono::steady_clock;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // `count` ranks, every `each` of them on a host of their own.
@@ -71,6 +72,27 @@ TEST(ShmHosts, ADeathElsewhereEndsTheWaits) {
     }
     EXPECT_LT(steady_clock::now() - killed, seconds(3)) << command;
   }
+}
+
+TEST(ShmHosts, WithStrictOnlyThePathThatWasAskedForWillDo) {
+  std::string url = FreeUrl();
+  Ranks ranks;
+  for (int rank = 0; rank < 2; ++rank)
+    ranks.push_back(std::make_unique<RankProcess>(
+        std::map<std::string, std::string>{{"MEMFABRIC_HOST_ID", "host-" + S(rank)}, {"MEMFABRIC_STRICT", "1"}}));
+  for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send("init " + url + " 2 " + S(rank));
+  for (auto& rank : ranks) ASSERT_CODE(0, rank->Receive());
+  for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send(Creating(0, 2, rank) + " op=1");
+  for (auto& rank : ranks) {
+    Answer answer = rank->Receive();
+    EXPECT_EQ(-2015, answer.code) << answer.text;
+    EXPECT_THAT(answer.text, AllOf(HasSubstr("MTE"), HasSubstr("MEMFABRIC_STRICT")));
+  }
+  Answer rdma = ranks[0]->Do(Creating(0, 1, 0) + " op=4");
+  EXPECT_EQ(-2015, rdma.code) << rdma.text;
+  EXPECT_THAT(rdma.text, HasSubstr("RDMA"));
+  for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send(Creating(0, 2, rank) + " op=2");  // the copy engine reaches them
+  for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
 }
 
 TEST(ShmHosts, WhoIsMissingElsewhereIsNamed) {

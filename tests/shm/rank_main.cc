@@ -5,6 +5,7 @@
 #include <memfabric/smem_bm.h>
 #include <memfabric/smem_shm.h>
 #include <memfabric/smem_shm_device.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -307,6 +308,22 @@ Answer Exits(const Words& words) {
   return {0, text};
 }
 
+// fork ID: a child has no library and no object, and takes nothing along when it ends.
+Answer Fork(const Words& words) {
+  pid_t child = fork();
+  if (child == 0) {
+    bool no_object = smem_shm_control_barrier(Shm(words)) == SMEM_OBJECT_NOT_EXISTS;
+    void* gva = nullptr;
+    bool no_library = smem_shm_create(1, 1, 0, 2 << 20, SMEMS_DATA_OP_MTE, 0, &gva) == nullptr &&
+                      smem_get_last_err_code() == SMEM_NOT_INITIALIZED;
+    smem_uninit();
+    _exit((no_object ? 0 : 1) | (no_library ? 0 : 2));
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 100, "child"};
+}
+
 // pool_too URL WORLD RANK: Big Memory in the same process and store
 Answer PoolToo(const Words& words) {
   smem_bm_config_t config;
@@ -361,6 +378,7 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
        return smem_shm_global_exit(Shm(w), std::stoi(w[2])), Answer{0, ""};
      }},
     {"exits", Exits},
+    {"fork", Fork},
     {"pool_too", PoolToo},
     {"usage", Usage},
     {"serve", [](const Words& w) { return FromCode(smem_create_config_store(w[1].c_str(), 0)); }},
