@@ -170,17 +170,23 @@ class Suite:
         self.raw["shm_ns"] = raw = {}
         with tempfile.TemporaryDirectory(prefix="shm-") as directory:
             reference = mpi_reference(pathlib.Path(directory))
+            oshmem = oshmem_reference(pathlib.Path(directory))
             for ranks in (2, 4, 8):
                 raw[ranks] = times = {}
                 for _ in range(rounds):  # in turns with the reference
                     ours = json.loads(self.output(self.build / "benchmarks/shm_bench", free_store_url(), ranks, seconds))
                     mpi = json.loads(self.output(*reference, *mpi_options(ranks), pathlib.Path(directory) / "reference", seconds)) \
                         if reference else {}
+                    osh = json.loads(self.output(*oshmem, seconds)) if oshmem and ranks == 2 else {}
                     for name, sides in ours.items():
-                        for side, values in (sides | ({"reference_mpi": mpi[name]} if name in mpi else {})).items():
+                        others = {"reference_mpi": mpi.get(name), "reference_oshmem": osh.get(name)}
+                        for side, values in (sides | {side: values for side, values in others.items() if values}).items():
                             times.setdefault(name, {}).setdefault(side, []).extend(values)
                 yield from self.shm_bars(ranks, {name: {side: statistics.median(values) for side, values in sides.items()}
                                                  for name, sides in times.items()})
+        for ranks, limit in ((64, 3), (256, 15)):
+            times = json.loads(self.output(self.build / "benchmarks/shm_bench", free_store_url(), ranks, 0))
+            yield at_most(f"shm_create_{ranks}", times["shm_create"]["ours"][0] / 1e9, limit, "s")
         if reference:
             return
         print("shm: OpenMPI (openmpi-bin, libopenmpi-dev) is not installed: its bars are left out", flush=True)
@@ -197,6 +203,10 @@ class Suite:
         ours, bare = medians["shm_signal"]["ours"], medians["shm_signal"]["reference"]
         yield at_least("shm_signal_2", ours, {"reference_ping_pong": bare}, "ns", 1 / 1.5)
         for name in ("put", "get"):
+            for size in ("8B", "64KiB", "64MiB"):
+                times = medians[f"shm_{name}_{size}"]
+                if "reference_oshmem" in times:
+                    yield at_least(f"shm_{name}_{size}", times["ours"] / 1e3, {"reference_oshmem": times["reference_oshmem"] / 1e3}, "us", 1.0)
             for size in ("64KiB", "64MiB"):
                 times = medians[f"shm_{name}_{size}"]
                 yield at_least(f"shm_{name}_{size}", times["ours"] / 1e3, {"reference_bare": times["reference"] / 1e3}, "us", 0.95)
@@ -210,6 +220,16 @@ def mpi_reference(directory: pathlib.Path) -> list[str]:
         return []
     subprocess.run(["mpicc", "-O2", str(BENCHMARKS / "shm_reference.c"), "-o", str(directory / "reference")], check=True)
     return ["mpirun", "--allow-run-as-root", "--oversubscribe"]
+
+
+def oshmem_reference(directory: pathlib.Path) -> list[str]:
+    """Compiles the OpenSHMEM program there; the command that runs it, [] where OpenMPI has none or it doesn't run."""
+    if shutil.which("oshcc") is None or shutil.which("oshrun") is None:
+        return []
+    subprocess.run(["oshcc", "-O2", str(BENCHMARKS / "shm_oshmem.c"), "-o", str(directory / "oshmem")], check=True)
+    command = ["oshrun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "-x", "SHMEM_SYMMETRIC_SIZE=256M", str(directory / "oshmem")]
+    trial = subprocess.run([*command, "0.0001"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return command if trial.returncode == 0 else []
 
 
 def mpi_options(ranks: int) -> list[str]:

@@ -1,6 +1,7 @@
 // What `make bench` measures of Shared Memory: ranks of one host, each a process of its own, through the C ABI.
 //
 //   shm_bench STORE RANKS SECONDS: prints JSON {case: {"ours": [ns, …], "reference": [ns, …]}}; ours and reference in turns.
+//   With 0 seconds: the time of create alone.
 //
 // Barriers and all-gathers have their reference in another program (shm_reference.c, by MPI), which the caller runs in turns
 // with this one.
@@ -31,6 +32,7 @@ using Clock = std::chrono::steady_clock;
 using Times = std::map<std::string, std::map<std::string, std::vector<double>>>;
 
 constexpr std::uint64_t kRankBytes = 192ULL << 20;
+constexpr std::uint64_t kSmallBytes = 2ULL << 20;  // where only create is measured
 constexpr int kRepetitions = 7;
 
 void Check(std::int32_t code) {
@@ -131,13 +133,13 @@ int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double s
   Check(smem_shm_init(store, ranks, rank, 0, &config));
   void* gva = nullptr;
   auto begin = Clock::now();
-  smem_shm_t shm = smem_shm_create(0, ranks, rank, kRankBytes, SMEMS_DATA_OP_MTE, 0, &gva);
+  smem_shm_t shm = smem_shm_create(0, ranks, rank, seconds > 0 ? kRankBytes : kSmallBytes, SMEMS_DATA_OP_MTE, 0, &gva);
   if (shm == nullptr) Check(SMEM_ERROR);
   Times times;
   times["shm_create"]["ours"].push_back(Nanoseconds(Clock::now() - begin, 1));
   std::vector<char> block(65536, 'b'), all(65536ULL * ranks);
   std::uint64_t turns = 0;
-  for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+  for (int repetition = 0; repetition < kRepetitions && seconds > 0; ++repetition) {
     times["shm_barrier"]["ours"].push_back(TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
     for (const auto& [name, size] : {std::pair{"8B", 8u}, {"64KiB", 65536u}}) {
       std::uint32_t bytes = size;
@@ -154,6 +156,7 @@ int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double s
     if (rank == 0) MeasureCopies(shm, static_cast<char*>(gva), seconds, times);
     Check(smem_shm_control_barrier(shm));
   }
+  Check(smem_shm_control_barrier(shm));  // the last one has created before the first one goes
   smem_shm_uninit(0);
   if (rank != 0) return 0;
   std::string json;
