@@ -22,8 +22,6 @@ using std::chrono::steady_clock;
 constexpr std::uint64_t kControlSlotBytes = 8_MiB;
 static_assert(group::kControlBytes + SMEM_SHM_INFO_BYTES <= kControlSlotBytes);
 constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1u << 7;  // flags, as Big Memory's
-constexpr milliseconds kLinkTry{1000};                                                   // one try to link members
-constexpr milliseconds kLinkPause{20};                                                   // before the next
 constexpr milliseconds kWithdrawTimeout{2000};
 constexpr milliseconds kWindowTimeout{5000};  // to record the window again
 constexpr milliseconds kLingerTimeout{2000};  // for other hosts to read what this rank gave last
@@ -60,6 +58,7 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
   Deadline deadline = steady_clock::now() + init.config.create_timeout;
   std::shared_ptr<Object> object(new Object(job, runtime, init, device_node, options));  // shared as bm's pools (capi/places.h)
   Rendezvous rendezvous(job, options, [raw = object.get()](const Status& why) {
+    raw->failed_ = true;
     std::lock_guard lock(raw->failure_mutex_);
     if (raw->peers_ != nullptr) raw->peers_->Break(why);
   });
@@ -234,24 +233,16 @@ Status Object::Link(std::vector<store::ObjectMember> members, Rendezvous& rendez
 
 Status Object::LinkBy(const transport::Transport& transport, transport::Port& port,
                       const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
-  std::vector<transport::MemberAddress> waiting;
-  for (const auto& member : members) waiting.push_back(AddressOf(member, transport));
-  while (!waiting.empty()) {
-    auto results = port.ConnectAll(waiting, std::min<Deadline>(deadline, steady_clock::now() + kLinkTry));
-    RETURN_IF_ERROR(rendezvous.failure());
-    std::vector<transport::MemberAddress> rest;
-    Status last;
-    for (std::size_t i = 0; i < waiting.size(); ++i) {
-      if (results[i].ok()) continue;
-      // A peer that doesn't answer yet may; what else there is, is final.
-      if (!IsDeadlineExceeded(results[i])) return results[i];
-      last = results[i];
-      rest.push_back(std::move(waiting[i]));
-    }
-    if (!rest.empty() && steady_clock::now() >= deadline)
-      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", rest[0].rank, last.message());
-    if (!rest.empty()) RETURN_IF_ERROR(PauseUntil(std::min<Deadline>(deadline, steady_clock::now() + kLinkPause)));
-    waiting = std::move(rest);
+  std::vector<transport::MemberAddress> addresses;
+  for (const auto& member : members) addresses.push_back(AddressOf(member, transport));
+  // One try, until the deadline: whoever gives up a peer that is only slow has been in the object, and can't come again.
+  CancelScope scope(failed_);
+  auto results = port.ConnectAll(addresses, deadline);
+  RETURN_IF_ERROR(rendezvous.failure());
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    if (IsDeadlineExceeded(results[i]))
+      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", addresses[i].rank, results[i].message());
+    RETURN_IF_ERROR(results[i]);
   }
   return Ok();
 }
