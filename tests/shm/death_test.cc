@@ -168,7 +168,7 @@ TEST(ShmDeath, ALeadThatWasGivenUpRecordsItsWindowAgain) {
   std::string gva = ranks[1]->Do(Creating(0, 2, 1)).text;
   ASSERT_CODE(0, ranks[0]->Receive());
   ranks[0]->Signal(SIGSTOP);
-  EXPECT_CODE(-2004, ranks[2]->Do(Creating(9, 2, 0)));  // six seconds, two leases
+  EXPECT_CODE(-2004, ranks[1]->Do(Creating(9, 2, 0)));  // six seconds, two leases
   ranks[0]->Signal(SIGCONT);
   Answer back;
   auto begun = steady_clock::now();
