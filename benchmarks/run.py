@@ -22,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+import tcp_bench
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -184,6 +186,13 @@ class Suite:
                             times.setdefault(name, {}).setdefault(side, []).extend(values)
                 yield from self.shm_bars(ranks, {name: {side: statistics.median(values) for side, values in sides.items()}
                                                  for name, sides in times.items()})
+        if os.geteuid() == 0:
+            with tcp_bench.two_hosts() as places:
+                for ranks in (2, 4):
+                    apart = json.loads(self.output(self.build / "benchmarks/shm_bench", "tcp://10.77.0.1:8570", ranks, seconds, *places))
+                    ours, trip = (statistics.median(apart["shm_barrier"][side]) / 1e3 for side in ("ours", "reference_tcp"))
+                    rounds_needed = (ranks - 1).bit_length()
+                    yield at_least(f"shm_barrier_{ranks}_two_hosts", ours, {"reference_tcp_round_trips": trip * rounds_needed}, "us", 1 / 1.3)
         for ranks, limit in ((64, 3), (256, 15)):
             try:
                 times = json.loads(self.output(self.build / "benchmarks/shm_bench", free_store_url(), ranks, 0))

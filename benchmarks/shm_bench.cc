@@ -2,13 +2,21 @@
 //
 //   shm_bench STORE RANKS SECONDS: prints JSON {case: {"ours": [ns, …], "reference": [ns, …]}}; ours and reference in turns.
 //   With 0 seconds: the time of create alone.
+//   shm_bench STORE RANKS SECONDS NAMESPACE …: rank i in the i-th network namespace, round and round. Measures barriers, and
+//   the round trip of 8 bytes over a bare TCP connection between ranks 0 and 1, which both poll.
 //
 // Barriers and all-gathers have their reference in another program (shm_reference.c, by MPI), which the caller runs in turns
 // with this one.
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <memfabric/smem.h>
 #include <memfabric/smem_shm.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,6 +97,61 @@ double BarePingPong(Words& words, std::uint32_t rank, std::uint64_t turns, std::
   return Nanoseconds(Clock::now() - begin, turns);
 }
 
+void EnterNamespace(const std::string& name) {
+  int file = ::open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0 || ::setns(file, CLONE_NEWNET) != 0) {
+    std::perror(name.c_str());
+    std::exit(1);
+  }
+  ::close(file);
+}
+
+// Between ranks 0 and 1, whose namespaces are their own.
+int BareConnection(std::uint32_t rank, const char* address_of_0) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(7999);
+  ::inet_pton(AF_INET, address_of_0, &address.sin_addr);
+  int on = 1;
+  int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (rank == 0) {
+    int listener = socket;
+    ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(listener, 1) != 0) {
+      std::perror("shm_bench: port 7999");
+      std::exit(1);
+    }
+    socket = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    ::close(listener);
+  } else {
+    while (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) ::sched_yield();
+  }
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  return socket;
+}
+
+double TcpPingPong(int socket, std::uint32_t rank, std::uint64_t turns) {
+  std::uint64_t word = 0;
+  auto begin = Clock::now();
+  for (std::uint64_t turn = 0; turn < turns; ++turn) {
+    if (rank == 0 && ::send(socket, &word, sizeof word, MSG_NOSIGNAL) != sizeof word) std::exit(1);
+    while (::recv(socket, &word, sizeof word, MSG_DONTWAIT) != sizeof word) ::sched_yield();
+    if (rank == 1 && ::send(socket, &word, sizeof word, MSG_NOSIGNAL) != sizeof word) std::exit(1);
+  }
+  return Nanoseconds(Clock::now() - begin, turns);
+}
+
+void MeasureApart(smem_shm_t shm, const std::string& store, std::uint32_t rank, double seconds, Times& times) {
+  const std::string host = store.substr(6, store.rfind(':') - 6);  // of tcp://host:port
+  const int socket = rank < 2 ? BareConnection(rank, host.c_str()) : -1;
+  for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+    times["shm_barrier"]["ours"].push_back(TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
+    if (rank < 2) times["shm_barrier"]["reference_tcp"].push_back(TcpPingPong(socket, rank, 2000));
+    Check(smem_shm_control_barrier(shm));
+  }
+  if (socket >= 0) ::close(socket);
+}
+
 double SignalPingPong(smem_shm_t shm, std::uint32_t rank, std::uint64_t turns, std::uint64_t base) {
   std::uint64_t payload = 1;
   auto begin = Clock::now();
@@ -127,19 +190,21 @@ void MeasureCopies(smem_shm_t shm, char* gva, double seconds, Times& times) {
   }
 }
 
-int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double seconds, Words& words) {
+int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double seconds, bool apart, Words& words) {
   smem_shm_config_t config;
   smem_shm_config_init(&config);
   Check(smem_shm_init(store, ranks, rank, 0, &config));
   void* gva = nullptr;
   auto begin = Clock::now();
-  smem_shm_t shm = smem_shm_create(0, ranks, rank, seconds > 0 ? kRankBytes : kSmallBytes, SMEMS_DATA_OP_MTE, 0, &gva);
+  smem_shm_t shm =
+      smem_shm_create(0, ranks, rank, seconds > 0 && !apart ? kRankBytes : kSmallBytes, SMEMS_DATA_OP_MTE, 0, &gva);
   if (shm == nullptr) Check(SMEM_ERROR);
   Times times;
   times["shm_create"]["ours"].push_back(Nanoseconds(Clock::now() - begin, 1));
   std::vector<char> block(65536, 'b'), all(65536ULL * ranks);
   std::uint64_t turns = 0;
-  for (int repetition = 0; repetition < kRepetitions && seconds > 0; ++repetition) {
+  if (apart) MeasureApart(shm, store, rank, seconds, times);
+  for (int repetition = 0; repetition < kRepetitions && seconds > 0 && !apart; ++repetition) {
     times["shm_barrier"]["ours"].push_back(TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
     for (const auto& [name, size] : {std::pair{"8B", 8u}, {"64KiB", 65536u}}) {
       std::uint32_t bytes = size;
@@ -178,20 +243,25 @@ int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double s
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "shm_bench STORE RANKS SECONDS\n");
+  if (argc < 4) {
+    std::fprintf(stderr, "shm_bench STORE RANKS SECONDS [NAMESPACE …]\n");
     return 2;
   }
   auto ranks = static_cast<std::uint32_t>(std::atoi(argv[2]));
   double seconds = std::atof(argv[3]);
   auto* words = static_cast<Words*>(::mmap(nullptr, sizeof(Words), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const std::vector<std::string> namespaces(argv + 4, argv + argc);
+  auto run = [&](std::uint32_t rank) {
+    if (!namespaces.empty()) EnterNamespace(namespaces[rank % namespaces.size()]);
+    return RunRank(argv[1], ranks, rank, seconds, !namespaces.empty(), *words);
+  };
   std::vector<pid_t> children;
   for (std::uint32_t rank = 1; rank < ranks; ++rank) {
     pid_t child = ::fork();
-    if (child == 0) return RunRank(argv[1], ranks, rank, seconds, *words);
+    if (child == 0) return run(rank);
     children.push_back(child);
   }
-  int failed = RunRank(argv[1], ranks, 0, seconds, *words);
+  int failed = run(0);
   for (pid_t child : children) {
     int status = 0;
     ::waitpid(child, &status, 0);

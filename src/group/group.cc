@@ -153,8 +153,9 @@ Status Group::MeetEach(Deadline deadline) {
 
 Status Group::Disseminate(Deadline deadline) {
   for (; (std::size_t{1} << round_) < seats_.size(); ++round_, signalled_ = false) {
-    if (!std::exchange(signalled_, true))
-      RETURN_IF_ERROR(Signal(seats_[(own_seat_ + (1u << round_)) % seats_.size()], round_, deadline));
+    // One that was given up is put again: the number is the same.
+    if (!signalled_) RETURN_IF_ERROR(Signal(seats_[(own_seat_ + (1u << round_)) % seats_.size()], round_, deadline));
+    signalled_ = true;
     const Flag& flag = own().flags[round_];
     RETURN_IF_ERROR(AwaitOthers(deadline, [&] { return flag.Reached(sequence_); }));
   }
