@@ -127,9 +127,9 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
       self->open_ = true;
       self->WriteNext();
     };
+    stream_ = (connection_->stub<Stub>().*call)(&context_, connection_->io_.queue());
     void* tag = connection_->Register(&context_, started);
     if (tag == nullptr) return false;
-    stream_ = (connection_->stub<Stub>().*call)(&context_, connection_->io_.queue());
     stream_->StartCall(tag);
     return true;
   }
