@@ -202,7 +202,7 @@ Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered
         if (started.ok()) started = link->Get(members_.zone(), {&piece, 1});
       links.push_back(std::move(link));
     }
-    Status landed = Land(links, landing, deadline);
+    Status landed = Land(links, deadline);
     if (!started.ok()) landed = std::move(started);
     RETURN_IF_ERROR(landed.WithContext(fmt::format("{}: {}", name_, OperationText(size_bytes))));
   }
@@ -224,12 +224,10 @@ Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered
   return Ok();
 }
 
-Status Group::Land(std::span<const std::shared_ptr<transport::Link>> links, std::unique_ptr<std::byte[]>& landing,
-                   Deadline deadline) {
+Status Group::Land(std::span<const std::shared_ptr<transport::Link>> links, Deadline deadline) {
   Status landed;
-  for (const auto& link : links)  // all of them, whatever one says: they write to `landing`
+  for (const auto& link : links)  // all of them, whatever one says: until then they write to memory of ours
     if (Status status = link->Flush(deadline); landed.ok()) landed = std::move(status);
-  if (!landed.ok()) unlanded_.push_back(std::move(landing));
   return landed;
 }
 
@@ -285,11 +283,9 @@ std::string Group::Absent() {
 std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t offset, Deadline deadline) {
   auto link = members_.LinkOf(seat.rank);
   if (link == nullptr) return std::nullopt;
-  auto landing = std::make_unique<std::byte[]>(sizeof(std::uint64_t));
-  Piece piece{landing.get(), offset, sizeof(std::uint64_t)};
-  if (!link->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, landing, deadline).ok()) return std::nullopt;
-  std::uint64_t number;
-  std::memcpy(&number, landing.get(), sizeof(number));
+  std::uint64_t number = 0;
+  Piece piece{reinterpret_cast<std::byte*>(&number), offset, sizeof(number)};
+  if (!link->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, deadline).ok()) return std::nullopt;
   return number;
 }
 

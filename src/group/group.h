@@ -77,9 +77,8 @@ class Group {
   std::string Absent();
   // A number in a member's slot on another host; none if it doesn't say.
   std::optional<std::uint64_t> RemoteNumber(const Seat& seat, std::uint64_t offset, Deadline deadline);
-  // Ends what gets were started into `landing`. When they don't end in time, they keep it.
-  Status Land(std::span<const std::shared_ptr<transport::Link>> links, std::unique_ptr<std::byte[]>& landing,
-              Deadline deadline);
+  // Ends what gets were started; those that don't end in time write nowhere any more.
+  static Status Land(std::span<const std::shared_ptr<transport::Link>> links, Deadline deadline);
   // Waits at this member's doorbell for what others write.
   template <typename Done>
   Status AwaitOthers(Deadline deadline, const Done& done);
@@ -104,7 +103,6 @@ class Group {
   unsigned round_ = 0;                                           // how far it has come: rounds, or members met,
   bool signalled_ = false;                                       // and whether that round's signal is out
   std::array<std::array<std::uint64_t, 2>, kRounds> signals_{};  // what puts under way carry: a Flag's two numbers
-  std::vector<std::unique_ptr<std::byte[]>> unlanded_;           // what gets may still write to, until the links are gone
 };
 
 }  // namespace memfabric::group
