@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include "base/log.h"
@@ -24,6 +25,7 @@ static_assert(group::kControlBytes + SMEM_SHM_INFO_BYTES <= kControlSlotBytes);
 constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1u << 7;  // flags, as Big Memory's
 constexpr milliseconds kWithdrawTimeout{2000};
 constexpr milliseconds kWindowTimeout{5000};  // to record the window again
+constexpr milliseconds kLookPeriod{250};      // while it links, whether ranks that have not been linked are still there
 constexpr milliseconds kLingerTimeout{2000};  // for other hosts to read what this rank gave last
 
 bool Asked(const char* variable) {
@@ -48,7 +50,8 @@ Object::Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned dev
 }
 
 Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
-                                               const CreateOptions& options, std::atomic<std::uint64_t>& next_base) {
+                                               const CreateOptions& options, std::atomic<std::uint64_t>& next_base,
+                                               const std::atomic<bool>& away) {
   RETURN_IF_ERROR(Check(options, init.world_size));
   auto transports = runtime.transports();
   bool rdma =
@@ -62,7 +65,8 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
     std::lock_guard lock(raw->failure_mutex_);
     if (raw->peers_ != nullptr) raw->peers_->Break(why);
   });
-  Status status = object->Assemble(rendezvous, next_base, deadline);
+  auto members = object->Meet(rendezvous, next_base, away, deadline);
+  Status status = members.ok() ? object->Assemble(std::move(*members), rendezvous, deadline) : members.status();
   if (status.ok()) return object;
   status = rendezvous.Fail(status);
   object->Close();
@@ -71,8 +75,10 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
 
 Object::~Object() { Close(); }
 
-Status Object::Assemble(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base, Deadline deadline) {
+Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base,
+                                                      const std::atomic<bool>& away, Deadline deadline) {
   bool leads = options_.rank == 0;
+  std::optional<CancelScope> scope(std::in_place, away);
   {
     std::lock_guard lock(window_mutex_);
     window_recorded_ = leads;
@@ -87,8 +93,12 @@ Status Object::Assemble(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next
   std::map<std::string, std::string> adverts;
   for (const auto& [transport, port] : ports_) adverts[std::string(transport->name())] = port->advert();
   RETURN_IF_ERROR(rendezvous.Follow(adverts, deadline));
-  ASSIGN_OR_RETURN(auto members, rendezvous.AwaitAll(deadline));
-  RETURN_IF_ERROR(Link(std::move(members), rendezvous, deadline));
+  if (!leads) scope.reset();  // whether rank 0 still counts on this one, it will say
+  return rendezvous.AwaitAll(deadline);
+}
+
+Status Object::Assemble(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline) {
+  RETURN_IF_ERROR(LinkAll(members, rendezvous, deadline));
   crowded_ = options_.rank_size > rendezvous.processors();
   std::vector<group::Seat> seats;
   for (Rank rank = 0; rank < options_.rank_size; ++rank) seats.push_back({rank, 0});
@@ -205,11 +215,31 @@ transport::MemberAddress Object::AddressOf(const store::ObjectMember& member, co
   return address;
 }
 
-Status Object::Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline) {
+Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
   for (const auto& member : members)
     peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()));
   // Of each pair the higher one connects.
-  std::erase_if(members, [&](const auto& member) { return member.rank() >= options_.rank; });
+  RETURN_IF_ERROR(Link({members.begin(), members.begin() + options_.rank}, rendezvous, deadline));
+  for (;;) {
+    Status status = peers_->AwaitAll(std::min(deadline, steady_clock::now() + kLookPeriod));
+    if (status.ok()) break;
+    if (!IsDeadlineExceeded(status) || steady_clock::now() >= deadline) return status;
+    // Of those who have died before they connected nobody hears, unless rank 0 goes and looks.
+    std::vector<store::ObjectMember> silent;
+    for (Rank rank : rendezvous.Gone())
+      if (rank > options_.rank && peers_->LinkOf(rank) == nullptr) silent.push_back(members[rank]);
+    RETURN_IF_ERROR(Link(std::move(silent), rendezvous, deadline));
+  }
+  if (options_.op != DataOp::kLoadStore) return Ok();
+  for (Rank rank = 0; rank < options_.rank_size; ++rank) {
+    if (peers_->Mapped(rank) != nullptr) continue;
+    return SayNextBest(
+        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} on another host", rank));
+  }
+  return Ok();
+}
+
+Status Object::Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline) {
   for (auto& [transport, port] : ports_) {
     auto here = std::partition(members.begin(), members.end(), [&, &transport = transport](const auto& member) {
       auto address = AddressOf(member, *transport);
@@ -218,17 +248,9 @@ Status Object::Link(std::vector<store::ObjectMember> members, Rendezvous& rendez
     RETURN_IF_ERROR(LinkBy(*transport, *port, {here, members.end()}, rendezvous, deadline));
     members.erase(here, members.end());
   }
-  if (!members.empty())
-    return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build",
-                       members[0].rank(), members[0].host_name(), job_.host_name());
-  RETURN_IF_ERROR(peers_->AwaitAll(deadline));
-  if (options_.op != DataOp::kLoadStore) return Ok();
-  for (Rank rank = 0; rank < options_.rank_size; ++rank) {
-    if (peers_->Mapped(rank) != nullptr) continue;
-    return SayNextBest(
-        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} on another host", rank));
-  }
-  return Ok();
+  if (members.empty()) return Ok();
+  return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build", members[0].rank(),
+                     members[0].host_name(), job_.host_name());
 }
 
 Status Object::LinkBy(const transport::Transport& transport, transport::Port& port,

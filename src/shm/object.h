@@ -53,8 +53,10 @@ struct View {
 class Object {
  public:
   // `device_node`: the NUMA node of the process's device. `next_base`: where the service looks for the next window first.
+  // `away`: the others have given this process up, so what it has published is gone: Interrupted, unless all have met.
   static Result<std::shared_ptr<Object>> Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
-                                                const CreateOptions& options, std::atomic<std::uint64_t>& next_base);
+                                                const CreateOptions& options, std::atomic<std::uint64_t>& next_base,
+                                                const std::atomic<bool>& away);
   ~Object();
 
   // Ends calls that wait, with NotFound; any thread, at any time.
@@ -113,10 +115,14 @@ class Object {
 
  private:
   Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options);
-  Status Assemble(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base, Deadline deadline);
+  // Memory and ports, and the others' addresses.
+  Result<std::vector<store::ObjectMember>> Meet(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base,
+                                                const std::atomic<bool>& away, Deadline deadline);
+  Status Assemble(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline);
   Result<std::uint64_t> ChooseBase(std::span<const AddressSpan> others, std::atomic<std::uint64_t>& next_base);
   Status MakeMemory();
   Status OpenPorts(std::uint64_t lead, std::uint64_t epoch);
+  Status LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
   Status Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline);
   Status LinkBy(const transport::Transport& transport, transport::Port& port, const std::vector<store::ObjectMember>& members,
                 Rendezvous& rendezvous, Deadline deadline);

@@ -190,26 +190,34 @@ Result<std::vector<store::ObjectMember>> Rendezvous::AwaitAll(Deadline deadline)
     }));
     {
       std::lock_guard lock(mutex_);
+      RETURN_IF_ERROR(failure_);
       lead_.set_complete(true);
+      for (const auto& [rank, known] : members_) {
+        store::ObjectMember& member = *lead_.add_members();
+        member = known;
+        member.clear_rank_size();
+        member.clear_bytes();
+        member.clear_lead();
+      }
     }
     RETURN_IF_ERROR(Persist(job_.keys().ObjectLead(options_.id), lead_, deadline));
+  } else {
+    RETURN_IF_ERROR(Wait(deadline, [&] { return heard_.complete(); }));
     std::lock_guard lock(mutex_);
-    std::vector<store::ObjectMember> all;
-    for (const auto& [rank, member] : members_) all.push_back(member);
-    return all;
+    lead_ = heard_;
   }
-  RETURN_IF_ERROR(Wait(deadline, [&] { return heard_.complete(); }));
-  ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(job_.keys().ObjectMembers(options_.id), deadline));
-  std::vector<store::ObjectMember> all;
-  for (const auto& entry : snapshot.entries) {
-    ASSIGN_OR_RETURN(auto member, store::DecodeObjectMember(entry));
-    if (member.lead() == lead_.epoch() && member.rank() < options_.rank_size) all.push_back(std::move(member));
-  }
-  RETURN_IF_ERROR(failure());
+  std::vector<store::ObjectMember> all(lead_.members().begin(), lead_.members().end());
+  for (Rank rank = 0; rank < all.size(); ++rank)
+    if (all[rank].rank() != rank) all.clear();
   if (all.size() != options_.rank_size)
-    return Disconnected("{}: of its {} ranks, who were all there, {} are left in the store", ObjectName(), options_.rank_size,
-                        all.size());
+    return IoError("{}: the record by which rank 0 (host {}, pid {}) says that all are there does not name ranks 0 to {}",
+                   ObjectName(), lead_.host_name(), lead_.pid(), options_.rank_size - 1);
   return all;
+}
+
+std::set<Rank> Rendezvous::Gone() const {
+  std::lock_guard lock(mutex_);
+  return gone_;
 }
 
 Status Rendezvous::Wait(Deadline deadline, const std::function<bool()>& done) {
@@ -228,7 +236,7 @@ Status Rendezvous::NameMissing(Deadline deadline) {
         "{}: the ranks did not come together within create_timeout, and the store does not "
         "say who is missing: {}",
         ObjectName(), snapshot.status().message());
-  std::vector<bool> came(options_.rank_size);
+  std::vector<bool> came(options_.rank_size), ready(options_.rank_size);
   came[options_.rank] = true;
   {
     std::lock_guard lock(mutex_);
@@ -240,16 +248,18 @@ Status Rendezvous::NameMissing(Deadline deadline) {
     auto member = store::DecodeObjectMember(entry);
     if (!member.ok() || member->rank() >= came.size()) continue;
     if (member->lead() == 0 || member->lead() == lead_.epoch()) came[member->rank()] = true;
+    if (member->lead() != 0 && member->lead() == lead_.epoch()) ready[member->rank()] = true;
   }
+  bool all_came = std::find(came.begin(), came.end(), false) == came.end();
   std::vector<Rank> missing;
   for (Rank rank = 0; rank < came.size(); ++rank)
-    if (!came[rank]) missing.push_back(rank);
-  if (missing.empty()) return DeadlineExceeded("{}: all ranks came, but were not ready within create_timeout", ObjectName());
+    if (!(all_came ? ready[rank] : came[rank])) missing.push_back(rank);
+  if (missing.empty()) return DeadlineExceeded("{}: all ranks came, but too late for create_timeout", ObjectName());
   bool cut = missing.size() > kMostNamed;
   auto count = missing.size();
   if (cut) missing.resize(kMostNamed);
-  return DeadlineExceeded("{}: {} of {} ranks did not come within create_timeout: rank(s) {}{}", ObjectName(), count,
-                          options_.rank_size, fmt::join(missing, ", "), cut ? ", …" : "");
+  return DeadlineExceeded("{}: {} of {} ranks {} within create_timeout: rank(s) {}{}", ObjectName(), count, options_.rank_size,
+                          all_came ? "came, but were not ready" : "did not come", fmt::join(missing, ", "), cut ? ", …" : "");
 }
 
 Status Rendezvous::failure() const {
@@ -278,6 +288,7 @@ Status Rendezvous::Fail(const Status& why) {
   if (leads()) {
     if (!begun_) return first;
     store::ObjectLead verdict = lead_;
+    verdict.clear_members();
     verdict.set_complete(false);
     verdict.set_failure_kind(static_cast<std::uint32_t>(first.kind()));
     verdict.set_failure(first.message());
@@ -296,7 +307,11 @@ Status Rendezvous::Fail(const Status& why) {
 void Rendezvous::OnMember(const store::ObjectMember& member) {
   std::lock_guard lock(mutex_);
   if (member.lead() != 0 && member.lead() != lead_.epoch()) return;  // of an earlier creation
-  if (member.lead() == 0 && !member.failure().empty()) return;       // it gave up before this one began
+  if (member.lead() == 0 && !member.failure().empty()) {             // it gave up before this one began
+    if (auto known = members_.find(member.rank()); known != members_.end() && known->second.epoch() == member.epoch())
+      members_.erase(known);
+    return;
+  }
   if (member.rank_size() != options_.rank_size)
     return FailLocked(InvalidArgument("{}: {} has rank_size {}, and rank 0 (host {}, pid {}) has {}; all must be equal",
                                       ObjectName(), NameOf(member), member.rank_size(), own_.host_name(), own_.pid(),
@@ -317,10 +332,13 @@ void Rendezvous::OnMember(const store::ObjectMember& member) {
 void Rendezvous::OnMemberGone(const store::ObjectMember& member) {
   std::lock_guard lock(mutex_);
   auto known = members_.find(member.rank());
-  if (known == members_.end() || known->second.epoch() != member.epoch() || lead_.complete()) return;
+  if (known == members_.end() || known->second.epoch() != member.epoch()) return;
+  if (lead_.complete()) {
+    gone_.insert(member.rank());
+    return;
+  }
   members_.erase(known);
-  if (member.lead() == lead_.epoch())
-    FailLocked(Disconnected("{}: {} has died, or was stopped or cut off for too long", ObjectName(), NameOf(member)));
+  FailLocked(Disconnected("{}: {} has died, or was stopped or cut off for too long", ObjectName(), NameOf(member)));
 }
 
 void Rendezvous::OnLead(const store::ObjectLead& lead) {

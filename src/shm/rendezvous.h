@@ -3,7 +3,10 @@
 //   rank 0                                     the others
 //   chooses the window, publishes the lead     publish that they have come, wait for the lead
 //   waits until all follow                     map, open their ports, publish that they follow
-//   says that all are there               ->   read everybody's addresses
+//   says that all are there, and who they are
+//
+// From then on nobody needs the store: while hundreds of ranks link each other on a few processors, leases end of ranks that
+// are well. What is left of the store is rank 0's list of those whose records have gone, and whom it had better look at.
 //
 // Whoever fails writes why into its record; rank 0, who sees all records, makes that the lead's failure, and all others end
 // with it. So every rank hears the same, and everybody watches one record, rank 0 all: the cost grows linearly. Records are
@@ -49,8 +52,11 @@ class Rendezvous {
   Status Begin(PoolLayout& layout, const Choose& choose, Deadline deadline);
   // This rank has mapped and can be reached.
   Status Follow(const std::map<std::string, std::string>& transports, Deadline deadline);
-  // Waits until all do; their records, by rank. DeadlineExceeded names the missing.
+  // Waits until all do; their records, by rank. DeadlineExceeded names the missing. Afterwards leases count for nothing.
   Result<std::vector<store::ObjectMember>> AwaitAll(Deadline deadline);
+
+  // On rank 0: whose records have gone since all were there: they died, or were too busy to renew their leases.
+  std::set<Rank> Gone() const;
 
   // What has gone wrong anywhere so far.
   Status failure() const;
@@ -90,7 +96,8 @@ class Rendezvous {
   bool begun_ = false;                           // what is heard from now on is about this creation
   std::map<Rank, store::ObjectMember> members_;  // as rank 0 sees them
   std::set<Rank> seen_;                          // whoever has come, also if it has gone since
-  store::ObjectLead heard_;                      // as the others do; epoch 0: nothing yet
+  std::set<Rank> gone_;
+  store::ObjectLead heard_;  // as the others do; epoch 0: nothing yet
   Status failure_;
   std::unique_ptr<store::Directory> directory_;  // ends first
 };

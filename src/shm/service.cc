@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/wait.h"
 
 namespace memfabric::shm {
 
@@ -42,15 +41,21 @@ Service::~Service() {
 }
 
 Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& options) {
-  CancelScope scope(is_away_);
-  auto object = Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_);
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  std::uint64_t returns = returns_;
+  lock.unlock();
+  auto object = Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_, is_away_);
+  lock.lock();
   if (object.ok()) {
     std::erase_if(objects_, [](const auto& known) { return known.expired(); });
     objects_.push_back(*object);
+    bool missed = returns != returns_;
+    lock.unlock();
+    if (missed) (*object)->OnReturned();
+    return object;
   }
-  if (object.ok() || !IsInterrupted(object.status())) return object;
-  return away_.ok() ? object : Reconnect("object {} was not created: {}", options.id, away_.message());
+  if (away_.ok() || !IsInterrupted(object.status())) return object;
+  return Reconnect("object {} was not created: {}", options.id, away_.message());
 }
 
 void Service::SetAway(const Status& why) {
@@ -69,6 +74,7 @@ void Service::OnReturned() {
   {
     std::lock_guard lock(mutex_);
     objects = objects_;
+    ++returns_;
   }
   for (const auto& known : objects) {
     if (auto object = known.lock()) object->OnReturned();

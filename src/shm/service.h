@@ -51,9 +51,10 @@ class Service final : public JobObserver {
   const InitOptions options_;
   const Device device_;
   std::atomic<std::uint64_t> next_base_{0};
-  std::atomic<bool> is_away_{false};            // ends creates that are under way: what they had published is gone
-  std::mutex mutex_;                            // guards the two below
+  std::atomic<bool> is_away_{false};
+  std::mutex mutex_;                            // guards the three below
   Status away_;                                 // why
+  std::uint64_t returns_ = 0;                   // times that it came back
   std::vector<std::weak_ptr<Object>> objects_;  // that stand, or did; weak: their table (capi/places.h) has them
   std::unique_ptr<Job> job_;                    // ends first: it calls back
 };

@@ -77,6 +77,14 @@ class Checker {
   Status status_;
 };
 
+// How a member is reached.
+void CheckAddress(Checker& check, const ObjectMember& member) {
+  check.Pid(member.pid());
+  check.Text("host", member.host());
+  check.Text("host_name", member.host_name());
+  check.Transports(member.transports());
+}
+
 }  // namespace
 
 std::string EncodeRecord(const google::protobuf::Message& record) {
@@ -149,12 +157,9 @@ Result<ObjectMember> DecodeObjectMember(const KeyValue& entry) {
   Checker check(entry);
   check.Rank(record.rank());
   check.WorldSize(record.rank_size());
-  check.Pid(record.pid());
   check.Bytes("bytes", record.bytes());
-  check.Text("host", record.host());
-  check.Text("host_name", record.host_name());
   check.Failure(record.failure_kind(), record.failure());
-  check.Transports(record.transports());
+  CheckAddress(check, record);
   RETURN_IF_ERROR(check.status());
   return record;
 }
@@ -166,6 +171,7 @@ Result<ObjectLead> DecodeObjectLead(const KeyValue& entry) {
   check.Bytes("base", record.base());
   check.Text("host_name", record.host_name());
   check.Failure(record.failure_kind(), record.failure());
+  for (const ObjectMember& member : record.members()) CheckAddress(check, member);
   RETURN_IF_ERROR(check.status());
   return record;
 }
