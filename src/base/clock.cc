@@ -1,7 +1,11 @@
 #include "base/clock.h"
 
+#include <ctime>
+
 namespace memfabric {
 namespace {
+
+constexpr std::chrono::milliseconds kLongestTick{10};  // HZ=100
 
 class MonotonicClock final : public Clock {
  public:
@@ -12,6 +16,12 @@ class MonotonicClock final : public Clock {
 };
 
 }  // namespace
+
+Deadline CoarseDeadline(std::chrono::nanoseconds timeout) {
+  timespec tick{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &tick);  // steady_clock's time, as it was at the last tick
+  return TimePoint(std::chrono::seconds(tick.tv_sec) + std::chrono::nanoseconds(tick.tv_nsec)) + kLongestTick + timeout;
+}
 
 Clock& SteadyClock() {
   static auto* clock = new MonotonicClock;  // never destroyed: threads may ask for the time at exit

@@ -21,6 +21,10 @@ class Clock {
   virtual void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint until) = 0;
 };
 
+// A deadline that is `timeout` away, at most 10 ms later: by the kernel's last tick, which takes a few nanoseconds to read
+// where the time itself takes twenty.
+Deadline CoarseDeadline(std::chrono::nanoseconds timeout);
+
 // The machine's monotonic clock; lives as long as the process.
 Clock& SteadyClock();
 

@@ -47,9 +47,10 @@ struct Gather {
   }
 };
 
-Result<bool> IsBlocking(std::uint32_t flags) {
-  if ((flags & ~SMEM_SHM_NONBLOCKING) != 0) return InvalidArgument("flags {:#x} have bits other than 1 (non-blocking)", flags);
-  return (flags & SMEM_SHM_NONBLOCKING) == 0;
+Status CheckFlags(std::uint32_t flags) {
+  if ((flags & ~SMEM_SHM_NONBLOCKING) == 0) [[likely]]
+    return Ok();
+  return InvalidArgument("flags {:#x} have bits other than 1 (non-blocking)", flags);
 }
 
 std::int32_t Atomic(smem_shm_t object, std::uint32_t rank, const AtomicRequest& request, std::uint64_t* former) {
@@ -220,15 +221,15 @@ void smem_shm_global_exit(smem_shm_t object, int status) {
 
 int32_t smem_shm_put(smem_shm_t object, uint32_t rank, uint64_t offset, const void* source, uint64_t size, uint32_t flags) {
   return WithObject(object, [&](shm::Object& found) -> Status {
-    ASSIGN_OR_RETURN(bool blocking, IsBlocking(flags));
-    return found.Put(rank, offset, static_cast<const std::byte*>(source), size, blocking);
+    RETURN_IF_ERROR(CheckFlags(flags));
+    return found.Put(rank, offset, static_cast<const std::byte*>(source), size, /*blocking=*/flags == 0);
   });
 }
 
 int32_t smem_shm_get(smem_shm_t object, uint32_t rank, uint64_t offset, void* destination, uint64_t size, uint32_t flags) {
   return WithObject(object, [&](shm::Object& found) -> Status {
-    ASSIGN_OR_RETURN(bool blocking, IsBlocking(flags));
-    return found.Get(rank, offset, static_cast<std::byte*>(destination), size, blocking);
+    RETURN_IF_ERROR(CheckFlags(flags));
+    return found.Get(rank, offset, static_cast<std::byte*>(destination), size, /*blocking=*/flags == 0);
   });
 }
 

@@ -45,20 +45,26 @@ inline void Relax() {
 #endif
 }
 
+// Whether done() is true, or becomes so in less than a microsecond. When `crowded`, who would make it so may not even run.
+template <typename Done>
+bool AwaitEagerly(bool crowded, const Done& done) {
+  constexpr unsigned kTurns = 256;  // a pause takes as long as a line that comes from the next core, so there is none
+  for (unsigned turn = 0; turn < (crowded ? 1 : kTurns); ++turn)
+    if (done()) return true;
+  return false;
+}
+
 // Waits until done(), which reads the memory sequentially consistent. Ends with the failure of check(), which is asked now and
 // then while done() is false, with DeadlineExceeded, or with Interrupted.
 template <typename Done, typename Check>
 Status Await(Doorbell& bell, const Patience& patience, const Done& done, const Check& check) {
-  constexpr unsigned kTurnsALook = 32;   // at the clock
-  constexpr unsigned kEagerTurns = 256;  // under a microsecond; a pause takes as long as a line that comes from the next core
-  if (done()) return Ok();
+  constexpr unsigned kTurnsALook = 32;  // at the clock
+  if (AwaitEagerly(patience.crowded, done)) return Ok();
   TimePoint begin{};
   for (unsigned turn = 1;; ++turn) {
     if (done()) return Ok();
     if (patience.crowded) {
       ::sched_yield();
-    } else if (turn < kEagerTurns) {
-      continue;
     } else {
       Relax();  // a yield would give the processor away for a whole slice when others are busy
     }

@@ -46,11 +46,7 @@ struct ArrivalNumbers {
 // The end of a turn that was taken.
 struct Group::Turn {
   explicit Turn(Group& owner) : group(owner) {}
-  ~Turn() {
-    std::lock_guard lock(group.mutex_);
-    group.busy_ = false;
-    group.freed_.notify_one();
-  }
+  ~Turn() { group.EndTurn(); }
   Group& group;
 };
 
@@ -65,13 +61,20 @@ Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::u
           std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {}
 
 Status Group::TakeTurn(Deadline deadline) {
+  Use free = Use::kFree;
+  if (use_.compare_exchange_strong(free, Use::kTaken, std::memory_order_acquire)) [[likely]]
+    return Ok();
   std::unique_lock lock(mutex_);
-  if (busy_) {
-    Status status = WaitUntil(lock, freed_, deadline, [&] { return !busy_; });
-    if (!status.ok()) return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
-  }
-  busy_ = true;
-  return Ok();
+  Status status =
+      WaitUntil(lock, freed_, deadline, [&] { return use_.exchange(Use::kWanted, std::memory_order_acq_rel) == Use::kFree; });
+  return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
+}
+
+void Group::EndTurn() {
+  if (use_.exchange(Use::kFree, std::memory_order_acq_rel) != Use::kWanted) [[likely]]
+    return;
+  std::lock_guard lock(mutex_);
+  freed_.notify_one();
 }
 
 Status Group::Barrier(Deadline deadline) {

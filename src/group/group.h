@@ -15,6 +15,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -63,6 +64,7 @@ class Group {
 
   // One operation at a time: ours from Ok on until the Turn ends.
   Status TakeTurn(Deadline deadline);
+  void EndTurn();
   // Meets the others in an operation, with a block to publish.
   Status Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline);
   Status MeetAtFirst(Deadline deadline);
@@ -95,9 +97,11 @@ class Group {
   const bool few_;
   const bool one_host_;
 
-  std::mutex mutex_;  // guards busy_; whoever has set that has what follows
+  // Free, taken, or taken and somebody waits for it. Whoever has taken it has what stands below.
+  enum class Use : unsigned { kFree, kTaken, kWanted };
+  std::atomic<Use> use_{Use::kFree};
+  std::mutex mutex_;  // of those who wait
   std::condition_variable freed_;
-  bool busy_ = false;
   std::uint64_t sequence_ = 0;                                   // of the last operation begun
   std::optional<std::uint64_t> unfinished_;                      // its signature
   unsigned round_ = 0;                                           // how far it has come: rounds, or members met,

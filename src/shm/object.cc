@@ -43,7 +43,7 @@ auto Object::Cancellable(Call&& call) -> decltype(call()) {
   return result;
 }
 
-Deadline Object::OperationDeadline() const { return steady_clock::now() + init_.config.operation_timeout; }
+Deadline Object::OperationDeadline() const { return CoarseDeadline(init_.config.operation_timeout); }
 
 Status Object::SetContext(std::span<const std::byte> context) {
   if (context.empty() || context.size() > kMaxContextBytes)
@@ -132,11 +132,25 @@ std::uint64_t* Object::MappedCell(Rank rank, std::uint64_t offset) const {
   return reinterpret_cast<std::uint64_t*>(window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset);
 }
 
+inline std::byte* Object::Plain(Rank rank, std::uint64_t offset, const std::byte* local, std::uint64_t size_bytes) const {
+  if (rank >= options_.rank_size || local == nullptr || size_bytes - 1 >= copy::kParallelBytes - 1) return nullptr;
+  std::uint64_t bytes = reach_->MappedBytes(Zone::kHost, rank);
+  if (size_bytes > bytes || offset > bytes - size_bytes) return nullptr;
+  auto begin = reinterpret_cast<std::uintptr_t>(local);
+  if (begin >= layout_.base ? begin - layout_.base < layout_.WindowBytes() : layout_.base - begin < size_bytes) return nullptr;
+  return window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset;
+}
+
 void Object::RingAt(Rank rank) const {
   if (group::Control* control = peers_->Mapped(rank)) group::Ring(control->cell_doorbell);
 }
 
 Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes, bool blocking) {
+  if (std::byte* destination = Plain(rank, offset, source, size_bytes)) [[likely]] {
+    CopyBytes(destination, source, size_bytes);
+    reach_->counters().AddMapped(rank, size_bytes, 1);
+    return Ok();
+  }
   RETURN_IF_ERROR(CheckRange(rank, offset, source, size_bytes));
   if (!blocking && peers_->Mapped(rank) == nullptr) {
     auto link = peers_->LinkOf(rank);
@@ -152,6 +166,11 @@ Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source, std
 }
 
 Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination, std::uint64_t size_bytes, bool blocking) {
+  if (const std::byte* source = Plain(rank, offset, destination, size_bytes)) [[likely]] {
+    CopyBytes(destination, source, size_bytes);
+    reach_->counters().AddMapped(rank, size_bytes, 1);
+    return Ok();
+  }
   RETURN_IF_ERROR(CheckRange(rank, offset, destination, size_bytes));
   if (!blocking && peers_->Mapped(rank) == nullptr) {
     auto link = peers_->LinkOf(rank);
@@ -168,6 +187,14 @@ Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination, std:
 
 Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
                          const AtomicRequest& signal) {
+  if (std::byte* destination = Plain(rank, offset, source, size_bytes);
+      destination != nullptr && signal.offset % sizeof(std::uint64_t) == 0 && signal.offset < options_.bytes) [[likely]] {
+    CopyBytes(destination, source, size_bytes);
+    transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
+    RingAt(rank);
+    reach_->counters().AddMapped(rank, size_bytes, 1);  // last: the peer is on its way
+    return Ok();
+  }
   RETURN_IF_ERROR(CheckRank(rank));
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, signal, options_.bytes));
   // The signal goes after this thread's puts on the link, so the bytes need no wait of their own; it is waited for.
@@ -206,6 +233,7 @@ Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint6
   std::byte* place = window_->data() + layout_.SlotBegin(Zone::kHost, options_.rank) + offset;
   std::atomic_ref<std::uint64_t> cell(*reinterpret_cast<std::uint64_t*>(place));
   auto done = [&] { return Holds(comparison, cell.load(std::memory_order_seq_cst), value); };
+  if (group::AwaitEagerly(crowded_, done)) return Ok();
   auto gone = [&]() -> Status {
     if (peers_->losses() == 0) return Ok();
     bool anybody = false;

@@ -134,6 +134,9 @@ class Object {
   Status CheckRank(Rank rank) const;
   Status CheckRange(Rank rank, std::uint64_t offset, const void* local, std::uint64_t size_bytes) const;
   std::uint64_t* MappedCell(Rank rank, std::uint64_t offset) const;
+  // What lies there, if all is right and as simple as it can be: loads and stores of this thread alone reach it, and `local` is
+  // none of the object's memory. Null: ask the engine, which knows every case, and every message.
+  std::byte* Plain(Rank rank, std::uint64_t offset, const std::byte* local, std::uint64_t size_bytes) const;
   // What an atomic did at `rank` may have been waited for.
   void RingAt(Rank rank) const;
 
