@@ -72,10 +72,14 @@ struct Channel {
   Line arrived;                     // in the first member's, by all: arrivals in all operations together
   Line released;                    // in the first member's, by whoever arrives last
   std::array<Flag, kRounds> flags;  // one peer each
-  alignas(kLineBytes) std::array<std::array<std::byte, kMaxBlockBytes>, 2> blocks;  // by the owner, as arrivals
+  alignas(kLineBytes) std::array<std::array<std::byte, kMaxBlockBytes>, 2> blocks;  // by the owner, as arrivals; see kPlaces
 };
 
-constexpr std::size_t kChannels = 46;  // the object's own and those of its sub-groups
+constexpr std::size_t kChannels = 46;  // the object's own, which is the first, and those of its sub-groups
+// Where the object's own operations put their blocks, in turn. To write a line that a peer's second-level cache still holds
+// takes several times as long as to write one that has sunk to the cache they share, so a place comes back late: 24 of the
+// largest blocks of two ranks are more than two such caches (1 MiB each where this was measured).
+constexpr std::size_t kPlaces = 24;
 constexpr std::size_t kValues = 1024;
 
 struct Control {
@@ -83,9 +87,10 @@ struct Control {
   Doorbell cell_doorbell;            // for waits on the user's cells: who changes one must not wake whoever is in a barrier
   std::array<Cell, kValues> owners;  // in rank 0's, by all: who has a number (shm/values.h)
   alignas(4_KiB) std::array<Channel, kChannels> channels;
+  std::array<std::array<std::byte, kMaxBlockBytes>, kPlaces> blocks;  // by the owner, of the first channel instead of its own
 };
 
-constexpr std::uint64_t kControlBytes = 6_MiB;
+constexpr std::uint64_t kControlBytes = 8_MiB;
 static_assert(sizeof(Control) <= kControlBytes);
 
 // Where a channel stands in every Control.

@@ -32,6 +32,7 @@ std::uint64_t ArrivalOffset(const Seat& seat, std::uint64_t sequence) {
 }
 
 std::uint64_t BlockOffset(const Seat& seat, std::uint64_t sequence) {
+  if (seat.channel == 0) return offsetof(Control, blocks) + sequence % kPlaces * kMaxBlockBytes;
   return ChannelOffset(seat.channel) + offsetof(Channel, blocks) + sequence % 2 * kMaxBlockBytes;
 }
 
@@ -87,12 +88,12 @@ Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> g
   RETURN_IF_ERROR(TakeTurn(deadline));
   Turn turn(*this);
   RETURN_IF_ERROR(Meet(block.size(), block, deadline));
-  return ReadBlocks(block.size(), gathered, deadline);
+  return ReadBlocks(block, gathered, deadline);
 }
 
-std::byte* Group::BlockPlace(Channel& channel, std::uint64_t size_bytes) const {
-  bool fits = one_host_ && size_bytes <= kSmallBlockBytes;
-  return fits ? channel.arrivals[sequence_ % 2].block.data() : channel.blocks[sequence_ % 2].data();
+std::byte* Group::BlockPlace(const Seat& seat, std::uint64_t size_bytes) const {
+  if (one_host_ && size_bytes <= kSmallBlockBytes) return ChannelOf(seat).arrivals[sequence_ % 2].block.data();
+  return reinterpret_cast<std::byte*>(members_.Mapped(seat.rank)) + BlockOffset(seat, sequence_);
 }
 
 Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline) {
@@ -105,7 +106,7 @@ Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, De
     round_ = 0;
     signalled_ = false;
     unfinished_ = signature;
-    if (!block.empty()) std::memcpy(BlockPlace(own(), block.size()), block.data(), block.size());
+    if (!block.empty()) std::memcpy(BlockPlace(seats_[own_seat_], block.size()), block.data(), block.size());
     Arrival& arrival = own().arrivals[sequence_ % 2];
     arrival.signature.store(signature, std::memory_order_relaxed);
     arrival.sequence.store(sequence_, one_host_ ? std::memory_order_seq_cst : std::memory_order_release);
@@ -183,7 +184,8 @@ Status Group::Signal(const Seat& seat, unsigned round, Deadline deadline) {
   return IsDisconnected(sent) ? Ok() : sent;
 }
 
-Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered, Deadline deadline) {
+Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline) {
+  const std::uint64_t size_bytes = block.size();
   // From other hosts each comes with its arrival, which takes the place of the check below.
   const std::uint64_t part_bytes = sizeof(ArrivalNumbers) + size_bytes;
   std::unique_ptr<std::byte[]> landing;
@@ -213,17 +215,19 @@ Status Group::ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     ArrivalNumbers theirs;
     if (members_.Mapped(seats_[i].rank) != nullptr) {
-      Channel& channel = ChannelOf(seats_[i]);
-      const Arrival& arrival = channel.arrivals[sequence_ % 2];
+      const Arrival& arrival = ChannelOf(seats_[i]).arrivals[sequence_ % 2];
       theirs = {arrival.sequence.load(std::memory_order_acquire), arrival.signature.load(std::memory_order_relaxed)};
-      blocks[i] = BlockPlace(channel, size_bytes);
+      blocks[i] = BlockPlace(seats_[i], size_bytes);
     } else {
       std::memcpy(&theirs, &landing[i * part_bytes], sizeof(theirs));
       blocks[i] = &landing[i * part_bytes + sizeof(theirs)];
     }
     RETURN_IF_ERROR(CheckArrival(seats_[i], theirs.sequence, theirs.signature, size_bytes));
   }
-  for (std::size_t i = 0; i < seats_.size(); ++i) std::memcpy(&gathered[i * size_bytes], blocks[i], size_bytes);
+  // Its own from the caller, and first: it may lie in `gathered`.
+  std::memmove(&gathered[own_seat_ * size_bytes], block.data(), size_bytes);
+  for (std::size_t i = 0; i < seats_.size(); ++i)
+    if (i != own_seat_) std::memcpy(&gathered[i * size_bytes], blocks[i], size_bytes);
   return Ok();
 }
 

@@ -71,7 +71,7 @@ class Group {
   Status MeetEach(Deadline deadline);
   Status Disseminate(Deadline deadline);
   Status Signal(const Seat& seat, unsigned round, Deadline deadline);
-  Status ReadBlocks(std::uint64_t size_bytes, std::span<std::byte> gathered, Deadline deadline);
+  Status ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline);
   Status CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature, std::uint64_t ours) const;
   // Whether somebody who is needed in operation `sequence` has gone. `entering`: it has not begun here.
   Status CheckLosses(std::uint64_t sequence, bool entering) const;
@@ -85,8 +85,8 @@ class Group {
   template <typename Done>
   Status AwaitOthers(Deadline deadline, const Done& done);
   Channel& ChannelOf(const Seat& seat) const { return members_.Mapped(seat.rank)->channels[seat.channel]; }
-  // Where a block of this operation stands in its owner's channel.
-  std::byte* BlockPlace(Channel& channel, std::uint64_t size_bytes) const;
+  // Where a member's block of this operation stands in its memory.
+  std::byte* BlockPlace(const Seat& seat, std::uint64_t size_bytes) const;
   Channel& own() const { return ChannelOf(seats_[own_seat_]); }
 
   Members& members_;

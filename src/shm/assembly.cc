@@ -20,7 +20,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::uint64_t kControlSlotBytes = 8_MiB;
+constexpr std::uint64_t kControlSlotBytes = 10_MiB;
 static_assert(group::kControlBytes + SMEM_SHM_INFO_BYTES <= kControlSlotBytes);
 constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1u << 7;  // flags, as Big Memory's
 constexpr milliseconds kWithdrawTimeout{2000};

@@ -3,7 +3,7 @@
 // Life: Create is collective (shm/rendezvous.h): it returns when every rank has mapped every other, or nowhere. Close ends this
 // rank's part; the others' goes on without it.
 //
-// The window: control memory of all ranks, 8 MiB each (group/control.h), then the users' memory, `bytes` each, from gva() on.
+// The window: control memory of all ranks, 10 MiB each (group/control.h), then the users' memory, `bytes` each, from gva() on.
 // The last 2 MiB below gva() are nobody's control memory: there each process has mapped what its own kernels are told
 // (memfabric/smem_shm_device.h).
 //

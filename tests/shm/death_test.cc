@@ -196,9 +196,9 @@ TEST(ShmDeath, RubbishInControlMemoryHurtsNobodyElse) {
     ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 2 " + S(rank) + " operation_timeout=1"));
   }
   CreateAll(ranks);
-  // All of both ranks' control memory, as a stray write of a kernel would: 16 MiB below the memory, 8 a rank.
-  EXPECT_CODE(0, ranks[1]->Do("store 0 0 -16777216 6291456 5"));
-  EXPECT_CODE(0, ranks[1]->Do("store 0 0 -8388608 6291456 6"));
+  // All of both ranks' control memory, as a stray write of a kernel would: 20 MiB below the memory, 10 a rank.
+  EXPECT_CODE(0, ranks[1]->Do("store 0 0 -20971520 8388608 5"));
+  EXPECT_CODE(0, ranks[1]->Do("store 0 0 -10485760 8388608 6"));
   for (const char* command : {"barrier 0", "gather 0 64 1", "alloc 0 8", "wait 0 0 1 0"}) {
     Answer answer = ranks[0]->Do(command);  // right or wrong, but it ends
     EXPECT_NE(-9999, answer.code) << command << ": " << answer.text;
