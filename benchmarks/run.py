@@ -219,9 +219,11 @@ class Suite:
                 times = medians[f"shm_{name}_{size}"]
                 if "reference_oshmem" in times:
                     yield at_least(f"shm_{name}_{size}", times["ours"] / 1e3, {"reference_oshmem": times["reference_oshmem"] / 1e3}, "us", 1.0)
-            for size in ("64KiB", "64MiB"):
+            for size in ("64KiB", "64MiB"):  # asked where OpenSHMEM isn't there to compare with
                 times = medians[f"shm_{name}_{size}"]
-                yield at_least(f"shm_{name}_{size}", times["ours"] / 1e3, {"reference_bare": times["reference"] / 1e3}, "us", 0.95)
+                ours, bare = times["ours"] / 1e3, times["reference"] / 1e3
+                yield Bar(f"shm_{name}_{size}", ours, bare, "us", bare / ours, "none", None) if "reference_oshmem" in times else \
+                    at_least(f"shm_{name}_{size}", ours, {"reference_bare": bare}, "us", 0.95)
             times = medians[f"shm_{name}_8B"]  # a call and its checks against one store: shown, as copy_8B has the bar
             yield Bar(f"shm_{name}_8B", times["ours"], times["reference"], "ns", times["reference"] / times["ours"], "none", None)
 

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "base/wait.h"
@@ -59,7 +61,18 @@ Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::u
       crowded_(crowded),
       few_(seats_.size() <= kFew),
       one_host_(
-          std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {}
+          std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {
+  std::map<Rank, std::uint32_t> firsts;  // by host
+  for (std::uint32_t seat = 0; seat < seats_.size(); ++seat) {
+    auto [first, is_first] = firsts.try_emplace(members_.FirstOnHost(seats_[seat].rank), seat);
+    if (members_.FirstOnHost(seats_[own_seat_].rank) == first->first) {
+      first_near_ = first->second;
+      ++near_;
+    }
+    if (seat == own_seat_) own_place_ = static_cast<std::uint32_t>(ring_.size());
+    if (one_host_ || is_first) ring_.push_back(seat);
+  }
+}
 
 Status Group::TakeTurn(Deadline deadline) {
   Use free = Use::kFree;
@@ -111,7 +124,7 @@ Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, De
     arrival.signature.store(signature, std::memory_order_relaxed);
     arrival.sequence.store(sequence_, one_host_ ? std::memory_order_seq_cst : std::memory_order_release);
   }
-  Status status = !one_host_ ? Disseminate(deadline)
+  Status status = !one_host_ ? MeetByHosts(deadline)
                   : crowded_ ? MeetAtFirst(deadline)
                   : few_     ? MeetEach(deadline)
                              : Disseminate(deadline);
@@ -155,13 +168,45 @@ Status Group::MeetEach(Deadline deadline) {
   });
 }
 
+Status Group::MeetByHosts(Deadline deadline) {
+  Control& control = *members_.Mapped(seats_[first_near_].rank);
+  Channel& first = ChannelOf(seats_[first_near_]);
+  const std::uint64_t all = sequence_ * (near_ - 1);
+  if (own_seat_ != first_near_) {
+    if (!std::exchange(signalled_, true) && first.arrived.value.fetch_add(1, std::memory_order_seq_cst) + 1 == all)
+      Ring(control.doorbell);
+    return AwaitOthers(deadline, [&] { return first.released.value.load(std::memory_order_seq_cst) >= sequence_; });
+  }
+  RETURN_IF_ERROR(AwaitOthers(deadline, [&] { return first.arrived.value.load(std::memory_order_seq_cst) >= all; }));
+  RETURN_IF_ERROR(Disseminate(deadline));
+  first.released.value.store(sequence_, std::memory_order_seq_cst);
+  for (const Seat& seat : seats_)
+    if (Control* theirs = members_.Mapped(seat.rank)) Ring(theirs->doorbell);
+  return Ok();
+}
+
 Status Group::Disseminate(Deadline deadline) {
-  for (; (std::size_t{1} << round_) < seats_.size(); ++round_, signalled_ = false) {
-    // One that was given up is put again: the number is the same.
-    if (!signalled_) RETURN_IF_ERROR(Signal(seats_[(own_seat_ + (1u << round_)) % seats_.size()], round_, deadline));
-    signalled_ = true;
+  for (; (std::size_t{1} << round_) < ring_.size(); ++round_, signalled_ = false) {
+    const Seat& to = seats_[ring_[(own_place_ + (1u << round_)) % ring_.size()]];
+    const Seat& from = seats_[ring_[(own_place_ + ring_.size() - (1u << round_)) % ring_.size()]];
     const Flag& flag = own().flags[round_];
-    RETURN_IF_ERROR(AwaitOthers(deadline, [&] { return flag.Reached(sequence_); }));
+    auto signal = [&]() -> Status {
+      // One that was given up is put again: the number is the same.
+      if (!signalled_) RETURN_IF_ERROR(Signal(to, round_, deadline));
+      signalled_ = true;
+      return Ok();
+    };
+    auto reached = [&] { return flag.Reached(sequence_); };
+    auto link = members_.Mapped(from.rank) == nullptr ? members_.LinkOf(from.rank) : nullptr;
+    if (link == nullptr) {
+      RETURN_IF_ERROR(signal());
+    } else {
+      // Whoever waits on the link takes the peer's signal from the network himself.
+      const std::uint32_t losses = members_.losses();
+      Status status = link->AwaitSignal(deadline, signal, [&] { return reached() || members_.losses() != losses; });
+      if (!IsDisconnected(status)) RETURN_IF_ERROR(std::move(status));
+    }
+    RETURN_IF_ERROR(AwaitOthers(deadline, reached));
   }
   return Ok();
 }
@@ -174,12 +219,9 @@ Status Group::Signal(const Seat& seat, unsigned round, Deadline deadline) {
   }
   auto link = members_.LinkOf(seat.rank);
   if (link == nullptr) return Gone(seat.rank);
-  signals_[round] = {sequence_, ~sequence_};
-  Piece piece{reinterpret_cast<std::byte*>(signals_[round].data()),
-              ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag), sizeof(signals_[round])};
-  Status sent = link->Put(members_.zone(), {&piece, 1});
-  // Both ends wait at their sockets; by the time this one has its answer, the peer's signal of the round is here, as a rule.
-  if (sent.ok()) sent = link->Flush(deadline);
+  const std::array<std::uint64_t, 2> numbers{sequence_, ~sequence_};  // a Flag's
+  Status sent = link->Signal(members_.zone(), ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag),
+                             std::as_bytes(std::span(numbers)), deadline);
   // It has gone: with what it needed of us, or whoever misses it says so.
   return IsDisconnected(sent) ? Ok() : sent;
 }

@@ -3,8 +3,9 @@
 // A member publishes its arrival (and its block) in its own memory and signals others; nobody's memory is needed twice. On one
 // host with more members than processors all count at the first member, and the last one releases everybody: each process has
 // to run once only. With few members each looks at every other's arrival, where it also finds a small block. Else members meet
-// by dissemination, in ceil(log2 n) rounds: in round k each signals the one 2^k further. Peers on other hosts are signalled by
-// puts. After the meeting an all-gather reads every block from its owner.
+// by dissemination, in ceil(log2 n) rounds: in round k each signals the one 2^k further. On several hosts only the first
+// members of each do, by signals over links, once all on theirs have counted there, and then release them. After the meeting an
+// all-gather reads every block from its owner.
 //
 // Blocks and arrivals alternate between two places: when a member is in operation n + 2, all have entered n + 1, so all have
 // ended reading those of n.
@@ -14,7 +15,6 @@
 
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -69,6 +69,7 @@ class Group {
   Status Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline);
   Status MeetAtFirst(Deadline deadline);
   Status MeetEach(Deadline deadline);
+  Status MeetByHosts(Deadline deadline);
   Status Disseminate(Deadline deadline);
   Status Signal(const Seat& seat, unsigned round, Deadline deadline);
   Status ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline);
@@ -96,17 +97,21 @@ class Group {
   const bool crowded_;
   const bool few_;
   const bool one_host_;
+  // Seats by their numbers: the first of each host, or all on one host; and where this member's is among them.
+  std::vector<std::uint32_t> ring_;
+  std::uint32_t own_place_ = 0;
+  std::uint32_t first_near_ = 0;  // the first on this host
+  std::uint32_t near_ = 0;        // how many are
 
   // Free, taken, or taken and somebody waits for it. Whoever has taken it has what stands below.
   enum class Use : unsigned { kFree, kTaken, kWanted };
   std::atomic<Use> use_{Use::kFree};
   std::mutex mutex_;  // of those who wait
   std::condition_variable freed_;
-  std::uint64_t sequence_ = 0;                                   // of the last operation begun
-  std::optional<std::uint64_t> unfinished_;                      // its signature
-  unsigned round_ = 0;                                           // how far it has come: rounds, or members met,
-  bool signalled_ = false;                                       // and whether that round's signal is out
-  std::array<std::array<std::uint64_t, 2>, kRounds> signals_{};  // what puts under way carry: a Flag's two numbers
+  std::uint64_t sequence_ = 0;               // of the last operation begun
+  std::optional<std::uint64_t> unfinished_;  // its signature
+  unsigned round_ = 0;                       // how far it has come: rounds, or members met,
+  bool signalled_ = false;                   // and whether that round's signal is out
 };
 
 }  // namespace memfabric::group

@@ -217,7 +217,8 @@ transport::MemberAddress Object::AddressOf(const store::ObjectMember& member, co
 
 Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
   for (const auto& member : members)
-    peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()));
+    peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()),
+                 member.host());
   // Of each pair the higher one connects.
   RETURN_IF_ERROR(Link({members.begin(), members.begin() + options_.rank}, rendezvous, deadline));
   for (;;) {

@@ -37,9 +37,17 @@ group::Control* Peers::ControlOf(Rank rank) const {
   return reinterpret_cast<group::Control*>(window_.data() + reach_.layout().SlotBegin(zone(), rank));
 }
 
-void Peers::Name(Rank rank, std::string name) {
+void Peers::Name(Rank rank, std::string name, std::string host) {
   std::lock_guard lock(mutex_);
-  peers_[rank].name = std::move(name);
+  Peer& peer = peers_[rank];
+  peer.name = std::move(name);
+  peer.host = std::move(host);
+  for (peer.first_on_host = 0; peers_[peer.first_on_host].host != peer.host;) ++peer.first_on_host;
+}
+
+Rank Peers::FirstOnHost(Rank rank) const {
+  std::lock_guard lock(mutex_);
+  return peers_[rank].first_on_host;
 }
 
 Status Peers::AwaitAll(Deadline deadline) {

@@ -29,8 +29,8 @@ class Peers final : public transport::PeerObserver, public group::Members {
   // Both outlive this object. Control memory is the device zone; this rank's must be mapped.
   Peers(std::string object, Rank own, copy::Reach& reach, const Window& window);
 
-  // What messages call a rank, once it is known: "rank 3 (host a, pid 7)".
-  void Name(Rank rank, std::string name);
+  // What messages call a rank, once it is known: "rank 3 (host a, pid 7)". Before it is linked, in the order of ranks.
+  void Name(Rank rank, std::string name, std::string host);
   // Waits until all ranks are linked. DeadlineExceeded names those that are not.
   Status AwaitAll(Deadline deadline);
   // Ends all waits: `why` is from now on why every other rank is gone.
@@ -50,6 +50,7 @@ class Peers final : public transport::PeerObserver, public group::Members {
   std::uint32_t size() const override { return static_cast<std::uint32_t>(mapped_.size()); }
   Rank own() const override { return own_; }
   group::Control* Mapped(Rank rank) const override { return mapped_[rank].load(std::memory_order_acquire); }
+  Rank FirstOnHost(Rank rank) const override;
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const override;
   Zone zone() const override { return Zone::kDevice; }
   std::uint32_t losses() const override { return losses_.load(std::memory_order_acquire); }
@@ -62,6 +63,8 @@ class Peers final : public transport::PeerObserver, public group::Members {
     bool came = false;
     Status gone;  // Ok: it has not
     std::string name;
+    std::string host;
+    Rank first_on_host = 0;
   };
   group::Control* ControlOf(Rank rank) const;
   void Wake();

@@ -73,6 +73,8 @@ struct MemberAddress {
   std::string ToString() const;  // "rank 3 (host …, pid 4711)"
 };
 
+constexpr std::size_t kMaxSignalBytes = 64;
+
 // How far a zone of a peer's slot may be used.
 using ZoneBytes = std::array<std::uint64_t, kZones>;
 
@@ -108,6 +110,20 @@ class Link {
   // before. Waits for the answer; Disconnected: it may or may not have been performed. Unsupported without
   // Capabilities::atomics.
   virtual Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) = 0;
+
+  // Puts at most kMaxSignalBytes, after this thread's earlier Puts on this link; `bytes` is the caller's again at once. Nobody
+  // hears whether it arrived, unless the link goes down: for flags that the peer waits for. It may wait for room, or, where a
+  // transport has nothing better, as Put and Flush do.
+  virtual Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes, Deadline deadline) {
+    Piece piece{const_cast<std::byte*>(bytes.data()), remote_offset, bytes.size()};
+    RETURN_IF_ERROR(Put(zone, {&piece, 1}));
+    return Flush(deadline);
+  }
+  // Calls `begin` (which may signal, and must not wait for this link), then waits for what the peer writes into this process's
+  // memory, where that takes this process's help: until `done`, which is asked with locks of the transport held, must be quick,
+  // and is asked at least every kInterruptPeriod. Where no help is needed it doesn't wait, whatever `done` says. `begin`'s
+  // failure, DeadlineExceeded, Interrupted, Disconnected.
+  virtual Status AwaitSignal(Deadline, const std::function<Status()>& begin, const std::function<bool()>&) { return begin(); }
 
   // Waits until everything that this thread started on this link is in place. DeadlineExceeded and Interrupted give all of it
   // up: no local range is read or written any more, and what the remote ranges hold is unspecified; the link stays good.

@@ -1,5 +1,7 @@
 // What every transport does with bytes, whatever it is made of.
 
+#include <atomic>
+#include <cstring>
 #include <thread>
 
 #include "contract/transport_fixture.h"
@@ -130,6 +132,64 @@ TEST_P(TransportContract, WhoServesRequestsSaysSoBeforeTheyAreAnswered) {
   ASSERT_TRUE(link->Atomic(kHost, {.operation = AtomicRequest::Operation::kFetchAdd, .offset = 8, .operand = 1}, Soon()).ok());
   EXPECT_EQ(2 * each, me_->served(kHost));
   EXPECT_EQ(0, me_->served(Zone::kDevice));
+}
+
+// Two threads that take turns: each writes, signals, and waits for the other's signal, after which it sees what was written.
+TEST_P(TransportContract, SignalsShowThePutsBeforeThemAndEndTheWaitForThem) {
+  auto other = OpenMember(Options(2));
+  ASSERT_OK(other->port().Connect(me_->address(), Soon()));
+  constexpr std::uint64_t kTurns = 300;
+  auto take_turns = [](Member& own, Link& link, std::uint64_t first) {
+    std::atomic_ref<std::uint64_t> flag(*reinterpret_cast<std::uint64_t*>(own.memory(kDevice)));
+    for (std::uint64_t turn = first; turn <= kTurns; turn += 2) {
+      auto bytes = Pattern(static_cast<unsigned>(turn), 5000);
+      auto signal = [&]() -> Status {
+        if (turn == 0) return Ok();  // the other begins
+        Piece piece{bytes.data(), 8, bytes.size()};
+        RETURN_IF_ERROR(link.Put(kHost, {&piece, 1}));
+        return link.Signal(kDevice, 0, std::as_bytes(std::span(&turn, 1)), Soon());
+      };
+      auto reached = [&] { return flag.load() >= turn + 1; };
+      if (turn == kTurns) {
+        EXPECT_OK(signal());
+        EXPECT_OK(link.Flush(Soon()));
+        return;
+      }
+      ASSERT_OK(link.AwaitSignal(Soon(), signal, reached));
+      while (!reached()) std::this_thread::yield();  // where nobody's help is needed
+      ASSERT_OK(link.Flush(Soon()));
+      auto expected = Pattern(static_cast<unsigned>(turn + 1), 5000);
+      ASSERT_EQ(0, std::memcmp(own.memory(kHost) + 8, expected.data(), expected.size())) << turn;
+    }
+  };
+  std::thread second([&] { take_turns(*other, *other->LinkTo(kMe, 1), 1); });
+  take_turns(*me_, *me_->LinkTo(2, 1), 0);
+  second.join();
+}
+
+TEST_P(TransportContract, AWaitForASignalEndsAtItsDeadlineAndWithThePeer) {
+  auto link = Connect();
+  if (!transport().starts_with("tcp")) {  // nobody's help is needed
+    EXPECT_OK(link->AwaitSignal(
+        Soon(), [] { return Ok(); }, [] { return false; }));
+    return;
+  }
+  bool begun = false;
+  auto begin = [&] { return begun = true, Ok(); };
+  auto now = std::chrono::steady_clock::now();
+  EXPECT_TRUE(IsDeadlineExceeded(link->AwaitSignal(now, begin, [] { return false; })));
+  EXPECT_TRUE(begun);
+  EXPECT_TRUE(IsOutOfMemory(link->AwaitSignal(
+      Soon(), [] { return OutOfMemory("begin's"); }, [] { return true; })));
+  const std::vector<std::byte> many(kMaxSignalBytes + 1);
+  EXPECT_TRUE(IsInvalidArgument(link->Signal(kHost, 0, many, Soon())));
+  EXPECT_TRUE(IsInvalidArgument(link->Signal(kHost, 0, {}, Soon())));
+  EXPECT_TRUE(IsInvalidArgument(link->Signal(kHost, 4_MiB - 7, std::span(many).first(8), Soon())));
+  peer_.reset();
+  begun = false;
+  EXPECT_TRUE(IsDisconnected(link->AwaitSignal(Soon(), begin, [] { return false; })));
+  EXPECT_TRUE(begun);
+  peer_ = StartPeer(Options(kPeer, 2));  // keeps its promises at the end
 }
 
 TEST_P(TransportContract, RegisteredMemoryIsReachedOrSaidNotToBe) {

@@ -91,6 +91,7 @@ class ThreadMembers final : public Members {
   std::uint32_t size() const override { return world_.size(); }
   Rank own() const override { return own_; }
   Control* Mapped(Rank rank) const override { return rank / per_host_ == own_ / per_host_ ? world_.control(rank) : nullptr; }
+  Rank FirstOnHost(Rank rank) const override { return rank / per_host_ * per_host_; }
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const override {
     return world_.gone(rank) ? nullptr : std::make_shared<ByteLink>(world_, rank);
   }

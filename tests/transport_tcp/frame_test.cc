@@ -17,6 +17,7 @@ const std::vector<Header> kGood{
     {.op = Op::kPutRegistered, .count = 1, .sequence = 9, .token = 1, .offset = 0x7fff'0000'0000, .size_bytes = 5},
     {.op = Op::kGetRegistered, .count = 2, .sequence = 10, .token = 1, .offset = 0, .size_bytes = 5},
     {.op = Op::kAtomic, .zone = 1, .count = 6, .sequence = 11, .token = 1, .offset = 8, .size_bytes = 16},
+    {.op = Op::kSignal, .zone = 0, .count = 1, .sequence = 12, .token = 1, .offset = 64, .size_bytes = kMaxSignalBytes},
     {.op = Op::kAck, .sequence = 7},
     {.op = Op::kData, .sequence = 8, .size_bytes = 1 << 20},
     {.op = Op::kDone, .zone = 1, .sequence = 9, .offset = 0, .size_bytes = 30},
@@ -55,6 +56,9 @@ TEST(TcpFrame, RefusalsNameTheField) {
   for (const Case& each : std::vector<Case>{
            {{.op = Op::kPut, .zone = 2, .count = 1, .sequence = 1}, "zone 2"},
            {{.op = Op::kPut, .count = 0, .sequence = 1}, "count 0"},
+           {{.op = Op::kSignal, .count = 2, .sequence = 1, .size_bytes = 8}, "count 2"},
+           {{.op = Op::kSignal, .count = 1, .sequence = 1, .size_bytes = 0}, "size 0"},
+           {{.op = Op::kSignal, .count = 1, .sequence = 1, .size_bytes = 65}, "size 65"},
            {{.op = Op::kGet, .count = kMaxPieces + 1, .sequence = 1}, "count 1025"},
            {{.op = Op::kGet, .count = 1, .sequence = 0}, "sequence 0"},
            {{.op = Op::kAtomic, .count = 7, .sequence = 1, .size_bytes = 16}, "operation 7"},
@@ -92,10 +96,10 @@ TEST(TcpFrame, TablesMustAddUp) {
 TEST(TcpFrame, AnotherVersionIsNamedWithOurs) {
   Header header = EncodePreface({1, 2, 3});
   EXPECT_EQ(*ParsePreface(header), (Tokens{1, 2, 3}));
-  header.count = 2;
+  header.count = 1;
   auto tokens = ParsePreface(header);
   EXPECT_TRUE(IsUnsupported(tokens.status()));
-  EXPECT_THAT(tokens.status().message(), AllOf(HasSubstr("version 2"), HasSubstr("not 1")));
+  EXPECT_THAT(tokens.status().message(), AllOf(HasSubstr("version 1"), HasSubstr("not 2")));
 }
 
 }  // namespace

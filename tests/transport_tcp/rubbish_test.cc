@@ -146,7 +146,7 @@ TEST_F(TcpRubbish, AnotherVersionIsNamed) {
   preface.count = 9;
   peer.Send(preface);
   EXPECT_TRUE(peer.IsClosed());
-  EXPECT_EQ(Logged("tcp version 9, not 1"), 1u);
+  EXPECT_EQ(Logged("tcp version 9, not 2"), 1u);
 }
 
 TEST_F(TcpRubbish, NothingButAnIntroductionIsTakenFromWhoHasTheKey) {
@@ -202,6 +202,12 @@ TEST_F(TcpRubbish, APeerThatBreaksTheProtocolLosesItsLinkAndNothingIsTouched) {
       },
       [&](RawPeer& peer) {  // beyond what is allocated
         auto header = request(Op::kPut, peer);
+        header.offset = 4_MiB - 7;
+        peer.Send(header);
+        peer.Send(RandomBytes(1, 8));
+      },
+      [&](RawPeer& peer) {  // the same of a signal
+        auto header = request(Op::kSignal, peer);
         header.offset = 4_MiB - 7;
         peer.Send(header);
         peer.Send(RandomBytes(1, 8));

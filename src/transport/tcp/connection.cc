@@ -237,7 +237,8 @@ void Connection::GiveUp() {
   for (const Queued& queued : requests_) {
     if (queued.request.by == me) std::erase(unacknowledged_, queued.request.sequence);
   }
-  std::erase_if(requests_, [&](const Queued& queued) { return queued.request.by == me; });
+  // Signals use nobody's memory, and somebody waits for them.
+  std::erase_if(requests_, [&](const Queued& queued) { return queued.request.by == me && queued.request.op != Op::kSignal; });
   for (Request& request : unanswered_) {
     if (request.by != me) continue;
     request.given_up = true;
@@ -255,9 +256,17 @@ void Connection::GiveUp() {
   WakeWaiters();
 }
 
-Status Connection::Await(Deadline deadline, const std::function<bool()>& done) {
+Status Connection::Await(Deadline deadline, const std::function<bool()>& done, const std::function<Status()>& begin) {
   std::unique_lock lock(send_mutex_);
-  while (down_.ok() && !done()) {
+  bool begun = !begin;
+  while (!begun || (down_.ok() && !done())) {
+    if (!begun && (driven_ || !down_.ok())) {
+      begun = true;
+      lock.unlock();
+      RETURN_IF_ERROR(begin());
+      lock.lock();
+      continue;
+    }
     if (driven_) {
       ++waiting_;
       Status waited = WaitUntil(lock, changed_, deadline, [&] { return !down_.ok() || done() || !driven_; });
@@ -268,30 +277,33 @@ Status Connection::Await(Deadline deadline, const std::function<bool()>& done) {
     driven_ = driver_sends_ = true;
     UpdateWatch();
     lock.unlock();
-    Status driven = Drive(deadline, done);
+    Status began = begun ? Ok() : begin();
+    begun = true;
+    Status driven = began.ok() ? Drive(deadline, done, /*look_first=*/static_cast<bool>(begin)) : Ok();
     lock.lock();
     driven_ = driver_sends_ = false;
     if (closed_) stream_->Close();
     UpdateWatch();
     changed_.notify_all();
+    RETURN_IF_ERROR(std::move(began));
     if (!driven.ok() && down_.ok()) return driven.WithContext(name_ + " has not answered");
   }
   return down_;
 }
 
 // Reads and writes until `done`.
-Status Connection::Drive(Deadline deadline, const std::function<bool()>& done) {
+Status Connection::Drive(Deadline deadline, const std::function<bool()>& done, bool look_first) {
   const TimePoint begin = steady_clock::now();
   TimePoint now = begin;
   TimePoint spin_until = begin + spin_;
   TimePoint next_look = begin + kInterruptPeriod;
-  Vigil vigil(begin, SignsOfLife());
+  std::optional<Vigil> vigil;  // begins with the first look: most waits are over by then
   std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
   unsigned polls = 0;
   // The reactor may be in the middle of reading what this caller waits for; from the next time on it leaves that to him.
   { std::lock_guard lock(receive_mutex_); }
   // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
-  for (bool look = stream_->encrypted();; look = true) {
+  for (bool look = look_first || stream_->encrypted();; look = true) {
     Pumped pumped = Pumped::kDrained;
     bool bulk;
     bool full;
@@ -341,8 +353,12 @@ Vigil::Signs Connection::SignsOfLife() const {
 }
 
 // Asks a peer that says nothing whether it lives; true: it is given up.
-bool Connection::IsSilent(TimePoint now, Vigil& vigil) {
-  switch (vigil.Look(now, SignsOfLife())) {
+bool Connection::IsSilent(TimePoint now, std::optional<Vigil>& vigil) {
+  if (!vigil.has_value()) {
+    vigil.emplace(now, SignsOfLife());
+    return false;
+  }
+  switch (vigil->Look(now, SignsOfLife())) {
     case Vigil::Verdict::kPatience: return false;
     case Vigil::Verdict::kAsk: {
       std::lock_guard lock(send_mutex_);
@@ -352,7 +368,7 @@ bool Connection::IsSilent(TimePoint now, Vigil& vigil) {
     case Vigil::Verdict::kSilent: break;
   }
   std::lock_guard lock(receive_mutex_);
-  End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", vigil.silence().count()));
+  End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", vigil->silence().count()));
   return true;
 }
 

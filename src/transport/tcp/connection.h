@@ -23,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -77,6 +78,11 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   // Starts to move. REQUIRES: `pieces` are checked, at most kMaxPieces.
   Status Start(Op op, Zone zone, std::span<const Piece> pieces);
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline);
+  Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes);
+  // `begin` is called when the reactor doesn't look at the socket any more: the peer's signal would wake it.
+  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) {
+    return Await(deadline, done, begin);
+  }
   // Waits for all that was started; the first error of what this thread started since its last Flush. DeadlineExceeded and
   // Interrupted give up what this thread started: none of its memory is touched any more.
   Status Flush(Deadline deadline);
@@ -137,14 +143,15 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   void WakePort();
   void UpdateWatch();  // send_mutex_ held
   bool IsDone(std::uint64_t sequence) const;
-  Status Await(Deadline deadline, const std::function<bool()>& done);
-  Status Drive(Deadline deadline, const std::function<bool()>& done);
+  Status Await(Deadline deadline, const std::function<bool()>& done, const std::function<Status()>& begin = {});
+  // `look_first`: what is waited for may be there.
+  Status Drive(Deadline deadline, const std::function<bool()>& done, bool look_first);
   void GiveUp();
   void End(const Status& why);            // receive_mutex_ held
   void SetDownLocked(const Status& why);  // both held
   void WakeWaiters();                     // send_mutex_ held
   Vigil::Signs SignsOfLife() const;
-  bool IsSilent(TimePoint now, Vigil& vigil);
+  bool IsSilent(TimePoint now, std::optional<Vigil>& vigil);
 
   // connection_receive.cc; receive_mutex_ held by all.
   Pumped PumpIn(std::size_t budget);

@@ -187,7 +187,7 @@ Status Connection::CheckRequest() {
     return InvalidArgument("request {} after request {}", header_.sequence, seen_sequence_);
   }
   seen_sequence_ = header_.sequence;
-  if (header_.op == Op::kPut) return Ok();
+  if (!IsAnswered(header_.op)) return Ok();
   std::lock_guard lock(send_mutex_);
   if (++peers_unanswered_ > kMaxUnanswered) return InvalidArgument("more than {} requests at once", kMaxUnanswered);
   return Ok();
@@ -238,7 +238,7 @@ Status Connection::BeginRequest() {
   ASSIGN_OR_RETURN(std::vector<Range> ranges, ParseTable(header_, body_));
   Status not_registered;
   RETURN_IF_ERROR(FindParts(ranges, not_registered));
-  if (header_.op == Op::kPut || header_.op == Op::kPutRegistered) {
+  if (header_.op == Op::kPut || header_.op == Op::kPutRegistered || header_.op == Op::kSignal) {
     put_error_ = not_registered;
     payload_left_ = header_.size_bytes;
     reading_ = put_error_.ok() ? Reading::kPayload : Reading::kJunk;
@@ -289,10 +289,11 @@ Status Connection::BeginData() {
 // A payload is in its place.
 Status Connection::OnPayload() {
   reading_ = Reading::kHeader;
-  if (header_.op == Op::kPut) memory_->Served(header_.zone);
+  if (header_.op == Op::kPut || header_.op == Op::kSignal) memory_->Served(header_.zone);
   std::lock_guard lock(send_mutex_);
   switch (header_.op) {
     case Op::kPut: acknowledge_ = header_.sequence; break;
+    case Op::kSignal: WakeWaiters(); break;  // one of them may wait for it while another one drives
     case Op::kPutRegistered: answers_.push_back(DoneFrame(header_.sequence, std::exchange(put_error_, Ok()), 0)); break;
     default:
       if (unanswered_.front().op == Op::kGet) {

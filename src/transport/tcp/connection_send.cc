@@ -65,6 +65,18 @@ Status Connection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   return Enqueue(header, std::move(queued));
 }
 
+Status Connection::Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes) {
+  Queued queued;
+  queued.request.op = Op::kSignal;
+  queued.request.zone = static_cast<std::uint8_t>(Index(zone));
+  queued.request.remote.Add(remote_offset, bytes.size());
+  queued.frame.body.assign(bytes.begin(), bytes.end());
+  Header header{.op = Op::kSignal, .zone = queued.request.zone, .count = 1};
+  header.offset = remote_offset;
+  header.size_bytes = bytes.size();
+  return Enqueue(header, std::move(queued));
+}
+
 Result<std::uint64_t> Connection::Atomic(Zone zone, const AtomicRequest& atomic, Deadline deadline) {
   auto cell = std::make_shared<Cell>();
   Queued queued;
@@ -111,7 +123,7 @@ void Connection::SendUntilBlocked(std::unique_lock<std::mutex>& lock) {
 // What the peer may do to a range that a GET before has not brought yet must wait until it has.
 bool Connection::MayCommit(const Request& request) const {
   if (!requests_open_) return false;
-  if (request.op != Op::kPut && unanswered_.size() >= kMaxUnanswered) return false;
+  if (IsAnswered(request.op) && unanswered_.size() >= kMaxUnanswered) return false;
   if (request.op == Op::kGet || request.op == Op::kGetRegistered) return true;
   return std::none_of(unanswered_.begin(), unanswered_.end(), [&](const Request& earlier) {
     if (earlier.op != Op::kGet && earlier.op != Op::kGetRegistered) return false;
@@ -175,11 +187,8 @@ bool Connection::Commit() {
   Queued next = std::move(requests_.front());
   requests_.pop_front();
   CommitFrame(std::move(next.frame));
-  if (next.request.op == Op::kPut) {
-    committed_put_ = next.request.sequence;
-  } else {
-    unanswered_.push_back(std::move(next.request));
-  }
+  if (next.request.op == Op::kPut) committed_put_ = next.request.sequence;
+  if (IsAnswered(next.request.op)) unanswered_.push_back(std::move(next.request));
   return true;
 }
 

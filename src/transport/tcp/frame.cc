@@ -30,6 +30,9 @@ Status CheckHeader(const Header& header) {
     if (header.op != Op::kAtomic && (header.count == 0 || header.count > kMaxPieces)) return bad("count", header.count);
     if (header.op == Op::kAtomic && header.count >= kOperations) return bad("operation", header.count);
     if (header.op == Op::kAtomic && header.size_bytes != 16) return bad("size", header.size_bytes);
+    if (header.op == Op::kSignal && header.count != 1) return bad("count", header.count);
+    if (header.op == Op::kSignal && (header.size_bytes == 0 || header.size_bytes > kMaxSignalBytes))
+      return bad("size", header.size_bytes);
     if (header.zone >= (IsRegistered(header.op) ? 1 : kZones)) return bad("zone", header.zone);
     if (header.count > 1 && header.op != Op::kAtomic && header.offset != 0) return bad("offset", header.offset);
     if (header.sequence == 0) return bad("sequence", 0);
@@ -92,12 +95,13 @@ Result<Header> ParseHeader(std::span<const std::byte, kHeaderBytes> bytes) {
 
 std::string_view OpName(Op op) {
   constexpr std::array<std::string_view, kLastOp + 1> kNames{
-      "?",   "PREFACE", "CONTROL", "PUT",  "GET", "PUT_REGISTERED", "GET_REGISTERED", "ATOMIC",
-      "ACK", "DATA",    "DONE",    "PING", "PONG"};
+      "?",      "PREFACE", "CONTROL", "PUT",  "GET",  "PUT_REGISTERED", "GET_REGISTERED",
+      "ATOMIC", "SIGNAL",  "ACK",     "DATA", "DONE", "PING",           "PONG"};
   return kNames[static_cast<std::uint8_t>(op)];
 }
 
-bool IsRequest(Op op) { return op >= Op::kPut && op <= Op::kAtomic; }
+bool IsRequest(Op op) { return op >= Op::kPut && op <= Op::kSignal; }
+bool IsAnswered(Op op) { return IsRequest(op) && op != Op::kPut && op != Op::kSignal; }
 bool IsRegistered(Op op) { return op == Op::kPutRegistered || op == Op::kGetRegistered; }
 
 std::size_t TableBytes(const Header& header) {

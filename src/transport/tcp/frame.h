@@ -22,14 +22,14 @@
 
 namespace memfabric::transport::tcp {
 
-constexpr std::uint16_t kWireVersion = 1;
+constexpr std::uint16_t kWireVersion = 2;
 constexpr std::size_t kHeaderBytes = 40;
 constexpr std::size_t kMaxPieces = 1024;
 constexpr std::size_t kPieceBytes = 16;
 constexpr std::size_t kMaxControlBytes = 512;  // the largest message of local_protocol.h but for DATA, which isn't sent here
 constexpr std::size_t kMaxErrorBytes = 400;
-// Requests of one end that wait for an answer of their own (all but PUT). More break the protocol: so what an end has to
-// remember for its peer is bounded, and it never has to stop reading.
+// Requests of one end that wait for an answer of their own (all but PUT and SIGNAL). More break the protocol: so what an end
+// has to remember for its peer is bounded, and it never has to stop reading.
 constexpr std::size_t kMaxUnanswered = 64;
 
 // What moves more is waited for asleep: for less it is worth to poll.
@@ -43,6 +43,7 @@ enum class Op : std::uint8_t {
   kPutRegistered,  // answered by DONE
   kGetRegistered,  // answered by DATA and DONE, or by DONE alone, which says why
   kAtomic,         // count: operation; payload: operand and expected value; answered by DONE
+  kSignal,         // as a PUT of one piece of at most kMaxSignalBytes; not acknowledged
   kAck,            // all PUTs up to `sequence` are in place
   kData,           // of request `sequence`, whole
   kDone,           // of request `sequence`; zone: 0 or the Kind of the error, whose text is the payload; offset: a cell's value
@@ -77,6 +78,8 @@ std::string_view OpName(Op op);
 // PUT, GET, and so on: what carries a token.
 bool IsRequest(Op op);
 bool IsRegistered(Op op);
+// Requests that wait for an answer of their own.
+bool IsAnswered(Op op);
 // Bytes between header and payload.
 std::size_t TableBytes(const Header& header);
 // Bytes after header and table.

@@ -48,6 +48,18 @@ Result<std::uint64_t> TcpLink::Atomic(Zone zone, const AtomicRequest& request, D
   return connection_->Atomic(zone, request, deadline);
 }
 
+Status TcpLink::Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes, Deadline) {
+  if (bytes.empty() || bytes.size() > kMaxSignalBytes)
+    return InvalidArgument("a signal of {} bytes; it must have from 1 to {}", bytes.size(), kMaxSignalBytes);
+  Piece piece{nullptr, remote_offset, bytes.size()};
+  RETURN_IF_ERROR(Check(zone, {&piece, 1}));
+  return connection_->Signal(zone, remote_offset, bytes);
+}
+
+Status TcpLink::AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) {
+  return connection_->AwaitSignal(deadline, begin, done);
+}
+
 Status TcpLink::Grow(const LocalContribution& contribution) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     allocated_bytes_[zone].store(contribution.bytes.allocated_bytes[zone], std::memory_order_release);

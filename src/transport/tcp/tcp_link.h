@@ -32,6 +32,8 @@ class TcpLink final : public LocalLink {
   Status PutRegistered(std::span<const Piece> pieces) override;
   Status GetRegistered(std::span<const Piece> pieces) override;
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
+  Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes, Deadline deadline) override;
+  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) override;
   Status Flush(Deadline deadline) override { return connection_->Flush(deadline); }
 
   void MarkDown(const Status& why) override { connection_->SetDown(why); }
