@@ -68,7 +68,8 @@ struct alignas(kLineBytes) Line {
 // One group's.
 struct Channel {
   std::array<Arrival, 2> arrivals;  // by the owner; operations alternate
-  Line completed;                   // by the owner: the last operation that it has ended
+  Line completed;                   // by the owner: the last operation in which it has met the others,
+  Line finished;                    // and the last of which it needs nothing from them any more
   Line arrived;                     // in the first member's, by all: arrivals in all operations together
   Line released;                    // in the first member's, by whoever arrives last
   std::array<Flag, kRounds> flags;  // one peer each

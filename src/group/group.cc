@@ -94,14 +94,18 @@ void Group::EndTurn() {
 Status Group::Barrier(Deadline deadline) {
   RETURN_IF_ERROR(TakeTurn(deadline));
   Turn turn(*this);
-  return Meet(kBarrier, {}, deadline);
+  RETURN_IF_ERROR(Meet(kBarrier, {}, deadline));
+  own().finished.value.store(sequence_, std::memory_order_release);
+  return Ok();
 }
 
 Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline) {
   RETURN_IF_ERROR(TakeTurn(deadline));
   Turn turn(*this);
   RETURN_IF_ERROR(Meet(block.size(), block, deadline));
-  return ReadBlocks(block, gathered, deadline);
+  Status read = ReadBlocks(block, gathered, deadline);
+  own().finished.value.store(sequence_, std::memory_order_release);
+  return read;
 }
 
 std::byte* Group::BlockPlace(const Seat& seat, std::uint64_t size_bytes) const {
@@ -342,7 +346,7 @@ void Group::Linger(Deadline deadline) {
   if (one_host_) return;
   for (const Seat& seat : seats_) {
     if (members_.Mapped(seat.rank) != nullptr) continue;
-    std::uint64_t offset = ChannelOffset(seat.channel) + offsetof(Channel, completed);
+    std::uint64_t offset = ChannelOffset(seat.channel) + offsetof(Channel, finished);
     while (steady_clock::now() < deadline && RemoteNumber(seat, offset, deadline).value_or(sequence_) < sequence_)
       if (!PauseUntil(steady_clock::now() + kLingerPoll).ok()) return;
   }

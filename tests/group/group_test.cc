@@ -41,6 +41,10 @@ class World {
   bool gone(Rank rank) const { return losses_[rank]; }
   bool left(Rank rank) const { return left_[rank]; }
 
+  // Blocks that the last rank reads over links come late: once another rank is about to leave. Others' wait for nothing.
+  std::atomic<bool> late_reads{false};
+  std::atomic<std::uint32_t> leaving{0};
+
  private:
   std::vector<std::unique_ptr<Control>> controls_;
   std::vector<std::atomic<bool>> losses_;
@@ -49,14 +53,20 @@ class World {
 
 class ByteLink final : public transport::Link {
  public:
-  ByteLink(World& world, Rank rank) : world_(world), rank_(rank) {}
+  ByteLink(World& world, Rank own, Rank rank) : world_(world), own_(own), rank_(rank) {}
   Rank rank() const override { return rank_; }
   std::uint64_t epoch() const override { return 1; }
   std::string_view path() const override { return "bytes"; }
   transport::Capabilities capabilities() const override { return {}; }
   transport::ZoneBytes allocated_bytes() const override { return {}; }
   Status Put(Zone, std::span<const transport::Piece> pieces) override { return Move(pieces, true); }
-  Status Get(Zone, std::span<const transport::Piece> pieces) override { return Move(pieces, false); }
+  Status Get(Zone, std::span<const transport::Piece> pieces) override {
+    if (world_.late_reads && own_ == world_.size() - 1 && pieces[0].size_bytes > sizeof(Flag::sequence) * 2) {
+      while (world_.leaving == 0) std::this_thread::yield();
+      for (auto end = In(20ms); !world_.gone(rank_) && std::chrono::steady_clock::now() < end;) std::this_thread::yield();
+    }
+    return Move(pieces, false);
+  }
   Status PutRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
   Status GetRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
   Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override { return Unsupported("no"); }
@@ -81,6 +91,7 @@ class ByteLink final : public transport::Link {
   }
 
   World& world_;
+  const Rank own_;
   const Rank rank_;
 };
 
@@ -93,7 +104,7 @@ class ThreadMembers final : public Members {
   Control* Mapped(Rank rank) const override { return rank / per_host_ == own_ / per_host_ ? world_.control(rank) : nullptr; }
   Rank FirstOnHost(Rank rank) const override { return rank / per_host_ * per_host_; }
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const override {
-    return world_.gone(rank) ? nullptr : std::make_shared<ByteLink>(world_, rank);
+    return world_.gone(rank) ? nullptr : std::make_shared<ByteLink>(world_, own_, rank);
   }
   Zone zone() const override { return Zone::kDevice; }
   std::uint32_t losses() const override {
@@ -219,8 +230,13 @@ TEST_P(Groups, ADeathEndsItForAllAndForGood) {
 
 TEST_P(Groups, WhoLeavesAfterItsPartHurtsNobody) {
   std::atomic<int> wrong{0};
+  const std::vector<std::byte> block(100);
+  world_.late_reads = true;
   Everybody([&](Rank rank) {
+    std::vector<std::byte> all(block.size() * world_.size());
     for (int turn = 0; turn < 5; ++turn) wrong += !groups_[rank]->Barrier(In(kLong)).ok();
+    wrong += !groups_[rank]->AllGather(block, all, In(kLong)).ok();
+    ++world_.leaving;
     groups_[rank]->Linger(In(kLong));
     world_.Kill(rank, /*orderly=*/true);
   });
