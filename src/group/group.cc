@@ -207,6 +207,7 @@ Status Group::Disseminate(Deadline deadline) {
     } else {
       // Whoever waits on the link takes the peer's signal from the network himself.
       const std::uint32_t losses = members_.losses();
+      RETURN_IF_ERROR(CheckLosses(sequence_, false));
       Status status = link->AwaitSignal(deadline, signal, [&] { return reached() || members_.losses() != losses; });
       if (!IsDisconnected(status)) RETURN_IF_ERROR(std::move(status));
     }

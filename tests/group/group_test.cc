@@ -41,6 +41,7 @@ class World {
   bool gone(Rank rank) const { return losses_[rank]; }
   bool left(Rank rank) const { return left_[rank]; }
 
+  std::function<void()> on_link;  // called when a link is looked for
   // Blocks that the last rank reads over links come late: once another rank is about to leave. Others' wait for nothing.
   std::atomic<bool> late_reads{false};
   std::atomic<std::uint32_t> leaving{0};
@@ -70,6 +71,14 @@ class ByteLink final : public transport::Link {
   Status PutRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
   Status GetRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
   Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override { return Unsupported("no"); }
+  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) override {
+    RETURN_IF_ERROR(begin());
+    while (!done()) {
+      if (std::chrono::steady_clock::now() >= deadline) return DeadlineExceeded("no signal");
+      std::this_thread::yield();
+    }
+    return Ok();
+  }
   Status Flush(Deadline) override { return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok(); }
 
  private:
@@ -104,6 +113,7 @@ class ThreadMembers final : public Members {
   Control* Mapped(Rank rank) const override { return rank / per_host_ == own_ / per_host_ ? world_.control(rank) : nullptr; }
   Rank FirstOnHost(Rank rank) const override { return rank / per_host_ * per_host_; }
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const override {
+    if (world_.on_link) world_.on_link();
     return world_.gone(rank) ? nullptr : std::make_shared<ByteLink>(world_, own_, rank);
   }
   Zone zone() const override { return Zone::kDevice; }
@@ -266,6 +276,18 @@ TEST(Group, DifferentOperationsAreNamed) {
   other.join();
   EXPECT_TRUE(IsInvalidArgument(status)) << status;
   EXPECT_THAT(status.message(), AllOf(HasSubstr("rank 1"), HasSubstr("8 bytes"), HasSubstr("16 bytes")));
+}
+
+TEST(Group, ADeathJustBeforeTheWaitForASignalEndsIt) {
+  World world(4);
+  std::vector<Seat> seats{{0, 0}, {1, 0}, {2, 0}, {3, 0}};
+  ThreadMembers members(world, 0, 1);
+  Group group(members, "group", seats, 0, false);
+  // Rank 3, whose signal it waits for, lives, but won't come: it waits for rank 2.
+  world.on_link = [&] { world.Kill(2); };
+  Status status = group.Barrier(In(kLong));
+  EXPECT_TRUE(IsDisconnected(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("rank 2"));
 }
 
 TEST(Group, ACancelledWaitEndsAndGoesOnLater) {
