@@ -258,23 +258,24 @@ Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> 
     if (!started.ok()) landed = std::move(started);
     RETURN_IF_ERROR(landed.WithContext(fmt::format("{}: {}", name_, OperationText(size_bytes))));
   }
-  std::vector<const std::byte*> blocks(seats_.size());
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     ArrivalNumbers theirs;
     if (members_.Mapped(seats_[i].rank) != nullptr) {
       const Arrival& arrival = ChannelOf(seats_[i]).arrivals[sequence_ % 2];
       theirs = {arrival.sequence.load(std::memory_order_acquire), arrival.signature.load(std::memory_order_relaxed)};
-      blocks[i] = BlockPlace(seats_[i], size_bytes);
     } else {
       std::memcpy(&theirs, &landing[i * part_bytes], sizeof(theirs));
-      blocks[i] = &landing[i * part_bytes + sizeof(theirs)];
     }
     RETURN_IF_ERROR(CheckArrival(seats_[i], theirs.sequence, theirs.signature, size_bytes));
   }
   // Its own from the caller, and first: it may lie in `gathered`.
   std::memmove(&gathered[own_seat_ * size_bytes], block.data(), size_bytes);
-  for (std::size_t i = 0; i < seats_.size(); ++i)
-    if (i != own_seat_) std::memcpy(&gathered[i * size_bytes], blocks[i], size_bytes);
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    if (i == own_seat_) continue;
+    const bool mapped = members_.Mapped(seats_[i].rank) != nullptr;
+    const std::byte* theirs = mapped ? BlockPlace(seats_[i], size_bytes) : &landing[i * part_bytes + sizeof(ArrivalNumbers)];
+    std::memcpy(&gathered[i * size_bytes], theirs, size_bytes);
+  }
   return Ok();
 }
 
