@@ -1,5 +1,6 @@
 # memfabric_library(NAME SOURCES … [PUBLIC …] [PRIVATE …]): one static library a folder.
-# memfabric_test(NAME SOURCES … [LIBS …] [LABELS …] [TIMEOUT s]): one GoogleTest binary, run by ctest case by case.
+# memfabric_test(NAME [SERIAL] SOURCES … [LIBS …] [LABELS …] [TIMEOUT s]): one GoogleTest binary, run by ctest case by case; SERIAL:
+# with nothing beside it.
 # memfabric_fuzz(NAME SOURCES … [LIBS …]): one libFuzzer target, run by `make fuzz`; only with MEMFABRIC_BUILD_FUZZ.
 
 function(memfabric_library name)
@@ -13,7 +14,7 @@ function(memfabric_test name)
   if(NOT MEMFABRIC_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "SERIAL" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(${name} PRIVATE ${arg_LIBS} memfabric_warnings GTest::gmock GTest::gtest_main)
@@ -21,7 +22,7 @@ function(memfabric_test name)
     set(arg_TIMEOUT 120)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" RUN_SERIAL ${arg_SERIAL})
 endfunction()
 
 function(memfabric_fuzz name)

@@ -193,15 +193,5 @@ TEST(ShmCreate, SixtyFourRanks) {
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
 }
 
-// Far more than there are processors: leases end of ranks that are well, while all are busy with one another.
-TEST(ShmCreate, TwoHundredFiftySixRanks) {
-  auto ranks = StartRanks(FreeUrl(), 256, 256);
-  CreateAll(ranks);
-  All(ranks, "barrier 0");
-  All(ranks, "gather 0 64 7");
-  EXPECT_CODE(0, ranks[255]->Do("put 0 128 0 65536 5"));
-  EXPECT_CODE(0, ranks[128]->Do("load 0 128 0 65536 5"));
-}
-
 }  // namespace
 }  // namespace memfabric::cluster
