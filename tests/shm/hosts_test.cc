@@ -1,5 +1,7 @@
 // Ranks on different hosts: processes of this one with different host identities, so that they meet by tcp.
 
+#include <signal.h>
+
 #include "shm/shm_ranks.h"
 
 namespace memfabric::cluster {
@@ -72,6 +74,25 @@ TEST(ShmHosts, ADeathElsewhereEndsTheWaits) {
     }
     EXPECT_LT(steady_clock::now() - killed, seconds(3)) << command;
   }
+}
+
+TEST(ShmHosts, AStoppedRankElsewhereCountsAsDeadAndABusyOneDoesNot) {
+  auto ranks = OnHosts(3, 1);
+  CreateAll(ranks);
+  // Rank 1 comes later than the silence that a peer is granted, and its library answers meanwhile.
+  for (int rank : {0, 2}) ranks[rank]->Send("barrier 0");
+  EXPECT_EQ("", ranks[1]->Do("exits 1 3").text);  // waits for what doesn't come
+  ranks[1]->Send("barrier 0");
+  for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
+  ranks[1]->Signal(SIGSTOP);
+  auto stopped = steady_clock::now();
+  for (int rank : {0, 2}) ranks[rank]->Send("barrier 0");
+  for (int rank : {0, 2}) {
+    Answer answer = ranks[rank]->Receive();
+    EXPECT_EQ(-2014, answer.code) << answer.text;
+    EXPECT_THAT(answer.text, HasSubstr("rank 1"));
+  }
+  EXPECT_LT(steady_clock::now() - stopped, seconds(5));
 }
 
 TEST(ShmHosts, WithStrictOnlyThePathThatWasAskedForWillDo) {
