@@ -42,7 +42,7 @@ TEST_F(ForeignRecords, AmongAPoolsMembersAreNoMembers) {
                             "{\"rank\": 3, \"transports\": 7}", "\xff\xfe"})
     Put(keys_.PoolMember(0, 3), value);
   Put(keys_.Pool(0) + "readme", "not a rank");
-  Put(keys_.PoolMember(0, 2), std::string(1 << 20, 'x'));  // as long as a record may be, and a little
+  Put(keys_.PoolMember(0, 2), std::string(1 << 20, 'x'));  // long
   Put(keys_.Pool(0) + "0003/more", "{}");
   Put("/other" + keys_.PoolMember(0, 1), "another prefix");
   ASSERT_CODE(0, ranks_[1]->Do("join 0"));

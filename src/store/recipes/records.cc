@@ -12,7 +12,7 @@
 namespace memfabric::store {
 namespace {
 
-constexpr std::size_t kMaxRecordBytes = 1_MiB;   // the store takes 1.5 MiB
+constexpr std::size_t kMaxRecordBytes = 3 << 19;  // what the store takes
 constexpr std::size_t kMaxTextBytes = 1024;      // names and identities of hosts
 constexpr std::size_t kMaxFailureBytes = 8192;   // an error's message
 constexpr std::size_t kMaxAdvertBytes = 64_KiB;  // what a transport says of itself
