@@ -18,6 +18,8 @@ namespace memfabric::store {
 namespace {
 
 constexpr int kHeldBack = MSG_DONTWAIT | MSG_NOSIGNAL;
+constexpr std::string_view kAgree = "turn TLS on there, or off here (set_conf_store_tls)";
+
 // A fatal alert, protocol_version (RFC 8446, 6): what a client that speaks no TLS is told.
 constexpr unsigned char kNoTlsAlert[] = {0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46};
 
@@ -139,7 +141,7 @@ bool TlsRelay::PeerSpeaksTls() {
     (void)send(network_.get(), kNoTlsAlert, sizeof kNoTlsAlert, kHeldBack);
     End(InvalidArgument("it speaks no TLS: {}", what));
   } else {
-    End(InvalidArgument("it speaks no TLS: {}; turn TLS on there, or off here (set_conf_store_tls)", what));
+    End(InvalidArgument("it speaks no TLS: {}; {}", what, kAgree));
   }
   return false;
 }
@@ -259,6 +261,9 @@ Status TlsRelay::Explain(int error, int errno_value) const {
       case SSL_R_UNSUPPORTED_PROTOCOL:
       case SSL_R_NO_PROTOCOLS_AVAILABLE: return InvalidArgument("it doesn't speak TLS 1.3, and nothing older is spoken here");
       case SSL_R_UNEXPECTED_EOF_WHILE_READING: return closed;
+      case SSL_R_WRONG_VERSION_NUMBER:  // its first bytes came between PeerSpeaksTls' look and OpenSSL's
+        if (peer_seen_) break;
+        return role_ == Role::kServer ? InvalidArgument("it speaks no TLS") : InvalidArgument("it speaks no TLS; {}", kAgree);
       default: break;
     }
     const char* reason = ERR_reason_error_string(last);
