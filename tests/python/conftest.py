@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Callable, Iterator
 
 import pytest
@@ -11,6 +12,9 @@ import memfabric_hybrid as mf
 from rank import Rank, free_url
 
 MIB = 1 << 20
+
+# Also where whoever started the tests had it ignored, as shells do in the background: the processes of the tests inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,6 @@ def _serve() -> None:
             setattr(config, name, value)
         return mf.bm.initialize(url, world_size, 0, config)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests were started with it ignored
     names = globals()
     names.update(mf=mf, np=np, init=init)
     for line in sys.stdin:

@@ -182,7 +182,7 @@ TEST_P(ShmCreateStoppedWhileLinking, PastItsLeaseItIsWaitedFor) {
   StopWhileLinking(steps, victim);
   steps.Await(kComplete, 1, victim);
   ranks_[victim]->Signal(SIGCONT);
-  for (auto& rank : ranks_) EXPECT_CODE(0, rank->Receive());
+  for (auto& rank : ranks_) ASSERT_CODE(0, rank->Receive());
   All(ranks_, "barrier 0 10");
   All(ranks_, "gather 0 4096 7");
 }

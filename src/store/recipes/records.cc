@@ -13,9 +13,9 @@ namespace memfabric::store {
 namespace {
 
 constexpr std::size_t kMaxRecordBytes = 3 << 19;  // what the store takes
-constexpr std::size_t kMaxTextBytes = 1024;      // names and identities of hosts
-constexpr std::size_t kMaxFailureBytes = 8192;   // an error's message
-constexpr std::size_t kMaxAdvertBytes = 64_KiB;  // what a transport says of itself
+constexpr std::size_t kMaxTextBytes = 1024;       // names and identities of hosts
+constexpr std::size_t kMaxFailureBytes = 8192;    // an error's message
+constexpr std::size_t kMaxAdvertBytes = 64_KiB;   // what a transport says of itself
 constexpr std::size_t kMaxTransports = 16;
 constexpr std::uint64_t kMaxBytes = 1ULL << 62;  // far above every limit of a pool; sums of two don't overflow
 constexpr std::size_t kShownBytes = 64;
