@@ -128,10 +128,12 @@ void TlsRelay::Handshake() {
   state_ = State::kOpen;
 }
 
-// Looks at the peer's first bytes, when some are there. False: it speaks something else, and the relay has ended.
+// Looks at the peer's first bytes, when some are there. False: it speaks something else, and the relay has ended; or a server
+// has to wait for them: were OpenSSL the first to see that they are no TLS, it would close without a word.
 bool TlsRelay::PeerSpeaksTls() {
   char bytes[64];
   ssize_t got = recv(network_.get(), bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+  if (got < 0 && WouldBlock(errno)) return role_ == Role::kClient;
   if (got <= 0) return true;  // OpenSSL finds out what that means
   peer_seen_ = true;
   std::string_view seen(bytes, static_cast<std::size_t>(got));
@@ -263,7 +265,7 @@ Status TlsRelay::Explain(int error, int errno_value) const {
       case SSL_R_UNEXPECTED_EOF_WHILE_READING: return closed;
       case SSL_R_WRONG_VERSION_NUMBER:  // its first bytes came between PeerSpeaksTls' look and OpenSSL's
         if (peer_seen_) break;
-        return role_ == Role::kServer ? InvalidArgument("it speaks no TLS") : InvalidArgument("it speaks no TLS; {}", kAgree);
+        return InvalidArgument("it speaks no TLS; {}", kAgree);
       default: break;
     }
     const char* reason = ERR_reason_error_string(last);
