@@ -21,8 +21,12 @@ function(memfabric_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
+  set(serial)
+  if(arg_SERIAL)
+    set(serial RUN_SERIAL TRUE)
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" RUN_SERIAL ${arg_SERIAL})
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} ${serial} LABELS "${arg_LABELS}")
 endfunction()
 
 function(memfabric_fuzz name)
