@@ -70,8 +70,8 @@ struct Channel {
   std::array<Arrival, 2> arrivals;  // by the owner; operations alternate
   Line completed;                   // by the owner: the last operation in which it has met the others,
   Line finished;                    // and the last of which it needs nothing from them any more
-  Line arrived;                     // in the first member's, by all: arrivals in all operations together
-  Line released;                    // in the first member's, by whoever arrives last
+  Line arrived;                     // in the first member's (of its host), by others: arrivals in all operations together
+  Line released;                    // in the same one's, by whoever arrives last, or by itself where there are other hosts
   std::array<Flag, kRounds> flags;  // one peer each
   alignas(kLineBytes) std::array<std::array<std::byte, kMaxBlockBytes>, 2> blocks;  // by the owner, as arrivals; see kPlaces
 };

@@ -63,9 +63,10 @@ Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::u
       one_host_(
           std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {
   std::map<Rank, std::uint32_t> firsts;  // by host
+  const Rank here = members_.FirstOnHost(seats_[own_seat_].rank);
   for (std::uint32_t seat = 0; seat < seats_.size(); ++seat) {
     auto [first, is_first] = firsts.try_emplace(members_.FirstOnHost(seats_[seat].rank), seat);
-    if (members_.FirstOnHost(seats_[own_seat_].rank) == first->first) {
+    if (first->first == here) {
       first_near_ = first->second;
       ++near_;
     }

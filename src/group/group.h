@@ -7,8 +7,8 @@
 // members of each do, by signals over links, once all on theirs have counted there, and then release them. After the meeting an
 // all-gather reads every block from its owner.
 //
-// Blocks and arrivals alternate between two places: when a member is in operation n + 2, all have entered n + 1, so all have
-// ended reading those of n.
+// Blocks and arrivals alternate between two places (the blocks of an object's own operations among more): when a member is in
+// operation n + 2, all have entered n + 1, so all have ended reading those of n.
 //
 // Owner: a service's object. Threads: any; calls of several threads are taken one after another, and the n-th call of each
 // member is one operation with the n-th of every other.

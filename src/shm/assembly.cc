@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/log.h"
@@ -66,7 +68,7 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
     if (raw->peers_ != nullptr) raw->peers_->Break(why);
   });
   auto members = object->Meet(rendezvous, next_base, away, deadline);
-  Status status = members.ok() ? object->Assemble(std::move(*members), rendezvous, deadline) : members.status();
+  Status status = members.ok() ? object->Assemble(*members, rendezvous, deadline) : members.status();
   if (status.ok()) return object;
   status = rendezvous.Fail(status);
   object->Close();
@@ -97,7 +99,7 @@ Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous, st
   return rendezvous.AwaitAll(deadline);
 }
 
-Status Object::Assemble(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline) {
+Status Object::Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
   RETURN_IF_ERROR(LinkAll(members, rendezvous, deadline));
   crowded_ = options_.rank_size > rendezvous.processors();
   std::vector<group::Seat> seats;
@@ -216,9 +218,10 @@ transport::MemberAddress Object::AddressOf(const store::ObjectMember& member, co
 }
 
 Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
+  std::map<std::string, Rank> first_on_host;
   for (const auto& member : members)
     peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()),
-                 member.host());
+                 first_on_host.try_emplace(member.host(), member.rank()).first->second);
   // Of each pair the higher one connects.
   RETURN_IF_ERROR(Link({members.begin(), members.begin() + options_.rank}, rendezvous, deadline));
   for (;;) {

@@ -118,7 +118,7 @@ class Object {
   // Memory and ports, and the others' addresses.
   Result<std::vector<store::ObjectMember>> Meet(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base,
                                                 const std::atomic<bool>& away, Deadline deadline);
-  Status Assemble(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline);
+  Status Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
   Result<std::uint64_t> ChooseBase(std::span<const AddressSpan> others, std::atomic<std::uint64_t>& next_base);
   Status MakeMemory();
   Status OpenPorts(std::uint64_t lead, std::uint64_t epoch);

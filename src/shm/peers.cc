@@ -37,12 +37,10 @@ group::Control* Peers::ControlOf(Rank rank) const {
   return reinterpret_cast<group::Control*>(window_.data() + reach_.layout().SlotBegin(zone(), rank));
 }
 
-void Peers::Name(Rank rank, std::string name, std::string host) {
+void Peers::Name(Rank rank, std::string name, Rank first_on_host) {
   std::lock_guard lock(mutex_);
-  Peer& peer = peers_[rank];
-  peer.name = std::move(name);
-  peer.host = std::move(host);
-  for (peer.first_on_host = 0; peers_[peer.first_on_host].host != peer.host;) ++peer.first_on_host;
+  peers_[rank].name = std::move(name);
+  peers_[rank].first_on_host = first_on_host;
 }
 
 Rank Peers::FirstOnHost(Rank rank) const {

@@ -29,8 +29,8 @@ class Peers final : public transport::PeerObserver, public group::Members {
   // Both outlive this object. Control memory is the device zone; this rank's must be mapped.
   Peers(std::string object, Rank own, copy::Reach& reach, const Window& window);
 
-  // What messages call a rank, once it is known: "rank 3 (host a, pid 7)". Before it is linked, in the order of ranks.
-  void Name(Rank rank, std::string name, std::string host);
+  // What messages call a rank, once it is known: "rank 3 (host a, pid 7)", and the lowest rank on its host.
+  void Name(Rank rank, std::string name, Rank first_on_host);
   // Waits until all ranks are linked. DeadlineExceeded names those that are not.
   Status AwaitAll(Deadline deadline);
   // Ends all waits: `why` is from now on why every other rank is gone.
@@ -63,7 +63,6 @@ class Peers final : public transport::PeerObserver, public group::Members {
     bool came = false;
     Status gone;  // Ok: it has not
     std::string name;
-    std::string host;
     Rank first_on_host = 0;
   };
   group::Control* ControlOf(Rank rank) const;

@@ -210,8 +210,10 @@ Result<std::vector<store::ObjectMember>> Rendezvous::AwaitAll(Deadline deadline)
   for (Rank rank = 0; rank < all.size(); ++rank)
     if (all[rank].rank() != rank) all.clear();
   if (all.size() != options_.rank_size)
-    return IoError("{}: the record by which rank 0 (host {}, pid {}) says that all are there does not name ranks 0 to {}",
-                   ObjectName(), lead_.host_name(), lead_.pid(), options_.rank_size - 1);
+    return IoError(
+        "{}: the record by which rank 0 (host {}, pid {}) says that all are there does not name ranks 0 to {}: run one "
+        "version of the library on all ranks",
+        ObjectName(), lead_.host_name(), lead_.pid(), options_.rank_size - 1);
   return all;
 }
 

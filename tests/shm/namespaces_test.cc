@@ -61,7 +61,7 @@ TEST_P(ShmOnHosts, EveryCallReachesEveryRank) {
 
 TEST_P(ShmOnHosts, ADeathEndsWhatAllAreIn) {
   int count = static_cast<int>(GetParam().size());
-  if (count == 1) return;
+  if (count == 1) GTEST_SKIP() << "nobody is left to hear it";
   for (const std::string& command :
        std::vector<std::string>{"barrier 0", "gather 0 65536 1", "wait 0 0 1 0", "sub 0 key " + S(count)}) {
     SCOPED_TRACE(command);

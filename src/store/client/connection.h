@@ -127,6 +127,7 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
       self->open_ = true;
       self->WriteNext();
     };
+    // Made before it is registered: from then on Cancel may use the context.
     stream_ = (connection_->stub<Stub>().*call)(&context_, connection_->io_.queue());
     void* tag = connection_->Register(&context_, started);
     if (tag == nullptr) return false;
