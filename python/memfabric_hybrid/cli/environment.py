@@ -33,6 +33,7 @@ VARIABLES = (
     Variable("MEMFABRIC_SPIN_US", "how long a TCP transfer is polled for before it is slept for: 0 to 1000 microseconds, 50 when unset"),
     Variable("MEMFABRIC_GVA_BASE", "where pools are placed in the address space, when the usual place is taken"),
     Variable("MEMFABRIC_HOST_ID", "names this host: processes with the same name take each other for neighbours"),
+    Variable("MEMFABRIC_ALLOW_UIDS", "other users of this host who may share in the job, as numbers: 1001,1002"),
     Variable("MEMFABRIC_STREAM_BYTES", "copies of this size and more bypass the caches"),
 )
 
