@@ -25,6 +25,7 @@
 #include "base/mapping.h"
 #include "base/read_gate.h"
 #include "base/units.h"
+#include "copy/batch_order.h"
 #include "copy/engine.h"
 #include "copy/thread_team.h"
 #include "memory/kernels.h"
@@ -96,6 +97,7 @@ void Race(benchmark::State& state, std::uint64_t bytes, int repeats,
     std::nth_element(list.begin(), list.begin() + static_cast<long>(list.size() / 2), list.end());
     double median = list[list.size() / 2];
     state.counters[name + "_us"] = median;
+    if (name == "order") continue;
     (name == "ours" ? ours : best) = name == "ours" ? median : std::min(best, median);
   }
   state.counters["ours_over_best"] = best / ours;
@@ -165,10 +167,18 @@ void RaceList(benchmark::State& state, const std::vector<bare::Piece>& pieces) {
   auto each = [&](bare::Copy copy) {
     for (const bare::Piece& piece : pieces) copy(piece.to, piece.from, piece.bytes);
   };
+  std::vector<Touched> elements;
+  for (const bare::Piece& piece : pieces) elements.push_back({AddressOf(piece.from), AddressOf(piece.to), piece.bytes});
   Race(state, total, 1,
        {{"ours",
          [&] {
            Require(stage.engine().CopyBatch({sources, destinations, sizes}, Direction::kH2GH));
+         }},
+        {"order",  // of which ours is this: finding out whether elements share memory
+         [&] {
+           OneWaveSieve sieve;
+           for (const Touched& element : elements) sieve.Add(element);
+           if (!sieve.IsOneWave()) benchmark::DoNotOptimize(FindWaves(elements));
          }},
         {"memcpy", [&] { each(bare::Memcpy); }},
         {"stream", [&] { each(bare::Stream); }},

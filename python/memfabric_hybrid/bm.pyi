@@ -124,7 +124,10 @@ class BigMemory:
 
     def copy_data_batch(self, src_addrs: memfabric_hybrid._types.AddressList, dst_addrs: memfabric_hybrid._types.AddressList, sizes: memfabric_hybrid._types.IntList, count: int, type: BmCopyType | int, flags: int = 0, stream: int = 0) -> int:
         """
-        Makes `count` copies, in order; all are checked before the first byte moves.
+        Makes `count` copies; all are checked before the first byte moves.
+        
+        They take effect in the order of the lists: copies that share memory which one of them writes move one after the other, all others
+        in any order, several at once.
 
         src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may be whatever copy_data() takes) or a
             one-dimensional contiguous array of uint64 or int64, which is taken without a copy.

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "copy/direction.h"
@@ -25,6 +26,7 @@ namespace memfabric::copy {
 class LinkMover;
 class Relay;
 class ThreadTeam;
+struct Touched;
 
 // From this size on mapped copies and batches are split over the team: they then take several times what waking a helper does.
 constexpr std::uint64_t kParallelBytes = 2 << 20;
@@ -47,8 +49,8 @@ class Engine {
   // side in the wrong zone; the message names the argument, its value and the limit, and nothing was copied.
   // Disconnected / Reconnect: as Reach::WhyNot; the destination may hold a part.
   Status Copy(const Request& request, Direction direction) const;
-  // All elements are checked before the first byte moves; an error names the element. They move in any order, several at once:
-  // none may read or write what another one writes.
+  // All elements are checked before the first byte moves; an error names the element. They take effect in the order of the
+  // list: those that share memory move in that order, others in any, several at once.
   Status CopyBatch(const BatchRequest& batch, Direction direction) const;
   // The checks alone, for copies that are queued.
   Status Check(const Request& request, Direction direction) const;
@@ -57,6 +59,7 @@ class Engine {
  private:
   struct BatchPlan;
   struct BatchPlace;
+  struct BatchWave;
 
   Status CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
                       Relay& relay) const;
@@ -64,9 +67,12 @@ class Engine {
   void CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const;
 
   // The checks of all elements, and what is to be known of them before they move.
-  Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan) const;
+  Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan, std::vector<Touched>& elements) const;
   Status ResolveElement(const Request& element, Direction direction, Side& source, Side& destination) const;
-  Status CopyMappedBatch(const BatchRequest& batch, Direction direction, const BatchPlan& plan) const;
+  Touched TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const;
+  template <typename Move>
+  Status ForEachWave(const BatchPlan& plan, std::span<const Touched> elements, const Move& move) const;
+  Status CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan, const BatchWave& wave) const;
   // `size_bytes` of the batch from `begin` on, or to its end; on this thread.
   Status CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,
                          std::uint64_t size_bytes) const;

@@ -1,9 +1,11 @@
-// Batches: checked as a whole, then moved element by element, with one decision about streaming and one about threads for all.
+// Batches: checked as a whole, then moved wave by wave (batch_order.h), with one decision about streaming for all and one about
+// threads for each wave.
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 
+#include "copy/batch_order.h"
 #include "copy/engine.h"
 #include "copy/link_mover.h"
 #include "copy/relay.h"
@@ -76,12 +78,20 @@ struct Engine::BatchPlan {
   std::uint64_t total_bytes = 0;  // 2^64-1 when it is more
   bool all_mapped = true;
   bool may_split = true;  // no element overlaps itself
+  OneWaveSieve sieve;
 };
 
 // A byte of a batch, its elements taken end to end.
 struct Engine::BatchPlace {
   std::size_t index = 0;
   std::uint64_t offset = 0;  // in the element
+};
+
+// Elements from `begin` to before `end`.
+struct Engine::BatchWave {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  std::uint64_t total_bytes = 0;  // as BatchPlan's
 };
 
 Status Engine::ResolveElement(const Request& element, Direction direction, Side& source, Side& destination) const {
@@ -98,7 +108,8 @@ Status Engine::ResolveElement(const Request& element, Direction direction, Side&
   return resolver_.Resolve(element, direction, source, destination);
 }
 
-Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan) const {
+Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
+                         std::vector<Touched>& elements) const {
   std::size_t count = batch.sizes_bytes.size();
   if (count == 0) return InvalidArgument("the batch is empty");
   if (batch.sources.size() != count || batch.destinations.size() != count) {
@@ -110,6 +121,7 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
   }
   Side source;
   Side destination;
+  elements.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     Request element = Element(batch, i);
     Status status = ResolveElement(element, direction, source, destination);
@@ -121,45 +133,85 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
     } else if (Overlap(destination.pointer, source.pointer, bytes)) {
       plan.may_split = false;
     }
+    elements.push_back(TouchedBy(source, destination, bytes));
+    plan.sieve.Add(elements.back());
+  }
+  return Ok();
+}
+
+Touched Engine::TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const {
+  auto place = [this](const Side& side) {
+    return reinterpret_cast<std::uint64_t>(side.pointer != nullptr ? side.pointer : reach_.local_base() + *side.offset);
+  };
+  return {place(source), place(destination), size_bytes};
+}
+
+// Calls move(wave) for each wave of the batch, whose elements PlanBatch has found.
+template <typename Move>
+Status Engine::ForEachWave(const BatchPlan& plan, std::span<const Touched> elements, const Move& move) const {
+  const std::size_t count = elements.size();
+  if (plan.sieve.IsOneWave()) return move(BatchWave{0, count, plan.total_bytes});
+  std::vector<std::size_t> begins = FindWaves(elements);
+  if (begins.empty()) return move(BatchWave{0, count, plan.total_bytes});
+  begins.push_back(count);
+  BatchWave wave;
+  for (std::size_t end : begins) {
+    wave = {wave.end, end, 0};
+    for (std::size_t i = wave.begin; i < end; ++i) {
+      if (__builtin_add_overflow(wave.total_bytes, elements[i].size_bytes, &wave.total_bytes)) wave.total_bytes = ~0ULL;
+    }
+    RETURN_IF_ERROR(move(wave));
   }
   return Ok();
 }
 
 Status Engine::CheckBatch(const BatchRequest& batch, Direction direction) const {
   BatchPlan plan;
-  return PlanBatch(batch, direction, plan);
+  TouchedRoom room;
+  return PlanBatch(batch, direction, plan, room.elements());
 }
 
 Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
   BatchPlan plan;
-  RETURN_IF_ERROR(PlanBatch(batch, direction, plan));
-  if (plan.all_mapped) return CopyMappedBatch(batch, direction, plan);
+  TouchedRoom room;
+  RETURN_IF_ERROR(PlanBatch(batch, direction, plan, room.elements()));
+  if (plan.all_mapped) {
+    return ForEachWave(plan, room.elements(),
+                       [&](const BatchWave& wave) { return CopyMappedWave(batch, direction, plan, wave); });
+  }
   return ThroughLinks(reach_, flush_timeout_, [&](LinkMover& mover, Relay& relay) -> Status {
-    for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
-      Side source;
-      Side destination;
-      Request element = Element(batch, i);  // read once: the arrays are the caller's
-      RETURN_IF_ERROR(resolver_.Resolve(element, direction, source, destination));
-      Status status = CopyResolved(source, destination, element.size_bytes, mover, relay);
-      if (!status.ok()) return InElement(status, batch, i);
-    }
-    return Ok();
+    return ForEachWave(plan, room.elements(), [&](const BatchWave& wave) -> Status {
+      if (wave.begin != 0) {
+        RETURN_IF_ERROR(mover.Flush());
+        RETURN_IF_ERROR(relay.Finish());
+      }
+      for (std::size_t i = wave.begin; i < wave.end; ++i) {
+        Side source;
+        Side destination;
+        Request element = Element(batch, i);  // read once: the arrays are the caller's
+        RETURN_IF_ERROR(resolver_.Resolve(element, direction, source, destination));
+        Status status = CopyResolved(source, destination, element.size_bytes, mover, relay);
+        if (!status.ok()) return InElement(status, batch, i);
+      }
+      return Ok();
+    });
   });
 }
 
-Status Engine::CopyMappedBatch(const BatchRequest& batch, Direction direction, const BatchPlan& plan) const {
+Status Engine::CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan,
+                              const BatchWave& wave) const {
   std::uint64_t threshold = StreamingThreshold();
   bool large = plan.total_bytes / kLargeBatchThresholds >= threshold;
   std::uint64_t stream_from = large ? std::min(threshold, kStreamElementBytes) : threshold;
-  bool split = plan.may_split && plan.total_bytes >= kParallelBytes && team_ != nullptr && team_->helpers() > 0;
-  if (!split) return CopyMappedRange(batch, direction, stream_from, {}, plan.total_bytes);
+  bool split = plan.may_split && wave.total_bytes >= kParallelBytes && team_ != nullptr && team_->helpers() > 0;
+  if (!split) return CopyMappedRange(batch, direction, stream_from, {wave.begin, 0}, wave.total_bytes);
 
   // Parts are equally many bytes; each begins where the one before has ended.
-  std::uint64_t part_bytes = std::max(kPartBytes, (plan.total_bytes + kMaxParts - 1) / kMaxParts);
+  std::uint64_t part_bytes = std::max(kPartBytes, (wave.total_bytes + kMaxParts - 1) / kMaxParts);
   std::array<BatchPlace, kMaxParts> begins;
   std::size_t parts = 0;
   std::uint64_t until_begin = 0;  // bytes from here to the next part's begin
-  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
+  for (std::size_t i = wave.begin; i < wave.end; ++i) {
     std::uint64_t bytes = batch.sizes_bytes[i];
     std::uint64_t offset = 0;
     while (bytes - offset > until_begin && parts < kMaxParts) {
@@ -171,7 +223,9 @@ Status Engine::CopyMappedBatch(const BatchRequest& batch, Direction direction, c
   }
   std::array<Status, kMaxParts> statuses;
   auto copy_part = [&](std::size_t part) {
-    statuses[part] = CopyMappedRange(batch, direction, stream_from, begins[part], part_bytes);
+    std::uint64_t before = part * part_bytes;  // of the wave
+    std::uint64_t left = wave.total_bytes > before ? wave.total_bytes - before : 0;
+    statuses[part] = CopyMappedRange(batch, direction, stream_from, begins[part], std::min(part_bytes, left));
   };
   team_->Run(parts, std::ref(copy_part));
   for (std::size_t part = 0; part < parts; ++part) RETURN_IF_ERROR(std::move(statuses[part]));
