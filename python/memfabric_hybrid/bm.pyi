@@ -125,7 +125,7 @@ class BigMemory:
     def copy_data_batch(self, src_addrs: memfabric_hybrid._types.AddressList, dst_addrs: memfabric_hybrid._types.AddressList, sizes: memfabric_hybrid._types.IntList, count: int, type: BmCopyType | int, flags: int = 0, stream: int = 0) -> int:
         """
         Makes `count` copies; all are checked before the first byte moves.
-        
+
         They take effect in the order of the lists: copies that share memory which one of them writes move one after the other, all others
         in any order, several at once.
 
