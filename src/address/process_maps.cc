@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/fd.h"
+#include "base/retry.h"
 
 namespace memfabric {
 namespace {
@@ -41,13 +42,12 @@ bool ParseLine(std::string_view line, ProcessMapping& mapping) {
 // Takes little memory: a process that has too many mappings gets no more.
 template <typename Visit>
 Status ForEachLine(Visit visit) {
-  UniqueFd fd(::open(kMapsPath, O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(RetryOnSignal([] { return ::open(kMapsPath, O_RDONLY | O_CLOEXEC); }));
   if (!fd) return IoError("{}: {}", kMapsPath, ErrnoText(errno));
   std::string rest;
   char buffer[16384];
   for (;;) {
-    ssize_t count = ::read(fd.get(), buffer, sizeof(buffer));
-    if (count < 0 && errno == EINTR) continue;
+    ssize_t count = RetryOnSignal([&] { return ::read(fd.get(), buffer, sizeof(buffer)); });
     if (count < 0) return IoError("{}: {}", kMapsPath, ErrnoText(errno));
     if (count == 0) return Ok();
     rest.append(buffer, static_cast<std::size_t>(count));

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/units.h"
 
 #ifndef MFD_HUGE_2MB
@@ -44,7 +45,7 @@ Status CheckFileSizeLimit(std::uint64_t size_bytes) {
 Result<UniqueFd> MakeMemfd(std::uint64_t size_bytes, unsigned extra_flags) {
   UniqueFd fd(::memfd_create(kMemfdName, MFD_CLOEXEC | MFD_ALLOW_SEALING | extra_flags));
   if (!fd) return ExplainOpenFailure("memfd_create", errno);
-  if (::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0)
+  if (RetryOnSignal([&] { return ::ftruncate(fd.get(), static_cast<off_t>(size_bytes)); }) != 0)
     return OutOfMemory("a memfd of {}: {}", SizeText(size_bytes), ErrnoText(errno));
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
     return IoError("sealing a memfd: {}", ErrnoText(errno));

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/units.h"
 #include "base/wait.h"
 
@@ -38,8 +39,8 @@ void Touch(std::byte* begin, std::size_t size_bytes) {
 // 0 or an errno.
 int Populate(std::byte* begin, std::size_t size_bytes) {
   for (;;) {
-    if (::madvise(begin, size_bytes, MADV_POPULATE_WRITE) == 0) return 0;
-    if (errno == EINTR || errno == EAGAIN) continue;
+    if (RetryOnSignal([&] { return ::madvise(begin, size_bytes, MADV_POPULATE_WRITE); }) == 0) return 0;
+    if (errno == EAGAIN) continue;
     if (errno != EINVAL) return errno;
     Touch(begin, size_bytes);  // kernels before 5.14
     return 0;

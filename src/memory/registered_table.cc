@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/wait.h"
 
 namespace memfabric {
@@ -29,7 +30,7 @@ bool Live(const Range& range) { return range.end != range.begin; }
 // A pidfd is readable once its process has ended.
 bool Ended(const UniqueFd& process) {
   pollfd one{process.get(), POLLIN, 0};
-  return process && ::poll(&one, 1, 0) == 1;
+  return process && RetryOnSignal([&] { return ::poll(&one, 1, 0); }) == 1;
 }
 
 std::string RangeText(std::uint64_t begin, std::uint64_t end) { return fmt::format("[{:#x}, +{})", begin, end - begin); }
@@ -39,7 +40,7 @@ std::string RangeText(std::uint64_t begin, std::uint64_t end) { return fmt::form
 Result<std::unique_ptr<RegisteredTable>> RegisteredTable::Create(const SharedBlocks* blocks) {
   UniqueFd file(::memfd_create("memfabric-registrations", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) return OutOfMemory("a table of registrations: memfd_create: {}", ErrnoText(errno));
-  if (::ftruncate(file.get(), static_cast<off_t>(registered::kTableBytes)) != 0)
+  if (RetryOnSignal([&] { return ::ftruncate(file.get(), static_cast<off_t>(registered::kTableBytes)); }) != 0)
     return OutOfMemory("a table of registrations of {}: {}", SizeText(registered::kTableBytes), ErrnoText(errno));
   void* address = ::mmap(nullptr, registered::kTableBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   if (address == MAP_FAILED) return OutOfMemory("a table of registrations can't be mapped: {}", ErrnoText(errno));
@@ -54,7 +55,7 @@ RegisteredTable::RegisteredTable(const SharedBlocks* blocks, UniqueFd file, Mapp
     : blocks_(blocks), file_(std::move(file)), mapping_(std::move(mapping)) {
   header().magic = registered::kMagic;
   header().address = reinterpret_cast<std::uintptr_t>(mapping_.data());
-  CHECK(::getrandom(&header().nonce, sizeof header().nonce, 0) == sizeof header().nonce);
+  CHECK(RetryOnSignal([&] { return ::getrandom(&header().nonce, sizeof header().nonce, 0); }) == sizeof header().nonce);
 }
 
 std::uint64_t RegisteredTable::LowerBound(std::uint64_t address) const {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/retry.h"
+
 namespace memfabric {
 namespace {
 
@@ -40,7 +42,7 @@ std::uint64_t Load(const std::uint64_t& word) { return __atomic_load_n(&word, __
 Result<std::shared_ptr<InFlightPage>> InFlightPage::Create() {
   UniqueFd file(::memfd_create("memfabric-in-flight", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) return OutOfMemory("memfd_create: {}", ErrnoText(errno));
-  if (::ftruncate(file.get(), static_cast<off_t>(registered::kInFlightBytes)) != 0)
+  if (RetryOnSignal([&] { return ::ftruncate(file.get(), static_cast<off_t>(registered::kInFlightBytes)); }) != 0)
     return OutOfMemory("a memfd of {}: {}", SizeText(registered::kInFlightBytes), ErrnoText(errno));
   ASSIGN_OR_RETURN(auto mapping, Map(file.get(), kPageBytes, PROT_READ | PROT_WRITE));
   if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0)

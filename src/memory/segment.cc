@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/units.h"
 #include "memory/backing.h"
 #include "memory/fault_in.h"
@@ -77,7 +78,10 @@ Status Segment::MapRange(const std::shared_ptr<Window>& window, std::uint64_t wi
     LOG(kWarn, "{}", restored.ToString());
   // Our own file gives the pages back; a user's keeps its bytes.
   if (options_.user_fd < 0)
-    ::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin), static_cast<off_t>(end - begin));
+    (void)RetryOnSignal([&] {
+      return ::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),
+                         static_cast<off_t>(end - begin));
+    });
   return faulted;
 }
 

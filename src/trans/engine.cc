@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/wait.h"
 #include "memory/kernels.h"
 #include "store/embedded/listen_address.h"
@@ -155,7 +156,7 @@ Status Engine::Start() {
     if (!own.ok())
       return own.status().WithContext("without a shared store an engine serves its record at its own address, unique_id");
   }
-  CHECK(::getrandom(&member_, sizeof member_, 0) == sizeof member_);
+  CHECK(RetryOnSignal([&] { return ::getrandom(&member_, sizeof member_, 0); }) == sizeof member_);
   member_ %= store::kEngineMembers;
   ASSIGN_OR_RETURN(table_, RegisteredTable::Create(&blocks_));
   peers_ = std::make_unique<Peers>(runtime_.transports(), place_.own_directory, peer_down_);

@@ -4,6 +4,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include "base/retry.h"
 #include "transport/local_socket.h"
 
 namespace memfabric::trans {
@@ -42,7 +43,7 @@ UniqueFd Bind(unsigned port) {
 
 Result<std::unique_ptr<RpcPort>> RpcPort::Take() {
   unsigned start = 0;  // anywhere, so that processes that start together don't try the same ones
-  if (::getrandom(&start, sizeof start, 0) != sizeof start) start = 0;
+  if (RetryOnSignal([&] { return ::getrandom(&start, sizeof start, 0); }) != sizeof start) start = 0;
   for (unsigned i = 0; i < kCount; ++i) {
     unsigned port = kFirst + (start % kCount + i) % kCount;
     auto name = transport::ListenLocal(SOCK_STREAM, fmt::format("memfabric-rpc-port-{}", port), 0);

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "base/retry.h"
 #include "transport/local_socket.h"
 
 namespace memfabric::transport {
@@ -18,7 +19,8 @@ Result<std::unique_ptr<LivenessSocket>> LivenessSocket::Bind(Reactor& reactor) {
   int fd = socket.get();
   auto liveness = std::make_unique<LivenessSocket>(reactor, std::move(name), std::move(socket));
   RETURN_IF_ERROR(reactor.Add(fd, EPOLLIN | EPOLLET, [fd](std::uint32_t) {
-    while (UniqueFd caller{::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC)}) continue;
+    auto accept = [fd] { return UniqueFd(RetryOnSignal([fd] { return ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC); })); };
+    while (accept().get() >= 0 || errno == ECONNABORTED) continue;
   }));
   return liveness;
 }

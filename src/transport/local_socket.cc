@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/retry.h"
 
 namespace memfabric::transport {
 namespace {
@@ -44,7 +45,7 @@ Result<UniqueFd> MakeSocket(int type) {
 std::string RandomHex128() {
   std::array<unsigned char, 16> bytes;
   // Up to 256 bytes come whole once the pool is initialised, which it is long before we run.
-  CHECK(::getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  CHECK(RetryOnSignal([&] { return ::getrandom(bytes.data(), bytes.size(), 0); }) == static_cast<ssize_t>(bytes.size()));
   std::string text;
   for (unsigned char byte : bytes) text += fmt::format("{:02x}", byte);
   return text;
@@ -64,8 +65,10 @@ Result<UniqueFd> ListenLocal(int type, std::string_view name, int backlog) {
 Result<UniqueFd> ConnectLocal(int type, std::string_view name) {
   ASSIGN_OR_RETURN(Address address, AbstractAddress(name));
   ASSIGN_OR_RETURN(UniqueFd socket, MakeSocket(type));
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.sun), address.size) == 0) return socket;
-  if (errno == EAGAIN || errno == EINTR) return InUse("the queue of the local socket @{} is full", name);
+  // A local socket is connected at once or not at all, so an interrupted call is simply made again.
+  const auto* to = reinterpret_cast<const sockaddr*>(&address.sun);
+  if (RetryOnSignal([&] { return ::connect(socket.get(), to, address.size); }) == 0) return socket;
+  if (errno == EAGAIN) return InUse("the queue of the local socket @{} is full", name);
   if (errno == ECONNREFUSED) return Disconnected("nobody serves the local socket @{}", name);
   return IoError("can't connect to the local socket @{}: {}", name, ErrnoText(errno));
 }
@@ -99,11 +102,7 @@ Status SendPacket(int socket, std::span<const std::byte> bytes, std::span<const 
     header->cmsg_len = CMSG_LEN(files.size_bytes());
     std::memcpy(CMSG_DATA(header), files.data(), files.size_bytes());
   }
-  ssize_t sent;
-  do {
-    sent = ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (sent < 0 && errno == EINTR);
-  if (sent >= 0) return Ok();
+  if (RetryOnSignal([&] { return ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT); }) >= 0) return Ok();
   switch (errno) {
     case EAGAIN:
     case ENOBUFS:

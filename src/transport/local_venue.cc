@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "transport/packet_socket.h"
 #include "transport/venue.h"
 
@@ -21,8 +22,9 @@ class LocalVenue final : public Venue {
   Result<std::optional<Encounter>> Accept() override {
     UniqueFd socket;
     do {
-      socket = UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    } while (!socket && (errno == ECONNABORTED || errno == EINTR));
+      socket =
+          UniqueFd(RetryOnSignal([&] { return ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+    } while (!socket && errno == ECONNABORTED);
     if (!socket && errno == EAGAIN) return std::optional<Encounter>();
     if (!socket) return OutOfMemory("{}; see ulimit -n", ErrnoText(errno));
     return std::optional<Encounter>(Meet(std::move(socket)));

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "base/log.h"
+#include "base/retry.h"
 
 namespace memfabric::transport {
 namespace {
@@ -160,7 +161,7 @@ void Reactor::Cancel(TimerId timer) {
 void Reactor::Wake() {
   std::uint64_t one = 1;
   // Can fail only when the counter is full, and then the thread is awake anyway.
-  [[maybe_unused]] ssize_t written = ::write(wake_.get(), &one, sizeof one);
+  [[maybe_unused]] ssize_t written = RetryOnSignal([&] { return ::write(wake_.get(), &one, sizeof one); });
 }
 
 void Reactor::WaitWhileRunning(std::unique_lock<std::mutex>& lock, std::uint64_t id) {
@@ -194,7 +195,7 @@ void Reactor::Run() {
         continue;
       }
       std::uint64_t wakes;
-      [[maybe_unused]] ssize_t got = ::read(wake_.get(), &wakes, sizeof wakes);  // non-blocking
+      [[maybe_unused]] ssize_t got = RetryOnSignal([&] { return ::read(wake_.get(), &wakes, sizeof wakes); });  // non-blocking
     }
     RunPosted();
     RunDueTimers();

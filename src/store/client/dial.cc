@@ -69,7 +69,8 @@ Result<UniqueFd> DialAddress(const addrinfo& address, Deadline deadline) {
   const int on = 1;
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0) return fd;
-  if (errno != EINPROGRESS) return Refused(errno);
+  // Interrupted, it goes on by itself, as when it is in progress.
+  if (errno != EINPROGRESS && errno != EINTR) return Refused(errno);
   ASSIGN_OR_RETURN(bool connected, AwaitEvents(fd.get(), POLLOUT, deadline));
   if (!connected) return Disconnected("no answer to the attempt to connect");
   int error = 0;
@@ -88,6 +89,7 @@ Result<bool> AwaitEvents(int fd, short events, Deadline deadline) {
     pollfd entry{fd, events, 0};
     int ready = poll(&entry, 1, static_cast<int>(std::min(left, kInterruptPeriod).count()));
     if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return IoError("poll: {}", ErrnoText(errno));
     if (InterruptRequested()) return Interrupted("interrupted by a signal");
   }
 }

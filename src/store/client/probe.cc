@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <string_view>
 
+#include "base/retry.h"
 #include "store/client/dial.h"
 #include "store/tls/greeting.h"
 
@@ -33,14 +34,16 @@ struct Answer {
 
 Result<Answer> Ask(const HostPort& endpoint, std::string_view hello, Deadline deadline) {
   ASSIGN_OR_RETURN(UniqueFd fd, Dial(endpoint, deadline));
-  if (send(fd.get(), hello.data(), hello.size(), MSG_NOSIGNAL) < 0) return Disconnected("{}", ErrnoText(errno));
+  if (RetryOnSignal([&] { return send(fd.get(), hello.data(), hello.size(), MSG_NOSIGNAL); }) < 0)
+    return Disconnected("{}", ErrnoText(errno));
   Answer answer;
   std::array<char, 256> buffer;
   while (answer.bytes.size() < kFrameHeaderBytes) {
     ASSIGN_OR_RETURN(bool readable, AwaitEvents(fd.get(), POLLIN, deadline));
     answer.silent = !readable && answer.bytes.empty();
     if (!readable) break;
-    ssize_t got = recv(fd.get(), buffer.data(), buffer.size(), 0);
+    ssize_t got = RetryOnSignal([&] { return recv(fd.get(), buffer.data(), buffer.size(), 0); });
+    if (got < 0 && errno == EAGAIN) continue;  // it was readable, and is no more
     if (got <= 0) break;
     answer.bytes.append(buffer.data(), static_cast<std::size_t>(got));
   }

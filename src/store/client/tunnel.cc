@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/retry.h"
 #include "base/wait.h"
 #include "store/client/dial.h"
 #include "store/tls/relay.h"
@@ -37,7 +38,7 @@ Tunnel::Tunnel(std::shared_ptr<const TlsCredentials> credentials, const HostPort
 Tunnel::~Tunnel() {
   stopping_ = true;
   if (!thread_.joinable()) return;
-  eventfd_write(wake_.get(), 1);
+  (void)RetryOnSignal([&] { return eventfd_write(wake_.get(), 1); });
   thread_.join();
 }
 

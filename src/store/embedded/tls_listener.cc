@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "store/embedded/listen_address.h"
 #include "store/tls/relay.h"
 
@@ -82,7 +83,7 @@ class EpollListener final : public TlsListener {
   ~EpollListener() override {
     if (!thread_.joinable()) return;
     stopping_ = true;
-    eventfd_write(wake_.get(), 1);
+    (void)RetryOnSignal([&] { return eventfd_write(wake_.get(), 1); });
     thread_.join();
   }
 
@@ -149,14 +150,16 @@ class EpollListener final : public TlsListener {
 
   void Accept(int listener) {
     sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    UniqueFd network(accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    UniqueFd network(RetryOnSignal([&] {
+      socklen_t size = sizeof address;
+      return accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }));
     if (!network && (errno == EMFILE || errno == ENFILE)) {
       // Who waits is closed by means of the spare one: else the listener would stay ready, and this thread would spin.
       spare_.Reset();
-      network = UniqueFd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      network = UniqueFd(RetryOnSignal([&] { return accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
       network.Reset();
-      spare_ = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+      spare_ = UniqueFd(RetryOnSignal([] { return open("/dev/null", O_RDONLY | O_CLOEXEC); }));
     }
     if (!network) {
       if (errno == ENOBUFS || errno == ENOMEM || errno == EMFILE || errno == ENFILE)

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "base/units.h"
 
 namespace memfabric::store {
@@ -19,7 +20,8 @@ constexpr std::size_t kNeverInside = 64;
 }  // namespace
 
 Result<std::string> ReadNamedFile(const std::string& name) {
-  UniqueFd fd(open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a FIFO must not hold us up
+  UniqueFd fd(
+      RetryOnSignal([&] { return open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));  // a FIFO must not hold us up
   if (!fd) return InvalidArgument("'{}' can't be opened: {}", name, ErrnoText(errno));
   struct stat about {};
   if (fstat(fd.get(), &about) != 0) return InvalidArgument("'{}' can't be read: {}", name, ErrnoText(errno));
@@ -31,8 +33,7 @@ Result<std::string> ReadNamedFile(const std::string& name) {
   text.resize(static_cast<std::size_t>(about.st_size));
   std::size_t done = 0;
   while (done < text.size()) {
-    ssize_t got = read(fd.get(), text.data() + done, text.size() - done);
-    if (got < 0 && errno == EINTR) continue;
+    ssize_t got = RetryOnSignal([&] { return read(fd.get(), text.data() + done, text.size() - done); });
     if (got < 0) return InvalidArgument("'{}' can't be read: {}", name, ErrnoText(errno));
     if (got == 0) break;  // it has shrunk
     done += static_cast<std::size_t>(got);

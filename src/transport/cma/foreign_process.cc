@@ -11,12 +11,16 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/retry.h"
+
 namespace memfabric::transport {
 namespace {
 
 ssize_t Transfer(pid_t pid, std::span<const iovec> local, std::span<const iovec> remote, bool write) {
-  return write ? ::process_vm_writev(pid, local.data(), local.size(), remote.data(), remote.size(), 0)
-               : ::process_vm_readv(pid, local.data(), local.size(), remote.data(), remote.size(), 0);
+  return RetryOnSignal([&] {
+    return write ? ::process_vm_writev(pid, local.data(), local.size(), remote.data(), remote.size(), 0)
+                 : ::process_vm_readv(pid, local.data(), local.size(), remote.data(), remote.size(), 0);
+  });
 }
 
 // Takes `bytes` off the front.
@@ -67,7 +71,7 @@ UniqueFd ForeignProcess::DuplicateHandle() const {
 
 bool ForeignProcess::Alive() const {
   pollfd one{handle_.get(), POLLIN, 0};
-  return handle_ && ::poll(&one, 1, 0) == 0;
+  return handle_ && RetryOnSignal([&] { return ::poll(&one, 1, 0); }) == 0;
 }
 
 Status ForeignProcess::Probe(std::uint64_t address, std::span<const std::byte> expected) const {
@@ -93,7 +97,6 @@ Status ForeignProcess::Move(std::span<iovec> local, std::span<iovec> remote, boo
       continue;
     }
     switch (moved < 0 ? errno : EFAULT) {
-      case EINTR: continue;
       case ESRCH: return Disconnected("pid {} has ended", pid_);
       case EFAULT:
         if (!MappedHere(local.front().iov_base, !write))

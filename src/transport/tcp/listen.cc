@@ -18,6 +18,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/retry.h"
+
 namespace memfabric::transport::tcp {
 namespace {
 
@@ -63,7 +65,7 @@ std::string ListText(const std::vector<InterfaceAddress>& addresses) {
 // The source address of the route to `target`, as the kernel would choose it; nothing is sent.
 std::optional<std::string> RouteSource(const sockaddr* target, socklen_t size) {
   UniqueFd probe(::socket(target->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!probe || ::connect(probe.get(), target, size) != 0) return std::nullopt;
+  if (!probe || RetryOnSignal([&] { return ::connect(probe.get(), target, size); }) != 0) return std::nullopt;
   sockaddr_storage source;
   socklen_t source_size = sizeof source;
   if (::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&source), &source_size) != 0) return std::nullopt;

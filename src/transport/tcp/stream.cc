@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/retry.h"
+
 namespace memfabric::transport::tcp {
 namespace {
 
@@ -86,10 +88,7 @@ Stream::Moved Stream::Read(std::span<const iovec> parts) {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();
-  ssize_t got;
-  do {
-    got = ::recvmsg(fd(), &message, MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
+  ssize_t got = RetryOnSignal([&] { return ::recvmsg(fd(), &message, MSG_DONTWAIT); });
   return Outcome(got, errno);
 }
 
@@ -98,10 +97,7 @@ Stream::Moved Stream::Write(std::span<const iovec> parts) {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();
-  ssize_t sent;
-  do {
-    sent = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
+  ssize_t sent = RetryOnSignal([&] { return ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
   return Outcome(sent, errno);
 }
 

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "base/retry.h"
+
 namespace memfabric::transport::tcp {
 
 Result<std::unique_ptr<TcpVenue>> TcpVenue::Open(Reactor& reactor, const NetworkOptions& network,
@@ -29,9 +31,11 @@ Result<std::optional<Venue::Encounter>> TcpVenue::Accept() {
   sockaddr_storage peer{};
   UniqueFd socket;
   do {
-    socklen_t size = sizeof peer;
-    socket = UniqueFd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  } while (!socket && (errno == ECONNABORTED || errno == EINTR));
+    socket = UniqueFd(RetryOnSignal([&] {
+      socklen_t size = sizeof peer;
+      return ::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }));
+  } while (!socket && errno == ECONNABORTED);
   if (!socket && errno == EAGAIN) return std::optional<Encounter>();
   if (!socket) return OutOfMemory("{}; see ulimit -n", ErrnoText(errno));
   const std::string who = FromSocketAddress(reinterpret_cast<sockaddr*>(&peer)).ToString();
@@ -54,7 +58,8 @@ Result<Venue::Encounter> TcpVenue::Connect(const MemberAddress& peer, local::Hel
   const SocketAddress address = ToSocketAddress(advert.address);
   UniqueFd socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return OutOfMemory("no socket to connect with: {}; see ulimit -n", ErrnoText(errno));
-  if (::connect(socket.get(), address.get(), address.size_bytes) != 0 && errno != EINPROGRESS) {
+  // Interrupted, it goes on by itself, as when it is in progress.
+  if (::connect(socket.get(), address.get(), address.size_bytes) != 0 && errno != EINPROGRESS && errno != EINTR) {
     if (errno == EAGAIN || errno == EADDRNOTAVAIL) return InUse("no port of this host is free: {}", ErrnoText(errno));
     return Disconnected("it is gone: {} can't be connected to: {}", advert.address.ToString(), ErrnoText(errno));
   }

@@ -10,6 +10,8 @@
 #include <ctime>
 #include <string_view>
 
+#include "base/retry.h"
+
 namespace memfabric::transport::tcp {
 namespace {
 
@@ -58,7 +60,7 @@ int WriteByKernelTls(BIO* bio, const char* bytes, int size_bytes) {
   const int error = errno;
   if (sent < 0 && error == EPIPE) {
     const timespec at_once{};
-    (void)::sigtimedwait(&pipe, nullptr, &at_once);
+    (void)RetryOnSignal([&] { return ::sigtimedwait(&pipe, nullptr, &at_once); });
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = error;
@@ -71,10 +73,7 @@ int WriteWithoutSignal(BIO* bio, const char* bytes, int size_bytes) {
   BIO_clear_retry_flags(bio);
   int fd = -1;
   BIO_get_fd(bio, &fd);
-  ssize_t sent;
-  do {
-    sent = ::send(fd, bytes, static_cast<std::size_t>(size_bytes), MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
+  ssize_t sent = RetryOnSignal([&] { return ::send(fd, bytes, static_cast<std::size_t>(size_bytes), MSG_NOSIGNAL); });
   if (sent < 0 && errno == EAGAIN) BIO_set_retry_write(bio);
   return static_cast<int>(sent);
 }

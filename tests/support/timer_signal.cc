@@ -1,0 +1,90 @@
+// For LD_PRELOAD: every thread of the process gets SIGPROF a thousand times a second (or as often as TIMER_SIGNAL_HZ says), as
+// profilers send it. The handler does nothing and is installed without SA_RESTART, so that whatever system call a thread is in
+// ends with EINTR. Threads that block the signal are left in peace; children of fork() get timers of their own.
+//
+// The whole suite under it:
+//     LD_PRELOAD=$PWD/build/release/tests/support/libmf_test_timer_signal.so ctest --test-dir build/release
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+namespace {
+
+constexpr long kNanoseconds = 1'000'000'000;
+
+void DoNothing(int) {}
+
+long PeriodNs() {
+  const char* text = std::getenv("TIMER_SIGNAL_HZ");
+  const long hertz = text == nullptr ? 1000 : std::atol(text);
+  if (hertz < 1) std::abort();  // a test that would test nothing
+  return kNanoseconds / hertz;
+}
+
+// Of the calling thread. By system calls: the C library's timers belong to no thread.
+class ThreadTimer {
+ public:
+  ThreadTimer() {
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = SIGPROF;
+    event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+    if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) != 0) return;  // one more than the limits allow
+    armed_ = true;
+    const long period = PeriodNs();
+    itimerspec every{};
+    every.it_interval = every.it_value = {period / kNanoseconds, period % kNanoseconds};
+    (void)syscall(SYS_timer_settime, id_, 0, &every, nullptr);
+  }
+  ~ThreadTimer() {
+    if (armed_) (void)syscall(SYS_timer_delete, id_);
+  }
+
+ private:
+  int id_ = 0;
+  bool armed_ = false;
+};
+
+void StartInThisProcess() {
+  struct sigaction action {};
+  action.sa_handler = DoNothing;
+  (void)sigaction(SIGPROF, &action, nullptr);
+  static_cast<void>(new ThreadTimer);  // for as long as the process lives
+}
+
+struct Begin {
+  void* (*routine)(void*);
+  void* argument;
+};
+
+void* RunWithTimer(void* raw) {
+  const std::unique_ptr<Begin> begin(static_cast<Begin*>(raw));
+  thread_local ThreadTimer timer;  // until the thread has ended, however it does
+  (void)timer;
+  return begin->routine(begin->argument);
+}
+
+__attribute__((constructor)) void OnLoad() {
+  StartInThisProcess();
+  (void)pthread_atfork(nullptr, nullptr, StartInThisProcess);
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                                                                     void* (*routine)(void*), void* argument) noexcept {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  auto begin = std::make_unique<Begin>(Begin{routine, argument});
+  const int error = create(thread, attributes, RunWithTimer, begin.get());
+  if (error == 0) (void)begin.release();
+  return error;
+}
