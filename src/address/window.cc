@@ -13,6 +13,7 @@
 
 #include "address/address_limits.h"
 #include "address/process_maps.h"
+#include "base/core_dump.h"
 #include "base/log.h"
 
 namespace memfabric {
@@ -21,8 +22,9 @@ namespace {
 constexpr const char* kBaseVariable = "MEMFABRIC_GVA_BASE";
 constexpr int kReserveFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
-// Shown in /proc/self/maps as [anon:memfabric window] where the kernel can.
-void NameReservation(void* address, std::size_t size_bytes) {
+// Out of core dumps, and shown in /proc/self/maps as [anon:memfabric window] where the kernel can.
+void MarkReservation(void* address, std::size_t size_bytes) {
+  LeaveOutOfCoreDumps(address, size_bytes);
 #if defined(PR_SET_VMA) && defined(PR_SET_VMA_ANON_NAME)
   ::prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, size_bytes, "memfabric window");
 #else
@@ -138,7 +140,7 @@ Result<std::shared_ptr<Window>> Window::ReserveAt(std::uint64_t begin, std::uint
     mapping.Unmap();
     return ExplainConflict(begin, size_bytes);
   }
-  NameReservation(address, size_bytes);
+  MarkReservation(address, size_bytes);
   return std::make_shared<Window>(std::move(mapping));
 }
 
@@ -157,7 +159,7 @@ Result<std::shared_ptr<Window>> Window::ReserveAnywhere(std::uint64_t size_bytes
   Mapping mapping(reinterpret_cast<void*>(aligned), size_bytes);
   std::uint64_t rest = padded - size_bytes - (aligned - begin);
   Mapping after(rest == 0 ? nullptr : mapping.data() + size_bytes, rest);
-  NameReservation(mapping.data(), size_bytes);
+  MarkReservation(mapping.data(), size_bytes);
   return std::make_shared<Window>(std::move(mapping));
 }
 
@@ -170,9 +172,11 @@ Status Window::Map(std::uint64_t offset, std::uint64_t size_bytes, int fd, std::
     // The kernel may have taken away what was there before it failed: nobody else may get the place.
     void* kept = ::mmap(address, size_bytes, PROT_NONE, kReserveFlags | MAP_FIXED_NOREPLACE, -1, 0);
     if (kept != MAP_FAILED && kept != address) ::munmap(kept, size_bytes);
+    if (kept == address) MarkReservation(address, size_bytes);
     return ExplainMapFailure(fmt::format("mapping {} at {:#x}", SizeText(size_bytes), reinterpret_cast<std::uint64_t>(address)),
                              size_bytes, error_number);
   }
+  LeaveOutOfCoreDumps(mapped, size_bytes);
   ::madvise(mapped, size_bytes, MADV_HUGEPAGE);  // a wish: kernels without it say EINVAL
   return Ok();
 }
@@ -182,7 +186,7 @@ Status Window::MapNothing(std::uint64_t offset, std::uint64_t size_bytes) {
   void* address = data() + offset;
   if (::mmap(address, size_bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0) == MAP_FAILED)
     return ExplainMapFailure(fmt::format("reserving {} again", SizeText(size_bytes)), size_bytes, errno);
-  NameReservation(address, size_bytes);
+  MarkReservation(address, size_bytes);
   return Ok();
 }
 

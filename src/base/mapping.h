@@ -28,6 +28,10 @@ class Mapping {
   explicit operator bool() const { return address_ != nullptr; }
   void Unmap();
 
+  // `size_bytes` of a file from its begin, shared, at any address, left out of core dumps. Empty when the kernel refuses; errno
+  // says why. `protection` as of mmap(2).
+  static Mapping Share(int file, std::size_t size_bytes, int protection);
+
  private:
   std::byte* address_ = nullptr;
   std::size_t size_bytes_ = 0;

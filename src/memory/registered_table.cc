@@ -42,9 +42,8 @@ Result<std::unique_ptr<RegisteredTable>> RegisteredTable::Create(const SharedBlo
   if (!file) return OutOfMemory("a table of registrations: memfd_create: {}", ErrnoText(errno));
   if (RetryOnSignal([&] { return ::ftruncate(file.get(), static_cast<off_t>(registered::kTableBytes)); }) != 0)
     return OutOfMemory("a table of registrations of {}: {}", SizeText(registered::kTableBytes), ErrnoText(errno));
-  void* address = ::mmap(nullptr, registered::kTableBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
-  if (address == MAP_FAILED) return OutOfMemory("a table of registrations can't be mapped: {}", ErrnoText(errno));
-  Mapping mapping(address, registered::kTableBytes);
+  Mapping mapping = Mapping::Share(file.get(), registered::kTableBytes, PROT_READ | PROT_WRITE);
+  if (!mapping) return OutOfMemory("a table of registrations can't be mapped: {}", ErrnoText(errno));
   // From here on this mapping is the only one that can be written.
   if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0)
     return IoError("sealing a table of registrations: {}", ErrnoText(errno));

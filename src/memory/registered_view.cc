@@ -29,9 +29,9 @@ Status CheckFile(int file, std::uint64_t size_bytes, int seals) {
 }
 
 Result<Mapping> Map(int file, std::uint64_t size_bytes, int protection) {
-  void* address = ::mmap(nullptr, size_bytes, protection, MAP_SHARED, file, 0);
-  if (address == MAP_FAILED) return OutOfMemory("{} of a file can't be mapped: {}", SizeText(size_bytes), ErrnoText(errno));
-  return Mapping(address, size_bytes);
+  Mapping mapping = Mapping::Share(file, size_bytes, protection);
+  if (!mapping) return OutOfMemory("{} of a file can't be mapped: {}", SizeText(size_bytes), ErrnoText(errno));
+  return mapping;
 }
 
 // Words of memory that another process writes.

@@ -16,12 +16,12 @@ Result<std::byte*> SharedBlocks::Allocate(std::uint64_t size_bytes) {
   if (whole < size_bytes || whole > static_cast<std::uint64_t>(INT64_MAX))
     return InvalidArgument("size is {}, more than an address space has", size_bytes);
   ASSIGN_OR_RETURN(auto backing, MakeBacking(whole, /*may_take_huge_pages=*/false));
-  void* address = ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, backing.fd.get(), 0);
-  if (address == MAP_FAILED) return OutOfMemory("{} of memory can't be mapped: {}", SizeText(whole), ErrnoText(errno));
-  (void)::madvise(address, whole, MADV_HUGEPAGE);  // where the machine grants huge pages to shared memory
+  Mapping mapping = Mapping::Share(backing.fd.get(), whole, PROT_READ | PROT_WRITE);
+  if (!mapping) return OutOfMemory("{} of memory can't be mapped: {}", SizeText(whole), ErrnoText(errno));
+  (void)::madvise(mapping.data(), whole, MADV_HUGEPAGE);  // where the machine grants huge pages to shared memory
   auto block = std::make_shared<SharedBlock>();
   block->file = std::move(backing.fd);
-  block->mapping = Mapping(address, whole);
+  block->mapping = std::move(mapping);
   std::lock_guard lock(mutex_);
   block->id = ++last_id_;
   std::byte* data = block->mapping.data();

@@ -259,8 +259,8 @@ Status CmaLink::OnBlock(std::uint64_t id, std::span<UniqueFd> files) {
   if (files.size() == 1 && ::fstat(files[0].get(), &info) == 0 && info.st_size > 0 &&
       CheckSharedFile(files[0].get(), static_cast<std::uint64_t>(info.st_size), false).ok()) {
     auto size_bytes = static_cast<std::size_t>(info.st_size);
-    void* address = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, files[0].get(), 0);
-    if (address != MAP_FAILED) mapping = std::make_shared<Mapping>(address, size_bytes);
+    Mapping mapped = Mapping::Share(files[0].get(), size_bytes, PROT_READ | PROT_WRITE);
+    if (mapped) mapping = std::make_shared<Mapping>(std::move(mapped));
   }
   std::lock_guard lock(mutex_);
   auto found = blocks_.find(id);

@@ -69,12 +69,12 @@ Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     const Segment* segment = options.segments[zone];
     if (segment == nullptr) continue;
-    void* address = ::mmap(nullptr, segment->max_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd(), 0);
-    if (address == MAP_FAILED) {
+    Mapping mapping = Mapping::Share(segment->fd(), segment->max_bytes(), PROT_READ | PROT_WRITE);
+    if (!mapping) {
       return OutOfMemory("can't map {} bytes of a segment: {}", segment->max_bytes(), ErrnoText(errno));
     }
     memory->segments[zone] = segment;
-    memory->mappings[zone] = Mapping(address, segment->max_bytes());
+    memory->mappings[zone] = std::move(mapping);
   }
   return LocalPort::Open(reactor_, options, strangers_, std::make_unique<FakeBackend>(std::move(memory), faults_));
 }

@@ -1,0 +1,125 @@
+"""What contributed memory costs whom: core dumps of it, the memory of ranks that are gone, and who is charged for it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import resource
+import signal
+from typing import Callable, Iterator
+
+import pytest
+
+import memfabric_hybrid as mf
+from conftest import MIB
+from rank import Rank, free_url
+
+Start = Callable[..., Rank]
+
+
+def mappings(pid: int) -> Iterator[tuple[str, int, int, dict[str, str]]]:
+    """Of the library's memory in a process: name, begin, size, and what smaps says of it."""
+    fields: dict[str, str] = {}
+    head = None
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines() + ["0-0 end"]:
+        first = line.split(maxsplit=1)[0]
+        if not first.endswith(":"):
+            if head is not None and any(mark in head[2] for mark in ("memfd:memfabric", "anon:memfabric")):
+                yield head[2], head[0], head[1] - head[0], fields
+            begin, end = (int(number, 16) for number in first.split("-"))
+            head, fields = (begin, end, line.split(maxsplit=5)[-1]), {}
+        else:
+            fields[first[:-1]] = line.split(":", 1)[1].strip()
+
+
+def in_files(rank: Rank) -> int:
+    """Bytes that the memory files hold which this rank has made."""
+    total = 0
+    for entry in pathlib.Path(f"/proc/{rank.process.pid}/fd").iterdir():
+        try:
+            if "memfd:memfabric" in os.readlink(entry):
+                total += entry.stat().st_blocks * 512
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return total
+
+
+def joined(start_rank: Start, count: int, mib: int, **environment: str) -> list[Rank]:
+    """Ranks 0 to count - 1, joined to pool 0 with as much host memory each; a fourth may come."""
+    url = free_url()
+    ranks = [start_rank(**environment) for _ in range(count)]
+    for number, rank in enumerate(ranks):
+        rank.run(f"""
+import ctypes, os, signal
+bm, url = mf.bm, '{url}'
+H = bm.BmMemType.HOST
+assert init(url, 4, {number}) == 0, mf.get_last_err_msg()
+pool = bm.create(0, {mib * MIB})
+assert pool.join() == 0, mf.get_last_err_msg()
+""")
+    return ranks
+
+
+def use_everything(ranks: list[Rank]) -> None:
+    """Beside the pool: a Shared Memory object of both ranks, memory of alloc(), and an engine each that writes to the other."""
+    for rank in ranks:
+        rank.run("""
+config = mf.shm.ShmConfig()
+config.init_timeout = config.create_timeout = config.operation_timeout = 20
+assert mf.shm.initialize(url, 2, bm.bm_rank_id(), 0, config) == 0, mf.get_last_err_msg()
+engine = mf.TransferEngine()
+assert engine.initialize(url, f'engine-{bm.bm_rank_id()}', 'Prefill', 0) == 0, mf.get_last_err_msg()
+block = mf.alloc(2 << 20)
+array = np.frombuffer(block, np.uint8)
+assert engine.register_memory(array, array.nbytes) == 0
+""")
+    for rank in ranks:
+        rank.start("""
+obj = mf.shm.create(0, 2, bm.bm_rank_id(), 4 << 20)
+_ = None
+""")
+    for rank in ranks:
+        rank.finish()
+    places = [rank("array.ctypes.data") for rank in ranks]
+    for number, rank in enumerate(ranks):
+        rank.run(f"""
+assert obj.put({1 - number}, 0, array, 64) == 0
+assert engine.transfer_sync_write('engine-{1 - number}', array.ctypes.data, {places[1 - number]}, 64) == 0
+assert pool.copy_data(b'12345678', pool.peer_rank_ptr({1 - number}, H), 8, 3) == 0
+""")
+
+
+def test_core_dumps_leave_out_all_of_our_memory(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 8)
+    use_everything(ranks)
+    for rank in ranks:
+        found = list(mappings(rank.process.pid))
+        assert len({name for name, *_ in found}) >= 3, found  # segments, tables, counts
+        assert sum(size for name, _, size, _ in found if "memfd:memfabric " in name + " ") > 30 * MIB
+        dumped = [(name, hex(begin), size) for name, begin, size, fields in found if "dd" not in fields["VmFlags"].split()]
+        assert dumped == []
+
+
+def test_core_dumps_may_be_asked_for(start_rank: Start) -> None:
+    rank, = joined(start_rank, 1, 2, MEMFABRIC_DUMP_MEMORY="1")
+    flags = [fields["VmFlags"].split() for name, _, _, fields in mappings(rank.process.pid) if "memfd" in name]
+    assert flags and not any("dd" in one for one in flags)
+
+
+def test_a_core_dump_allocates_nothing(start_rank: Start, tmp_path: pathlib.Path) -> None:
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if pattern[:1] in ("|", "/") or resource.getrlimit(resource.RLIMIT_CORE)[1] != resource.RLIM_INFINITY:
+        pytest.skip(f"core dumps don't come here: {pattern}")
+    owner, crashing = joined(start_rank, 2, 256)
+    before = in_files(owner)
+    crashing.run(f"""
+import resource
+resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
+os.chdir({str(tmp_path)!r})
+""")
+    crashing.start("os.abort()")
+    assert crashing.process.wait() == -signal.SIGABRT
+    cores = list(tmp_path.iterdir())
+    assert len(cores) == 1
+    assert cores[0].stat().st_blocks * 512 < 200 * MIB
+    assert in_files(owner) == before
