@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import pytest
 
@@ -55,8 +55,8 @@ def start_rank() -> Iterator[Callable[..., Rank]]:
     """Starts processes that take orders (see Rank); all are ended with the test."""
     ranks: list[Rank] = []
 
-    def start(**environment: str) -> Rank:
-        ranks.append(Rank(environment))
+    def start(under: Sequence[str] = (), **environment: str) -> Rank:
+        ranks.append(Rank(environment, under))
         return ranks[-1]
 
     yield start

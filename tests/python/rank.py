@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from typing import Any
+from typing import Any, Sequence
 
 
 def free_url() -> str:
@@ -29,9 +29,10 @@ def free_url() -> str:
 class Rank:
     """The test's end. Knows `mf`, `np` and `init(url, world_size, rank=None, **config)`, which returns a code."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, environment: dict[str, str] | None = None, under: Sequence[str] = ()) -> None:
+        """`under`: a command that runs it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-u", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [*under, sys.executable, "-u", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(environment or {})})
 
     def __call__(self, expression: str) -> Any:
