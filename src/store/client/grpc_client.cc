@@ -1,10 +1,14 @@
 #include "store/client/grpc_client.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <utility>
 
+#include "base/allowed_users.h"
 #include "base/log.h"
+#include "base/socket_user.h"
 #include "store/client/probe.h"
 
 namespace memfabric::store {
@@ -119,7 +123,7 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     for (auto& endpoint : endpoints) {
       if (endpoint.foreign) continue;
       ASSIGN_OR_RETURN(auto finding, Probe(endpoint.address, std::min(deadline, steady_clock::now() + kProbeTimeout)));
-      bool foreign = finding.what == Finding::What::kForeign;
+      bool foreign = finding.what == Finding::What::kForeign || finding.what == Finding::What::kRefusing;
       if (finding.what == (options_.tls == nullptr ? Finding::What::kHttp2 : Finding::What::kTls)) {
         finding.text.clear();  // what we speak, too: the attempts know better what is wrong there
       } else if (finding.what == Finding::What::kTls) {
@@ -190,6 +194,7 @@ void GrpcClient::SetEndpoints(const StoreUrl& url) {
 
 void GrpcClient::Attempt() {
   if (closed_ || connecting_ != nullptr || link_.has_value()) return;
+  if (Status strange = CheckServersUser(endpoints_[next_].address); !strange.ok()) return Failed({strange.message(), true});
   auto timeout = endpoints_.size() == 1 ? kOnlyEndpointTimeout : kFirstAnswerTimeout;
   auto connection = std::make_shared<Connection>(io_, endpoints_[next_].address, timeout, options_.tls);
   connecting_ = connection;
@@ -201,6 +206,32 @@ void GrpcClient::Attempt() {
       &pb::KV::Stub::PrepareAsyncRange, request, steady_clock::now() + timeout,
       [this, connection](const auto& status, const auto& response) { OnHello(connection, status, response); });
   CHECK(started);  // nobody else knows it yet
+}
+
+void GrpcClient::Failed(const Connection::Failure& failure) {
+  endpoints_[next_].failure = failure.text;
+  endpoints_[next_].foreign = failure.refusal;
+  next_ = (next_ + 1) % endpoints_.size();
+  ++failures_;
+  AttemptLater();
+  changed_.notify_all();
+}
+
+// Who serves a store on this host could read and change all that we say to it. A cluster's members have users of their own.
+Status GrpcClient::CheckServersUser(const HostPort& address) const {
+  if (options_.tls != nullptr || url_.scheme != StoreUrl::Scheme::kTcp) return Ok();
+  ASSIGN_OR_RETURN(const auto users, AllowedUsers::FromEnvironment());
+  for (const char* host : {"127.0.0.1", "::1"}) {
+    const bool is_name = address.host == "localhost";
+    auto user = UserOfListener(is_name ? host : address.host, address.port);
+    if (user.ok() && user->has_value() && !users.Has(**user))
+      return InvalidArgument(
+          "its port {} belongs to user {} of this host, and this process to user {}: a store on this host may belong to {}; "
+          "list others in MEMFABRIC_ALLOW_UIDS, or use TLS",
+          address.port, **user, ::geteuid(), users.ToString());
+    if (!is_name) break;
+  }
+  return Ok();  // as well when the kernel names nobody: the port may be forwarded
 }
 
 void GrpcClient::AttemptLater() {
@@ -240,16 +271,12 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
     if (closed_ || connecting_ != connection) return;
     connecting_.reset();
     auto& endpoint = endpoints_[next_];
-    if (!status.ok()) {
-      auto failure = connection->Explain(status);
-      endpoint.failure = failure.text;
-      endpoint.foreign = failure.refusal;
-      next_ = (next_ + 1) % endpoints_.size();
-      ++failures_;
+    // Asked again: who answers may have come since.
+    Status strange = status.ok() ? CheckServersUser(endpoint.address) : Ok();
+    if (!status.ok() || !strange.ok()) {
+      auto failure = status.ok() ? Connection::Failure{strange.message(), true} : connection->Explain(status);
       connection->Cancel();
-      AttemptLater();
-      changed_.notify_all();
-      return;
+      return Failed(failure);
     }
     endpoint.failure = "it has answered before";
     endpoint.finding.clear();

@@ -93,6 +93,8 @@ class GrpcClient final : public Client {
   // REQUIRES: mutex_ is held.
   void Attempt();
   void AttemptLater();
+  void Failed(const Connection::Failure& failure);
+  Status CheckServersUser(const HostPort& address) const;
   void Identify(const etcdserverpb::ResponseHeader& header);
 
   void OnHello(const std::shared_ptr<Connection>& connection, const grpc::Status& status,

@@ -17,8 +17,17 @@ namespace {
 // The preface of RFC 9113, section 3.4, with an empty SETTINGS frame (6.5).
 constexpr std::string_view kHello{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33};
 constexpr std::size_t kFrameHeaderBytes = 9;
+constexpr std::size_t kMostGoodbyeBytes = 1024;
+
+// Whether what has come so far may be a server's goodbye that isn't complete.
+bool MayBeGoodbye(std::string_view bytes) {
+  return LooksLikeHttp2(bytes) && bytes.substr(0, 3) == std::string_view("\0\0\0", 3) && bytes.size() < kMostGoodbyeBytes &&
+         (bytes.size() <= kFrameHeaderBytes + 3 || bytes[kFrameHeaderBytes + 3] == 7) && !ReadGoodbye(bytes).has_value();
+}
 
 Finding Judge(std::string_view bytes) {
+  if (auto goodbye = ReadGoodbye(bytes); goodbye.has_value())
+    return {goodbye->for_good ? Finding::What::kRefusing : Finding::What::kSilent, goodbye->why};
   if (LooksLikeHttp2(bytes)) return {Finding::What::kHttp2, "it speaks HTTP/2"};
   if (LooksLikeTls(bytes))
     return {Finding::What::kTls, "it speaks TLS, and here TLS is off: turn it on (set_conf_store_tls) as it is there"};
@@ -37,8 +46,8 @@ Result<Answer> Ask(const HostPort& endpoint, std::string_view hello, Deadline de
   if (RetryOnSignal([&] { return send(fd.get(), hello.data(), hello.size(), MSG_NOSIGNAL); }) < 0)
     return Disconnected("{}", ErrnoText(errno));
   Answer answer;
-  std::array<char, 256> buffer;
-  while (answer.bytes.size() < kFrameHeaderBytes) {
+  std::array<char, kMostGoodbyeBytes> buffer;
+  while (answer.bytes.size() < kFrameHeaderBytes || MayBeGoodbye(answer.bytes)) {
     ASSIGN_OR_RETURN(bool readable, AwaitEvents(fd.get(), POLLIN, deadline));
     answer.silent = !readable && answer.bytes.empty();
     if (!readable) break;

@@ -13,7 +13,8 @@ namespace memfabric::store {
 struct Finding {
   enum class What {
     kUnreachable,  // no connection
-    kSilent,       // accepts connections and says nothing: stopped, overloaded, or no store
+    kSilent,       // accepts connections and says nothing, or that it can't now: stopped, overloaded, or no store
+    kRefusing,     // says that it won't have us, and why
     kHttp2,        // may be a store
     kTls,          // may be a store, for those who speak TLS
     kForeign       // says something that no gRPC server says

@@ -1,4 +1,5 @@
-// store/embedded/core.h: the state behind its lock, and the thread that ends its leases.
+// store/embedded/core.h: the state behind its lock, the thread that ends its leases, and which clients have asked for
+// something.
 //
 // Owner: the server, which outlives no call. Threads: any; one of its own, asleep until a lease can end. While there are
 // leases it wakes once a second, to notice when the process was stopped.
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "store/embedded/first_requests.h"
 #include "store/embedded/state.h"
 
 namespace memfabric::store {
@@ -37,10 +39,13 @@ class Core {
     for (WatchSession::Reader* reader : readers) reader->OnReady();
   }
 
+  FirstRequests& first_requests() { return first_requests_; }
+
  private:
   void TickUntilStopped();
 
   Clock& clock_;
+  FirstRequests first_requests_;
   std::mutex mutex_;
   std::condition_variable changed_;
   State state_;            // by mutex_

@@ -10,17 +10,20 @@
 #include <random>
 #include <utility>
 
+#include "base/allowed_users.h"
 #include "store/embedded/core.h"
 #include "store/embedded/kv.h"
 #include "store/embedded/listen_address.h"
+#include "store/embedded/listener.h"
 #include "store/embedded/services.h"
-#include "store/embedded/tls_listener.h"
 #include "store/proto/grpc_log.h"
 
 namespace memfabric::store {
 namespace {
 
 constexpr int kDeadPeerProbeMs = 60'000;  // an idle connection is asked whether its other end is still there
+// A connection without a call open for so long is ended. Clients of ours always watch; others connect again when they ask.
+constexpr int kIdleMs = 60'000;
 
 std::uint64_t RandomIdentity() {
   std::random_device random;
@@ -34,7 +37,7 @@ class GrpcServer final : public EmbeddedServer {
   explicit GrpcServer(Clock& clock) : core_(RandomIdentity(), clock) {}
 
   ~GrpcServer() override {
-    tls_.reset();  // nobody comes in any more
+    listener_.reset();  // nobody comes in any more
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());  // cancels what is open, without waiting for it to end by itself
     server_->Wait();
@@ -42,6 +45,7 @@ class GrpcServer final : public EmbeddedServer {
 
   Status Serve(const Options& options) {
     if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
+    ASSIGN_OR_RETURN(const auto users, AllowedUsers::FromEnvironment());
     RETURN_IF_ERROR(Plant(options.seeds));
     ASSIGN_OR_RETURN(const auto addresses, FindListenAddresses(options.listen));
     grpc::ServerBuilder builder;
@@ -53,22 +57,21 @@ class GrpcServer final : public EmbeddedServer {
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kDeadPeerProbeMs);
-    std::vector<int> ports(addresses.size());
-    for (std::size_t i = 0; options.tls == nullptr && i < addresses.size(); ++i)
-      builder.AddListeningPort(addresses[i].ToString(), grpc::InsecureServerCredentials(), &ports[i]);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
     for (grpc::Service* service : std::initializer_list<grpc::Service*>{&kv_, &watch_, &lease_, &cluster_, &maintenance_})
       builder.RegisterService(service);
     server_ = builder.BuildAndStart();
-    if (server_ != nullptr && options.tls != nullptr) {
-      ASSIGN_OR_RETURN(tls_, TlsListener::Start(addresses, options.tls, [this](UniqueFd inside) {
-                         grpc::AddInsecureChannelFromFd(server_.get(), inside.Release());
-                       }));
-      ports[0] = tls_->port();
-    }
-    if (server_ == nullptr || ports[0] == 0) return InUse("cannot listen on {}", options.listen.ToString());
-    address_ = {options.listen.host, static_cast<std::uint16_t>(ports[0])};
+    if (server_ == nullptr) return IoError("gRPC starts no server");
+    ASSIGN_OR_RETURN(listener_, Listener::Start({.addresses = addresses,
+                                                 .tls = options.tls,
+                                                 .users = users,
+                                                 .first_requests = &core_.first_requests(),
+                                                 .accepted = [this](UniqueFd connection) {
+                                                   grpc::AddInsecureChannelFromFd(server_.get(), connection.Release());
+                                                 }}));
+    address_ = {options.listen.host, listener_->port()};
     Core::Tell(core_.Run([&](State& state, TimePoint) {
-      state.SetClientUrl((tls_ == nullptr ? "http://" : "https://") + address_.ToString());
+      state.SetClientUrl((options.tls == nullptr ? "http://" : "https://") + address_.ToString());
     }));
     return Ok();
   }
@@ -104,7 +107,7 @@ class GrpcServer final : public EmbeddedServer {
   MaintenanceService maintenance_{core_};
   HostPort address_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<TlsListener> tls_;  // null without TLS
+  std::unique_ptr<Listener> listener_;
 };
 
 }  // namespace

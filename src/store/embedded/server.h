@@ -30,11 +30,11 @@ class EmbeddedServer {
     HostPort listen;  // port 0: any free one, see address()
     Clock* clock = &SteadyClock();
     std::vector<Seed> seeds{};
-    std::shared_ptr<const TlsCredentials> tls{};  // null: everybody may connect, in the clear. Shared with clients of ours
+    std::shared_ptr<const TlsCredentials> tls{};  // null: in the clear. Shared with clients of ours
   };
 
   // Returns once requests are answered. InUse: something else has the port. NotFound: the address is none of this host's.
-  // InvalidArgument: our certificate can't be used (any more).
+  // InvalidArgument: our certificate can't be used (any more), or MEMFABRIC_ALLOW_UIDS is malformed.
   static Result<std::unique_ptr<EmbeddedServer>> Start(const Options& options);
 
   virtual ~EmbeddedServer() = default;  // Ends open streams, then stops.

@@ -32,6 +32,7 @@ class AnswerThenTell final : public ServerUnaryReactor {
 // `call` is a call of State's, given the state and the time.
 template <typename Call>
 ServerUnaryReactor* Answer(Core& core, CallbackServerContext* context, Call call) {
+  core.first_requests().Note(*context);
   Refusal refusal = nullptr;
   Core::Readers readers = core.Run([&](State& state, TimePoint now) { refusal = call(state, now); });
   const grpc::Status status = ToStatus(refusal);
@@ -193,7 +194,8 @@ ServerUnaryReactor* LeaseService::LeaseRevoke(CallbackServerContext* context, co
 }
 
 grpc::ServerBidiReactor<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>*
-LeaseService::LeaseKeepAlive(CallbackServerContext*) {
+LeaseService::LeaseKeepAlive(CallbackServerContext* context) {
+  core_.first_requests().Note(*context);
   return new KeepAliveStream(core_);
 }
 
@@ -214,7 +216,9 @@ ServerUnaryReactor* LeaseService::LeaseLeases(CallbackServerContext* context, co
   });
 }
 
-grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>* WatchService::Watch(CallbackServerContext*) {
+grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>* WatchService::Watch(
+    CallbackServerContext* context) {
+  core_.first_requests().Note(*context);
   return new WatchStream(core_);
 }
 

@@ -11,6 +11,12 @@ namespace memfabric::store {
 namespace {
 
 constexpr std::size_t kShownBytes = 40;
+constexpr std::size_t kFrameHeaderBytes = 9;
+constexpr unsigned char kSettingsFrame = 4;
+constexpr unsigned char kGoAwayFrame = 7;
+constexpr unsigned char kProtocolError = 1;
+constexpr unsigned char kInadequateSecurity = 12;  // says of us that the refusal is for good
+constexpr std::string_view kOurs = "memfabric: ";
 
 unsigned char Byte(std::string_view bytes, std::size_t i) { return static_cast<unsigned char>(bytes[i]); }
 
@@ -40,9 +46,34 @@ bool LooksLikeTls(std::string_view bytes) {
 }
 
 bool LooksLikeHttp2(std::string_view bytes) {
-  constexpr std::size_t kFrameHeaderBytes = 9;
-  constexpr unsigned char kSettingsFrame = 4;
   return bytes.size() >= kFrameHeaderBytes && Byte(bytes, 3) == kSettingsFrame && Byte(bytes, 5) == 0 && Byte(bytes, 8) == 0;
+}
+
+std::string GoodbyeFrames(const Goodbye& goodbye) {
+  const std::string text = std::string(kOurs) + goodbye.why;
+  const std::size_t size = 8 + text.size();  // after the last stream's number, 0, and the error code
+  std::string frames(2 * kFrameHeaderBytes + 8, '\0');
+  frames[3] = kSettingsFrame;
+  frames[kFrameHeaderBytes + 1] = static_cast<char>(size >> 8);
+  frames[kFrameHeaderBytes + 2] = static_cast<char>(size);
+  frames[kFrameHeaderBytes + 3] = kGoAwayFrame;
+  frames.back() = static_cast<char>(goodbye.for_good ? kInadequateSecurity : kProtocolError);
+  return frames + text;
+}
+
+std::optional<Goodbye> ReadGoodbye(std::string_view bytes) {
+  constexpr std::size_t kTextAt = 2 * kFrameHeaderBytes + 8;
+  if (!LooksLikeHttp2(bytes) || bytes.size() < kTextAt) return std::nullopt;
+  if (Byte(bytes, 0) != 0 || Byte(bytes, 1) != 0 || Byte(bytes, 2) != 0) return std::nullopt;  // ours says nothing
+  bytes.remove_prefix(kFrameHeaderBytes);
+  const std::size_t size = std::size_t{Byte(bytes, 1)} << 8 | Byte(bytes, 2);
+  if (Byte(bytes, 0) != 0 || Byte(bytes, 3) != kGoAwayFrame || size < 8 || bytes.size() < kFrameHeaderBytes + size)
+    return std::nullopt;
+  const std::string_view text = bytes.substr(kFrameHeaderBytes + 8, size - 8);
+  if (!text.starts_with(kOurs)) return std::nullopt;
+  Goodbye goodbye{.for_good = Byte(bytes, kFrameHeaderBytes + 7) == kInadequateSecurity, .why = {}};
+  for (char c : text.substr(kOurs.size())) goodbye.why += c >= ' ' && c <= '~' ? c : '?';
+  return goodbye;
 }
 
 std::string Shown(std::string_view bytes) {
