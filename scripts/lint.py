@@ -141,6 +141,18 @@ def no_machine_names() -> Iterator[str]:
                     yield f"{path.relative_to(ROOT)}:{number}: names the machine it was written on"
 
 
+def threads() -> Iterator[str]:
+    """Threads are started in one place, which names them, blocks their signals and turns a refusal into a Status."""
+    starts = re.compile(r"\bstd::(?:jthread|async)\b|\bstd::thread\b(?!::)|\bpthread_create\b")
+    for path in c_files(".h", ".cc"):
+        file = str(path.relative_to(ROOT))
+        if not file.startswith("src/") or file == "src/base/thread.cc":
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if match := starts.search(line.split("//")[0]):
+                yield f"{file}:{number}: {match[0]}: threads are started by base/thread.h only"
+
+
 def stubs() -> Iterator[str]:
     return output(str(ROOT / ".venv/bin/python"), "python/check_stubs.py")
 
@@ -152,6 +164,7 @@ def main() -> int:
         "public headers stand alone": check_includes.public_violations,
         "clang-format": formatted,
         "names": names,
+        "threads start in one place": threads,
         "no name of this machine": no_machine_names,
         "links in the documentation": check_links.broken_links,
     }

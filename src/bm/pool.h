@@ -164,7 +164,7 @@ class Pool {
   Status away_;            // while the others have given this process up: what control calls return; guarded by away_mutex_
   bool replaced_ = false;  // for good; guarded by away_mutex_
 
-  copy::Queue relinks_;  // ends first: it uses the rest
+  copy::Queue relinks_{"mf-relinks"};  // ends first: it uses the rest
 };
 
 }  // namespace memfabric::bm

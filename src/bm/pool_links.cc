@@ -176,7 +176,11 @@ bool Pool::LinkMissing(const copy::BatchRequest& batch) {
 }
 
 void Pool::OnLinkBroke() {
-  if (!relink_queued_.exchange(true)) relinks_.Submit([this] { return Relink(); });
+  if (relink_queued_.exchange(true)) return;
+  Status queued = relinks_.TrySubmit([this] { return Relink(); });
+  if (queued.ok()) return;
+  relink_queued_ = false;  // the next link that breaks, or copy that finds one missing, tries again
+  LOG(kWarn, "pool {}: links that broke aren't made again for now: {}", options_.id, queued.message());
 }
 
 Status Pool::Relink() {

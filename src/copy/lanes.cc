@@ -4,11 +4,10 @@
 #include <deque>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <utility>
 
+#include "base/thread.h"
 #include "base/wait.h"
-#include "copy/worker_thread.h"
 
 namespace memfabric::copy {
 namespace {
@@ -105,7 +104,7 @@ struct Lanes::State {
   std::size_t running = 0;     // tasks that aren't slow yet
   std::uint64_t finished = 0;  // tasks
   bool stopping = false;
-  std::vector<std::thread> threads;
+  std::vector<Thread> threads;
 
   // REQUIRES: `mutex` is held.
   void Insert(Footprint footprint, std::function<Status()> work) {
@@ -173,7 +172,7 @@ struct Lanes::State {
     if (ready.empty()) return;
     if (idle > 0) return runnable.notify_one();
     if (threads.size() >= kMostThreads || stopping) return;
-    if (auto thread = StartWorker("mf-copy-queue", [this] { Work(); }); thread.joinable()) threads.push_back(std::move(thread));
+    if (auto thread = Thread::Start("mf-lane", [this] { Work(); }); thread.ok()) threads.push_back(std::move(*thread));
   }
 
   void Work() {
@@ -209,7 +208,7 @@ Lanes::~Lanes() {
     state_->stopping = true;
   }
   state_->runnable.notify_all();
-  for (auto& thread : state_->threads) thread.join();  // none is started any more
+  for (Thread& thread : state_->threads) thread.Join();  // none is started any more
 }
 
 void Lanes::Submit(Footprint footprint, std::function<Status()> work) {

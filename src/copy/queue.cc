@@ -3,15 +3,18 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
-#include <thread>
 #include <utility>
 
+#include "base/thread.h"
 #include "base/wait.h"
-#include "copy/worker_thread.h"
 
 namespace memfabric::copy {
 
 struct Queue::State {
+  State(std::string name, Thread::Stack stack) : name(std::move(name)), stack(stack) {}
+
+  const std::string name;
+  const Thread::Stack stack;
   std::mutex mutex;  // guards the rest
   std::condition_variable submitted;
   std::condition_variable ended;
@@ -21,7 +24,7 @@ struct Queue::State {
   Status first_error;      // since the last Wait
   bool running = false;    // somebody is in RunOne
   bool stopping = false;
-  std::thread thread;
+  Thread thread;
 
   // Runs the oldest. REQUIRES: `lock` held, something waiting, not running.
   void RunOne(std::unique_lock<std::mutex>& lock) {
@@ -39,6 +42,21 @@ struct Queue::State {
     submitted.notify_one();
   }
 
+  // REQUIRES: `mutex` is held.
+  Status StartThread() {
+    if (thread.started()) return Ok();
+    ASSIGN_OR_RETURN(thread, Thread::Start(
+                                 name, [this] { Work(); }, stack));
+    return Ok();
+  }
+
+  // REQUIRES: `mutex` is held.
+  void Append(std::function<Status()> work) {
+    waiting.push_back(std::move(work));
+    ++submissions;
+    submitted.notify_one();
+  }
+
   void Work() {
     std::unique_lock lock(mutex);
     for (;;) {
@@ -49,7 +67,7 @@ struct Queue::State {
   }
 };
 
-Queue::Queue() : state_(std::make_unique<State>()) {}
+Queue::Queue(std::string thread_name, Thread::Stack stack) : state_(std::make_unique<State>(std::move(thread_name), stack)) {}
 
 Queue::~Queue() {
   {
@@ -57,23 +75,26 @@ Queue::~Queue() {
     state_->stopping = true;
   }
   state_->submitted.notify_all();
-  if (state_->thread.joinable()) state_->thread.join();
+  state_->thread.Join();
 }
 
 void Queue::Submit(std::function<Status()> work) {
   std::unique_lock lock(state_->mutex);
-  state_->waiting.push_back(std::move(work));
-  ++state_->submissions;
-  if (!state_->thread.joinable()) state_->thread = StartWorker("mf-copy-queue", [state = state_.get()] { state->Work(); });
-  if (!state_->thread.joinable()) {
-    // No thread to be had: the work is done at once instead of never; one at a time, so that the order stays.
-    while (!state_->waiting.empty()) {
-      state_->ended.wait(lock, [this] { return !state_->running; });
-      if (!state_->waiting.empty()) state_->RunOne(lock);
-    }
-    return;
+  Status started = state_->StartThread();
+  state_->Append(std::move(work));
+  if (started.ok()) return;
+  // No thread to be had: the work is done at once instead of never; one at a time, so that the order stays.
+  while (!state_->waiting.empty()) {
+    state_->ended.wait(lock, [this] { return !state_->running; });
+    if (!state_->waiting.empty()) state_->RunOne(lock);
   }
-  state_->submitted.notify_one();
+}
+
+Status Queue::TrySubmit(std::function<Status()> work) {
+  std::lock_guard lock(state_->mutex);
+  RETURN_IF_ERROR(state_->StartThread());
+  state_->Append(std::move(work));
+  return Ok();
 }
 
 Status Queue::Wait(Deadline deadline) {

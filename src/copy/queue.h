@@ -6,19 +6,24 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 namespace memfabric::copy {
 
 class Queue {
  public:
-  Queue();
+  // `stack`: Thread::Stack::kTheUsers where the work calls users' functions.
+  explicit Queue(std::string thread_name, Thread::Stack stack = Thread::Stack::kOurs);
   ~Queue();  // Runs what is queued to its end, then joins.
 
   // Runs `work` after all that was submitted before. On the caller's thread if the machine refuses another one.
   void Submit(std::function<Status()> work);
+  // The same for callers that may not do the work themselves: when the machine refuses the thread, nothing is queued.
+  Status TrySubmit(std::function<Status()> work);
   // Waits for all that was submitted before this call, by any thread; returns the first error among what ended since the last
   // Wait and forgets it.
   // DeadlineExceeded leaves the work queued; Interrupted as base/wait.h.

@@ -6,11 +6,10 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "base/log.h"
-#include "copy/worker_thread.h"
+#include "base/thread.h"
 
 namespace memfabric::copy {
 namespace {
@@ -61,7 +60,7 @@ struct ThreadTeam::State {
   std::deque<Job*> open;  // jobs that helpers may still enter, oldest first
   bool started = false;
   bool stopping = false;
-  std::vector<std::thread> threads;
+  std::vector<Thread> threads;
 
   // Not under the mutex; a lost update costs a Run its helpers, or gives it late ones.
   std::atomic<unsigned> alone{0};       // Runs to come that do without helpers
@@ -83,12 +82,12 @@ struct ThreadTeam::State {
   void Start() {
     started = true;
     for (unsigned i = 0; i < helpers; ++i) {
-      std::thread thread = StartWorker("mf-copy", [this] { Help(); });
-      if (!thread.joinable()) {
-        LOG(kWarn, "large copies run on {} threads instead of {}: the machine refuses more", i + 1, helpers + 1);
+      auto thread = Thread::Start("mf-copy", [this] { Help(); });
+      if (!thread.ok()) {
+        LOG(kWarn, "large copies run on {} threads instead of {}: {}", i + 1, helpers + 1, thread.status().message());
         break;
       }
-      threads.push_back(std::move(thread));
+      threads.push_back(std::move(*thread));
     }
   }
 
@@ -122,7 +121,7 @@ ThreadTeam::~ThreadTeam() {
     state_->stopping = true;
   }
   state_->work.notify_all();
-  for (std::thread& thread : state_->threads) thread.join();
+  for (Thread& thread : state_->threads) thread.Join();
 }
 
 unsigned ThreadTeam::helpers() const { return state_->helpers; }

@@ -8,12 +8,12 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "base/log.h"
 #include "base/retry.h"
+#include "base/thread.h"
 #include "base/units.h"
 #include "base/wait.h"
 
@@ -73,15 +73,17 @@ struct Work {
 Status FaultIn(std::byte* begin, std::size_t size_bytes) {
   Work work{begin, size_bytes};
   std::size_t chunks = (size_bytes + kChunkBytes - 1) / kChunkBytes;
-  std::vector<std::thread> threads;
-  try {
-    for (std::size_t i = 1; i < std::min<std::size_t>(Processors(), chunks); ++i)
-      threads.emplace_back([&work] {
-        while (work.DoOneChunk()) {
-        }
-      });
-  } catch (const std::system_error& error) {  // at a limit of threads or address space: fewer do it, too
-    LOG(kDebug, "backing memory with {} threads more: {}", threads.size(), error.what());
+  std::vector<Thread> threads;
+  for (std::size_t i = 1; i < std::min<std::size_t>(Processors(), chunks); ++i) {
+    auto thread = Thread::Start("mf-fault-in", [&work] {
+      while (work.DoOneChunk()) {
+      }
+    });
+    if (!thread.ok()) {  // fewer do it, too
+      LOG(kDebug, "backing memory with {} threads more: {}", threads.size(), thread.status().message());
+      break;
+    }
+    threads.push_back(std::move(*thread));
   }
   bool interrupted = false;
   auto next_check = std::chrono::steady_clock::now() + kInterruptPeriod;
@@ -92,7 +94,7 @@ Status FaultIn(std::byte* begin, std::size_t size_bytes) {
       if (interrupted) work.stop.store(true, std::memory_order_relaxed);
     }
   }
-  for (std::thread& thread : threads) thread.join();
+  for (Thread& thread : threads) thread.Join();
   int error_number = work.error_number.load(std::memory_order_relaxed);
   if (error_number == ENOMEM || error_number == EFAULT)
     return OutOfMemory("backing {} of memory: {}", SizeText(size_bytes), ErrnoText(error_number));

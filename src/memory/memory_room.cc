@@ -1,20 +1,14 @@
 #include "memory/memory_room.h"
 
 #include <fstream>
-#include <optional>
 #include <sstream>
 #include <string_view>
 
+#include "base/cgroups.h"
 #include "base/units.h"
 
 namespace memfabric {
 namespace {
-
-std::optional<std::uint64_t> ReadNumber(const std::string& path) {
-  std::uint64_t value;
-  if (std::ifstream(path) >> value) return value;  // "max" is no number, and no limit
-  return std::nullopt;
-}
 
 // The value after `key` in a file of "key value" lines; 0 when there is none.
 std::uint64_t ReadKey(const std::string& path, std::string_view key) {
@@ -33,34 +27,25 @@ void Tighten(MemoryRoom& room, std::uint64_t bytes, std::string limit) {
 }
 
 struct CgroupFiles {
-  const char* mount;
   const char* limit;
   const char* usage;
   const char* active_cache;  // keys of memory.stat, with the children's; contributed memory is not in them
   const char* inactive_cache;
 };
-constexpr CgroupFiles kV1{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file",
-                          "total_inactive_file"};
-constexpr CgroupFiles kV2{"/sys/fs/cgroup", "memory.max", "memory.current", "active_file", "inactive_file"};
+constexpr CgroupFiles kV1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file", "total_inactive_file"};
+constexpr CgroupFiles kV2{"memory.max", "memory.current", "active_file", "inactive_file"};
 
-// This group's limit and those above it.
-void TightenByCgroup(MemoryRoom& room, const std::string& root, const CgroupFiles& files, std::string group) {
-  for (;;) {
-    if (group == "/") group.clear();
-    std::string folder = root + files.mount + group + "/";
-    auto limit = ReadNumber(folder + files.limit);
-    auto used = ReadNumber(folder + files.usage);
-    if (limit && used) {
-      std::uint64_t cache =
-          ReadKey(folder + "memory.stat", files.active_cache) + ReadKey(folder + "memory.stat", files.inactive_cache);
-      std::uint64_t held = *used > cache ? *used - cache : 0;
-      Tighten(room, *limit > held ? *limit - held : 0,
-              fmt::format("{} of cgroup {} is {}, of which {} are used", files.limit, group.empty() ? "/" : group,
-                          SizeText(*limit), SizeText(held)));
-    }
-    if (group.empty()) return;
-    group.erase(group.rfind('/'));
-  }
+void TightenByCgroup(MemoryRoom& room, const Cgroup& group) {
+  const CgroupFiles& files = group.v2 ? kV2 : kV1;
+  auto limit = ReadNumber(group.folder + files.limit);
+  auto used = ReadNumber(group.folder + files.usage);
+  if (!limit || !used) return;
+  std::uint64_t cache =
+      ReadKey(group.folder + "memory.stat", files.active_cache) + ReadKey(group.folder + "memory.stat", files.inactive_cache);
+  std::uint64_t held = *used > cache ? *used - cache : 0;
+  Tighten(
+      room, *limit > held ? *limit - held : 0,
+      fmt::format("{} of cgroup {} is {}, of which {} are used", files.limit, group.name, SizeText(*limit), SizeText(held)));
 }
 
 }  // namespace
@@ -69,17 +54,7 @@ MemoryRoom ReadMemoryRoom(const std::string& root) {
   MemoryRoom room;
   if (std::uint64_t kib = ReadKey(root + "/proc/meminfo", "MemAvailable:"); kib != 0)
     Tighten(room, kib * 1_KiB, fmt::format("the machine has {} available", SizeText(kib * 1_KiB)));
-  std::ifstream groups(root + "/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    // "4:memory:/path" (v1, controllers separated by commas) or "0::/path" (v2), see cgroups(7).
-    std::size_t first = line.find(':');
-    std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos || line.compare(second + 1, 1, "/") != 0) continue;
-    std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    std::string group = line.substr(second + 1);
-    if (controllers == ",,") TightenByCgroup(room, root, kV2, group);
-    if (controllers.find(",memory,") != std::string::npos) TightenByCgroup(room, root, kV1, group);
-  }
+  for (const Cgroup& group : CgroupsOf("memory", root)) TightenByCgroup(room, group);
   return room;
 }
 

@@ -30,8 +30,9 @@ Status AdviseEtcd(Status status, const StoreUrl& url) {
 
 }  // namespace
 
-Job::Job(const JobOptions& options, JobObserver& observer)
+Job::Job(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer)
     : options_(options),
+      reactor_(reactor),
       observer_(observer),
       host_(store::HostIdentity()),
       host_name_(store::HostName()),
@@ -40,7 +41,7 @@ Job::Job(const JobOptions& options, JobObserver& observer)
 
 Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,
                                        Deadline deadline) {
-  std::unique_ptr<Job> job(new Job(options, observer));
+  std::unique_ptr<Job> job(new Job(options, reactor, observer));
   ASSIGN_OR_RETURN(job->liveness_, transport::LivenessSocket::Bind(reactor));
   if (options.start_store && options.url.scheme == StoreUrl::Scheme::kTcp) {
     bool first = !options.rank.has_value() || *options.rank == 0;
@@ -66,9 +67,10 @@ Job::~Job() {
     closing_ = true;
   }
   changed_.notify_all();
-  if (returning_.joinable()) returning_.join();
-  session_.reset();                              // no observer call follows
-  if (returning_.joinable()) returning_.join();  // a return that began while the session closed
+  reactor_.Cancel(retry_);  // no other is set: the job is closing
+  returning_.Join();
+  session_.reset();   // no observer call follows
+  returning_.Join();  // a return that began while the session closed
   connection_watch_.reset();
   client_.reset();
   std::lock_guard lock(host_mutex_);
@@ -170,9 +172,15 @@ void Job::StartReturn() {
   if (closing_) return;
   return_wanted_ = true;
   if (returning_running_) return;  // it looks again before it ends
-  if (returning_.joinable()) returning_.join();
+  returning_.Join();
+  auto thread = Thread::Start("mf-return", [this] { Return(); });
+  if (!thread.ok()) {
+    LOG(kWarn, "this process tries to come back again in {} ms: {}", kReturnBackoff.count(), thread.status().message());
+    retry_ = reactor_.CallAt(steady_clock::now() + kReturnBackoff, [this] { StartReturn(); });
+    return;
+  }
   returning_running_ = true;
-  returning_ = std::thread([this] { Return(); });
+  returning_ = std::move(*thread);
 }
 
 void Job::Return() {

@@ -16,12 +16,12 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "address/global_address.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "base/url.h"
 #include "store/client/client.h"
 #include "store/recipes/keys.h"
@@ -100,7 +100,7 @@ class Job final : public store::SessionObserver {
   void OnRepublished(const std::vector<std::string>& lost) override;
 
  private:
-  Job(const JobOptions& options, JobObserver& observer);
+  Job(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer);
   Status Claim(Deadline deadline);
   std::string ClaimedKey() const { return options_.claim ? options_.claimed_key : keys_.Rank(rank_); }
   void OnStoreLost();
@@ -108,6 +108,7 @@ class Job final : public store::SessionObserver {
   void Return();
 
   JobOptions options_;
+  transport::Reactor& reactor_;
   JobObserver& observer_;
   std::string host_;
   std::string host_name_;
@@ -129,7 +130,8 @@ class Job final : public store::SessionObserver {
   std::atomic<bool> closing_{false};  // atomic: also looked at by waits
   bool return_wanted_ = false;
   bool returning_running_ = false;
-  std::thread returning_;
+  Thread returning_;
+  transport::Reactor::TimerId retry_ = 0;  // starts the thread later, as the machine refused it
 };
 
 }  // namespace memfabric

@@ -37,7 +37,7 @@ class Runtime {
   std::vector<std::unique_ptr<transport::Transport>> transports_;
   std::unique_ptr<DeviceBackend> devices_;
   copy::ThreadTeam team_;
-  copy::Queue callbacks_;
+  copy::Queue callbacks_{"mf-callbacks", Thread::Stack::kTheUsers};
 };
 
 // default_backends.cc: the only file that names every backend.

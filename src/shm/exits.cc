@@ -1,10 +1,10 @@
 #include "shm/exits.h"
 
 #include <chrono>
-#include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "store/recipes/records.h"
 
 namespace memfabric::shm {
@@ -37,7 +37,12 @@ Exits::~Exits() {
 }
 
 void Exits::Call(Function function, int status) {
-  if (function != nullptr) std::thread(function, status).detach();
+  if (function == nullptr) return;
+  // It may end the process, which waits for threads that wait for this one. Without a thread of its own it is called here:
+  // late is better than never.
+  Status started = Thread::StartDetached(
+      "mf-exit", [function, status] { function(status); }, Thread::Stack::kTheUsers);
+  if (!started.ok()) function(status);
 }
 
 void Exits::Register(Function function) {

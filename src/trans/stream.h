@@ -23,7 +23,7 @@ class Stream {
   bool Idle() const { return queue_.Idle(); }
 
  private:
-  copy::Queue queue_;
+  copy::Queue queue_{"mf-stream"};
 };
 
 }  // namespace memfabric::trans

@@ -1,7 +1,6 @@
 #include "transport/reactor.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -10,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <limits>
-#include <system_error>
 
 #include "base/log.h"
 #include "base/retry.h"
@@ -37,35 +35,22 @@ Result<std::unique_ptr<Reactor>> Reactor::Create() {
     return IoError("the reactor can't watch its eventfd: {}", ErrnoText(errno));
   }
   auto reactor = std::make_unique<Reactor>(std::move(epoll), std::move(wake));
-  // Signals belong to the program's own threads: the new one inherits a mask that blocks all.
-  sigset_t all;
-  sigset_t former;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &former);
-  Status started;
-  try {
-    // Under the lock, so that the thread finds thread_ assigned.
-    std::lock_guard lock(reactor->mutex_);
-    reactor->thread_ = std::thread([raw = reactor.get()] { raw->Run(); });
-  } catch (const std::system_error& error) {
-    started = OutOfMemory("the reactor gets no thread: {}", error.what());
-  }
-  ::pthread_sigmask(SIG_SETMASK, &former, nullptr);
-  RETURN_IF_ERROR(started);
+  std::lock_guard lock(reactor->mutex_);  // so that the thread finds thread_ assigned
+  ASSIGN_OR_RETURN(reactor->thread_, Thread::Start("mf-reactor", [raw = reactor.get()] { raw->Run(); }));
   return reactor;
 }
 
 Reactor::Reactor(UniqueFd epoll, UniqueFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
 
 Reactor::~Reactor() {
-  if (!thread_.joinable()) return;
+  if (!thread_.started()) return;
   CHECK(!OnThread());
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   Wake();
-  thread_.join();
+  thread_.Join();
 }
 
 Status Reactor::Add(int fd, std::uint32_t events, OnReady on_ready) {

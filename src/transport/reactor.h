@@ -15,13 +15,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 namespace memfabric::transport {
 
@@ -35,7 +35,7 @@ class Reactor {
   static Result<std::unique_ptr<Reactor>> Create();
   ~Reactor();  // Runs what was posted before, then ends. REQUIRES: not on the reactor's thread.
 
-  bool OnThread() const { return std::this_thread::get_id() == thread_.get_id(); }
+  bool OnThread() const { return thread_.IsCurrent(); }
 
   // Watches `fd`, level-triggered. The caller keeps the fd open until Remove has returned. REQUIRES: fd isn't watched yet.
   Status Add(int fd, std::uint32_t events, OnReady on_ready);
@@ -95,7 +95,7 @@ class Reactor {
   std::vector<Work> posted_;
   std::atomic<bool> has_posted_{false};  // set and reset with it
   std::multimap<TimePoint, Timer> timers_;
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace memfabric::transport

@@ -19,12 +19,12 @@ using namespace std::chrono_literals;
 Deadline Soon() { return std::chrono::steady_clock::now() + 20s; }
 
 TEST(Queue, WaitWithoutWorkReturns) {
-  Queue queue;
+  Queue queue("mf-test");
   EXPECT_TRUE(queue.Wait(Soon()).ok());
 }
 
 TEST(Queue, RunsInOrderOnOneThread) {
-  Queue queue;
+  Queue queue("mf-test");
   std::vector<int> order;  // plain: one thread at a time writes it, and Wait shows it to us
   std::vector<std::thread::id> threads;
   for (int i = 0; i < 100; ++i) {
@@ -42,7 +42,7 @@ TEST(Queue, RunsInOrderOnOneThread) {
 }
 
 TEST(Queue, TheFirstErrorIsReturnedOnce) {
-  Queue queue;
+  Queue queue("mf-test");
   queue.Submit([] { return Ok(); });
   queue.Submit([] { return Disconnected("the first"); });
   queue.Submit([] { return Internal("the second"); });
@@ -55,7 +55,7 @@ TEST(Queue, TheFirstErrorIsReturnedOnce) {
 }
 
 TEST(Queue, WaitIsForWhatWasSubmittedBeforeAndNotForMore) {
-  Queue queue;
+  Queue queue("mf-test");
   std::latch go_on(1);
   std::latch second_runs(1);
   std::atomic<int> ended{0};
@@ -99,7 +99,7 @@ TEST(Queue, WaitIsForWhatWasSubmittedBeforeAndNotForMore) {
 TEST(Queue, TheDestructorRunsWhatIsQueued) {
   std::atomic<int> runs{0};
   {
-    Queue queue;
+    Queue queue("mf-test");
     for (int i = 0; i < 50; ++i)
       queue.Submit([&] {
         ++runs;
@@ -110,7 +110,7 @@ TEST(Queue, TheDestructorRunsWhatIsQueued) {
 }
 
 TEST(Queue, WhatTheWorkHeldIsGoneWhenWaitReturns) {
-  Queue queue;
+  Queue queue("mf-test");
   auto held = std::make_shared<int>(1);
   queue.Submit([held] { return Ok(); });
   EXPECT_TRUE(queue.Wait(Soon()).ok());
@@ -118,7 +118,7 @@ TEST(Queue, WhatTheWorkHeldIsGoneWhenWaitReturns) {
 }
 
 TEST(Queue, AnInterruptEndsTheWaitAndNotTheWork) {
-  Queue queue;
+  Queue queue("mf-test");
   std::latch go_on(1);
   queue.Submit([&] {
     go_on.wait();
@@ -132,7 +132,7 @@ TEST(Queue, AnInterruptEndsTheWaitAndNotTheWork) {
 }
 
 TEST(Queue, ManyThreadsSubmitAndWait) {
-  Queue queue;
+  Queue queue("mf-test");
   std::uint64_t sum = 0;  // only the queue's thread writes it
   std::vector<std::thread> threads;
   for (int t = 0; t < 6; ++t) {

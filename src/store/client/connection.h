@@ -51,6 +51,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   // Starts a call; `done` runs once, on the IoThread. False, and nothing happens, when the connection was cancelled before.
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] bool Start(Call<Stub, Request, Response> call, const Request& request, Deadline deadline, Done<Response> done) {
+    SignalsBlocked blocked;  // gRPC may start a thread
     struct Unary {
       grpc::ClientContext context;
       Response response;
@@ -120,6 +121,7 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
   // False, and nothing happens, when the connection was cancelled before.
   template <typename Stub>
   [[nodiscard]] bool Open(Call<Stub> call) {
+    SignalsBlocked blocked;  // gRPC may start a thread
     auto started = [self = this->shared_from_this()](bool ok) {
       if (!ok) return self->Finish();
       self->Read();

@@ -11,8 +11,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
+#include "base/thread.h"
 #include "base/wait.h"
 
 namespace memfabric::store {
@@ -49,7 +49,9 @@ Result<std::shared_ptr<Lookup>> Resolve(const HostPort& endpoint, Deadline deadl
   LookUp(*lookup, endpoint, AI_NUMERICHOST);
   if (lookup->error == 0) return lookup;
   lookup = std::make_shared<Lookup>();
-  std::thread([lookup, endpoint] { LookUp(*lookup, endpoint, 0); }).detach();
+  RETURN_IF_ERROR(Thread::StartDetached(
+                      "mf-lookup", [lookup, endpoint] { LookUp(*lookup, endpoint, 0); }, Thread::Stack::kTheUsers)
+                      .WithContext("the host name can't be looked up"));
   std::unique_lock lock(lookup->mutex);
   Status waited = WaitUntil(lock, lookup->changed, deadline, [&] { return lookup->done; });
   if (IsInterrupted(waited)) return waited;

@@ -81,7 +81,6 @@ GrpcClient::GrpcClient(const StoreUrl& url, const Options& options)
       random_(std::random_device{}()) {
   std::lock_guard lock(mutex_);
   SetEndpoints(url);
-  Attempt();
 }
 
 GrpcClient::~GrpcClient() {
@@ -101,11 +100,14 @@ GrpcClient::~GrpcClient() {
 }
 
 Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
+  RETURN_IF_ERROR(io_.Start());
+  RETURN_IF_ERROR(watches_.Start());
   Caller caller(*this);
   auto began = steady_clock::now();
   auto patience = kPatienceBeforeProbing;
   int confirmations = 0;
   std::unique_lock lock(mutex_);
+  Attempt();
   for (;;) {
     auto failures = failures_;
     Status waited = WaitUntil(lock, changed_, std::min(deadline, steady_clock::now() + patience),
@@ -533,6 +535,7 @@ std::unique_ptr<Watch> GrpcClient::WatchPrefix(std::string_view prefix, std::int
 
 Result<std::unique_ptr<Client>> Client::Connect(const StoreUrl& url, const Options& options, Deadline deadline) {
   if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
+  SignalsBlocked blocked;  // gRPC starts its threads
   auto client = std::make_unique<GrpcClient>(url, options);
   RETURN_IF_ERROR(client->AwaitFirstAnswer(deadline));
   return std::unique_ptr<Client>(std::move(client));

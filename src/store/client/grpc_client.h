@@ -32,7 +32,7 @@ class GrpcClient final : public Client {
   GrpcClient(const StoreUrl& url, const Options& options);
   ~GrpcClient() override;
 
-  // As Client::Connect says.
+  // Before all else: its threads. As Client::Connect says.
   Status AwaitFirstAnswer(Deadline deadline);
 
   StoreIdentity identity() const override;

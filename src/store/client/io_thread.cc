@@ -9,11 +9,17 @@ struct IoThread::Operation {
   std::function<void(bool)> done;
 };
 
-IoThread::IoThread() : thread_([this] { Run(); }) {}
+Status IoThread::Start() {
+  ASSIGN_OR_RETURN(thread_, Thread::Start("mf-store-io", [this] { Run(); }));
+  return Ok();
+}
 
 IoThread::~IoThread() {
-  queue_.Shutdown();
-  thread_.join();
+  SignalsBlocked blocked;  // the last of gRPC's objects starts a thread that cleans up
+  queue_->Shutdown();
+  if (!thread_.started()) Run();
+  thread_.Join();
+  queue_.reset();
 }
 
 void* IoThread::Tag(std::function<void(bool)> done) {
@@ -30,7 +36,7 @@ void IoThread::Drain() {
 void IoThread::Run() {
   void* tag = nullptr;
   bool ok = false;
-  while (queue_.Next(&tag, &ok)) {
+  while (queue_->Next(&tag, &ok)) {
     {
       std::unique_ptr<Operation> operation(static_cast<Operation*>(tag));
       // What Tag's caller wrote before is seen here by our own lock: thread sanitizers know nothing of gRPC's.

@@ -9,18 +9,22 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
-#include <thread>
+#include <optional>
+
+#include "base/thread.h"
 
 namespace memfabric::store {
 
 class IoThread {
  public:
-  IoThread();
+  IoThread() : queue_(std::in_place) {}
   ~IoThread();  // REQUIRES: Drain was called, and nothing has been started since.
   IoThread(const IoThread&) = delete;
   IoThread& operator=(const IoThread&) = delete;
 
-  grpc::CompletionQueue* queue() { return &queue_; }
+  Status Start();  // before all else
+
+  grpc::CompletionQueue* queue() { return &*queue_; }
 
   // The tag for one operation; `done` runs when it has completed. The operation must be started.
   void* Tag(std::function<void(bool ok)> done);
@@ -32,11 +36,11 @@ class IoThread {
   struct Operation;
   void Run();
 
-  grpc::CompletionQueue queue_;
+  std::optional<grpc::CompletionQueue> queue_;  // none only while it ends
   std::mutex mutex_;
   std::condition_variable changed_;
   std::size_t pending_ = 0;
-  std::thread thread_;  // last: it uses what is above
+  Thread thread_;  // last: it uses what is above
 };
 
 }  // namespace memfabric::store

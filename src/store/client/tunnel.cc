@@ -30,16 +30,23 @@ Tunnel::Tunnel(std::shared_ptr<const TlsCredentials> credentials, const HostPort
     failure_ = IoError("no sockets for TLS: {}", ErrnoText(errno));
     return;
   }
-  plain_ = UniqueFd(ends[0]);
+  UniqueFd plain(ends[0]);
   failure_ = Disconnected("no answer to the attempt to connect");
-  thread_ = std::thread([this, connect_timeout, inner = ends[1]] { Run(connect_timeout, UniqueFd(inner)); });
+  auto thread = Thread::Start("mf-tunnel", [this, connect_timeout, inner = ends[1]] { Run(connect_timeout, UniqueFd(inner)); });
+  if (!thread.ok()) {
+    UniqueFd unused(ends[1]);
+    failure_ = thread.status();
+    return;
+  }
+  thread_ = std::move(*thread);
+  plain_ = std::move(plain);
 }
 
 Tunnel::~Tunnel() {
   stopping_ = true;
-  if (!thread_.joinable()) return;
+  if (!thread_.started()) return;
   (void)RetryOnSignal([&] { return eventfd_write(wake_.get(), 1); });
-  thread_.join();
+  thread_.Join();
 }
 
 Status Tunnel::failure() const {

@@ -9,10 +9,10 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "base/fd.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "base/url.h"
 #include "store/tls/credentials.h"
 
@@ -48,7 +48,7 @@ class Tunnel {
   std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_;  // guards the next
   Status failure_;
-  std::thread thread_;  // last: it uses what is above
+  Thread thread_;  // last: it uses what is above
 };
 
 }  // namespace memfabric::store

@@ -30,7 +30,12 @@ Watches::~Watches() {
     stopping_ = true;
     calls_changed_.notify_all();
   }
-  if (caller_.joinable()) caller_.join();
+  caller_.Join();
+}
+
+Status Watches::Start() {
+  ASSIGN_OR_RETURN(caller_, Thread::Start("mf-watches", [this] { RunHandlers(); }));
+  return Ok();
 }
 
 void Watches::Attach(const std::shared_ptr<Connection>& connection, std::uint64_t incarnation) {
@@ -181,7 +186,6 @@ void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream, const pb::W
 void Watches::Post(std::function<void()> call) {
   std::lock_guard lock(calls_mutex_);
   if (stopping_) return;
-  if (!caller_.joinable()) caller_ = std::thread([this] { RunHandlers(); });
   calls_.push_back(std::move(call));
   calls_changed_.notify_all();
 }

@@ -3,8 +3,7 @@
 // A watch knows the revision that it has to see next, and the incarnation of the store that this revision is of. On every new
 // connection it goes on from there; if the revision is gone, or is another store's, it begins anew with a snapshot.
 //
-// Owner: the client. Threads: Add and Remove any; the rest on the IoThread. Handlers run on a thread of its own, started when
-// first needed.
+// Owner: the client. Threads: Add and Remove any; the rest on the IoThread. Handlers run on a thread of its own.
 
 #pragma once
 
@@ -16,10 +15,10 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
+#include "base/thread.h"
 #include "store/client/client.h"
 #include "store/client/connection.h"
 
@@ -31,7 +30,8 @@ class Watches {
   using OnEnd = std::function<void(const std::shared_ptr<Connection>&, const grpc::Status&)>;
 
   explicit Watches(OnEnd on_end) : on_end_(std::move(on_end)) {}
-  ~Watches();  // REQUIRES: the IoThread has drained.
+  ~Watches();      // REQUIRES: the IoThread has drained.
+  Status Start();  // before all else
 
   // Opens the stream, which ends with the connection, and resumes every watch on it.
   void Attach(const std::shared_ptr<Connection>& connection, std::uint64_t incarnation);
@@ -84,7 +84,7 @@ class Watches {
   std::condition_variable calls_changed_;
   std::deque<std::function<void()>> calls_;
   bool stopping_ = false;
-  std::thread caller_;
+  Thread caller_;
 };
 
 }  // namespace memfabric::store

@@ -8,7 +8,12 @@ Core::~Core() {
     stopping_ = true;
   }
   changed_.notify_one();
-  ticker_.join();
+  ticker_.Join();
+}
+
+Status Core::Start() {
+  ASSIGN_OR_RETURN(ticker_, Thread::Start("mf-leases", [this] { TickUntilStopped(); }));
+  return Ok();
 }
 
 void Core::TickUntilStopped() {

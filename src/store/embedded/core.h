@@ -9,10 +9,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "store/embedded/first_requests.h"
 #include "store/embedded/state.h"
 
@@ -22,8 +22,11 @@ class Core {
  public:
   using Readers = std::vector<WatchSession::Reader*>;
 
-  Core(std::uint64_t identity, Clock& clock) : clock_(clock), state_(identity), ticker_([this] { TickUntilStopped(); }) {}
+  Core(std::uint64_t identity, Clock& clock) : clock_(clock), state_(identity) {}
   ~Core();
+
+  // Starts its thread. Before that no lease ends.
+  Status Start();
 
   // Runs call(State&, TimePoint now) with the state locked. The caller tells the readers afterwards.
   template <typename Call>
@@ -50,7 +53,7 @@ class Core {
   std::condition_variable changed_;
   State state_;            // by mutex_
   bool stopping_ = false;  // by mutex_
-  std::thread ticker_;
+  Thread ticker_;
 };
 
 }  // namespace memfabric::store

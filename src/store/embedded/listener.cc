@@ -18,11 +18,11 @@
 #include <cstring>
 #include <list>
 #include <map>
-#include <thread>
 #include <utility>
 
 #include "base/log.h"
 #include "base/socket_user.h"
+#include "base/thread.h"
 #include "store/embedded/listen_address.h"
 #include "store/tls/greeting.h"
 #include "store/tls/relay.h"
@@ -116,10 +116,10 @@ class EpollListener final : public Listener {
 
   ~EpollListener() override {
     options_.first_requests->Tell(nullptr);
-    if (!thread_.joinable()) return;
+    if (!thread_.started()) return;
     stopping_ = true;
     eventfd_write(wake_.get(), 1);
-    thread_.join();
+    thread_.Join();
   }
 
   Status Listen() {
@@ -131,7 +131,7 @@ class EpollListener final : public Listener {
     SetListening(true);
     Add(wake_.get(), nullptr);
     options_.first_requests->Tell([this] { eventfd_write(wake_.get(), 1); });
-    thread_ = std::thread([this] { Run(); });
+    ASSIGN_OR_RETURN(thread_, Thread::Start("mf-listener", [this] { Run(); }));
     return Ok();
   }
 
@@ -511,7 +511,7 @@ class EpollListener final : public Listener {
   std::uint64_t refused_ = 0;
   TimePoint complain_from_{};
 
-  std::thread thread_;  // last: it uses what is above
+  Thread thread_;  // last: it uses what is above
 };
 
 }  // namespace

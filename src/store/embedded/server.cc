@@ -37,15 +37,19 @@ class GrpcServer final : public EmbeddedServer {
   explicit GrpcServer(Clock& clock) : core_(RandomIdentity(), clock) {}
 
   ~GrpcServer() override {
-    listener_.reset();  // nobody comes in any more
+    SignalsBlocked blocked;  // gRPC may start a thread to end with
+    listener_.reset();       // nobody comes in any more
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());  // cancels what is open, without waiting for it to end by itself
     server_->Wait();
+    server_.reset();
   }
 
   Status Serve(const Options& options) {
     if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
     ASSIGN_OR_RETURN(const auto users, AllowedUsers::FromEnvironment());
+    RETURN_IF_ERROR(core_.Start());
+    SignalsBlocked blocked;  // gRPC starts its threads
     RETURN_IF_ERROR(Plant(options.seeds));
     ASSIGN_OR_RETURN(const auto addresses, FindListenAddresses(options.listen));
     grpc::ServerBuilder builder;

@@ -6,10 +6,11 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
+#include "base/thread.h"
 #include "base/wait.h"
 #include "store/recipes/session.h"
 
@@ -30,7 +31,7 @@ class WatchedDirectory final : public Directory {
 
   ~WatchedDirectory() override {
     watch_.reset();
-    std::thread thread;
+    Thread thread;
     {
       std::unique_lock lock(mutex_);
       stopping_ = true;
@@ -38,7 +39,7 @@ class WatchedDirectory final : public Directory {
       changed_.wait(lock, [&] { return !delivering_; });
       thread = std::move(thread_);
     }
-    if (thread.joinable()) thread.join();
+    thread.Join();
   }
 
   Status AwaitFirst(Deadline deadline) {
@@ -81,10 +82,23 @@ class WatchedDirectory final : public Directory {
         Remove(key);
       }
     }
-    if (!missing_until_.empty() && !thread_.joinable()) thread_ = std::thread([this] { DropTheMissing(); });
+    if (!missing_until_.empty() && !thread_.started()) StartThread();
     informed_ = true;
     changed_.notify_all();
     Deliver(lock);
+  }
+
+  // REQUIRES: mutex_ is held.
+  void StartThread() {
+    auto thread = Thread::Start("mf-directory", [this] { DropTheMissing(); });
+    if (thread.ok()) {
+      thread_ = std::move(*thread);
+      return;
+    }
+    // Nobody would ever report them as gone: they are gone now, and new once they have been published again.
+    LOG(kWarn, "{} records that the store has lost are taken for gone at once: {}", missing_until_.size(),
+        thread.status().message());
+    while (!missing_until_.empty()) Remove(std::string(missing_until_.begin()->first));
   }
 
   // REQUIRES: mutex_ is held.
@@ -157,7 +171,7 @@ class WatchedDirectory final : public Directory {
   bool informed_ = false;  // the first snapshot has come
   bool delivering_ = false;
   bool stopping_ = false;
-  std::thread thread_;  // started when first something is missing
+  Thread thread_;  // started when first something is missing
 
   std::unique_ptr<Watch> watch_;
 };

@@ -6,10 +6,10 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/wait.h"
 
 namespace memfabric::store {
@@ -54,7 +54,12 @@ class LeasedSession final : public Session {
       changed_.notify_all();
     });
     // A store that was lost before the watch stood is found by the first keep-alive.
-    thread_ = std::thread([this] { KeepAlive(); });
+  }
+
+  Status Start() {
+    std::lock_guard lock(mutex_);  // so that the thread finds thread_ assigned
+    ASSIGN_OR_RETURN(thread_, Thread::Start("mf-session", [this] { KeepAlive(); }));
+    return Ok();
   }
 
   ~LeasedSession() override {
@@ -64,7 +69,7 @@ class LeasedSession final : public Session {
       stopping_ = true;
       changed_.notify_all();
     }
-    thread_.join();
+    thread_.Join();
     if (!answers_) return;  // the lease ends by itself, or has ended with its store
     Status revoked = client_.RevokeLease(lease_, steady_clock::now() + kRevokeTimeout);
     if (!revoked.ok() && !IsNotFound(revoked)) LOG(kDebug, "session: its lease ends by itself: {}", revoked.message());
@@ -167,7 +172,7 @@ class LeasedSession final : public Session {
   Status AwaitBetterTimes(const Status& failure, LeaseId lease, Deadline deadline) {
     if (steady_clock::now() >= deadline) return failure;
     if (IsDisconnected(failure)) return Ok();  // the client waits for the connection
-    if (!IsNotFound(failure) || std::this_thread::get_id() == thread_.get_id()) return failure;
+    if (!IsNotFound(failure) || thread_.IsCurrent()) return failure;
     std::unique_lock lock(mutex_);
     due_ = steady_clock::now();  // the thread finds out why
     changed_.notify_all();
@@ -326,7 +331,7 @@ class LeasedSession final : public Session {
   TimePoint due_ = steady_clock::now() + kKeepAlivePeriod;
 
   std::unique_ptr<Watch> connection_watch_;
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace
@@ -336,7 +341,9 @@ Result<std::unique_ptr<Session>> Session::Open(Client& client, SessionObserver* 
     StoreIdentity identity = client.identity();
     ASSIGN_OR_RETURN(LeaseId lease, client.GrantLease(kSessionTimeToLive, deadline));
     if (client.identity() != identity) continue;  // which of the two granted it?
-    return std::unique_ptr<Session>(std::make_unique<LeasedSession>(client, observer, lease, identity));
+    auto session = std::make_unique<LeasedSession>(client, observer, lease, identity);
+    RETURN_IF_ERROR(session->Start());
+    return std::unique_ptr<Session>(std::move(session));
   }
 }
 

@@ -6,10 +6,10 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/wait.h"
 #include "store/recipes/host_identity.h"
 #include "store/recipes/session.h"
@@ -41,7 +41,7 @@ class TcpStoreHost final : public StoreHost {
       stopping_ = true;
       changed_.notify_all();
     }
-    if (thread_.joinable()) thread_.join();
+    thread_.Join();
   }
 
   Status ServeNow(Deadline deadline) {
@@ -57,8 +57,9 @@ class TcpStoreHost final : public StoreHost {
     }
   }
 
-  void Follow() {
-    thread_ = std::thread([this] { TakeOverWhenLost(); });
+  Status Follow() {
+    ASSIGN_OR_RETURN(thread_, Thread::Start("mf-store-host", [this] { TakeOverWhenLost(); }));
+    return Ok();
   }
 
   bool serving() const override {
@@ -131,7 +132,7 @@ class TcpStoreHost final : public StoreHost {
   std::unique_ptr<EmbeddedServer> server_;
   bool lost_ = false;
   bool stopping_ = false;
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace
@@ -142,7 +143,7 @@ Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve s
     return InvalidArgument("store {}: an etcd cluster is served by its own servers", url.ToString());
   auto host = std::make_unique<TcpStoreHost>(url, std::move(tls));
   if (serve == Serve::kNow) RETURN_IF_ERROR(host->ServeNow(deadline));
-  host->Follow();
+  RETURN_IF_ERROR(host->Follow());
   return std::unique_ptr<StoreHost>(std::move(host));
 }
 

@@ -290,6 +290,7 @@ TEST(CoreTest, TellsEveryWatchWhatManyThreadsWrite) {
   constexpr int kThreads = 4;
   constexpr int kPuts = 500;
   Core core(1, SteadyClock());
+  ASSERT_TRUE(core.Start().ok());
   CountingReader first(core), second(core);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t)

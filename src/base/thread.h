@@ -1,0 +1,77 @@
+// base/thread.h: the one way in which this library starts a thread.
+//
+// A thread of ours has a name that begins with "mf-" (debuggers and /proc/self/task/*/comm show it), takes no signals but those
+// of its own faults, as the others are for the program's threads, and has a small stack. One that the machine refuses is an
+// error that names the limits.
+//
+// Owner: whoever it works for. Threads: one at a time may use a Thread; IsCurrent may be called from any once it is started.
+
+#pragma once
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstddef>
+#include <functional>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace memfabric {
+
+// What our own code gets: gRPC's completions with protobuf, OpenSSL's handshakes and the log's formatting touch at most 60 KiB
+// of it. It is address space; memory is taken as it is touched. Sanitizers' frames are larger.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMFABRIC_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define MEMFABRIC_SANITIZED 1
+#endif
+#endif
+#ifdef MEMFABRIC_SANITIZED
+constexpr std::size_t kThreadStackBytes = 2 << 20;
+#else
+constexpr std::size_t kThreadStackBytes = 256 << 10;
+#endif
+
+class Thread {
+ public:
+  enum class Stack {
+    kOurs,      // kThreadStackBytes
+    kTheUsers,  // the process's (ulimit -s): the thread runs code that isn't ours, as a user's callback
+  };
+
+  Thread() = default;
+  ~Thread() { Join(); }
+  Thread(Thread&& other) noexcept;
+  Thread& operator=(Thread&& other) noexcept;  // joins what it was before
+
+  // `name`: "mf-…", 15 characters at most. OutOfMemory: the machine refuses it; the message names the limits.
+  static Result<Thread> Start(std::string_view name, std::function<void()> body, Stack stack = Stack::kOurs);
+  // One that is left to itself.
+  static Status StartDetached(std::string_view name, std::function<void()> body, Stack stack = Stack::kOurs);
+
+  bool started() const { return started_; }  // and not joined
+  // Waits for its end; nothing happens when there is none. REQUIRES: not on the thread.
+  void Join();
+  bool IsCurrent() const { return started_ && ::pthread_equal(handle_, ::pthread_self()) != 0; }
+
+ private:
+  pthread_t handle_{};
+  bool started_ = false;
+};
+
+// While it lives, this thread takes no signals but those of its own faults, which a crash reporter wants; the threads that
+// libraries start meanwhile never will.
+class SignalsBlocked {
+ public:
+  SignalsBlocked();
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t former_;
+};
+
+}  // namespace memfabric
