@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+
 namespace memfabric::store {
 namespace {
 
@@ -134,6 +136,13 @@ void State::Alarm(etcdserverpb::AlarmResponse* response) const { FillHeader(resp
 
 TimePoint State::Tick(TimePoint now) {
   if (last_tick_ && now - next_tick_ > kLate) leases_.ExtendAll(now - *last_tick_);
+  leases_.EndGrace(now);
+  if (std::size_t spared = leases_.SpareTheSilent(now); spared > 0)
+    LOG(kWarn,
+        "store: {} of {} leases have not been kept alive, so it is this store that can't be reached: they get {} times their "
+        "time "
+        "more",
+        spared, leases_.size(), LeaseTable::kGrace);
   for (std::int64_t id : leases_.Ended(now)) {
     etcdserverpb::LeaseRevokeRequest request;
     etcdserverpb::LeaseRevokeResponse response;

@@ -56,6 +56,7 @@ class State {
 
   // Ends the leases whose time has come and sends progress; returns when it wants to be called next. When it comes much later
   // than it asked for, the process was stopped, and so may its clients' keep-alives have been: all leases get that time back.
+  // When nearly all leases fall silent at once, they get grace (LeaseTable::SpareTheSilent).
   TimePoint Tick(TimePoint now);
   // The time that Tick asked for is too late since something was added.
   bool WantsEarlierTick(TimePoint now) const;

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -207,6 +208,96 @@ TEST_F(StateTest, GivesBackTheTimeForWhichTheServerWasStopped) {
   EXPECT_EQ(SecondsLeft(long_lease), 59);
   Pass(2s + 1ns);
   EXPECT_EQ(SecondsLeft(short_lease), -1);
+}
+
+// A job's leases of 3 s, kept alive once a second by all of `living`.
+class StoreCutOffTest : public StateTest {
+ protected:
+  void Begin(std::size_t ranks) {
+    for (std::size_t i = 0; i < ranks; ++i) {
+      leases_.push_back(Grant(3));
+      Put(Key(i), "", leases_.back());
+    }
+    Live(3s, leases_);
+  }
+  // Each at its own moment of the second, as clients do.
+  void Live(std::chrono::milliseconds time, const std::vector<std::int64_t>& living) {
+    const auto step = 1ms * (1000 / std::max<std::size_t>(1, leases_.size()));
+    for (auto passed = 0ms; passed < time; passed += 1000ms) {
+      for (std::int64_t lease : leases_) {
+        Pass(step);
+        if (std::ranges::count(living, lease) != 0) KeepAlive(lease);
+      }
+      Pass(1000ms - step * leases_.size());
+    }
+  }
+  static std::string Key(std::size_t rank) { return "rank/" + std::to_string(rank); }
+  std::size_t Standing() {
+    std::size_t standing = 0;
+    for (std::size_t i = 0; i < leases_.size(); ++i) standing += Exists(Key(i)) ? 1 : 0;
+    return standing;
+  }
+
+  std::vector<std::int64_t> leases_;
+};
+
+TEST_F(StoreCutOffTest, TakesNoLeaseOfACrowdThatItCouldNotHear) {
+  Begin(128);
+  Live(7s, {});  // a cut of 6 s, and the way back
+  EXPECT_EQ(Standing(), 128u);
+  Live(20s, leases_);
+  EXPECT_EQ(Standing(), 128u);
+}
+
+TEST_F(StoreCutOffTest, TakesNoneWhenItsOwnHostsRanksWereHeardThroughout) {
+  Begin(16);
+  Live(8s, {leases_[0], leases_[1], leases_[2], leases_[3]});  // a quarter
+  EXPECT_EQ(Standing(), 16u);
+}
+
+TEST_F(StoreCutOffTest, EndsThoseThatStaySilentOneByOneAndSoonOnceTheOthersAreBack) {
+  Begin(16);
+  Live(5s, {});
+  EXPECT_EQ(Standing(), 16u);
+  const std::vector<std::int64_t> back(leases_.begin(), leases_.begin() + 12);
+  Live(2s, back);
+  EXPECT_EQ(Standing(), 16u) << "they have their time from when the others came back";
+  std::vector<std::size_t> seen;
+  for (int i = 0; i < 5; ++i) {
+    Live(1s, back);
+    seen.push_back(Standing());
+  }
+  EXPECT_THAT(seen, testing::Contains(testing::AllOf(testing::Gt(12u), testing::Lt(16u)))) << "not all at once";
+  EXPECT_EQ(Standing(), 12u);
+}
+
+TEST_F(StoreCutOffTest, EndsAllOfAJobThatIsGoneInTheEnd) {
+  Begin(16);
+  Live(16s, {});
+  EXPECT_EQ(Standing(), 0u);
+  EXPECT_EQ(state_.leases().size(), 0u);
+}
+
+TEST_F(StoreCutOffTest, GraceIsGivenOnceUntilALeaseIsHeardAgain) {
+  Begin(8);
+  Live(8s, {});
+  Live(3s, leases_);
+  Live(8s, {});  // the next cut
+  EXPECT_EQ(Standing(), 8u);
+}
+
+TEST_F(StoreCutOffTest, ASilentFewEndAfterTheirTimeAsEver) {
+  Begin(64);
+  const std::vector<std::int64_t> living(leases_.begin() + 17,
+                                         leases_.end());  // more than a quarter is silent: one host of four
+  Live(4s, living);
+  EXPECT_EQ(Standing(), living.size());
+}
+
+TEST_F(StoreCutOffTest, ASmallJobsEndAfterTheirTimeAsEver) {
+  Begin(7);
+  Live(4s, {});
+  EXPECT_EQ(Standing(), 0u);
 }
 
 TEST_F(StateTest, AsksForNoTicksWhileThereIsNothingToEnd) {
