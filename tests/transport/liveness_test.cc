@@ -46,5 +46,62 @@ TEST(LivenessTest, AStoppedProcessIsAliveAndAKilledOneIsDead) {
   EXPECT_FALSE(IsAlive(name));
 }
 
+// Listens on `name` as another user, in a process that ends with the object.
+class Squatter {
+ public:
+  Squatter(const std::string& name, uid_t user) {
+    int ready[2];
+    if (::pipe(ready) != 0) return;
+    child_ = ::fork();
+    if (child_ == 0) {
+      char done = ::setuid(user) == 0 ? 'y' : 'n';
+      auto listener = ListenLocal(SOCK_STREAM, name, 100);
+      if (!listener.ok()) done = 'n';
+      if (::write(ready[1], &done, 1) != 1) ::_exit(1);
+      while (true) ::pause();
+    }
+    char done = 'n';
+    listens_ = ::read(ready[0], &done, 1) == 1 && done == 'y';
+    ::close(ready[0]);
+    ::close(ready[1]);
+  }
+  ~Squatter() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+  }
+  bool listens() const { return listens_; }
+
+ private:
+  pid_t child_ = -1;
+  bool listens_ = false;
+};
+
+constexpr uid_t kStranger = 65534;
+
+TEST(LivenessTest, AnotherUserWhoTakesTheNameOfTheDeadDoesNotMakeItLive) {
+  std::string name = "memfabric-life-1000-" + RandomHex128();
+  Squatter squatter(name, kStranger);
+  ASSERT_TRUE(squatter.listens());
+  EXPECT_FALSE(IsAlive(name));
+  ::setenv("MEMFABRIC_ALLOW_UIDS", "7,65534", 1);
+  EXPECT_TRUE(IsAlive(name)) << "a user who may share in the job may serve";
+  ::unsetenv("MEMFABRIC_ALLOW_UIDS");
+}
+
+TEST(LivenessTest, AnotherUsersOwnProcessIsAliveThoughItMayNotShareInOurs) {
+  std::string name = "memfabric-life-65534-" + RandomHex128();
+  Squatter owner(name, kStranger);
+  ASSERT_TRUE(owner.listens());
+  EXPECT_TRUE(IsAlive(name)) << "its rank is taken, by whomever";
+}
+
+TEST(LivenessTest, TheNameSaysWhoseItIs) {
+  auto reactor = Reactor::Create();
+  ASSERT_TRUE(reactor.ok());
+  auto liveness = LivenessSocket::Bind(**reactor);
+  ASSERT_TRUE(liveness.ok()) << liveness.status();
+  EXPECT_TRUE((*liveness)->name().starts_with(fmt::format("memfabric-life-{}-", ::geteuid())));
+}
+
 }  // namespace
 }  // namespace memfabric::transport
