@@ -445,25 +445,34 @@ void Pool::OnGivenUp(const Status& why) {
   if (peers_ != nullptr) peers_->DropAll(why);
 }
 
-void Pool::OnReturned() {
+Status Pool::OnReturned() {
   auto control = LockControl();
-  if (closing_ || reach_ == nullptr) return;
+  if (closing_ || reach_ == nullptr) return Ok();
+  bool first_try;
+  {
+    std::lock_guard lock(away_mutex_);
+    if (away_.ok() || replaced_) return Ok();
+    first_try = !return_failed_;
+  }
   Deadline deadline = After(timeout_);
   CancelScope scope(closing_);
   Status status = RepublishWindow(job_, options_.id, agreed_, options_.numbers_only, deadline);
   window_published_ = status.ok();
   if (status.ok() && wants_joined_) status = JoinLocked(deadline);
-  Status away = status.ok() ? Ok() : Reconnect("pool {} did not come back: {}", options_.id, status.message());
+  Status away =
+      status.ok() ? Ok() : Reconnect("pool {} has not come back yet, and tries again: {}", options_.id, status.message());
   if (status.ok()) {
     LOG(kWarn, "pool {} is back after the others had given this process up{}", options_.id,
         wants_joined_ ? ", as a new epoch" : "");
     if (!wants_joined_) peers_->DropAll(NotJoined());
   } else {
-    LOG(kError, "{}", away.message());
+    if (first_try) LOG(kError, "{}", away.message());
     peers_->DropAll(away);
   }
   std::lock_guard lock(away_mutex_);
+  return_failed_ = !status.ok();
   away_ = away;
+  return away;
 }
 
 void Pool::OnReplaced(const Status& why) {

@@ -99,7 +99,8 @@ class Pool {
 
   // What the job hears; from its threads.
   void OnGivenUp(const Status& why);
-  void OnReturned();
+  // An error: it is not back yet; called again. A pool that is back already stays as it is.
+  Status OnReturned();
   void OnReplaced(const Status& why);
 
  private:
@@ -163,6 +164,7 @@ class Pool {
   mutable std::mutex away_mutex_;
   Status away_;            // while the others have given this process up: what control calls return; guarded by away_mutex_
   bool replaced_ = false;  // for good; guarded by away_mutex_
+  bool return_failed_ = false;  // since it was given up; guarded by away_mutex_
 
   copy::Queue relinks_{"mf-relinks"};  // ends first: it uses the rest
 };

@@ -97,8 +97,13 @@ void Service::OnGivenUp(const Status& why) {
   for (const auto& pool : OpenPools()) pool->OnGivenUp(why);
 }
 
-void Service::OnReturned() {
-  for (const auto& pool : OpenPools()) pool->OnReturned();
+Status Service::OnReturned() {
+  Status first;
+  for (const auto& pool : OpenPools()) {
+    Status status = pool->OnReturned();
+    if (first.ok()) first = std::move(status);
+  }
+  return first;
 }
 
 void Service::OnReplaced(const Status& why) {

@@ -17,7 +17,10 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kRecoveryPoll{100};     // only while a takeover is being recovered from
 constexpr std::chrono::seconds kReturnTry{5};  // one try to take the rank again
-constexpr milliseconds kReturnBackoff{500};
+// Between tries. When a crowd comes back at once, each try loads all the others, who then fail.
+constexpr milliseconds kFirstReturnBackoff{500};
+constexpr milliseconds kLastReturnBackoff{8000};
+constexpr std::chrono::seconds kSettled{10};  // given up again sooner than this: that was a failed try as well
 
 // A store that one host serves goes with it.
 Status AdviseEtcd(Status status, const StoreUrl& url) {
@@ -37,7 +40,8 @@ Job::Job(const JobOptions& options, transport::Reactor& reactor, JobObserver& ob
       host_(store::HostIdentity()),
       host_name_(store::HostName()),
       keys_(options.url.prefix, options.service),
-      url_(options.url) {}
+      url_(options.url),
+      backoff_(kFirstReturnBackoff, kLastReturnBackoff) {}
 
 Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,
                                        Deadline deadline) {
@@ -175,36 +179,45 @@ void Job::StartReturn() {
   returning_.Join();
   auto thread = Thread::Start("mf-return", [this] { Return(); });
   if (!thread.ok()) {
-    LOG(kWarn, "this process tries to come back again in {} ms: {}", kReturnBackoff.count(), thread.status().message());
-    retry_ = reactor_.CallAt(steady_clock::now() + kReturnBackoff, [this] { StartReturn(); });
+    auto pause = backoff_.Next();
+    LOG(kWarn, "this process tries to come back again in {} ms: {}", pause.count(), thread.status().message());
+    retry_ = reactor_.CallAt(steady_clock::now() + pause, [this] { StartReturn(); });
     return;
   }
   returning_running_ = true;
   returning_ = std::move(*thread);
 }
 
+void Job::Pause(std::unique_lock<std::mutex>& lock) {
+  changed_.wait_for(lock, backoff_.Next(), [&] { return closing_.load(); });
+}
+
 void Job::Return() {
   CancelScope scope(closing_);
-  for (;;) {
-    {
-      std::lock_guard lock(mutex_);
-      if (closing_ || !return_wanted_) {
-        returning_running_ = false;
-        return;
-      }
-      return_wanted_ = false;
-    }
-    Status claimed = Claim(steady_clock::now() + kReturnTry);
-    if (claimed.ok()) {
-      observer_.OnReturned();
-    } else if (IsAlreadyExists(claimed)) {
-      observer_.OnReplaced(Reconnect("this process was given up, and meanwhile its place was taken: {}", claimed.message()));
-    } else {
-      std::unique_lock lock(mutex_);
-      return_wanted_ = true;
-      changed_.wait_for(lock, kReturnBackoff, [&] { return closing_.load(); });
-    }
+  bool held = false;  // the rank
+  std::unique_lock lock(mutex_);
+  if (returned_ == TimePoint() || steady_clock::now() - returned_ >= kSettled) {
+    backoff_.Reset();
+  } else {
+    Pause(lock);
   }
+  for (;;) {
+    if (return_wanted_) held = false;
+    return_wanted_ = false;
+    if (closing_) break;
+    lock.unlock();
+    Status status = held ? Ok() : Claim(steady_clock::now() + kReturnTry);
+    held = status.ok();
+    bool replaced = IsAlreadyExists(status);
+    if (replaced)
+      observer_.OnReplaced(Reconnect("this process was given up, and meanwhile its place was taken: {}", status.message()));
+    if (held) status = observer_.OnReturned();
+    lock.lock();
+    if (status.ok()) returned_ = steady_clock::now();
+    if (!return_wanted_ && (replaced || status.ok())) break;
+    Pause(lock);
+  }
+  returning_running_ = false;
 }
 
 }  // namespace memfabric

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "address/global_address.h"
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/thread.h"
@@ -57,8 +58,8 @@ class JobObserver {
   virtual ~JobObserver() = default;
   // The others have given this process up. Nothing it published stands any more; `why` is what its calls return meanwhile.
   virtual void OnGivenUp(const Status& why) = 0;
-  // The rank is held again: publish again, as a new epoch.
-  virtual void OnReturned() = 0;
+  // The rank is held again: publish again, as a new epoch. An error: not all is back, and the job calls again after a while.
+  virtual Status OnReturned() = 0;
   // It is not: another process has the rank. Final.
   virtual void OnReplaced(const Status& why) = 0;
 };
@@ -105,6 +106,8 @@ class Job final : public store::SessionObserver {
   std::string ClaimedKey() const { return options_.claim ? options_.claimed_key : keys_.Rank(rank_); }
   void OnStoreLost();
   void StartReturn();
+  // Waits before the next try. REQUIRES: `lock` is held.
+  void Pause(std::unique_lock<std::mutex>& lock);
   void Return();
 
   JobOptions options_;
@@ -130,6 +133,8 @@ class Job final : public store::SessionObserver {
   std::atomic<bool> closing_{false};  // atomic: also looked at by waits
   bool return_wanted_ = false;
   bool returning_running_ = false;
+  TimePoint returned_{};  // when it last was wholly back
+  Backoff backoff_;       // by the thread only, or before it
   Thread returning_;
   transport::Reactor::TimerId retry_ = 0;  // starts the thread later, as the machine refused it
 };

@@ -278,9 +278,9 @@ void Object::StopWaits() {
   if (peers_ != nullptr) peers_->Break(NotFound("object {} has been destroyed", options_.id));
 }
 
-void Object::OnReturned() {
+Status Object::OnReturned() {
   std::lock_guard lock(window_mutex_);
-  if (!window_recorded_) return;
+  if (!window_recorded_) return Ok();
   // Whatever others have placed there meanwhile, in these processes the place is taken.
   Status recorded = job_.session().Publish(job_.keys().Window(options_.id, options_.rank),
                                            store::EncodeRecord(WindowRecordOf(job_, options_, layout_)),
@@ -288,6 +288,7 @@ void Object::OnReturned() {
   if (!recorded.ok())
     LOG(kWarn, "object {}: the store doesn't know any more where its window lies, a later create may fail: {}", options_.id,
         recorded.message());
+  return IsAlreadyExists(recorded) ? Ok() : recorded;  // another try would find the same
 }
 
 void Object::Close() {

@@ -62,7 +62,7 @@ class Object {
   // Ends calls that wait, with NotFound; any thread, at any time.
   void StopWaits();
   // The others had given this process up, and it is back: rank 0 records again where the window lies.
-  void OnReturned();
+  Status OnReturned();
   // Says goodbye to the others. Idempotent. REQUIRES: nobody is in a call, nor can get into one.
   void Close();
 

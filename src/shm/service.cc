@@ -51,7 +51,7 @@ Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& optio
     objects_.push_back(*object);
     bool missed = returns != returns_;
     lock.unlock();
-    if (missed) (*object)->OnReturned();
+    if (missed) (void)(*object)->OnReturned();  // it has said so
     return object;
   }
   if (away_.ok() || !IsInterrupted(object.status())) return object;
@@ -69,17 +69,22 @@ void Service::OnGivenUp(const Status& why) {
   SetAway(why);
 }
 
-void Service::OnReturned() {
+Status Service::OnReturned() {
   std::vector<std::weak_ptr<Object>> objects;
   {
     std::lock_guard lock(mutex_);
     objects = objects_;
     ++returns_;
   }
+  Status first;
   for (const auto& known : objects) {
-    if (auto object = known.lock()) object->OnReturned();
+    auto object = known.lock();
+    if (object == nullptr) continue;
+    Status status = object->OnReturned();
+    if (first.ok()) first = std::move(status);
   }
-  SetAway(Ok());
+  SetAway(Ok());  // objects work without their windows' records
+  return first;
 }
 
 void Service::OnReplaced(const Status& why) {

@@ -39,7 +39,7 @@ class Service final : public JobObserver {
 
   // JobObserver
   void OnGivenUp(const Status& why) override;
-  void OnReturned() override;
+  Status OnReturned() override;
   void OnReplaced(const Status& why) override;
 
  private:

@@ -66,7 +66,7 @@ class Engine final : public JobObserver {
 
   // JobObserver
   void OnGivenUp(const Status& why) override;
-  void OnReturned() override {}
+  Status OnReturned() override { return Ok(); }
   void OnReplaced(const Status& why) override;
 
   Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options, Place place);
