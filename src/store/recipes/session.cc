@@ -23,6 +23,7 @@ constexpr milliseconds kKeepAliveTimeout{1400};
 constexpr milliseconds kRevokeTimeout{1000};
 constexpr milliseconds kGrantTimeout{2000};
 constexpr milliseconds kRetryPeriod{100};
+constexpr milliseconds kExplainTimeout{50};
 // etcd's limit is 128 operations a transaction.
 constexpr std::size_t kRecordsATransaction = 64;
 
@@ -80,7 +81,34 @@ class LeasedSession final : public Session {
     return lease_;
   }
 
-  Status Publish(std::string_view key_view, std::string_view value_view, Deadline deadline) override {
+  Status Publish(std::string_view key, std::string_view value, Deadline deadline) override {
+    return Explain(PublishOnce(key, value, deadline));
+  }
+
+  Status Withdraw(std::string_view key, Deadline deadline) override { return Explain(WithdrawOnce(key, deadline)); }
+
+  Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
+    auto result = CommitOnce(transaction, deadline);
+    if (result.ok()) return result;
+    return Explain(std::move(result).status());
+  }
+
+ private:
+  using Records = std::map<std::string, std::string>;
+
+  // A failure that comes of what the thread has found out already says that, too.
+  Status Explain(Status status) const {
+    if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
+    std::lock_guard lock(mutex_);
+    if (!overdue_) return status;
+    return std::move(status).WithContext(
+        fmt::format("this process's lease could not be renewed for {:.0f} s, so the others may have given it up",
+                    Seconds(steady_clock::now() - renewed_)));
+  }
+
+  static double Seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+  Status PublishOnce(std::string_view key_view, std::string_view value_view, Deadline deadline) {
     const std::string key(key_view);
     const std::string value(value_view);
     const auto life = Life();
@@ -107,7 +135,7 @@ class LeasedSession final : public Session {
     }
   }
 
-  Status Withdraw(std::string_view key_view, Deadline deadline) override {
+  Status WithdrawOnce(std::string_view key_view, Deadline deadline) {
     const std::string key(key_view);
     for (;;) {
       ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
@@ -122,7 +150,7 @@ class LeasedSession final : public Session {
     }
   }
 
-  Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
+  Result<TransactionResult> CommitOnce(const Transaction& transaction, Deadline deadline) {
     ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
     auto result = client_.Commit(transaction, deadline);
     std::lock_guard lock(mutex_);
@@ -144,9 +172,6 @@ class LeasedSession final : public Session {
     }
     return result;
   }
-
- private:
-  using Records = std::map<std::string, std::string>;
 
   bool Owns(const std::string& key) const {
     std::lock_guard lock(mutex_);
@@ -185,10 +210,17 @@ class LeasedSession final : public Session {
     std::unique_lock lock(mutex_);
     while (!stopping_) {
       if (!answers_ || steady_clock::now() < due_) {
-        if (answers_) {
-          changed_.wait_until(lock, due_);
-        } else {
+        const TimePoint overdue_at = renewed_ + kSessionTimeToLive;
+        if (!overdue_ && steady_clock::now() >= overdue_at) {
+          lock.unlock();
+          SayOverdue();
+          lock.lock();
+        } else if (answers_) {
+          changed_.wait_until(lock, overdue_ ? due_ : std::min(due_, overdue_at));
+        } else if (overdue_) {
           changed_.wait(lock);
+        } else {
+          changed_.wait_until(lock, overdue_at);
         }
         continue;
       }
@@ -200,6 +232,34 @@ class LeasedSession final : public Session {
     }
   }
 
+  // Once for each time that the store is out of reach for longer than the lease lives.
+  void SayOverdue() {
+    Status why = client_.KeepLeaseAlive(lease_, steady_clock::now() + kExplainTimeout).status();
+    if (why.ok()) return Renewed();
+    if (IsNotFound(why)) return RetrySoon();  // the store answers: the next look tells what follows
+    double seconds = 0;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      overdue_ = true;
+      seconds = Seconds(steady_clock::now() - renewed_);
+    }
+    LOG(kError,
+        "session: the lease of {} s has not been renewed for {:.1f} s ({}). If the store goes on without this process, the "
+        "others "
+        "have given it up; copies to peers that can be reached go on. It comes back by itself when the store answers",
+        kSessionTimeToLive.count(), seconds, why.message());
+  }
+
+  void Renewed() {
+    const TimePoint now = steady_clock::now();
+    std::unique_lock lock(mutex_);
+    const TimePoint before = std::exchange(renewed_, now);
+    if (!std::exchange(overdue_, false)) return;
+    lock.unlock();
+    LOG(kWarn, "session: the store answers again, after {:.1f} s", Seconds(now - before));
+  }
+
   // One look at the lease, and what follows from it.
   void Check(LeaseId lease) {
     StoreIdentity identity = client_.identity();
@@ -208,7 +268,10 @@ class LeasedSession final : public Session {
     auto left = client_.KeepLeaseAlive(lease, steady_clock::now() + kKeepAliveTimeout);
     // A store that knows the lease, whose number is random, is the one that granted it, whatever the client takes it for: a
     // cluster's members needn't agree on its term at every moment.
-    if (left.ok()) return Recognize(identity);
+    if (left.ok()) {
+      Renewed();
+      return Recognize(identity);
+    }
     if (!IsNotFound(left.status())) return RetrySoon();
     if (!same || !SameStore()) return Republish();
     GiveUp();
@@ -242,6 +305,7 @@ class LeasedSession final : public Session {
     StoreIdentity identity = client_.identity();
     auto lease = client_.GrantLease(kSessionTimeToLive, steady_clock::now() + kGrantTimeout);
     if (!lease.ok() || client_.identity() != identity) return false;
+    Renewed();
     std::lock_guard lock(mutex_);
     lease_ = *lease;
     identity_ = identity;
@@ -327,7 +391,9 @@ class LeasedSession final : public Session {
   Records records_;
   bool republishing_ = false;  // another store answers, and the records don't all stand there yet
   bool answers_ = true;
-  std::atomic<bool> stopping_{false};  // atomic: also looked at by the thread's waits
+  TimePoint renewed_ = steady_clock::now();  // when the lease was granted, or renewed last
+  bool overdue_ = false;                     // its time has passed since, and that was said
+  std::atomic<bool> stopping_{false};        // atomic: also looked at by the thread's waits
   TimePoint due_ = steady_clock::now() + kKeepAlivePeriod;
 
   std::unique_ptr<Watch> connection_watch_;

@@ -4,6 +4,8 @@
 // and publishes every record again; nobody but the store has forgotten anything. If the same store says that the lease has
 // ended (this process was stopped past it), the others have given this process up: the observer hears it and decides.
 //
+// When the store can't be reached for as long as the lease lives, one error is logged, and the calls that fail for it say so.
+//
 // Threads: any. One thread of its own keeps the lease alive; the observer is called on it, without locks held.
 
 #pragma once

@@ -4,8 +4,10 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <thread>
 
+#include "base/log.h"
 #include "store/client/proxy.h"
 #include "store/client/test_store.h"
 
@@ -101,6 +103,32 @@ TEST_P(SessionTest, OutlivesItsTimeToLiveAndLostConnections) {
   EXPECT_EQ(ValueOf(*direct_, "s/a"), "1");
   EXPECT_EQ(session_->lease(), lease);
   EXPECT_EQ(ear_.heard().Copy().given_up, 0);
+}
+
+TEST_P(SessionTest, SaysWhenItsLeaseCanNotBeRenewed) {
+  Shared<std::vector<std::string>> lines;
+  log::SetLevel(LogLevel::kWarn);
+  log::SetSink([&](LogLevel, const std::string& line) { lines.Change([&](auto& all) { all.push_back(line); }); });
+  ASSERT_OK(session_->Publish("s/a", "1", Soon()));
+  proxy_.Refuse(true);
+  auto has = [&](const char* text) {
+    return [text](const std::vector<std::string>& all) {
+      return std::ranges::any_of(all, [&](const auto& line) { return line.find(text) != std::string::npos; });
+    };
+  };
+  EXPECT_TRUE(lines.Await(has("has not been renewed for 3")));
+  EXPECT_TRUE(has("127.0.0.1")(lines.Copy())) << "it names the store";
+  Status status = session_->Publish("s/b", "1", In(milliseconds(300)));
+  EXPECT_THAT(status, IsKind(Kind::kDisconnected));
+  EXPECT_THAT(status.message(), HasSubstr("could not be renewed for"));
+  proxy_.Refuse(false);
+  EXPECT_TRUE(lines.Await(has("answers again")));
+  EXPECT_OK(session_->Publish("s/b", "1", Soon()));
+  log::SetSink({});
+  log::SetLevel(LogLevel::kError);
+  int errors = 0;
+  for (const auto& line : lines.Copy()) errors += line.find("has not been renewed for") != std::string::npos ? 1 : 0;
+  EXPECT_EQ(errors, 1);
 }
 
 TEST_P(SessionTest, PublishesAgainInAStoreThatReplacesAnother) {
