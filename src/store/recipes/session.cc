@@ -246,8 +246,7 @@ class LeasedSession final : public Session {
     }
     LOG(kError,
         "session: the lease of {} s has not been renewed for {:.1f} s ({}). If the store goes on without this process, the "
-        "others "
-        "have given it up; copies to peers that can be reached go on. It comes back by itself when the store answers",
+        "others have given it up; copies to peers that can be reached go on. It comes back by itself when the store answers",
         kSessionTimeToLive.count(), seconds, why.message());
   }
 
