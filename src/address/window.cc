@@ -47,6 +47,10 @@ std::uint64_t EndOf(std::uint64_t begin, std::uint64_t size_bytes) {
   return size_bytes > UINT64_MAX - begin ? UINT64_MAX : begin + size_bytes;
 }
 
+bool Overlaps(const AddressSpan& a, const AddressSpan& b) {
+  return a.begin < b.begin + b.size_bytes && b.begin < a.begin + a.size_bytes;
+}
+
 struct Range {
   std::uint64_t begin;
   std::uint64_t end;
@@ -166,6 +170,8 @@ Result<std::shared_ptr<Window>> Window::ReserveAnywhere(std::uint64_t size_bytes
 Status Window::Map(std::uint64_t offset, std::uint64_t size_bytes, int fd, std::uint64_t fd_offset) {
   CHECK(offset <= this->size_bytes() && size_bytes <= this->size_bytes() - offset);
   std::byte* address = data() + offset;
+  std::lock_guard lock(mutex_);
+  std::erase_if(to_empty_, [&](const AddressSpan& range) { return Overlaps(range, {offset, size_bytes}); });
   void* mapped = ::mmap(address, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, static_cast<off_t>(fd_offset));
   if (mapped == MAP_FAILED) {
     int error_number = errno;
@@ -183,11 +189,66 @@ Status Window::Map(std::uint64_t offset, std::uint64_t size_bytes, int fd, std::
 
 Status Window::MapNothing(std::uint64_t offset, std::uint64_t size_bytes) {
   CHECK(offset <= this->size_bytes() && size_bytes <= this->size_bytes() - offset);
+  std::lock_guard lock(mutex_);
   void* address = data() + offset;
   if (::mmap(address, size_bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0) == MAP_FAILED)
     return ExplainMapFailure(fmt::format("reserving {} again", SizeText(size_bytes)), size_bytes, errno);
   MarkReservation(address, size_bytes);
   return Ok();
+}
+
+Status Window::Empty(std::uint64_t offset, std::uint64_t size_bytes) {
+  CHECK(offset <= this->size_bytes() && size_bytes <= this->size_bytes() - offset);
+  std::lock_guard lock(mutex_);
+  AddressSpan range{offset, size_bytes};
+  if (!InView(range)) return MapZeros(range);
+  to_empty_.push_back(range);
+  return Ok();
+}
+
+bool Window::InView(AddressSpan range) const {
+  return std::any_of(viewed_.begin(), viewed_.end(), [&](const AddressSpan& view) { return Overlaps(view, range); });
+}
+
+Status Window::MapZeros(AddressSpan range) {
+  void* address = data() + range.begin;
+  void* mapped =
+      ::mmap(address, range.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  Status status;
+  if (mapped == MAP_FAILED) {
+    int error_number = errno;
+    mapped = ::mmap(address, range.size_bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0);
+    status = ExplainMapFailure(fmt::format("zero pages for {}", SizeText(range.size_bytes)), range.size_bytes, error_number);
+  }
+  if (mapped != MAP_FAILED) MarkReservation(address, range.size_bytes);
+  return status;
+}
+
+Window::View Window::OpenView(std::shared_ptr<Window> window, std::uint64_t offset, std::uint64_t size_bytes) {
+  CHECK(offset <= window->size_bytes() && size_bytes <= window->size_bytes() - offset);
+  AddressSpan range{offset, size_bytes};
+  {
+    std::lock_guard lock(window->mutex_);
+    window->viewed_.push_back(range);
+  }
+  return View(std::move(window), range);
+}
+
+void Window::View::Close() {
+  if (window_ == nullptr) return;
+  {
+    std::lock_guard lock(window_->mutex_);
+    auto& viewed = window_->viewed_;
+    viewed.erase(std::find_if(viewed.begin(), viewed.end(), [&](const AddressSpan& view) {
+      return view.begin == range_.begin && view.size_bytes == range_.size_bytes;
+    }));
+    std::erase_if(window_->to_empty_, [&](const AddressSpan& range) {
+      if (window_->InView(range)) return false;
+      if (Status emptied = window_->MapZeros(range); !emptied.ok()) LOG(kWarn, "{}", emptied.message());
+      return true;
+    });
+  }
+  window_.reset();
 }
 
 Result<std::uint64_t> FindWindow(std::uint64_t size_bytes, std::uint64_t region_begin, std::uint64_t region_end,

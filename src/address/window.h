@@ -1,18 +1,20 @@
 // address/window.h: a pool's reserved range of this process's address space.
 //
 // Reserved PROT_NONE; slots are mapped into it as their ranks join. Nothing in it is ever unmapped while the Window lives, only
-// replaced in place, so that an address that was readable once never faults (an orphan keeps its last bytes).
+// replaced in place, so that an address that was readable once never faults.
 //
 // Shared by the pool and by views handed to users: whoever lets go last gives the range back.
 //
-// Threads: Map may be called from any thread for different offsets; the caller keeps two threads from one slot. data() any.
+// Threads: any; one mutex, held while the kernel maps. The caller keeps two threads from one slot.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
+#include <vector>
 
 #include "address/pool_layout.h"
 #include "base/mapping.h"
@@ -70,10 +72,47 @@ class Window {
   // Puts a range back to what it was before Map. Only for a range whose mapping was told to nobody yet.
   Status MapNothing(std::uint64_t offset, std::uint64_t size_bytes);
 
+  // Gives the memory of a range back: private zero pages take its place, readable and writable. What a View holds goes with
+  // that View. OutOfMemory: the kernel refuses; then the range may be reserved only.
+  Status Empty(std::uint64_t offset, std::uint64_t size_bytes);
+
+  // Keeps a range as it is mapped, whatever Empty is asked for meanwhile, and the window.
+  class View {
+   public:
+    View() = default;
+    ~View() { Close(); }
+    View(View&& other) noexcept : window_(std::move(other.window_)), range_(other.range_) {}
+    View& operator=(View&& other) noexcept {
+      Close();
+      window_ = std::move(other.window_);
+      range_ = other.range_;
+      return *this;
+    }
+
+    std::byte* data() const { return window_->data() + range_.begin; }
+    std::uint64_t size_bytes() const { return range_.size_bytes; }
+
+   private:
+    friend class Window;
+    View(std::shared_ptr<Window> window, AddressSpan range) : window_(std::move(window)), range_(range) {}
+    void Close();
+
+    std::shared_ptr<Window> window_;  // shared with the pool and other views
+    AddressSpan range_;               // from the window's begin
+  };
+  static View OpenView(std::shared_ptr<Window> window, std::uint64_t offset, std::uint64_t size_bytes);
+
   explicit Window(Mapping mapping) : mapping_(std::move(mapping)) {}
 
  private:
+  // REQUIRES of these: mutex_.
+  Status MapZeros(AddressSpan range);
+  bool InView(AddressSpan range) const;
+
   Mapping mapping_;
+  std::mutex mutex_;  // guards what is mapped, and what follows
+  std::vector<AddressSpan> viewed_;
+  std::vector<AddressSpan> to_empty_;  // once nobody views it
 };
 
 // The lowest aligned place in [region_begin, region_end) for `size_bytes` that overlaps none of `taken` (windows of other

@@ -14,12 +14,14 @@
 
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "base/thread_stripe.h"
 
@@ -66,8 +68,26 @@ class ReadGate {
   // they see what the caller wrote before. Without bound: as long as those readers take.
   void Synchronize() {
     std::lock_guard writer(writers_);
+    WaitUntilEmpty(NextParity());
     std::uint64_t before = phase_.fetch_add(1, std::memory_order_seq_cst);
     WaitUntilEmpty(before & 1);
+  }
+
+  // The same in steps that never wait: everybody who had entered before Begin has exited once Passed says so. Begin gives
+  // nothing while others synchronize, or while readers are left whom an earlier Begin meant: try again.
+  class Grace {
+    friend class ReadGate;
+    explicit Grace(std::uint64_t before) : before_(before) {}
+    std::uint64_t before_;
+  };
+  std::optional<Grace> Begin() {
+    std::unique_lock writer(writers_, std::try_to_lock);
+    if (!writer.owns_lock() || !Empty(NextParity())) return std::nullopt;
+    return Grace(phase_.fetch_add(1, std::memory_order_seq_cst) & ~kClosed);
+  }
+  bool Passed(const Grace& grace) const {
+    // Two changes on, somebody has waited for the same readers.
+    return (phase_.load(std::memory_order_seq_cst) & ~kClosed) >= grace.before_ + 2 || Empty(grace.before_ & 1);
   }
 
   // From now on nobody enters; waits until everybody has exited. Again: waits likewise.
@@ -105,6 +125,14 @@ class ReadGate {
     std::array<std::atomic<std::uint64_t>, 2> inside{};  // readers, by the phase's lowest bit when they entered
   };
 
+  // Where readers will enter after the next change. Only readers whom a Begin meant can still be there.
+  std::uint64_t NextParity() const { return (phase_.load(std::memory_order_seq_cst) + 1) & 1; }
+
+  bool Empty(std::uint64_t parity) const {
+    return std::all_of(stripes_.begin(), stripes_.end(),
+                       [&](const Stripe& stripe) { return stripe.inside[parity].load(std::memory_order_seq_cst) == 0; });
+  }
+
   void WaitUntilEmpty(std::uint64_t parity) {
     for (Stripe& stripe : stripes_) {
       std::atomic<std::uint64_t>& count = stripe.inside[parity];
@@ -125,7 +153,7 @@ class ReadGate {
   // counts; all four are sequentially consistent. So a reader either saw the new phase, and counted itself there after having
   // synchronised with the writer, or had counted itself before the change and is seen by the writer. A count that the writer
   // has seen at 0 only rises again for readers that are about to find the new phase and take themselves off. Phases alternate
-  // between two counts, and writers_ keeps a second change from coming before the first one's count is empty.
+  // between two counts, and a change comes only once the former one's count is empty.
   //
   // Why no wake-up is lost. Exit subtracts and then reads waiting_, the writer sets waiting_ and then reads the count.
   std::atomic<std::uint64_t> phase_{0};  // kClosed, or'd with the number of changes

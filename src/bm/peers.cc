@@ -5,31 +5,36 @@
 
 namespace memfabric::bm {
 
-Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events, std::function<void()> on_broken)
+Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans, Events& events,
+             std::function<void()> on_broken)
     : pool_(pool),
       own_(own),
       reach_(reach),
       gate_(gate),
+      orphans_(orphans),
       events_(events),
       on_broken_(std::move(on_broken)),
       peers_(reach.layout().world_size) {}
 
-std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why) {
+std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why, bool left) {
   reach_.Close(rank, std::move(why));
-  return std::exchange(peers_[rank].link, nullptr);
+  auto link = std::exchange(peers_[rank].link, nullptr);
+  if (link != nullptr && link->capabilities().load_store)
+    left ? orphans_.Left(rank, link->allocated_bytes()) : orphans_.Died(rank, link->allocated_bytes());
+  return link;
 }
 
 Status Peers::Gone() const {
   return Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off", pool_);
 }
 
-void Peers::DropAll(const Status& why) {
+void Peers::DropAll(const Status& why, bool given_up) {
   std::vector<std::shared_ptr<transport::Link>> gone;
   std::lock_guard lock(mutex_);
-  reach_.CloseAll(why);
-  for (auto& peer : peers_) {
-    gone.push_back(std::exchange(peer.link, nullptr));
-    peer.broken_path.clear();
+  for (Rank rank = 0; rank < peers_.size(); ++rank) {
+    gone.push_back(Drop(rank, why, /*left=*/!given_up));
+    peers_[rank].broken_path.clear();
+    if (!given_up) orphans_.HasLeft(rank);
   }
 }
 
@@ -114,6 +119,7 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
   }
   // Copies that run may still write into the former life's memory. Let them end before the slot shows the new one's.
   if (mapped) gate_.Synchronize();
+  orphans_.Arriving(rank);
   return Ok();
 }
 
@@ -123,7 +129,9 @@ void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   peer.epoch = link->epoch();
   peer.link = std::move(link);
   peer.broken_path.clear();
-  peer.ever_mapped |= peer.link->capabilities().load_store;
+  const bool mapped = peer.link->capabilities().load_store;
+  peer.ever_mapped |= mapped;
+  orphans_.Arrived(peer.link->rank(), mapped ? peer.link->allocated_bytes() : transport::ZoneBytes{});
   Publish(peer);
   events_.Tell(peer.link->rank(), GroupEvent::kJoin);
 }
@@ -138,8 +146,12 @@ void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::shared_ptr<transport::Link> gone;
   {
     std::lock_guard lock(mutex_);
-    if (peers_[rank].link == nullptr || peers_[rank].epoch != epoch) return;
-    gone = Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why);
+    if (peers_[rank].epoch != epoch) return;
+    if (peers_[rank].link == nullptr) {
+      if (why.ok()) orphans_.HasLeft(rank);
+      return;
+    }
+    gone = Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why, /*left=*/why.ok());
     events_.Tell(rank, GroupEvent::kLeave);
     if (why.ok() || gone->capabilities().load_store) return;  // it has left; it has died
     peers_[rank].broken_path = gone->path();

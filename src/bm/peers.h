@@ -22,6 +22,7 @@
 #include "base/read_gate.h"
 #include "base/status.h"
 #include "bm/events.h"
+#include "bm/orphans.h"
 #include "copy/reach.h"
 #include "store/client/client.h"
 #include "store/recipes/records.pb.h"
@@ -41,10 +42,12 @@ class Peers final : public transport::PeerObserver {
  public:
   // All of them outlive this object. `gate`: copies run inside it.
   // `on_broken`: a link broke whose peer may well be there: see Broken(). Called on the transports' threads, without a lock.
-  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Events& events, std::function<void()> on_broken);
+  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans, Events& events,
+        std::function<void()> on_broken);
 
-  // Drops all links, with `why` for later copies. Nobody is told of it as a LEAVE of theirs.
-  void DropAll(const Status& why);
+  // Drops all links, with `why` for later copies. Nobody is told of it as a LEAVE of theirs. This rank has left its peers, or
+  // they have `given_up` it, and then it may be back soon.
+  void DropAll(const Status& why, bool given_up = false);
   // This rank has joined: ranks that aren't linked are from now on "not joined" instead of the reason of the last DropAll.
   void Opened();
 
@@ -85,12 +88,13 @@ class Peers final : public transport::PeerObserver {
   Status Gone() const;             // said of a rank whose record has gone
   void Publish(const Peer& peer);  // REQUIRES: mutex_, peer.link
   // Returns the link that went, to be destroyed without the mutex. REQUIRES: mutex_.
-  std::shared_ptr<transport::Link> Drop(Rank rank, Status why);
+  std::shared_ptr<transport::Link> Drop(Rank rank, Status why, bool left = false);
 
   const std::uint32_t pool_;
   const Rank own_;
   copy::Reach& reach_;
   ReadGate& gate_;
+  Orphans& orphans_;
   Events& events_;
   const std::function<void()> on_broken_;
   mutable std::mutex mutex_;

@@ -95,7 +95,8 @@ Status Pool::Prepare(Deadline deadline) {
   window_published_ = true;
   RETURN_IF_ERROR(MakeSegments());
   reach_ = std::make_unique<copy::Reach>(agreed_.layout, agreed_.window->data());
-  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, events_, [this] { OnLinkBroke(); });
+  orphans_ = std::make_shared<Orphans>(agreed_.window, agreed_.layout, gate_, runtime_.reactor(), OrphanPeriod());
+  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, *orphans_, events_, [this] { OnLinkBroke(); });
   peers_->DropAll(NotJoined());
   engine_ = std::make_unique<copy::Engine>(*reach_, &runtime_.team(), timeout_);
   return Ok();
@@ -249,11 +250,11 @@ Status Pool::Leave() {
   return Ok();
 }
 
-void Pool::LeaveLocked(const Status& why) {
+void Pool::LeaveLocked(const Status& why, bool given_up) {
   joined_ = false;
   ports_.clear();  // says goodbye to the peers
   directory_.reset();
-  if (peers_ != nullptr) peers_->DropAll(why);
+  if (peers_ != nullptr) peers_->DropAll(why, given_up);
   Withdraw(job_.keys().PoolMember(options_.id, job_.rank()));
 }
 
@@ -291,6 +292,7 @@ void Pool::Close() {
   if (Status status = lanes_.Wait(After(timeout_)); !status.ok())
     LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
   if (joined_) LeaveLocked(NotFound("pool {} has been destroyed", options_.id));
+  if (orphans_ != nullptr) orphans_->Close();
   if (std::exchange(window_published_, false)) Withdraw(job_.keys().Window(options_.id, job_.rank()));
 }
 
@@ -419,7 +421,7 @@ std::vector<Member> Pool::Members() {
   return members;
 }
 
-Result<View> Pool::OpenView(Zone zone, Rank rank) const {
+Result<Window::View> Pool::OpenView(Zone zone, Rank rank) const {
   if (rank >= agreed_.layout.world_size)
     return InvalidArgument("rank {} is outside pool {}, which has {} ranks", rank, options_.id, agreed_.layout.world_size);
   std::uint64_t bytes = LocalBytes(zone);
@@ -429,7 +431,7 @@ Result<View> Pool::OpenView(Zone zone, Rank rank) const {
     bytes = reach_->MappedBytes(zone, rank);
   }
   if (bytes == 0) return InvalidArgument("rank {} contributes no {} memory to pool {}", rank, ZoneName(zone), options_.id);
-  return View{agreed_.window, agreed_.window->data() + agreed_.layout.SlotBegin(zone, rank), bytes};
+  return Window::OpenView(agreed_.window, agreed_.layout.SlotBegin(zone, rank), bytes);
 }
 
 void Pool::OnGivenUp(const Status& why) {
@@ -441,8 +443,8 @@ void Pool::OnGivenUp(const Status& why) {
   window_published_ = false;
   if (closing_) return;
   wants_joined_ = joined_ || wants_joined_;
-  if (joined_) LeaveLocked(why);
-  if (peers_ != nullptr) peers_->DropAll(why);
+  if (joined_) LeaveLocked(why, /*given_up=*/true);
+  if (peers_ != nullptr) peers_->DropAll(why, /*given_up=*/true);
 }
 
 Status Pool::OnReturned() {
@@ -467,7 +469,7 @@ Status Pool::OnReturned() {
     if (!wants_joined_) peers_->DropAll(NotJoined());
   } else {
     if (first_try) LOG(kError, "{}", away.message());
-    peers_->DropAll(away);
+    peers_->DropAll(away, /*given_up=*/true);
   }
   std::lock_guard lock(away_mutex_);
   return_failed_ = !status.ok();
@@ -479,7 +481,7 @@ void Pool::OnReplaced(const Status& why) {
   std::lock_guard lock(away_mutex_);
   away_ = why;
   replaced_ = true;
-  if (peers_ != nullptr) peers_->DropAll(why);
+  if (peers_ != nullptr) peers_->DropAll(why, /*given_up=*/true);
 }
 
 }  // namespace memfabric::bm

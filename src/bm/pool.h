@@ -21,6 +21,7 @@
 #include "base/status.h"
 #include "bm/config.h"
 #include "bm/events.h"
+#include "bm/orphans.h"
 #include "bm/peers.h"
 #include "bm/registrations.h"
 #include "bm/window_agreement.h"
@@ -42,13 +43,6 @@ inline Deadline After(std::chrono::nanoseconds period) {
 
 struct CopyOptions {
   bool asynchronous = false;
-};
-
-// Memory of a slot that stays mapped as long as the view lives.
-struct View {
-  std::shared_ptr<Window> window;
-  std::byte* data = nullptr;
-  std::uint64_t size_bytes = 0;
 };
 
 class Pool {
@@ -94,7 +88,7 @@ class Pool {
   Result<std::string> Path(Rank rank) const;
   std::vector<Member> Members();
   std::vector<copy::RankCounts> Stats() const { return reach_->counters().Read(); }
-  Result<View> OpenView(Zone zone, Rank rank) const;
+  Result<Window::View> OpenView(Zone zone, Rank rank) const;
   std::uint32_t id() const { return options_.id; }
 
   // What the job hears; from its threads.
@@ -109,8 +103,9 @@ class Pool {
   Status MakeSegments();
   // Runs a call that waits; ends it when the pool is destroyed meanwhile.
   Status OrDestroyed(const std::function<Status()>& call);
-  Status JoinLocked(Deadline deadline);   // REQUIRES: control_
-  void LeaveLocked(const Status& why);    // REQUIRES: control_
+  Status JoinLocked(Deadline deadline);  // REQUIRES: control_
+  // REQUIRES: control_. `given_up`: the others did that, as opposed to what this process asks for.
+  void LeaveLocked(const Status& why, bool given_up = false);
   void Withdraw(const std::string& key);  // a record of ours in the store
   Status OpenPorts();
   Status PublishMember(Deadline deadline);
@@ -147,6 +142,7 @@ class Pool {
   std::unique_ptr<copy::Engine> engine_;
   Registrations registrations_;
   Events events_;
+  std::shared_ptr<Orphans> orphans_;  // shared with its timers
   std::unique_ptr<Peers> peers_;
   copy::Lanes lanes_;
   std::atomic<bool> relink_queued_{false};    // and hasn't begun to look yet

@@ -363,14 +363,14 @@ int32_t smem_bm_view_open(smem_bm_t pool, uint32_t rank, smem_bm_mem_type mem_ty
     ASSIGN_OR_RETURN(auto zone, ZoneOf(mem_type));
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) -> Status {
       ASSIGN_OR_RETURN(auto opened, found.OpenView(zone, rank));
-      *va = opened.data;
-      *size = opened.size_bytes;
-      *view = new bm::View(std::move(opened));
+      *va = opened.data();
+      *size = opened.size_bytes();
+      *view = new memfabric::Window::View(std::move(opened));
       return Ok();
     });
   });
 }
 
-void smem_bm_view_close(void* view) { delete static_cast<bm::View*>(view); }
+void smem_bm_view_close(void* view) { delete static_cast<memfabric::Window::View*>(view); }
 
 }  // extern "C"

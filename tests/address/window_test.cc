@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -88,6 +89,49 @@ TEST(Window, MapsSharesAndReplacesInPlace) {
   ASSERT_TRUE((*window)->MapNothing(2_MiB, 2_MiB).ok());
   for (const ProcessMapping& mapping : MappingsWithin(kRegionBegin, kRegionBegin + 8_MiB))
     EXPECT_EQ(mapping.permissions, "---p");
+}
+
+TEST(Window, EmptiesARangeUnlessItIsViewed) {
+  auto window = Window::ReserveAt(kRegionBegin, 8_MiB);
+  ASSERT_TRUE(window.ok()) << window.status();
+  UniqueFd file = Memfd(8_MiB);
+  ASSERT_TRUE((*window)->Map(0, 8_MiB, file.get(), 0).ok());
+  std::memset((*window)->data(), 7, 8_MiB);
+  auto permissions = [&] {
+    std::vector<std::string> all;
+    for (const ProcessMapping& mapping : MappingsWithin(kRegionBegin, kRegionBegin + 8_MiB)) all.push_back(mapping.permissions);
+    return all;
+  };
+  {
+    auto view = Window::OpenView(*window, 2_MiB, 2_MiB);
+    auto same = Window::OpenView(*window, 2_MiB, 2_MiB);
+    ASSERT_TRUE((*window)->Empty(0, 2_MiB).ok());
+    ASSERT_TRUE((*window)->Empty(3_MiB, 3_MiB).ok());
+    EXPECT_THAT(permissions(), ElementsAre("rw-p", "rw-s"));
+    EXPECT_EQ((*window)->data()[0], std::byte{0});
+    EXPECT_EQ((*window)->data()[5_MiB], std::byte{7}) << "emptied with the rest, once that isn't viewed any more";
+    view = {};
+    EXPECT_THAT(permissions(), ElementsAre("rw-p", "rw-s"));
+    EXPECT_EQ(same.data()[1_MiB], std::byte{7});
+  }
+  EXPECT_THAT(permissions(), ElementsAre("rw-p", "rw-s", "rw-p", "rw-s"));
+  (*window)->data()[4_MiB] = std::byte{1};  // goes nowhere
+  char seen = 0;
+  ASSERT_EQ(::pread(file.get(), &seen, 1, 4_MiB), 1);
+  EXPECT_EQ(seen, 7);
+}
+
+TEST(Window, WhatIsMappedMeanwhileIsNotEmptiedWithAView) {
+  auto window = Window::ReserveAt(kRegionBegin, 4_MiB);
+  ASSERT_TRUE(window.ok()) << window.status();
+  UniqueFd first = Memfd(4_MiB), second = Memfd(4_MiB);
+  ASSERT_TRUE((*window)->Map(0, 4_MiB, first.get(), 0).ok());
+  auto view = Window::OpenView(*window, 0, 4_MiB);
+  ASSERT_TRUE((*window)->Empty(0, 4_MiB).ok());
+  ASSERT_TRUE((*window)->Map(0, 4_MiB, second.get(), 0).ok());
+  std::memset(view.data(), 9, 4_MiB);
+  view = {};
+  EXPECT_EQ((*window)->data()[0], std::byte{9});
 }
 
 TEST(Window, AFailedMapLeavesThePlaceReserved) {

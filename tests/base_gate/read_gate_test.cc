@@ -38,6 +38,46 @@ TEST(ReadGate, SynchronizeWaitsForAReaderThatHadEntered) {
   EXPECT_TRUE(synchronized.get());
 }
 
+TEST(ReadGate, AGracePassesOnceReadersThatHadEnteredHaveExited) {
+  ReadGate gate;
+  auto earlier = std::make_unique<ReadGate::Reader>(gate);
+  auto grace = gate.Begin();
+  ASSERT_TRUE(grace.has_value());
+  EXPECT_FALSE(gate.Passed(*grace));
+  auto later = std::make_unique<ReadGate::Reader>(gate);
+  EXPECT_FALSE(gate.Passed(*grace));
+  // Its readers would be lost among those of another.
+  EXPECT_FALSE(gate.Begin().has_value());
+  earlier.reset();
+  EXPECT_TRUE(gate.Passed(*grace));
+  auto next = gate.Begin();
+  ASSERT_TRUE(next.has_value());
+  EXPECT_TRUE(gate.Passed(*grace));
+  EXPECT_FALSE(gate.Passed(*next));
+  later.reset();
+  EXPECT_TRUE(gate.Passed(*next));
+}
+
+TEST(ReadGate, SynchronizeWaitsForReadersWhomAnUnfinishedGraceMeant) {
+  ReadGate gate;
+  auto earlier = std::make_unique<ReadGate::Reader>(gate);
+  auto grace = gate.Begin();
+  ASSERT_TRUE(grace.has_value());
+  std::atomic<bool> exiting{false};
+  std::latch started(1);
+  auto synchronized = std::async(std::launch::async, [&] {
+    started.count_down();
+    gate.Synchronize();
+    return exiting.load();
+  });
+  started.wait();
+  EXPECT_EQ(synchronized.wait_for(20ms), std::future_status::timeout);
+  exiting = true;
+  earlier.reset();
+  EXPECT_TRUE(synchronized.get());
+  EXPECT_TRUE(gate.Passed(*grace));
+}
+
 TEST(ReadGate, SynchronizeDoesNotWaitForReadersThatEnterLater) {
   ReadGate gate;
   auto earlier = std::make_unique<ReadGate::Reader>(gate);

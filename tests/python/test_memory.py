@@ -6,6 +6,7 @@ import os
 import pathlib
 import resource
 import signal
+import time
 from typing import Callable, Iterator
 
 import pytest
@@ -123,3 +124,125 @@ os.chdir({str(tmp_path)!r})
     assert len(cores) == 1
     assert cores[0].stat().st_blocks * 512 < 200 * MIB
     assert in_files(owner) == before
+
+
+def foreign(rank: Rank) -> int:
+    """Bytes of pool 0's window in which this process maps memory files of other ranks."""
+    own = rank("pool.peer_rank_ptr(bm.bm_rank_id(), H)")
+    first = rank("pool.peer_rank_ptr(0, H)")
+    end = first + 4 * rank("pool.peer_rank_ptr(1, H) - pool.peer_rank_ptr(0, H)")
+    return sum(size for name, begin, size, _ in mappings(rank.process.pid)
+               if "memfd" in name and first <= begin < end and begin != own)
+
+
+def becomes(wanted: int, value: Callable[[], int], seconds: float = 10) -> None:
+    """Waits until value() is `wanted`."""
+    deadline = time.monotonic() + seconds
+    while (found := value()) != wanted:
+        assert time.monotonic() < deadline, f"{found}, not {wanted}"
+        time.sleep(0.01)
+
+
+LOAD = "(ctypes.c_uint8 * 1).from_address(pool.peer_rank_ptr({rank}, H) + {offset})[0]"
+
+
+def test_a_leavers_memory_is_given_back_at_once(start_rank: Start) -> None:
+    ranks = joined(start_rank, 3, 64)
+    ranks[2].run("pool.view(2)[:] = bytes([7]) * (64 << 20)")
+    for rank in ranks[:2]:
+        assert rank(LOAD.format(rank=2, offset=4096)) == 7
+    for _ in range(3):
+        assert ranks[2]("pool.leave()") == 0
+        for rank in ranks[:2]:
+            becomes(64 * MIB, lambda: foreign(rank))  # only the other one's
+            assert rank(LOAD.format(rank=2, offset=4096)) == 0  # reads as zeros, and doesn't crash
+            rank.run(f"ctypes.memset(pool.peer_rank_ptr(2, H), 1, {MIB})")  # nor does a store
+            assert rank("pool.copy_data(b'12345678', pool.peer_rank_ptr(2, H), 8, 3)") == mf.ErrorCode.NOT_CONNECTED
+        becomes(0, lambda: foreign(ranks[2]))  # who has left maps nobody's
+        assert ranks[2]("pool.join()") == 0
+        for rank in ranks[:2]:
+            assert rank(LOAD.format(rank=2, offset=4096)) == 7
+            assert foreign(rank) == 128 * MIB
+
+
+def test_a_view_keeps_a_leavers_memory(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 8)
+    ranks[1].run("pool.view(1)[:] = bytes([7]) * (8 << 20)")
+    ranks[0].run("array = np.frombuffer(pool.view(1), np.uint8)")
+    assert ranks[1]("pool.leave()") == 0
+    ranks[1].kill()
+    code = "pool.copy_data(b'12345678', pool.peer_rank_ptr(1, H), 8, 3)"
+    becomes(mf.ErrorCode.NOT_CONNECTED, lambda: ranks[0](code))
+    assert ranks[0]("int(array.sum())") == 7 * 8 * MIB
+    assert foreign(ranks[0]) == 8 * MIB
+    ranks[0].run("del array")
+    becomes(0, lambda: foreign(ranks[0]))
+    ranks[0].run("array = np.zeros(1, np.uint8)")
+    assert ranks[0](LOAD.format(rank=1, offset=4096)) == 0
+
+
+def test_a_view_outlives_the_pool_and_keeps_its_own_slot_only(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 8)
+    ranks[1].run("pool.view(1)[:] = bytes([7]) * (8 << 20)")
+    ranks[0].run("array = np.frombuffer(pool.view(0), np.uint8); array[:] = 5; first = pool.peer_rank_ptr(0, H)")
+    ranks[0].run("pool.destroy()")
+    assert ranks[0]("int(array.sum())") == 5 * 8 * MIB
+    first = ranks[0]("first")
+    left = [begin for name, begin, _, _ in mappings(ranks[0].process.pid) if "memfd" in name and first <= begin < first + 32 * MIB]
+    assert left == [first]
+
+
+@pytest.mark.parametrize("period", [0, 1])
+def test_the_memory_of_the_dead_is_kept_for_so_long(start_rank: Start, period: int) -> None:
+    ranks = joined(start_rank, 3, 64, MEMFABRIC_ORPHAN_SECONDS=str(period))
+    ranks[2].run("pool.view(2)[:] = bytes([7]) * (64 << 20)")
+    killed = time.monotonic()
+    ranks[2].kill()
+    for rank in ranks[:2]:
+        becomes(mf.ErrorCode.NOT_CONNECTED, lambda: rank("pool.copy_data(b'12345678', pool.peer_rank_ptr(2, H), 8, 3)"))
+        kept = rank(LOAD.format(rank=2, offset=4096))
+        assert kept == 7 or time.monotonic() > killed + period
+    for rank in ranks[:2]:
+        becomes(64 * MIB, lambda: foreign(rank))
+        assert time.monotonic() > killed + period
+        assert rank(LOAD.format(rank=2, offset=4096)) == 0
+
+
+def test_who_comes_back_smaller_finds_nothing_of_its_former_life(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 8)
+    url = ranks[0]("url")
+    ranks[1].run("pool.view(1)[:] = bytes([7]) * (8 << 20)")
+    ranks[1].kill()
+    again = start_rank()
+    again.run(f"""
+bm = mf.bm
+H = bm.BmMemType.HOST
+assert init('{url}', 4, 1) == 0, mf.get_last_err_msg()
+pool = bm.create2(0, {2 * MIB}, {8 * MIB})
+assert pool.join() == 0, mf.get_last_err_msg()
+pool.view(1)[:] = bytes([9]) * {2 * MIB}
+""")
+    assert ranks[0](LOAD.format(rank=1, offset=0)) == 9
+    assert ranks[0](LOAD.format(rank=1, offset=4 * MIB)) == 0
+    assert foreign(ranks[0]) == 2 * MIB
+
+
+def test_a_dead_engines_memory_is_given_back(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 2)
+    use_everything(ranks)
+
+    def of_engines() -> int:
+        own = {os.stat(f"/proc/{ranks[0].process.pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{ranks[0].process.pid}/fd")
+               if "memfd" in os.readlink(f"/proc/{ranks[0].process.pid}/fd/{fd}")}
+        window = ranks[0]("(pool.peer_rank_ptr(0, H), obj.gva)")
+        found = 0
+        for line in pathlib.Path(f"/proc/{ranks[0].process.pid}/maps").read_text().splitlines():
+            fields = line.split()
+            begin = int(fields[0].split("-")[0], 16)
+            if "memfd:memfabric" in line and int(fields[4]) not in own and not any(0 <= begin - at + 32 * MIB < 128 * MIB for at in window):
+                found += 1
+        return found
+
+    assert of_engines() > 0
+    ranks[1].kill()
+    becomes(0, of_engines)
