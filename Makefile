@@ -5,6 +5,7 @@
 #   test      build everything, run all tests: C++ by ctest, Python by pytest; results in build/results/
 #   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are benchmarks/run.py's options
 #   bench-peers  our TransferEngine against Mooncake's and NIXL, which come into a venv of their own (700 MB); --quick in PEERS_ARGS
+#   harsh     the tests again under a profiler's timer, and as an ordinary user in what a container leaves
 #   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
 #   fuzz      each fuzz target for FUZZ_SECONDS (20)
 #   lint      include direction, clang-format, headers alone, stubs in step, names, links
@@ -14,7 +15,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench bench-peers sanitize fuzz format lint docs clean setup
+.PHONY: demo test bench bench-peers harsh sanitize fuzz format lint docs clean setup
 
 JOBS ?= $(shell nproc)
 # With HOSTS: their namespaces; the ranks are dealt to them in turn.
@@ -38,6 +39,10 @@ bench: setup
 bench-peers: setup
 	scripts/build release memfabric_python
 	$(PYTHON) benchmarks/peers.py $(PEERS_ARGS)
+
+harsh: setup
+	scripts/build release
+	scripts/harsh
 
 sanitize: setup
 	scripts/sanitize
