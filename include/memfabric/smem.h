@@ -172,6 +172,14 @@ SMEM_API const char* smem_strerror(int32_t code);
 SMEM_API smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check);
 
 /*
+ * Bounds the calling thread's calls as a whole: they end with SMEM_TIMEOUT once `milliseconds` have passed since this call,
+ * whatever moves. 0: no such bound any more. Set it before the call that it is meant for, and reset it after. Applies to calls
+ * that move bytes or wait for them, and to barriers; not to what a call leaves to others (asynchronous copies, streams). What a
+ * transfer that ended so has written is not defined; its memory is the caller's again.
+ */
+SMEM_API void smem_set_call_timeout(uint64_t milliseconds);
+
+/*
  * Lists the devices. *count: in, the room at `devices`; out, how many devices there are (the first min(in, out) are written).
  * `devices` may be NULL when *count is 0.
  */

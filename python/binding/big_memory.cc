@@ -44,8 +44,9 @@ std::string BigMemory::Repr() const {
 }
 
 std::int32_t BigMemory::Copy(nb::handle source, nb::handle destination, Int<std::uint64_t> size, Member<smem_bm_copy_type> type,
-                             Int<std::uint32_t> flags, Int<std::uint64_t> stream) {
+                             Int<std::uint32_t> flags, Int<std::uint64_t> stream, nb::handle timeout) {
   return Code([&] {
+    CallTimeout bounded(timeout);
     std::uint64_t size_bytes = size.Get("size");
     Address from(source, "src_ptr", Access::kRead);
     Address to(destination, "dst_ptr", Access::kWrite);
@@ -65,8 +66,10 @@ std::int32_t BigMemory::Copy(nb::handle source, nb::handle destination, Int<std:
 }
 
 std::int32_t BigMemory::CopyBatch(nb::handle sources, nb::handle destinations, nb::handle sizes, Int<std::uint64_t> count,
-                                  Member<smem_bm_copy_type> type, Int<std::uint32_t> flags, Int<std::uint64_t> stream) {
+                                  Member<smem_bm_copy_type> type, Int<std::uint32_t> flags, Int<std::uint64_t> stream,
+                                  nb::handle timeout) {
   return Code([&] {
+    CallTimeout bounded(timeout);
     AddressList from(sources, "src_addrs", Access::kRead);
     AddressList to(destinations, "dst_addrs", Access::kWrite);
     NumberList lengths(sizes, "sizes");

@@ -27,9 +27,10 @@ class BigMemory {
   std::string Repr() const;
 
   std::int32_t Copy(nb::handle source, nb::handle destination, Int<std::uint64_t> size, Member<smem_bm_copy_type> type,
-                    Int<std::uint32_t> flags, Int<std::uint64_t> stream);
+                    Int<std::uint32_t> flags, Int<std::uint64_t> stream, nb::handle timeout);
   std::int32_t CopyBatch(nb::handle sources, nb::handle destinations, nb::handle sizes, Int<std::uint64_t> count,
-                         Member<smem_bm_copy_type> type, Int<std::uint32_t> flags, Int<std::uint64_t> stream);
+                         Member<smem_bm_copy_type> type, Int<std::uint32_t> flags, Int<std::uint64_t> stream,
+                         nb::handle timeout);
   std::int32_t Wait();
   std::int32_t SetGroupEventHandler(nb::handle function);
   nb::object View(Int<std::uint32_t> rank, Member<smem_bm_mem_type> mem_type);

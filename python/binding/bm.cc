@@ -224,9 +224,9 @@ Returns 0, also for the same range again. INVALID_PARAM (-2000): null or size 0.
 Returns 0. OBJECT_NOT_EXISTS (-2007): there is none.)");
 
   type.def("copy_data", &BigMemory::Copy, nb::arg("src_ptr"), nb::arg("dst_ptr"), nb::arg("size"), nb::arg("type"),
-           nb::arg("flags") = 0, nb::arg("stream") = 0,
+           nb::arg("flags") = 0, nb::arg("stream") = 0, nb::arg("timeout") = nb::none(),
            nb::sig("def copy_data(self, src_ptr: memfabric_hybrid._types.Address, dst_ptr: memfabric_hybrid._types.Address, "
-                   "size: int, type: BmCopyType | int, flags: int = 0, stream: int = 0) -> int"),
+                   "size: int, type: BmCopyType | int, flags: int = 0, stream: int = 0, timeout: float | None = None) -> int"),
            R"(Copies `size` bytes between this process and the pool, or within the pool.
 
 src_ptr, dst_ptr: an address (int) or an object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
@@ -237,6 +237,8 @@ type: BmCopyType; AUTO decides by the addresses.
 flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2 accepted without effect,
     4 to use `stream`.
 stream: with flag 4.
+timeout: seconds for the call as a whole, None for no such bound; not for what flag 1 leaves to later. Without it a copy goes on
+    as long as bytes move, and ends when none have for operation_timeout.
 Returns 0 once the bytes are in place at the destination and visible to its owner, after this thread's earlier copies.
     INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the argument, its value and the limit. An int below 0
     or above 2**64 - 1 is that too.
@@ -247,10 +249,10 @@ Threads: any. The GIL is released for more than 64 KiB, and for every wait.
 0)");
 
   type.def("copy_data_batch", &BigMemory::CopyBatch, nb::arg("src_addrs"), nb::arg("dst_addrs"), nb::arg("sizes"),
-           nb::arg("count"), nb::arg("type"), nb::arg("flags") = 0, nb::arg("stream") = 0,
+           nb::arg("count"), nb::arg("type"), nb::arg("flags") = 0, nb::arg("stream") = 0, nb::arg("timeout") = nb::none(),
            nb::sig("def copy_data_batch(self, src_addrs: memfabric_hybrid._types.AddressList, "
                    "dst_addrs: memfabric_hybrid._types.AddressList, sizes: memfabric_hybrid._types.IntList, count: int, "
-                   "type: BmCopyType | int, flags: int = 0, stream: int = 0) -> int"),
+                   "type: BmCopyType | int, flags: int = 0, stream: int = 0, timeout: float | None = None) -> int"),
            R"(Makes `count` copies; all are checked before the first byte moves.
 
 They take effect in the order of the lists: copies that share memory which one of them writes move one after the other, all others
@@ -261,7 +263,7 @@ src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may 
 sizes: as many sizes in bytes, in the same forms (ints only).
 count: 1 to 4294967295, the length of each of the three.
 type: as copy_data(); it is judged for each copy.
-flags, stream: as copy_data().
+flags, stream, timeout: as copy_data().
 Returns 0 once all bytes are in place. INVALID_PARAM (-2000): lengths that differ, count 0, a negative number, or any copy that
     copy_data() would refuse; nothing was copied. NOT_CONNECTED (-2014): as copy_data(); earlier copies may have been made.
 Raises TypeError for arrays of other types or shapes.

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string_view>
 
 namespace memfabric::python {
@@ -36,6 +37,21 @@ Call::~Call() {
   }
   smem_set_interrupt_check(former_check_);
   current_call = enclosing_;
+}
+
+CallTimeout::CallTimeout(nb::handle seconds) {
+  if (seconds.is_none()) return;
+  const double value = PyFloat_AsDouble(seconds.ptr());
+  if (value == -1 && PyErr_Occurred() != nullptr) throw nb::python_error();
+  if (!(value >= 0)) throw Refused{"timeout is " + std::to_string(value) + " s; it must be 0 or more"};
+  constexpr double kMostMilliseconds = 1e18;
+  // 0 has no meaning of its own in C: what is over at once is over in a millisecond.
+  smem_set_call_timeout(static_cast<std::uint64_t>(std::clamp(value * 1000, 1.0, kMostMilliseconds)));
+  set_ = true;
+}
+
+CallTimeout::~CallTimeout() {
+  if (set_) smem_set_call_timeout(0);
 }
 
 int Call::Check() noexcept {

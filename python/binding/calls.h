@@ -36,6 +36,18 @@ class Call {
   smem_interrupt_check former_check_;
 };
 
+// Bounds the calls of this thread while it lives: seconds, or None for nothing. Refused below 0; TypeError for no number.
+class CallTimeout {
+ public:
+  explicit CallTimeout(nb::handle seconds);
+  ~CallTimeout();
+  CallTimeout(const CallTimeout&) = delete;
+  CallTimeout& operator=(const CallTimeout&) = delete;
+
+ private:
+  bool set_ = false;
+};
+
 // Runs `body` as a Call. Raises what a signal handler raised meanwhile; then the result is destroyed.
 template <typename Body>
 auto InLibrary(Gil gil, Body&& body) {

@@ -105,7 +105,8 @@ alive until synchronize() or a query() that gives True, if it was passed as an o
       .def("synchronize", &Stream::Synchronize, nb::sig("def synchronize(self) -> int"),
            R"(Waits for all that was submitted before.
 
-Returns 0, or the first error since the last synchronize(), once. TIMEOUT (-2004): 120 s have passed, and they go on.)")
+Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves for 120 s ends with TIMEOUT
+(-2004).)")
       .def("query", &Stream::Query, nb::sig("def query(self) -> bool"),
            "Whether all that was submitted has ended. Errors stay for synchronize(). Raises RuntimeError once destroyed.")
       .def("destroy", &Stream::Destroy, nb::sig("def destroy(self) -> None"),
@@ -119,6 +120,8 @@ buffer: an address (int) or an object with memory (numpy array, torch CPU tensor
 peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
 length: bytes, 1 to 2**63 - 1.
 flags: reserved.
+timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes move, and ends when none have
+    for 120 s.
 Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier transfers.
     INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't mapped; the message names the address.
     NOT_CONNECTED (-2014): the peer didn't appear within 5 s (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
@@ -156,7 +159,8 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
                                  : "peer_buffer_address";
     std::string signature = "def " + name + "(self, " + peer + ": str, " + buffers + ": " + address + ", " + remote + ": " +
                             address + ", " + lengths + ": " + (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
-                            (submit ? "stream: Stream | int, " : "") + "flags: int = 0) -> int";
+                            (submit ? "stream: Stream | int, flags: int = 0" : "flags: int = 0, timeout: float | None = None") +
+                            ") -> int";
     const char* text = later ? "The same, by the names of later releases." : doc.c_str();
     if constexpr (submit) {
       type.def(
@@ -171,12 +175,16 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
     } else {
       type.def(
           name.c_str(),
-          [](TransferEngine& engine, std::string_view to, nb::handle local, nb::handle there, nb::handle size, nb::handle) {
-            Move move{write, local, there, size};
-            return batch ? engine.TransferBatch(to, move) : engine.TransferOne(to, move);
+          [](TransferEngine& engine, std::string_view to, nb::handle local, nb::handle there, nb::handle size, nb::handle,
+             nb::handle seconds) {
+            return Code([&] {
+              CallTimeout timeout(seconds);
+              Move move{write, local, there, size};
+              return batch ? engine.TransferBatch(to, move) : engine.TransferOne(to, move);
+            });
           },
-          nb::arg(peer), nb::arg(buffers), nb::arg(remote), nb::arg(lengths), nb::arg("flags") = 0, nb::sig(signature.c_str()),
-          text);
+          nb::arg(peer), nb::arg(buffers), nb::arg(remote), nb::arg(lengths), nb::arg("flags") = 0,
+          nb::arg("timeout") = nb::none(), nb::sig(signature.c_str()), text);
     }
   }
 }

@@ -8,10 +8,30 @@ namespace {
 
 thread_local InterruptCheck interrupt_check = nullptr;
 thread_local const CancelScope* innermost_scope = nullptr;
+thread_local Deadline call_deadline = TimePoint::max();
 
 bool CanBeInterrupted() { return interrupt_check != nullptr || innermost_scope != nullptr; }
 
 }  // namespace
+
+void ProgressWatch::Look(TimePoint now, std::uint64_t progress) {
+  if (progress_.has_value() && *progress_ != progress) last_ = now;
+  progress_ = progress;
+}
+
+bool ProgressWatch::IsOver(TimePoint now, std::uint64_t progress) {
+  Look(now, progress);
+  return now >= deadline();
+}
+
+std::string ProgressWatch::why() const {
+  if (deadline() == bound_.end) return "the deadline has passed";
+  return fmt::format("nothing has moved for {} s", std::chrono::duration<double>(bound_.idle).count());
+}
+
+void SetCallDeadline(Deadline deadline) { call_deadline = deadline; }
+
+Deadline CallDeadline() { return call_deadline; }
 
 CancelScope::CancelScope(const std::atomic<bool>& flag) : flag_(flag), outer_(std::exchange(innermost_scope, this)) {}
 

@@ -9,8 +9,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
+#include <string>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -18,6 +21,42 @@
 namespace memfabric {
 
 constexpr std::chrono::milliseconds kInterruptPeriod{50};
+
+// How long somebody waits for what takes as long as it takes: to `end` at most, and no longer than `idle` without progress. A
+// slow network isn't dead, and a long transfer isn't late.
+struct Bound {
+  Deadline end = TimePoint::max();
+  std::chrono::nanoseconds idle = std::chrono::nanoseconds::max();
+
+  Bound(Deadline at_most) : end(at_most) {}  // NOLINT(google-explicit-constructor): most waits have no more than a deadline
+  static Bound WithoutProgress(std::chrono::nanoseconds idle) {
+    Bound bound(TimePoint::max());
+    bound.idle = idle;
+    return bound;
+  }
+};
+
+// One wait within a Bound, on one thread. Whoever waits looks from time to time at a count that changes with progress.
+class ProgressWatch {
+ public:
+  ProgressWatch(const Bound& bound, TimePoint now) : bound_(bound), last_(now) {}
+
+  // When the wait is over unless something moves before.
+  Deadline deadline() const { return bound_.idle < bound_.end - last_ ? last_ + bound_.idle : bound_.end; }
+  void Look(TimePoint now, std::uint64_t progress);
+  bool IsOver(TimePoint now, std::uint64_t progress);
+  std::string why() const;  // REQUIRES: it is over
+
+ private:
+  Bound bound_;
+  TimePoint last_;
+  std::optional<std::uint64_t> progress_;
+};
+
+// Bounds the public calls of this thread from now on, whatever else bounds them: what their caller asked for with a time-out of
+// its own. TimePoint::max(): nothing. Threads of ours have none.
+void SetCallDeadline(Deadline deadline);
+Deadline CallDeadline();
 
 using InterruptCheck = int (*)();
 

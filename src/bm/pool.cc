@@ -383,7 +383,8 @@ copy::Footprint Pool::FootprintOf(const copy::BatchRequest& batch) const {
   return footprint;
 }
 
-Status Pool::WaitQueued() { return lanes_.Wait(After(timeout_)); }
+// Each of them ends by itself once it has made no progress for long.
+Status Pool::WaitQueued() { return lanes_.Wait(CallDeadline()); }
 
 Result<std::string> Pool::Path(Rank rank) const {
   if (rank >= agreed_.layout.world_size)

@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,7 @@
 
 #include "base/read_gate.h"
 #include "base/status.h"
+#include "base/wait.h"
 #include "bm/config.h"
 #include "bm/events.h"
 #include "bm/orphans.h"
@@ -38,7 +40,8 @@
 namespace memfabric::bm {
 
 inline Deadline After(std::chrono::nanoseconds period) {
-  return std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(period);
+  return std::min(std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(period),
+                  CallDeadline());
 }
 
 struct CopyOptions {

@@ -3,6 +3,7 @@
 #include <memfabric/smem.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string_view>
 
@@ -127,6 +128,14 @@ int32_t smem_set_last_err(int32_t code, const char* message) {
 }
 
 smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check) { return memfabric::SetInterruptCheck(check); }
+
+void smem_set_call_timeout(uint64_t milliseconds) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(memfabric::TimePoint::max() - now).count();
+  memfabric::SetCallDeadline(milliseconds == 0 || milliseconds >= static_cast<uint64_t>(most)
+                                 ? memfabric::TimePoint::max()
+                                 : now + std::chrono::milliseconds(milliseconds));
+}
 
 int32_t smem_get_devices(smem_device_t* devices, uint32_t* count) {
   return Guard([&]() -> Status {

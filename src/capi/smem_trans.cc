@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/wait.h"
 #include "capi/boundary.h"
 #include "capi/config_fields.h"
 #include "capi/library.h"
@@ -22,8 +23,6 @@ namespace trans = memfabric::trans;
 using trans::Direction;
 
 static_assert(sizeof(void*) == sizeof(std::uint64_t) && sizeof(size_t) == sizeof(std::uint64_t));
-
-constexpr std::chrono::seconds kStreamTimeout{120};
 
 std::uint64_t HandleOf(const void* handle) { return reinterpret_cast<std::uintptr_t>(handle); }
 
@@ -291,9 +290,11 @@ void smem_trans_stream_destroy(smem_trans_stream_t stream) {
 int32_t smem_trans_stream_synchronize(smem_trans_stream_t stream) {
   return Guard([&]() -> Status {
     ASSIGN_OR_RETURN(auto found, Library::Instance().streams().Find(HandleOf(stream)));
-    Status status = found->Synchronize(std::chrono::steady_clock::now() + kStreamTimeout);
+    // Each transfer ends by itself once it has made no progress for long.
+    Status status = found->Synchronize(memfabric::CallDeadline());
     return memfabric::IsDeadlineExceeded(status)
-               ? memfabric::DeadlineExceeded("transfers of the stream are still under way after {} s", kStreamTimeout.count())
+               ? memfabric::DeadlineExceeded(
+                     "transfers of the stream are still under way, and the call's own time-out has passed")
                : status;
   });
 }

@@ -6,6 +6,7 @@
 #include "copy/relay.h"
 #include "copy/thread_team.h"
 #include "copy/through_links.h"
+#include "memory/bounce.h"
 #include "memory/kernels.h"
 
 namespace memfabric::copy {
@@ -15,6 +16,14 @@ namespace {
 constexpr std::uint64_t kMaxPieceBytes = 256 << 20;
 
 std::uint64_t Distance(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : b - a; }
+
+// A fault would end the process; an error is better, where finding out costs next to nothing.
+Status CheckLarge(const std::byte* destination, const std::byte* source, std::uint64_t size_bytes) {
+  if (size_bytes < kCheapCheckBytes) return Ok();
+  if (Status read = CheckOwnMemory(source, size_bytes, false); !read.ok()) return read.WithContext("source");
+  if (Status written = CheckOwnMemory(destination, size_bytes, true); !written.ok()) return written.WithContext("destination");
+  return Ok();
+}
 
 // What lies at `position` of both sides, equally long.
 Status LocateBoth(const Resolver& resolver, const Side& source, const Side& destination, std::uint64_t position,
@@ -51,6 +60,7 @@ Status Engine::Copy(const Request& request, Direction direction) const {
   Side destination;
   RETURN_IF_ERROR(resolver_.Resolve(request, direction, source, destination));
   if (source.pointer != nullptr && destination.pointer != nullptr) {
+    RETURN_IF_ERROR(CheckLarge(destination.pointer, source.pointer, request.size_bytes));
     CopyMapped(destination.pointer, source.pointer, request.size_bytes);
     MappedTally tally(reach_.counters());
     resolver_.Count(source, 0, request.size_bytes, tally);
@@ -72,6 +82,7 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
                             Relay& relay) const {
   MappedTally tally(reach_.counters());
   if (source.pointer != nullptr && destination.pointer != nullptr) {
+    RETURN_IF_ERROR(CheckLarge(destination.pointer, source.pointer, size_bytes));
     CopyMapped(destination.pointer, source.pointer, size_bytes);
     resolver_.Count(source, 0, size_bytes, tally);
     resolver_.Count(destination, 0, size_bytes, tally);
@@ -92,6 +103,7 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
     } else if (to.link != nullptr) {
       RETURN_IF_ERROR(mover.Put(to.link, to.zone, {from.pointer, to.slot_offset, to.size_bytes}));
     } else {
+      RETURN_IF_ERROR(CheckLarge(to.pointer, from.pointer, from.size_bytes));
       CopyMapped(to.pointer, from.pointer, from.size_bytes);
     }
     if (overlap) {

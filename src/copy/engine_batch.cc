@@ -11,6 +11,7 @@
 #include "copy/relay.h"
 #include "copy/thread_team.h"
 #include "copy/through_links.h"
+#include "memory/bounce.h"
 #include "memory/kernels.h"
 
 namespace memfabric::copy {
@@ -128,6 +129,14 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
     if (!status.ok()) return InElement(status, batch, i);
     std::uint64_t bytes = element.size_bytes;
     if (__builtin_add_overflow(plan.total_bytes, bytes, &plan.total_bytes)) plan.total_bytes = ~0ULL;
+    if (bytes >= kCheapCheckBytes && source.pointer != nullptr) {
+      Status there = CheckOwnMemory(source.pointer, bytes, false);
+      if (!there.ok()) return InElement(there.WithContext("source"), batch, i);
+    }
+    if (bytes >= kCheapCheckBytes && destination.pointer != nullptr) {
+      Status there = CheckOwnMemory(destination.pointer, bytes, true);
+      if (!there.ok()) return InElement(there.WithContext("destination"), batch, i);
+    }
     if (source.pointer == nullptr || destination.pointer == nullptr) {
       plan.all_mapped = false;
     } else if (Overlap(destination.pointer, source.pointer, bytes)) {

@@ -17,7 +17,7 @@ std::string RankText(const transport::Link& link) { return fmt::format("rank {}"
 }  // namespace
 
 Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving, Counters& counters) {
-  Status status = link.Flush(std::chrono::steady_clock::now() + timeout);
+  Status status = link.Flush(Bound::WithoutProgress(timeout));
   counters.Add(link.rank(), link.path(), status.ok() ? moving : PathCounts{.errors = 1});
   return status.ok() ? status : status.WithContext(RankText(link));
 }

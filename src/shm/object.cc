@@ -43,7 +43,9 @@ auto Object::Cancellable(Call&& call) -> decltype(call()) {
   return result;
 }
 
-Deadline Object::OperationDeadline() const { return CoarseDeadline(init_.config.operation_timeout); }
+Deadline Object::OperationDeadline() const { return std::min(CoarseDeadline(init_.config.operation_timeout), CallDeadline()); }
+
+Bound Object::OperationBound() const { return Bound::WithoutProgress(init_.config.operation_timeout); }
 
 Status Object::SetContext(std::span<const std::byte> context) {
   if (context.empty() || context.size() > kMaxContextBytes)
@@ -207,7 +209,7 @@ Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* sourc
   Status signalled = Atomic(rank, signal).status();
   // `source` is the caller's again when the put is done, whatever became of the signal.
   auto link = peers_->LinkOf(rank);
-  Status flushed = link == nullptr ? Ok() : link->Flush(OperationDeadline());
+  Status flushed = link == nullptr ? Ok() : link->Flush(OperationBound());
   return signalled.ok() ? flushed : signalled;
 }
 
@@ -260,11 +262,10 @@ void Object::Fence() { CopyFence(); }
 Status Object::Quiet() {
   CopyFence();
   Status first;
-  Deadline deadline = OperationDeadline();
   for (Rank rank = 0; rank < options_.rank_size; ++rank) {
     if (rank == options_.rank || peers_->Mapped(rank) != nullptr) continue;
     auto link = peers_->LinkOf(rank);
-    Status status = link == nullptr ? Disconnected("{}", peers_->WhyGone(rank).message()) : link->Flush(deadline);
+    Status status = link == nullptr ? Disconnected("{}", peers_->WhyGone(rank).message()) : link->Flush(OperationBound());
     if (first.ok()) first = std::move(status);
   }
   return first;

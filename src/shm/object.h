@@ -24,6 +24,7 @@
 
 #include "base/read_gate.h"
 #include "base/status.h"
+#include "base/wait.h"
 #include "copy/engine.h"
 #include "copy/reach.h"
 #include "group/group.h"
@@ -131,6 +132,7 @@ class Object {
   template <typename Call>
   auto Cancellable(Call&& call) -> decltype(call());
   Deadline OperationDeadline() const;
+  Bound OperationBound() const;  // of what moves bytes
   Status CheckRank(Rank rank) const;
   Status CheckRange(Rank rank, std::uint64_t offset, const void* local, std::uint64_t size_bytes) const;
   std::uint64_t* MappedCell(Rank rank, std::uint64_t offset) const;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/wait.h"
+#include "memory/bounce.h"
 #include "memory/kernels.h"
 #include "store/embedded/listen_address.h"
 #include "store/recipes/key_claim.h"
@@ -55,11 +56,8 @@ Status CheckPath(std::uint32_t op) {
 // Puts or gets what it is given, as many pieces at once as the link takes.
 class Mover {
  public:
-  Mover(transport::Link& link, Direction direction, Deadline deadline)
-      : link_(link),
-        direction_(direction),
-        deadline_(deadline),
-        most_(std::min(link.capabilities().max_pieces, kPiecesAtOnce)) {}
+  Mover(transport::Link& link, Direction direction, Bound bound)
+      : link_(link), direction_(direction), bound_(bound), most_(std::min(link.capabilities().max_pieces, kPiecesAtOnce)) {}
 
   Status Add(const transport::Piece& piece) {
     if (count_ > 0) {
@@ -75,7 +73,7 @@ class Mover {
   }
   Status End() {
     RETURN_IF_ERROR(Go());
-    return link_.Flush(deadline_);
+    return link_.Flush(bound_);
   }
 
  private:
@@ -86,7 +84,7 @@ class Mover {
 
   transport::Link& link_;
   const Direction direction_;
-  const Deadline deadline_;
+  const Bound bound_;
   const std::size_t most_;
   std::size_t count_ = 0;
   std::array<transport::Piece, kPiecesAtOnce> pieces_;  // not initialized: filled as it is used
@@ -279,7 +277,7 @@ Status Engine::Free(std::uint64_t address) {
 }
 
 Result<RoutePtr> Engine::Find(const std::string& peer) {
-  return peers_->Find(*job_, peer, steady_clock::now() + peer_timeout_);
+  return peers_->Find(*job_, peer, std::min(steady_clock::now() + peer_timeout_, CallDeadline()));
 }
 
 Status Engine::Transfer(Direction direction, const std::string& peer, const Batch& batch) {
@@ -298,19 +296,19 @@ Status Engine::Transfer(Direction direction, const std::string& peer, const Batc
 }
 
 Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch& batch) {
-  Deadline deadline = TimePoint::max();
+  Bound bound = TimePoint::max();
   transport::Capabilities can = link.capabilities();
   if (!can.parallel) {
-    deadline = steady_clock::now() + options_.timeout;
+    bound = Bound::WithoutProgress(options_.timeout);
   } else if (std::uint64_t total = SumOf(batch.sizes); total >= kTogetherBytes && runtime_.team().helpers() > 0) {
     return MoveTogether(link, direction, batch, total);
   }
   if (batch.sizes.size() == 1) {
     transport::Piece piece = PieceOf(batch, 0);
     RETURN_IF_ERROR(direction == Direction::kWrite ? link.PutRegistered({&piece, 1}) : link.GetRegistered({&piece, 1}));
-    return link.Flush(deadline);
+    return link.Flush(bound);
   }
-  Mover mover(link, direction, deadline);
+  Mover mover(link, direction, bound);
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) RETURN_IF_ERROR(mover.Add(PieceOf(batch, i)));
   return mover.End();
 }
@@ -368,8 +366,10 @@ Status Engine::MoveWithin(Direction direction, const Batch& batch) {
     transport::Piece piece = PieceOf(batch, i);
     ASSIGN_OR_RETURN(auto use, RegisteredUse::Acquire(*table_, piece.remote_offset, piece.size_bytes));
     auto* there = reinterpret_cast<std::byte*>(piece.remote_offset);
-    direction == Direction::kWrite ? CopyBytes(there, piece.local, piece.size_bytes)
-                                   : CopyBytes(piece.local, there, piece.size_bytes);
+    const bool writes = direction == Direction::kWrite;
+    RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !writes));
+    RETURN_IF_ERROR(CheckOwnMemory(there, piece.size_bytes, writes));
+    writes ? CopyBytes(there, piece.local, piece.size_bytes) : CopyBytes(piece.local, there, piece.size_bytes);
   }
   return Ok();
 }

@@ -3,15 +3,11 @@
 #include <fcntl.h>
 
 namespace memfabric::transport {
-namespace {
 
-// One that our user gave may not be.
-bool SealedAgainstShrinking(int file) {
-  int seals = ::fcntl(file, F_GET_SEALS);
-  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+bool MayShrink(const Segment& segment) {
+  int seals = ::fcntl(segment.fd(), F_GET_SEALS);
+  return seals < 0 || (seals & F_SEAL_SHRINK) == 0;
 }
-
-}  // namespace
 
 LocalOffer OfferSegments(const std::array<const Segment*, kZones>& segments, bool with_files) {
   LocalOffer offer;
@@ -22,7 +18,7 @@ LocalOffer OfferSegments(const std::array<const Segment*, kZones>& segments, boo
     if (!with_files || offer.bytes.allocated_bytes[zone] == 0) continue;
     offer.files[zone] = segment->fd();
     offer.bytes.files[zone] = true;
-    offer.bytes.user_files[zone] = !SealedAgainstShrinking(segment->fd());
+    offer.bytes.user_files[zone] = MayShrink(*segment);
   }
   return offer;
 }

@@ -43,6 +43,8 @@ struct LocalOffer {
   local::Contribution bytes;
   std::array<int, kZones> files{-1, -1};
 };
+// Whether somebody may truncate its file; only one that our user gave can be so.
+bool MayShrink(const Segment& segment);
 // The segments as they are, their files when `with_files`.
 LocalOffer OfferSegments(const std::array<const Segment*, kZones>& segments, bool with_files);
 

@@ -26,6 +26,7 @@
 #include "address/window.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/wait.h"
 #include "memory/registered_memory.h"
 #include "memory/registered_table.h"
 #include "memory/segment.h"
@@ -125,9 +126,10 @@ class Link {
   // failure, DeadlineExceeded, Interrupted, Disconnected.
   virtual Status AwaitSignal(Deadline, const std::function<Status()>& begin, const std::function<bool()>&) { return begin(); }
 
-  // Waits until everything that this thread started on this link is in place. DeadlineExceeded and Interrupted give all of it
+  // Waits until everything that this thread started on this link is in place. InvalidArgument: a local range isn't there (any
+  // more), or what is registered at the peer isn't; the link stays good. DeadlineExceeded and Interrupted give all of it
   // up: no local range is read or written any more, and what the remote ranges hold is unspecified; the link stays good.
-  virtual Status Flush(Deadline deadline) = 0;
+  virtual Status Flush(Bound bound) = 0;
 };
 
 // What the owner of a Port (a pool) is told. Calls for one rank never overlap; calls for different ranks may.

@@ -123,5 +123,40 @@ TEST_F(WaitTest, SteadyClockWaitsForTimeAndForWord) {
   other.join();
 }
 
+TEST(ProgressWatchTest, EndsWhenNothingHasMovedForLong) {
+  const TimePoint begin{};
+  ProgressWatch watch(Bound::WithoutProgress(10s), begin);
+  EXPECT_EQ(watch.deadline(), begin + 10s);
+  watch.Look(begin + 1s, 5);
+  watch.Look(begin + 9s, 6);
+  EXPECT_EQ(watch.deadline(), begin + 19s);
+  EXPECT_FALSE(watch.IsOver(begin + 18s, 6));
+  EXPECT_FALSE(watch.IsOver(begin + 19s, 7));
+  EXPECT_FALSE(watch.IsOver(begin + 28s, 7));
+  EXPECT_TRUE(watch.IsOver(begin + 29s, 7));
+  EXPECT_EQ(watch.why(), "nothing has moved for 10 s");
+}
+
+TEST(ProgressWatchTest, ADeadlineIsOneWhateverMoves) {
+  const TimePoint begin{};
+  Bound bound(begin + 3s);
+  bound.idle = 2s;
+  ProgressWatch watch(bound, begin);
+  watch.Look(begin, 0);
+  EXPECT_FALSE(watch.IsOver(begin + 2s, 1));
+  EXPECT_EQ(watch.deadline(), begin + 3s);
+  EXPECT_TRUE(watch.IsOver(begin + 3s, 2));
+  EXPECT_EQ(watch.why(), "the deadline has passed");
+  EXPECT_EQ(ProgressWatch(TimePoint::max(), begin).deadline(), TimePoint::max());
+}
+
+TEST(CallDeadlineTest, IsTheThreadsOwn) {
+  SetCallDeadline(In(1s));
+  EXPECT_LT(CallDeadline(), In(2s));
+  std::thread([] { EXPECT_EQ(CallDeadline(), TimePoint::max()); }).join();
+  SetCallDeadline(TimePoint::max());
+  EXPECT_EQ(CallDeadline(), TimePoint::max());
+}
+
 }  // namespace
 }  // namespace memfabric

@@ -44,6 +44,7 @@ static_assert(kIs<decltype(smem_get_and_clear_last_err_msg), const char*()>);
 static_assert(kIs<decltype(smem_get_last_err_code), i()>);
 static_assert(kIs<decltype(smem_set_last_err), i(i, const char*)>);
 static_assert(kIs<decltype(smem_strerror), const char*(i)>);
+static_assert(kIs<decltype(smem_set_call_timeout), void(uint64_t)>);
 static_assert(kIs<decltype(smem_set_interrupt_check), smem_interrupt_check(smem_interrupt_check)>);
 static_assert(kIs<smem_interrupt_check, int (*)()>);
 static_assert(kIs<decltype(smem_get_devices), i(smem_device_t*, u*)>);
@@ -139,6 +140,7 @@ const std::set<std::string> kFunctions = {
     "smem_get_last_err_code",
     "smem_set_last_err",
     "smem_strerror",
+    "smem_set_call_timeout",
     "smem_set_interrupt_check",
     "smem_get_devices",
     "smem_bm_config_init",

@@ -92,6 +92,22 @@ TEST_F(HostEngines, TwoNeedNoStoreToMeet) {
   }
 }
 
+// 4 MiB at 1 MiB/s, with a time-out of 2 s.
+TEST_F(HostEngines, ATransferThatTakesLongIsNotLate) {
+  HostRanks job(2, Wiring::kWire);
+  SKIP_WITHOUT_HOSTS(job);
+  Node from{job.Process(0), "from", ""};
+  ASSERT_CODE(0, from.Do("engine from " + job.url() + " serve=1 timeout=2"));
+  Node to = Start(job, 1, "to", job.url(), 2);
+  ASSERT_CODE(0, from.Do("buffer 0 " + std::string(kSize) + " 1"));
+  ASSERT_CODE(0, from.Do("engine_write from 0 0 to " + to.address + " 4096"));
+  job.hosts().wire().Treat({.bytes_per_second = 1 << 20});
+  const auto begin = steady_clock::now();
+  EXPECT_CODE(0, from.Do("engine_write from 0 0 to " + to.address + " " + kSize));
+  EXPECT_GT(steady_clock::now() - begin, seconds(2));
+  EXPECT_CODE(0, to.Do("buffer_check 0 0 " + std::string(kSize) + " 1"));
+}
+
 TEST_F(HostEngines, OneThatIsKilledInMidPayloadIsNamedAndComesBack) {
   HostRanks job(3, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);

@@ -276,6 +276,28 @@ TEST(HostFailure, GivenUpThenLinkedAgain) {
   }
 }
 
+// 4 MiB at 1 MiB/s, with a time-out of 2 s.
+TEST(HostSlow, ACopyThatTakesLongIsNotLate) {
+  HostRanks job(2, Wiring::kWire);
+  SKIP_WITHOUT_HOSTS(job);
+  auto store = job.Process(0);
+  auto from = job.Process(1);
+  ASSERT_CODE(0, store->Do("init " + job.url() + " 2 0"));
+  ASSERT_CODE(0, from->Do("init " + job.url() + " 2 1 operation_timeout=2"));
+  for (auto* rank : {store.get(), from.get()}) {
+    ASSERT_CODE(0, rank->Do("create 0 0x2000000 0"));
+    ASSERT_CODE(0, rank->Do("join 0"));
+  }
+  job.hosts().wire().Treat({.bytes_per_second = 1 << 20});
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_CODE(0, from->Do("fill 0 0 host 0 0x400000 1"));
+  EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_CODE(0, store->Do("load 0 0 host 0 0x400000 1"));
+  EXPECT_CODE(0, from->Do("fill 0 0 host 0 0x400000 2 flags=1"));
+  EXPECT_CODE(0, from->Do("wait 0"));
+  EXPECT_CODE(0, store->Do("load 0 0 host 0 0x400000 2"));
+}
+
 // A network that is bad and not broken: everything works, later.
 struct Weather {
   const char* name;

@@ -57,6 +57,7 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
     segment.zone = zone;
     segment.max_bytes = options.max_bytes[i];
     segment.allocated_bytes = options.allocated_bytes[i];
+    if (zone == Zone::kHost) segment.user_fd = options.user_fd;
     ASSIGN_OR_RETURN(member->segments_[i], Segment::Create(segment));
     RETURN_IF_ERROR(member->segments_[i]->MapInto(member->window_, member->SlotBegin(zone, options.rank)));
     port.segments[i] = member->segments_[i].get();

@@ -32,6 +32,7 @@ struct MemberOptions {
   ZoneBytes max_bytes{};
   ZoneBytes allocated_bytes{};
   StrangerLimits stranger_limits{};
+  int user_fd = -1;                     // backs the host zone
   std::string near_host = "127.0.0.1";  // tcp listens where the route to it leads
 };
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstring>
 
@@ -12,8 +13,8 @@ namespace memfabric::copy {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::AllOf;
 using testing::HasSubstr;
+using testing::AllOf;
 
 class BoundsTest : public testing::Test {
  protected:
@@ -182,6 +183,31 @@ TEST_F(BoundsTest, NothingMovesWhenARangeLeavesItsRanksInTheMiddle) {
   std::uint64_t address = pool_.Address(Zone::kHost, 1, 5_MiB);
   EXPECT_TRUE(IsInvalidArgument(engine_.Copy({AddressOf(large.data()), address, 3_MiB + 1}, Direction::kH2G)));
   EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 1) + 5_MiB, before.data(), before.size()), 0);
+}
+
+TEST_F(BoundsTest, ALargeCopyOfMemoryThatIsNotThereIsAnError) {
+  const std::uint64_t there = pool_.Address(Zone::kHost, 1);
+  std::vector<std::byte> before(pool_.Memory(Zone::kHost, 1), pool_.Memory(Zone::kHost, 1) + 3_MiB);
+  void* constant = ::mmap(nullptr, 3_MiB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(constant, MAP_FAILED);
+  Status put = engine_.Copy({4096, there, 3_MiB}, Direction::kH2G);
+  EXPECT_TRUE(IsInvalidArgument(put)) << put;
+  EXPECT_THAT(put.message(), HasSubstr("source: [0x1000, +3145728) isn't mapped"));
+  EXPECT_TRUE(IsInvalidArgument(engine_.Copy({there, 4096, 3_MiB}, Direction::kG2H)));
+  Status get = engine_.Copy({there, AddressOf(constant), 3_MiB}, Direction::kG2H);
+  EXPECT_TRUE(IsInvalidArgument(get)) << get;
+  EXPECT_THAT(get.message(), HasSubstr("destination"));
+  // In a batch nothing moves before all have been looked at.
+  std::vector<std::byte> good = RandomBytes(3_MiB, 9);
+  const std::uint64_t sources[] = {AddressOf(good.data()), 4096};
+  const std::uint64_t destinations[] = {there, there};
+  const std::uint64_t sizes[] = {3_MiB, 3_MiB};
+  Status batch = engine_.CopyBatch({sources, destinations, sizes}, Direction::kH2G);
+  EXPECT_TRUE(IsInvalidArgument(batch)) << batch;
+  EXPECT_THAT(batch.message(), HasSubstr("element 1 of 2"));
+  EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 1), before.data(), before.size()), 0);
+  EXPECT_TRUE(engine_.Copy({AddressOf(constant), there, 3_MiB}, Direction::kH2G).ok());
+  ::munmap(constant, 3_MiB);
 }
 
 }  // namespace

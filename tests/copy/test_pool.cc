@@ -32,7 +32,7 @@ Status LinkDouble::Start(bool put, Zone zone, std::span<const transport::Piece> 
   return Ok();
 }
 
-Status LinkDouble::Flush(Deadline) {
+Status LinkDouble::Flush(Bound) {
   std::lock_guard lock(mutex_);
   ++flushes_;
   if (!flush_error_.ok()) return flush_error_;

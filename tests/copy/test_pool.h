@@ -38,7 +38,7 @@ class LinkDouble final : public transport::Link {
   Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override {
     return Unsupported("a double has no atomics");
   }
-  Status Flush(Deadline deadline) override;
+  Status Flush(Bound bound) override;
 
   std::byte* memory(Zone zone) { return memory_[Index(zone)].data(); }
   std::size_t requests() const { return requests_.load(); }

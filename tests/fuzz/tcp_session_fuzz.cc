@@ -33,6 +33,7 @@ struct World {
   std::unique_ptr<Segment> segment;
   std::vector<std::byte> memory = std::vector<std::byte>(kSegmentBytes + 2 * kGuardBytes, std::byte{0x5a});
   std::shared_ptr<ServedMemory> served = std::make_shared<ServedMemory>();
+  std::shared_ptr<BounceArena> bounce = *BounceArena::Create();
   World() {
     SegmentOptions options;
     options.max_bytes = options.allocated_bytes = kSegmentBytes;
@@ -43,12 +44,12 @@ struct World {
   }
 };
 
-std::unique_ptr<Stream> Shake(World& world, UniqueFd& other) {
+std::unique_ptr<Stream> Shake(World& world, const BounceBuffer& bounce, UniqueFd& other) {
   int pair[2];
   CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
   const Tls::Identity identity(PresharedKey{7}, "fuzz", false);
-  auto listener = *Stream::Open(*world.tls, UniqueFd(pair[0]), false, identity);
-  auto connector = *Stream::Open(*world.tls, UniqueFd(::dup(pair[1])), true, identity);
+  auto listener = *Stream::Open(*world.tls, UniqueFd(pair[0]), false, identity, bounce);
+  auto connector = *Stream::Open(*world.tls, UniqueFd(::dup(pair[1])), true, identity, bounce);
   for (bool done = false; !done;) {
     auto theirs = connector->Handshake();
     auto ours = listener->Handshake();
@@ -65,8 +66,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static World world;
   if (size == 0) return 0;
   UniqueFd peer;
-  auto connection =
-      std::make_shared<Connection>(*world.reactor, world.served, Shake(world, peer), "fuzz", std::chrono::microseconds(0));
+  auto bounce = std::make_unique<BounceBuffer>(*world.bounce->Take());
+  auto stream = Shake(world, *bounce, peer);
+  auto connection = std::make_shared<Connection>(*world.reactor, world.served, std::move(bounce), std::move(stream), "fuzz",
+                                                 std::chrono::microseconds(0));
   auto preface = EncodeHeader(EncodePreface({4, 5, 6}));
   (void)::send(peer.get(), preface.data(), preface.size(), MSG_NOSIGNAL);
   std::vector<std::byte> buffer(local::kMaxMessageBytes);

@@ -79,7 +79,7 @@ class ByteLink final : public transport::Link {
     }
     return Ok();
   }
-  Status Flush(Deadline) override { return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok(); }
+  Status Flush(Bound) override { return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok(); }
 
  private:
   Status Move(std::span<const transport::Piece> pieces, bool put) {

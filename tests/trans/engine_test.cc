@@ -197,6 +197,33 @@ TEST_F(EngineTest, MemoryThatIsNotMappedIsAnErrorWithTheAddress) {
   ::munmap(const_cast<void*>(constant), 4096);
 }
 
+TEST_F(EngineTest, ItsOwnBadMemoryIsAnErrorWhereverItIs) {
+  auto a = Open("a");
+  std::vector<std::uint8_t> good(3 << 20);
+  ASSERT_TRUE(Register(*a, good.data(), good.size()).ok());
+  void* gone = ::mmap(nullptr, 3 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(gone, MAP_FAILED);
+  ASSERT_TRUE(Register(*a, gone, 3 << 20).ok());
+  for (std::uint64_t size : {8, 5000, 3 << 20}) {
+    EXPECT_TRUE(IsInvalidArgument(Write(*a, "a", good.data(), gone, size))) << size;
+    EXPECT_TRUE(IsInvalidArgument(Read(*a, "a", gone, good.data(), size))) << size;
+    EXPECT_TRUE(Read(*a, "a", good.data(), gone, size).ok()) << size;
+  }
+  ASSERT_EQ(::mprotect(gone, 3 << 20, PROT_NONE), 0);
+  for (std::uint64_t size : {8, 5000, 3 << 20}) {
+    EXPECT_TRUE(IsInvalidArgument(Read(*a, "a", good.data(), gone, size))) << size;
+    EXPECT_TRUE(IsInvalidArgument(Write(*a, "a", gone, good.data(), size))) << size;
+  }
+  // Memory of a peer's that is mapped here is copied by plain instructions; a large copy's own side is looked at before.
+  auto b = Open("b");
+  auto block = b->Allocate(4 << 20);
+  ASSERT_TRUE(block.ok()) << block.status();
+  ASSERT_TRUE(Register(*b, *block, 4 << 20).ok());
+  EXPECT_TRUE(IsInvalidArgument(Write(*a, "b", gone, *block, 3 << 20)));
+  EXPECT_TRUE(IsInvalidArgument(Read(*a, "b", reinterpret_cast<void*>(4096), *block, 3 << 20)));
+  EXPECT_TRUE(Write(*a, "b", good.data(), *block, 3 << 20).ok());
+}
+
 TEST_F(EngineTest, BadArguments) {
   auto a = Open("a");
   auto b = Open("b");

@@ -92,6 +92,18 @@ class RawPeer {
     }
     return bytes;
   }
+  // A payload of `size` bytes, whose first segment comes next.
+  std::vector<std::byte> TakePayload(std::size_t size) {
+    std::vector<std::byte> bytes = Take(std::min<std::size_t>(size, tcp::kSegmentBytes));
+    while (!bytes.empty() && bytes.size() < size) {
+      const tcp::Header more = NextHeader();
+      EXPECT_EQ(more.op, tcp::Op::kMore);
+      auto segment = Take(more.size_bytes);
+      if (segment.empty()) return {};
+      bytes.insert(bytes.end(), segment.begin(), segment.end());
+    }
+    return bytes;
+  }
   tcp::Header NextHeader() {
     auto bytes = Take(tcp::kHeaderBytes);
     if (bytes.size() != tcp::kHeaderBytes) return {};

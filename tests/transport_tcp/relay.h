@@ -57,7 +57,7 @@ class Relay {
           sent += more;
         }
         // What a slow network is, not a wait for something to happen.
-        if (pace == Pace::kSlow) std::this_thread::sleep_for(std::chrono::milliseconds(16) * got / sizeof bytes);
+        if (pace == Pace::kSlow && got > 0) std::this_thread::sleep_for(std::chrono::milliseconds(16) * got / sizeof bytes);
       }
     }
   }

@@ -198,9 +198,9 @@ TEST_P(TcpSurvival, APeerThatReadsNothingStallsNobodyElse) {
   tcp::Header data = raw.NextHeader();
   EXPECT_EQ(data.op, Op::kData);
   EXPECT_EQ(data.size_bytes, 4_MiB);
-  EXPECT_EQ(raw.Take(4_MiB).size(), 4_MiB);
+  EXPECT_EQ(raw.TakePayload(4_MiB).size(), 4_MiB);
   ASSERT_EQ(raw.NextHeader().sequence, 2u);
-  auto second = raw.Take(4_MiB);
+  auto second = raw.TakePayload(4_MiB);
   EXPECT_EQ(Digest(second.data() + 3_MiB, 1_MiB), Digest(Pattern(8, 4_MiB).data() + 3_MiB, 1_MiB));
 }
 
@@ -219,6 +219,81 @@ TEST_P(TcpSurvival, ASlowNetworkIsNoDeath) {
   link.reset();
   peer->Kill();  // ends the relay
 }
+
+// At 1 MB/s, as all of the next three.
+class TcpSlowly : public TcpSurvival {
+ protected:
+  void SetUp() override {
+    TcpSurvival::SetUp();
+    peer_ = StartPeer(Options(kPeer));
+    MemberAddress address = peer_->address();
+    auto advert = *tcp::ParseAdvert(address.advert);
+    relay_ = std::make_unique<Relay>(advert.address, Relay::Pace::kSlow);
+    advert.address = relay_->address();
+    address.advert = tcp::EncodeAdvert(advert);
+    ASSERT_OK(me_->port().Connect(address, Soon()));
+    link_ = me_->LinkTo(kPeer, 1);
+    ASSERT_NE(link_, nullptr);
+  }
+  void TearDown() override {
+    link_.reset();
+    peer_->Kill();  // ends the relay
+    relay_.reset();
+    TcpSurvival::TearDown();
+  }
+  Status Move(bool put, std::vector<std::byte>& bytes, Bound bound) {
+    Piece piece{bytes.data(), 0, bytes.size()};
+    RETURN_IF_ERROR(put ? link_->Put(kHost, {&piece, 1}) : link_->Get(kHost, {&piece, 1}));
+    return link_->Flush(bound);
+  }
+
+  std::unique_ptr<Peer> peer_;
+  std::unique_ptr<Relay> relay_;
+  std::shared_ptr<Link> link_;
+};
+
+TEST_P(TcpSlowly, WhatMovesIsNotLateWhateverItTakes) {
+  auto bytes = Pattern(1, 3_MiB);
+  auto begin = steady_clock::now();
+  ASSERT_OK(Move(true, bytes, Bound::WithoutProgress(seconds(1))));
+  EXPECT_GT(steady_clock::now() - begin, seconds(2));
+  EXPECT_EQ(peer_->DigestOf(kHost, 0, 3_MiB), Digest(bytes));
+  std::vector<std::byte> back(2_MiB);
+  ASSERT_OK(Move(false, back, Bound::WithoutProgress(seconds(1))));
+  EXPECT_EQ(Digest(back), Digest(bytes.data(), 2_MiB));
+}
+
+TEST_P(TcpSlowly, WhatDoesNotMoveIsLate) {
+  peer_->Stop();
+  std::vector<std::byte> bytes(8);
+  auto begin = steady_clock::now();
+  Status status = Move(false, bytes, Bound::WithoutProgress(milliseconds(300)));
+  EXPECT_TRUE(IsDeadlineExceeded(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("nothing has moved for 0.3 s"));
+  EXPECT_LT(steady_clock::now() - begin, seconds(1));
+  peer_->Continue();
+}
+
+// 64 times what a second takes: were it padded, or sent on, the next request would wait a minute.
+TEST_P(TcpSlowly, WhatIsGivenUpDoesNotHoldUpTheNext) {
+  for (bool put : {true, false}) {
+    std::vector<std::byte> four(4_MiB, std::byte{9});
+    std::vector<Piece> pieces(16, Piece{four.data(), 0, four.size()});
+    ASSERT_OK(put ? link_->Put(kHost, pieces) : link_->Get(kHost, pieces));
+    SetCallDeadline(steady_clock::now() + milliseconds(300));
+    Status status = link_->Flush(Bound::WithoutProgress(seconds(60)));
+    SetCallDeadline(TimePoint::max());
+    EXPECT_TRUE(IsDeadlineExceeded(status)) << status;
+    auto begin = steady_clock::now();
+    auto bytes = Pattern(put ? 1 : 2, 100);
+    ASSERT_OK(Move(true, bytes, Soon()));
+    EXPECT_LT(steady_clock::now() - begin, seconds(12)) << put;  // what both sockets hold, and a segment
+    EXPECT_EQ(peer_->DigestOf(kHost, 0, 100), Digest(bytes));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TcpSlowly, testing::Values("tcp", "tcp+tls"),
+                         [](const auto& info) { return TestName(info.param); });
 
 TEST_P(TcpSurvival, BothEndsPutAndGetAtOnceFromSeveralThreads) {
   auto other = OpenMember(Options(3));

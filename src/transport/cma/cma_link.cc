@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/wait.h"
+#include "memory/bounce.h"
 #include "memory/kernels.h"
 #include "transport/shared_file.h"
 
@@ -137,6 +138,8 @@ Status CmaLink::Move(std::span<const Piece> pieces, bool put) {
       bytes += last;
       ++count;
     }
+    if (CallDeadline() != TimePoint::max() && steady_clock::now() >= CallDeadline())
+      return DeadlineExceeded("the call's own time-out has passed; what was moved before stays");
     Round round{pieces.first(count), offset, last, ranges};
     RETURN_IF_ERROR(MoveRound(round, put));
     bool whole = (count == 1 ? offset : 0) + last == pieces[count - 1].size_bytes;
@@ -198,6 +201,7 @@ Status CmaLink::MoveRound(Round& round, bool put) {
       std::uint64_t offset = range.block_offset + (piece.remote_offset - range.begin);
       if (block != nullptr && offset <= block->size_bytes() && piece.size_bytes <= block->size_bytes() - offset) {
         RETURN_IF_ERROR(call());  // in order
+        if (piece.size_bytes >= kCheapCheckBytes) RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !put));
         std::byte* there = block->data() + offset;
         put ? CopyBytes(there, piece.local, piece.size_bytes) : CopyBytes(piece.local, there, piece.size_bytes);
         continue;

@@ -39,7 +39,7 @@ class CmaLink final : public LocalLink {
   Status PutRegistered(std::span<const Piece> pieces) override { return Move(pieces, true); }
   Status GetRegistered(std::span<const Piece> pieces) override { return Move(pieces, false); }
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Flush(Deadline) override { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
+  Status Flush(Bound) override { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
 
   void MarkDown(const Status& why) override;
   Status Grow(const LocalContribution& contribution) override;

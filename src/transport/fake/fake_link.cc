@@ -72,10 +72,14 @@ Result<std::uint64_t> FakeLink::Atomic(Zone, const AtomicRequest&, Deadline) {
   return Unsupported("the fake transport has no atomics");
 }
 
-Status FakeLink::Flush(Deadline deadline) {
+Status FakeLink::Flush(Bound bound) {
+  ProgressWatch watch(bound, std::chrono::steady_clock::now());
   std::unique_lock lock(mutex_);
   const std::uint64_t until = started_;  // other threads' too: more than asked, never less
-  Status waited = WaitUntil(lock, changed_, deadline, [&] { return !why_down_.ok() || answered_ >= until; });
+  Status waited;
+  do {
+    waited = WaitUntil(lock, changed_, watch.deadline(), [&] { return !why_down_.ok() || answered_ >= until; });
+  } while (IsDeadlineExceeded(waited) && !watch.IsOver(std::chrono::steady_clock::now(), answered_));
   RETURN_IF_ERROR(why_down_);
   if (waited.ok()) return waited;
   for (Request& request : requests_) {

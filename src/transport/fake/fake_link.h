@@ -41,7 +41,7 @@ class FakeLink final : public LocalLink {
   Status PutRegistered(std::span<const Piece> pieces) override;
   Status GetRegistered(std::span<const Piece> pieces) override;
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Flush(Deadline deadline) override;
+  Status Flush(Bound bound) override;
 
   void MarkDown(const Status& why) override;
   Status Grow(const LocalContribution& contribution) override;

@@ -51,7 +51,7 @@ Result<std::uint64_t> MappedLink::Atomic(Zone zone, const AtomicRequest& request
   return PerformAtomic(reinterpret_cast<std::uint64_t*>(window_->data() + slots_[Index(zone)] + request.offset), request);
 }
 
-Status MappedLink::Flush(Deadline) { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
+Status MappedLink::Flush(Bound) { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
 
 Status MappedLink::Grow(const LocalContribution& contribution) {
   const ZoneBytes& bytes = contribution.bytes.allocated_bytes;

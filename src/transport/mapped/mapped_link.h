@@ -31,7 +31,7 @@ class MappedLink final : public LocalLink {
   Status PutRegistered(std::span<const Piece> pieces) override;
   Status GetRegistered(std::span<const Piece> pieces) override;
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Flush(Deadline deadline) override;
+  Status Flush(Bound) override;
 
   void MarkDown(const Status& why) override;
   // Maps what is new. All files are checked before one is mapped.

@@ -16,7 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::size_t kStagingBytes = 8 << 10;
 constexpr unsigned kPollsPerYield = 4;
 constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);  // of a turn, then others get theirs: 1 MiB and its frame
 
@@ -27,14 +26,14 @@ bool IsBye(std::span<const std::byte> message) {
 
 }  // namespace
 
-Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Stream> stream,
-                       std::string who, std::chrono::microseconds spin)
+Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<BounceBuffer> bounce,
+                       std::unique_ptr<Stream> stream, std::string who, std::chrono::microseconds spin)
     : reactor_(reactor),
       memory_(std::move(memory)),
+      bounce_(std::move(bounce)),
       stream_(std::move(stream)),
       who_(std::move(who)),
-      spin_(spin),
-      staging_(kStagingBytes) {}
+      spin_(spin) {}
 
 Connection::~Connection() = default;
 
@@ -195,6 +194,9 @@ void Connection::SetDownLocked(const Status& why) {
   send_broken_ = true;
   blocked_ = false;
   committed_.clear();
+  rest_.reset();
+  put_errors_.clear();
+  cancels_.clear();
   answers_.clear();
   requests_.clear();
   unanswered_.clear();
@@ -208,18 +210,18 @@ void Connection::WakeWaiters() {
 }
 
 bool Connection::IsDone(std::uint64_t sequence) const {
-  return (unacknowledged_.empty() || unacknowledged_.front() > sequence) &&
+  return (unacknowledged_.empty() || unacknowledged_.front().sequence > sequence) &&
          (unanswered_.empty() || unanswered_.front().sequence > sequence) &&
          (requests_.empty() || requests_.front().request.sequence > sequence);
 }
 
-Status Connection::Flush(Deadline deadline) {
+Status Connection::Flush(Bound bound) {
   std::uint64_t until;
   {
     std::lock_guard lock(send_mutex_);
     until = next_sequence_ - 1;  // other threads' too: more than asked, never less
   }
-  Status waited = Await(deadline, [&] { return IsDone(until); });
+  Status waited = Await(bound, [&] { return IsDone(until); });
   if (IsDeadlineExceeded(waited) || IsInterrupted(waited)) GiveUp();
   RETURN_IF_ERROR(waited);
   std::lock_guard lock(send_mutex_);
@@ -228,35 +230,54 @@ Status Connection::Flush(Deadline deadline) {
   return found ? std::move(found.mapped()) : Ok();
 }
 
-// What the stream has begun with can't be taken back: it goes on, with zeros in place of what isn't sent yet, and what comes
-// for it is dropped.
+// What the stream has begun with can't be taken back: the segment goes on, with zeros in place of what isn't sent yet, then an
+// ABORT; the peer is asked to do so with its DATA, and what still comes is dropped.
 void Connection::GiveUp() {
   const auto me = std::this_thread::get_id();
   std::lock_guard receive_lock(receive_mutex_);
   std::lock_guard lock(send_mutex_);
   for (const Queued& queued : requests_) {
-    if (queued.request.by == me) std::erase(unacknowledged_, queued.request.sequence);
+    if (queued.request.by != me) continue;
+    std::erase_if(unacknowledged_, [&](const auto& put) { return put.sequence == queued.request.sequence; });
+  }
+  for (Unacknowledged& put : unacknowledged_) {
+    if (put.by == me) put.by = {};
   }
   // Signals use nobody's memory, and somebody waits for them.
   std::erase_if(requests_, [&](const Queued& queued) { return queued.request.by == me && queued.request.op != Op::kSignal; });
   for (Request& request : unanswered_) {
     if (request.by != me) continue;
+    const bool gets = request.op == Op::kGet || request.op == Op::kGetRegistered;
+    if (gets && !request.given_up && request.size_bytes >= kBulkBytes) cancels_.push_back(request.sequence);
     request.given_up = true;
     request.destination.clear();
     request.local = {};
   }
-  if (reading_ == Reading::kPayload && header_.op == Op::kData && unanswered_.front().given_up) {
+  if (payload_left_ > 0 && header_.op == Op::kData && unanswered_.front().given_up) {
     parts_.clear();
-    reading_ = Reading::kJunk;
+    (reading_ == Reading::kHeader ? resume_ : reading_) = Reading::kJunk;
   }
   for (Outgoing& frame : committed_) {
     if (frame.by == me) SendZeros(frame);
   }
+  if (rest_.has_value() && rest_->by == me) {
+    rest_->given_up = true;
+    rest_->payload.clear();
+  }
   errors_.erase(me);
   WakeWaiters();
+  (void)PumpOut();
+  UpdateWatch();
 }
 
-Status Connection::Await(Deadline deadline, const std::function<bool()>& done, const std::function<Status()>& begin) {
+// What rises as long as requests go on: bytes that came, and that the other host has taken.
+std::uint64_t Connection::Progress() const {
+  return received_.load(std::memory_order_relaxed) + stream_->TakenBytes() - asked_bytes_.load(std::memory_order_relaxed);
+}
+
+Status Connection::Await(Bound bound, const std::function<bool()>& done, const std::function<Status()>& begin) {
+  bound.end = std::min(bound.end, CallDeadline());
+  ProgressWatch watch(bound, steady_clock::now());
   std::unique_lock lock(send_mutex_);
   bool begun = !begin;
   while (!begun || (down_.ok() && !done())) {
@@ -269,8 +290,9 @@ Status Connection::Await(Deadline deadline, const std::function<bool()>& done, c
     }
     if (driven_) {
       ++waiting_;
-      Status waited = WaitUntil(lock, changed_, deadline, [&] { return !down_.ok() || done() || !driven_; });
+      Status waited = WaitUntil(lock, changed_, watch.deadline(), [&] { return !down_.ok() || done() || !driven_; });
       --waiting_;
+      if (IsDeadlineExceeded(waited) && !watch.IsOver(steady_clock::now(), Progress())) continue;
       if (!waited.ok()) return waited.WithContext(name_ + " has not answered");
       continue;
     }
@@ -279,7 +301,7 @@ Status Connection::Await(Deadline deadline, const std::function<bool()>& done, c
     lock.unlock();
     Status began = begun ? Ok() : begin();
     begun = true;
-    Status driven = began.ok() ? Drive(deadline, done, /*look_first=*/static_cast<bool>(begin)) : Ok();
+    Status driven = began.ok() ? Drive(bound, done, /*look_first=*/static_cast<bool>(begin)) : Ok();
     lock.lock();
     driven_ = driver_sends_ = false;
     if (closed_) stream_->Close();
@@ -292,8 +314,9 @@ Status Connection::Await(Deadline deadline, const std::function<bool()>& done, c
 }
 
 // Reads and writes until `done`.
-Status Connection::Drive(Deadline deadline, const std::function<bool()>& done, bool look_first) {
+Status Connection::Drive(Bound bound, const std::function<bool()>& done, bool look_first) {
   const TimePoint begin = steady_clock::now();
+  ProgressWatch watch(bound, begin);
   TimePoint now = begin;
   TimePoint spin_until = begin + spin_;
   TimePoint next_look = begin + kInterruptPeriod;
@@ -320,11 +343,12 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done, b
       bulk = full || !IsDone(bulk_sequence_);
     }
     now = steady_clock::now();
-    if (now >= deadline) return DeadlineExceeded("the deadline has passed");
+    if (now >= watch.deadline() && watch.IsOver(now, Progress())) return DeadlineExceeded("{}", watch.why());
     if (now >= next_look) {
       if (InterruptRequested())
         return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
       if (IsSilent(now, vigil)) continue;
+      watch.Look(now, Progress());
       next_look = now + kInterruptPeriod;
     }
     if (pumped == Pumped::kBudget) continue;
@@ -337,7 +361,7 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done, b
       continue;
     }
     pollfd ready{stream_->fd(), static_cast<short>(full ? POLLIN | POLLOUT : POLLIN), 0};
-    auto left = std::chrono::ceil<milliseconds>(std::min(deadline, next_look) - now);
+    auto left = std::chrono::ceil<milliseconds>(std::min(watch.deadline(), next_look) - now);
     // Paused: the port has to take what is there first. Ended: it says why.
     if (pumped != Pumped::kDrained) {
       ready.fd = -1;
@@ -350,6 +374,16 @@ Status Connection::Drive(Deadline deadline, const std::function<bool()>& done, b
 Vigil::Signs Connection::SignsOfLife() const {
   const auto heard = std::chrono::nanoseconds(heard_ns_.load(std::memory_order_relaxed));
   return {TimePoint(heard), stream_->TakenBytes(), asked_bytes_.load(std::memory_order_relaxed)};
+}
+
+// One line for the owner of memory that peers reach and that is not as it should be; at most each kWarnPeriod.
+void Connection::WarnOfMemory(const Status& why) const {
+  constexpr std::chrono::seconds kWarnPeriod{10};
+  const std::int64_t now = steady_clock::now().time_since_epoch().count();
+  std::int64_t next = memory_->next_warning_ns.load(std::memory_order_relaxed);
+  if (now < next) return;
+  if (!memory_->next_warning_ns.compare_exchange_strong(next, now + std::chrono::nanoseconds(kWarnPeriod).count())) return;
+  LOG(kWarn, "a request of {} has failed: {}", name_, why.message());
 }
 
 // Asks a peer that says nothing whether it lives; true: it is given up.

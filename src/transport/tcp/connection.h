@@ -29,6 +29,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/wait.h"
+#include "memory/bounce.h"
 #include "memory/registered_memory.h"
 #include "memory/segment.h"
 #include "transport/reactor.h"
@@ -47,6 +49,9 @@ struct ServedMemory {
   RegisteredMemory* registered = nullptr;
   std::function<void(Zone)> on_served;
   Tokens tokens{};
+  std::array<bool, kZones> lent{};                       // a file of the user's, who may truncate it
+  std::shared_ptr<BounceArena> bounce;                   // shared with the connections' buffers
+  mutable std::atomic<std::int64_t> next_warning_ns{0};  // of memory that can't be touched, steady clock
 
   void Served(std::size_t zone) const {
     if (on_served) on_served(kAllZones[zone]);
@@ -59,8 +64,9 @@ struct ServedMemory {
 class Connection final : public MessageSocket, public std::enable_shared_from_this<Connection> {
  public:
   // `who` is at the other end, for messages; `spin`: how long after activity an end polls before it sleeps.
-  Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Stream> stream, std::string who,
-             std::chrono::microseconds spin);
+  // `bounce` is what `stream` was made with.
+  Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<BounceBuffer> bounce,
+             std::unique_ptr<Stream> stream, std::string who, std::chrono::microseconds spin);
   ~Connection() override;
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
@@ -85,7 +91,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   }
   // Waits for all that was started; the first error of what this thread started since its last Flush. DeadlineExceeded and
   // Interrupted give up what this thread started: none of its memory is touched any more.
-  Status Flush(Deadline deadline);
+  Status Flush(Bound bound);
 
   bool encrypted() const { return stream_->encrypted(); }
 
@@ -103,8 +109,15 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
     std::vector<std::byte> body;  // table, message, text
     std::vector<iovec> payload;
     bool answer = false;            // to a request of the peer's that waits for it
-    bool registered_bytes = false;  // payload is memory that may be deregistered meanwhile; DONE follows
-    Status error;                   // of those: what was is not sent, but zeros
+    bool is_data = false;           // DATA, or a later segment of it
+    bool is_rest = false;           // a segment that isn't the first
+    bool unknown = false;           // payload is a user's memory, which may not be there
+    bool registered_bytes = false;  // payload is memory that may be deregistered meanwhile
+    bool lent = false;              // payload is in a user's file: what goes out is `copy`
+    bool done_follows = false;
+    bool given_up = false;  // of what isn't committed yet: ABORT is sent instead
+    std::vector<std::byte> copy;
+    Status error;  // of DATA: what DONE will say
     std::uint64_t sequence = 0;
     std::thread::id by;    // whose memory payload is, of requests
     std::size_t part = 0;  // where sending goes on: 0 header, 1 body, then payload
@@ -128,11 +141,17 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
     std::thread::id by;
     std::shared_ptr<Cell> cell;
     bool has_data = false;
+    bool aborted = false;   // its DATA ended early
     bool given_up = false;  // what comes for it is dropped
   };
   struct Queued {
     Request request;
     Outgoing frame;
+  };
+  // A PUT that isn't acknowledged; committed or not.
+  struct Unacknowledged {
+    std::uint64_t sequence;
+    std::thread::id by;  // none: nobody asks for its error any more
   };
   enum class Reading { kHeader, kTable, kBody, kPayload, kJunk };
   enum class Pumped { kDrained, kBudget, kPaused, kEnded };
@@ -143,13 +162,15 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   void WakePort();
   void UpdateWatch();  // send_mutex_ held
   bool IsDone(std::uint64_t sequence) const;
-  Status Await(Deadline deadline, const std::function<bool()>& done, const std::function<Status()>& begin = {});
+  Status Await(Bound bound, const std::function<bool()>& done, const std::function<Status()>& begin = {});
   // `look_first`: what is waited for may be there.
-  Status Drive(Deadline deadline, const std::function<bool()>& done, bool look_first);
+  Status Drive(Bound bound, const std::function<bool()>& done, bool look_first);
   void GiveUp();
+  std::uint64_t Progress() const;
   void End(const Status& why);            // receive_mutex_ held
   void SetDownLocked(const Status& why);  // both held
   void WakeWaiters();                     // send_mutex_ held
+  void WarnOfMemory(const Status& why) const;
   Vigil::Signs SignsOfLife() const;
   bool IsSilent(TimePoint now, std::optional<Vigil>& vigil);
 
@@ -160,6 +181,13 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   Status OnHeader();
   Status OnWhole();  // header, table and body are there
   Status OnPayload();
+  Status OnSegmentEnd();
+  Status OnContinuation(const Header& header);
+  void OnAborted();
+  void BeginPayload(bool wanted);
+  bool IntoUnknown() const;  // the payload's places
+  void FailPayload(std::uint64_t address);
+  void OnCancel();
   Status BeginRequest();
   Status BeginData();
   Status PerformRequest();
@@ -179,8 +207,15 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool Commit();
   bool MayCommit(const Request& request) const;
   void CommitFrame(Outgoing frame);
-  std::size_t GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses);
+  // The first `known` parts of `into` are memory that is there.
+  std::size_t GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses, std::size_t& known);
   void Consume(std::size_t bytes);
+  static std::optional<Outgoing> SplitRest(Outgoing& frame);
+  bool CommitRest();
+  void CopyLent(Outgoing& frame);
+  void FailUnreadable();
+  void Fail(Outgoing& frame, const Status& why);
+  bool IsRestOf(const Outgoing& frame) const;
   static void SendZeros(Outgoing& frame);
   static Outgoing Frame(const Header& header);
   static Outgoing DoneFrame(std::uint64_t sequence, const Status& status, std::uint64_t value);
@@ -188,6 +223,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
 
   Reactor& reactor_;
   const std::shared_ptr<const ServedMemory> memory_;
+  const std::unique_ptr<BounceBuffer> bounce_;  // staging, scratch, and what the stream uses
   const std::unique_ptr<Stream> stream_;
   const std::string who_;
   const std::chrono::microseconds spin_;
@@ -196,6 +232,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool shaking_hands_ = true;
   std::atomic<std::int64_t> heard_ns_{0};      // when bytes came last, steady clock
   std::atomic<std::uint64_t> asked_bytes_{0};  // of PINGs, as the stream carries them
+  std::atomic<std::uint64_t> received_{0};     // bytes of payload and answers: what shows that requests go on
 
   std::mutex receive_mutex_;  // guards from here to send_mutex_
   bool attached_ = false;     // guarded by both
@@ -203,8 +240,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool ended_ = false;
   Status end_why_;
   std::deque<std::vector<std::byte>> inbox_;  // messages for the port
-  std::vector<std::byte> staging_;
-  std::size_t staged_begin_ = 0;
+  std::size_t staged_begin_ = 0;              // in the begin of bounce_
   std::size_t staged_end_ = 0;
   Reading reading_ = Reading::kHeader;
   Header header_;
@@ -213,7 +249,9 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   std::vector<iovec> parts_;  // where the payload goes; the first not yet full one is part_
   std::size_t part_ = 0;
   std::uint64_t payload_left_ = 0;
-  Status put_error_;                 // of the PUT_REGISTERED that is read
+  std::uint64_t segment_left_ = 0;   // of it, before the next MORE
+  Reading resume_ = Reading::kJunk;  // with that
+  Status put_error_;                 // of the PUT or PUT_REGISTERED that is read
   std::uint64_t seen_sequence_ = 0;  // of the peer's requests
   std::vector<iovec> gathered_;      // of one Read, kept for its room
 
@@ -233,13 +271,16 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   std::uint32_t watched_ = 0;
   std::size_t waiting_ = 0;         // threads, on changed_
   std::deque<Outgoing> committed_;  // in the order of the stream
+  std::optional<Outgoing> rest_;    // of the last frame with a payload: the stream goes on with it
   std::uint64_t committed_bytes_ = 0;
   std::vector<iovec> gathered_frames_;  // of one Write, kept for its room
   std::deque<std::vector<std::byte>> control_;
+  std::deque<Outgoing> put_errors_;  // before the ACK that covers those PUTs
+  std::deque<std::uint64_t> cancels_;
   std::deque<Outgoing> answers_;
   std::deque<Queued> requests_;
-  std::deque<Request> unanswered_;            // committed, oldest first
-  std::deque<std::uint64_t> unacknowledged_;  // PUTs, committed or not
+  std::deque<Request> unanswered_;  // committed, oldest first
+  std::deque<Unacknowledged> unacknowledged_;
   std::map<std::thread::id, Status> errors_;  // of requests, until their thread flushes
   std::size_t peers_unanswered_ = 0;
   std::uint64_t next_sequence_ = 1;

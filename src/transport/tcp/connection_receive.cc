@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kReadParts = 64;
 constexpr std::size_t kMaxInbox = 16;
+constexpr std::size_t kStagingBytes = 8 << 10;  // of the bounce buffer
 
 iovec At(std::byte* memory, const Range& range) { return {memory + range.offset, range.size_bytes}; }
 
@@ -32,36 +33,41 @@ Connection::Pumped Connection::PumpIn(std::size_t budget) {
 
     // The rest of the payload goes where it belongs; what follows it into the staging.
     gathered_.clear();
-    const std::size_t payload = GatherParts(budget, gathered_);
+    const std::size_t payload = GatherParts(std::min<std::uint64_t>(budget, segment_left_), gathered_);
+    const std::size_t unknown = IntoUnknown() ? gathered_.size() : 0;
     std::vector<RegisteredUse> uses;
     if (reading_ == Reading::kPayload && header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
       reading_ = Reading::kJunk;
       continue;
     }
     std::size_t wanted = payload;
-    if (payload == payload_left_ || reading_ == Reading::kJunk) {
+    if (payload == segment_left_ || reading_ == Reading::kJunk) {
       if (staged_begin_ == staged_end_) staged_begin_ = staged_end_ = 0;
-      gathered_.push_back({staging_.data() + staged_end_, staging_.size() - staged_end_});
+      gathered_.push_back({bounce_->data() + staged_end_, kStagingBytes - staged_end_});
       wanted += gathered_.back().iov_len;
     }
-    Stream::Moved moved = stream_->Read(gathered_);
+    Stream::Moved moved = stream_->Read(gathered_, unknown);
     uses.clear();
     if (moved.state == Stream::State::kBlocked) return Pumped::kDrained;
     if (moved.state == Stream::State::kEnded) {
       End(moved.why);
       return Pumped::kEnded;
     }
-    heard_ns_.store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_relaxed);
+    if (moved.bytes > 0)
+      heard_ns_.store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_relaxed);
     budget -= std::min(budget, moved.bytes);
     const std::size_t taken = std::min(moved.bytes, payload);
     staged_end_ += moved.bytes - taken;
+    const auto place = part_ < parts_.size() ? reinterpret_cast<std::uint64_t>(parts_[part_].iov_base) : 0;
     AdvancePayload(taken);
-    if (payload > 0 && payload_left_ == 0) {
-      if (Status whole = OnPayload(); !whole.ok()) {
+    if (moved.state == Stream::State::kFault) FailPayload(place);
+    if (taken > 0 && segment_left_ == 0) {
+      if (Status whole = OnSegmentEnd(); !whole.ok()) {
         End(whole);
         return Pumped::kEnded;
       }
     }
+    if (moved.state == Stream::State::kFault) continue;
     drained = moved.bytes < wanted && !stream_->encrypted();  // it would have given more
   }
 }
@@ -79,6 +85,8 @@ std::size_t Connection::GatherParts(std::size_t limit, std::vector<iovec>& into)
 
 void Connection::AdvancePayload(std::size_t bytes) {
   payload_left_ -= bytes;
+  segment_left_ -= bytes;
+  received_.fetch_add(bytes, std::memory_order_relaxed);
   for (; part_ < parts_.size() && bytes >= parts_[part_].iov_len; ++part_) bytes -= parts_[part_].iov_len;
   if (bytes == 0) return;
   parts_[part_].iov_base = static_cast<std::byte*>(parts_[part_].iov_base) + bytes;
@@ -88,18 +96,23 @@ void Connection::AdvancePayload(std::size_t bytes) {
 // Works on what is staged, as far as it is whole.
 Status Connection::Parse() {
   while (staged_begin_ < staged_end_ && MayParse()) {
-    std::span<std::byte> staged(staging_.data() + staged_begin_, staged_end_ - staged_begin_);
+    std::span<std::byte> staged(bounce_->data() + staged_begin_, staged_end_ - staged_begin_);
     switch (reading_) {
       case Reading::kHeader: {
         if (staged.size() < kHeaderBytes) {
-          std::memmove(staging_.data(), staged.data(), staged.size());
+          std::memmove(bounce_->data(), staged.data(), staged.size());
           staged_begin_ = 0;
           staged_end_ = staged.size();
           return Ok();
         }
-        ASSIGN_OR_RETURN(header_, ParseHeader(std::span<const std::byte, kHeaderBytes>(staged.first(kHeaderBytes))));
+        ASSIGN_OR_RETURN(Header header, ParseHeader(std::span<const std::byte, kHeaderBytes>(staged.first(kHeaderBytes))));
         staged_begin_ += kHeaderBytes;
-        RETURN_IF_ERROR(OnHeader());
+        if (payload_left_ > 0) {
+          RETURN_IF_ERROR(OnContinuation(header));
+        } else {
+          header_ = header;
+          RETURN_IF_ERROR(OnHeader());
+        }
         break;
       }
       case Reading::kTable:
@@ -111,28 +124,37 @@ Status Connection::Parse() {
         break;
       }
       case Reading::kJunk: {
-        const std::size_t size = std::min<std::uint64_t>(staged.size(), payload_left_);
+        const std::size_t size = std::min<std::uint64_t>(staged.size(), segment_left_);
         staged_begin_ += size;
         payload_left_ -= size;
-        if (payload_left_ == 0) RETURN_IF_ERROR(OnPayload());
+        segment_left_ -= size;
+        received_.fetch_add(size, std::memory_order_relaxed);
+        if (segment_left_ == 0) RETURN_IF_ERROR(OnSegmentEnd());
         break;
       }
       case Reading::kPayload: {
         gathered_.clear();
-        std::size_t size = GatherParts(staged.size(), gathered_);
+        std::size_t size = GatherParts(std::min<std::uint64_t>(staged.size(), segment_left_), gathered_);
         std::vector<RegisteredUse> uses;
         if (header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
           reading_ = Reading::kJunk;
           break;
         }
-        const std::byte* from = staged.data();
-        for (const iovec& part : gathered_) {
-          std::memcpy(part.iov_base, from, part.iov_len);
-          from += part.iov_len;
+        if (IntoUnknown()) {
+          if (bounce_->Store(staged_begin_, gathered_) < size) {
+            FailPayload(reinterpret_cast<std::uint64_t>(parts_[part_].iov_base));
+            break;
+          }
+        } else {
+          const std::byte* from = staged.data();
+          for (const iovec& part : gathered_) {
+            std::memcpy(part.iov_base, from, part.iov_len);
+            from += part.iov_len;
+          }
         }
         staged_begin_ += size;
         AdvancePayload(size);
-        if (payload_left_ == 0) RETURN_IF_ERROR(OnPayload());
+        if (segment_left_ == 0) RETURN_IF_ERROR(OnSegmentEnd());
         break;
       }
     }
@@ -176,6 +198,9 @@ Status Connection::OnWhole() {
       return Ok();
     }
     case Op::kPong: return Ok();
+    case Op::kCancel: OnCancel(); return Ok();
+    case Op::kMore:
+    case Op::kAbort: return InvalidArgument("a {} where no payload goes on", OpName(header_.op));
     default: return BeginRequest();
   }
 }
@@ -240,8 +265,7 @@ Status Connection::BeginRequest() {
   RETURN_IF_ERROR(FindParts(ranges, not_registered));
   if (header_.op == Op::kPut || header_.op == Op::kPutRegistered || header_.op == Op::kSignal) {
     put_error_ = not_registered;
-    payload_left_ = header_.size_bytes;
-    reading_ = put_error_.ok() ? Reading::kPayload : Reading::kJunk;
+    BeginPayload(put_error_.ok());
     return payload_left_ == 0 ? OnPayload() : Ok();
   }
   if (!not_registered.ok()) {
@@ -250,8 +274,10 @@ Status Connection::BeginRequest() {
   }
   Outgoing frame = Frame({.op = Op::kData, .sequence = header_.sequence, .size_bytes = header_.size_bytes});
   frame.payload = std::exchange(parts_, {});
-  frame.registered_bytes = header_.op == Op::kGetRegistered;
-  frame.answer = !frame.registered_bytes;
+  frame.is_data = true;
+  frame.registered_bytes = frame.unknown = frame.done_follows = header_.op == Op::kGetRegistered;
+  frame.answer = !frame.done_follows;
+  frame.lent = header_.op == Op::kGet && memory_->lent[header_.zone];
   Answer(std::move(frame));
   return Ok();
 }
@@ -260,6 +286,15 @@ Status Connection::PerformRequest() {
   AtomicRequest request = ParseAtomic(header_, std::span<const std::byte, 16>(body_.data(), 16));
   RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request, memory_->allocated_bytes(header_.zone)));
   auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.offset);
+  if (memory_->lent[header_.zone]) {
+    if (Status there = CheckOwnMemory(cell, sizeof *cell, true); !there.ok()) {
+      std::unique_lock lock(send_mutex_);
+      WarnOfMemory(there);
+      lock.unlock();
+      Answer(DoneFrame(header_.sequence, there, 0));
+      return Ok();
+    }
+  }
   Answer(DoneFrame(header_.sequence, Ok(), PerformAtomic(cell, request)));
   memory_->Served(header_.zone);
   return Ok();
@@ -281,9 +316,94 @@ Status Connection::BeginData() {
   }
   parts_ = request.destination;
   part_ = 0;
-  payload_left_ = header_.size_bytes;
-  reading_ = request.given_up ? Reading::kJunk : Reading::kPayload;
+  BeginPayload(!request.given_up);
   return Ok();
+}
+
+void Connection::BeginPayload(bool wanted) {
+  payload_left_ = header_.size_bytes;
+  segment_left_ = std::min(payload_left_, kSegmentBytes);
+  reading_ = wanted ? Reading::kPayload : Reading::kJunk;
+}
+
+// Memory of this member's own segments is there; what a user has registered, lent or named as a copy's destination may not be.
+bool Connection::IntoUnknown() const {
+  if (reading_ != Reading::kPayload) return false;
+  return header_.op == Op::kPutRegistered || header_.op == Op::kData || memory_->lent[header_.zone];
+}
+
+// The place at `address` can't be written to: the rest of the payload is taken off the stream, and whoever asked hears of it.
+void Connection::FailPayload(std::uint64_t address) {
+  reading_ = Reading::kJunk;
+  parts_.clear();
+  std::lock_guard lock(send_mutex_);
+  if (!down_.ok()) return;
+  if (header_.op == Op::kData) {
+    Request& request = unanswered_.front();
+    errors_.try_emplace(request.by,
+                        InvalidArgument("local address {:#x} can't be written to in this process: the memory was freed, is "
+                                        "protected, or was never there",
+                                        address));
+    request.given_up = true;
+    request.destination.clear();
+    return;
+  }
+  if (header_.op == Op::kPutRegistered) {
+    put_error_ = InvalidArgument(
+        "address {:#x} is registered there, but can't be written to: its user has freed or protected it without "
+        "unregistering it, or its file has shrunk",
+        address);
+  } else {
+    put_error_ = InvalidArgument("{} byte {} can't be written to: the user's file that it lies in has shrunk",
+                                 ZoneName(kAllZones[header_.zone]),
+                                 address - reinterpret_cast<std::uint64_t>(memory_->slots[header_.zone]));
+  }
+  WarnOfMemory(put_error_);
+}
+
+Status Connection::OnSegmentEnd() {
+  if (payload_left_ == 0) return OnPayload();
+  resume_ = std::exchange(reading_, Reading::kHeader);
+  return Ok();
+}
+
+// The header behind a segment that isn't the last.
+Status Connection::OnContinuation(const Header& header) {
+  if (header.sequence != header_.sequence || (header.op != Op::kMore && header.op != Op::kAbort)) {
+    return InvalidArgument("a {} of request {} in the middle of request {}'s payload", OpName(header.op), header.sequence,
+                           header_.sequence);
+  }
+  if (header.op == Op::kAbort) {
+    OnAborted();
+    return Ok();
+  }
+  if (header.size_bytes != std::min(payload_left_, kSegmentBytes))
+    return InvalidArgument("a segment of {} bytes, with {} to come", header.size_bytes, payload_left_);
+  segment_left_ = header.size_bytes;
+  reading_ = resume_;
+  return Ok();
+}
+
+void Connection::OnAborted() {
+  payload_left_ = segment_left_ = 0;
+  parts_.clear();
+  if (header_.op != Op::kData) return (void)OnPayload();
+  std::lock_guard lock(send_mutex_);
+  reading_ = Reading::kHeader;
+  if (down_.ok()) unanswered_.front().aborted = true;  // DONE follows
+}
+
+// What is sent of that DATA stays sent; the rest isn't. A request that isn't answered yet isn't carried out.
+void Connection::OnCancel() {
+  std::lock_guard lock(send_mutex_);
+  for (Outgoing& frame : answers_) {
+    if (!frame.is_data || frame.sequence != header_.sequence) continue;
+    frame = DoneFrame(frame.sequence, Interrupted("it was given up"), 0);
+    return;
+  }
+  if (!rest_.has_value() || !rest_->is_data || rest_->sequence != header_.sequence) return;
+  rest_->given_up = true;
+  rest_->payload.clear();
 }
 
 // A payload is in its place.
@@ -291,8 +411,15 @@ Status Connection::OnPayload() {
   reading_ = Reading::kHeader;
   if (header_.op == Op::kPut || header_.op == Op::kSignal) memory_->Served(header_.zone);
   std::lock_guard lock(send_mutex_);
+  if (!down_.ok()) return Ok();
   switch (header_.op) {
-    case Op::kPut: acknowledge_ = header_.sequence; break;
+    case Op::kPut:
+      acknowledge_ = header_.sequence;
+      if (!put_error_.ok()) {
+        put_errors_.push_back(DoneFrame(header_.sequence, std::exchange(put_error_, Ok()), 0));
+        put_errors_.back().answer = false;
+      }
+      break;
     case Op::kSignal: WakeWaiters(); break;  // one of them may wait for it while another one drives
     case Op::kPutRegistered: answers_.push_back(DoneFrame(header_.sequence, std::exchange(put_error_, Ok()), 0)); break;
     default:
@@ -309,30 +436,39 @@ Status Connection::OnPayload() {
 Status Connection::OnAck() {
   std::lock_guard lock(send_mutex_);
   if (header_.sequence > committed_put_) return InvalidArgument("an ACK of PUT {}, before it was sent", header_.sequence);
-  while (!unacknowledged_.empty() && unacknowledged_.front() <= header_.sequence) unacknowledged_.pop_front();
+  while (!unacknowledged_.empty() && unacknowledged_.front().sequence <= header_.sequence) unacknowledged_.pop_front();
+  received_.fetch_add(1, std::memory_order_relaxed);
   WakeWaiters();
   return Ok();
 }
 
 Status Connection::OnDone() {
   std::lock_guard lock(send_mutex_);
-  if (unanswered_.empty() || unanswered_.front().sequence != header_.sequence || unanswered_.front().op == Op::kGet) {
-    return InvalidArgument("DONE for request {}, which doesn't wait for it", header_.sequence);
-  }
-  Request& request = unanswered_.front();
+  received_.fetch_add(1, std::memory_order_relaxed);
   Status status;
   if (header_.zone != 0) {
     std::string text(reinterpret_cast<const char*>(body_.data()), body_.size());
     std::replace_if(
         text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
     status = Status(static_cast<Kind>(header_.zone), name_ + ": " + text);
-  } else if (request.op == Op::kGetRegistered && !request.has_data) {
-    return InvalidArgument("DONE for a GET_REGISTERED without its DATA");
   }
+  if (unanswered_.empty() || unanswered_.front().sequence != header_.sequence) {
+    auto put = std::find_if(unacknowledged_.begin(), unacknowledged_.end(),
+                            [&](const auto& one) { return one.sequence == header_.sequence; });
+    if (status.ok() || put == unacknowledged_.end() || header_.sequence > committed_put_)
+      return InvalidArgument("DONE for request {}, which doesn't wait for it", header_.sequence);
+    if (put->by != std::thread::id{}) errors_.try_emplace(put->by, std::move(status));
+    return Ok();
+  }
+  Request& request = unanswered_.front();
+  if (status.ok() && request.op == Op::kGet && !request.aborted) return InvalidArgument("DONE for a GET, without its DATA");
+  if (status.ok() && request.op == Op::kGetRegistered && !request.has_data && !request.given_up)
+    return InvalidArgument("DONE for a GET_REGISTERED without its DATA");
   if (request.cell != nullptr) {
     *request.cell = {header_.offset, std::move(status), true};
-  } else if (!status.ok() && !request.given_up) {
-    errors_.try_emplace(request.by, std::move(status));
+  } else if (!request.given_up) {
+    if (status.ok() && request.aborted) status = Internal("{} sent a part of what was asked for, and no reason", name_);
+    if (!status.ok()) errors_.try_emplace(request.by, std::move(status));
   }
   unanswered_.pop_front();
   WakeWaiters();

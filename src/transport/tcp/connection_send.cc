@@ -13,6 +13,10 @@ constexpr std::size_t kSendBytes = (1 << 20) + (64 << 10);  // of one system cal
 constexpr std::size_t kSendBudget = 4 << 20;                // then others get their turn
 constexpr std::size_t kCommitBytes = 1 << 18;               // gathered before a system call
 constexpr std::size_t kCommitFrames = 24;
+// Of the bounce buffer, to copy what may not be there.
+constexpr std::size_t kScratchOffset = 16 << 10;
+constexpr std::size_t kScratchBytes = 16 << 10;
+static_assert(kScratchOffset + kScratchBytes + Stream::kBounceBytes <= BounceBuffer::kBytes);
 
 const std::array<std::byte, 1 << 16> zeros{};  // in place of memory that is registered no more
 
@@ -57,11 +61,18 @@ Status Connection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
     if (piece.size_bytes > 0) parts.push_back({piece.local, piece.size_bytes});
   }
   if (parts.empty()) return Ok();
+  // Found out later, it would cost what the remote range holds.
+  if (op == Op::kPut || op == Op::kPutRegistered) {
+    for (const iovec& part : parts) {
+      if (part.iov_len >= kCheapCheckBytes) RETURN_IF_ERROR(CheckOwnMemory(part.iov_base, part.iov_len, false));
+    }
+  }
   Header header{.op = op, .zone = request.zone, .count = static_cast<std::uint32_t>(pieces.size())};
   header.size_bytes = request.size_bytes;
   if (pieces.size() == 1) header.offset = pieces[0].remote_offset;
   if (pieces.size() > 1) queued.frame.body = EncodeTable(pieces);
   (PayloadBytes(header) > 0 ? queued.frame.payload : request.destination) = std::move(parts);
+  queued.frame.unknown = !queued.frame.payload.empty();
   return Enqueue(header, std::move(queued));
 }
 
@@ -105,7 +116,7 @@ Status Connection::Enqueue(Header header, Queued queued) {
   queued.frame.sequence = header.sequence;
   queued.frame.by = queued.request.by;
   if (queued.request.size_bytes >= kBulkBytes) bulk_sequence_ = header.sequence;
-  if (header.op == Op::kPut) unacknowledged_.push_back(header.sequence);
+  if (header.op == Op::kPut) unacknowledged_.push_back({header.sequence, queued.request.by});
   requests_.push_back(std::move(queued));
   SendUntilBlocked(lock);
   return Ok();
@@ -139,13 +150,163 @@ void Connection::SendZeros(Outgoing& frame) {
   if (frame.part >= 2) left -= std::exchange(frame.part_done, 0);
   frame.part = std::min<std::size_t>(frame.part, 2);
   frame.payload.clear();
+  frame.unknown = frame.registered_bytes = false;
   for (std::size_t size; left > 0; left -= size) {
     size = std::min(left, zeros.size());
     frame.payload.push_back({const_cast<std::byte*>(zeros.data()), size});
   }
 }
 
+// What comes behind the first segment of its payload.
+std::optional<Connection::Outgoing> Connection::SplitRest(Outgoing& frame) {
+  std::uint64_t left = kSegmentBytes;
+  std::size_t i = 0;
+  for (; i < frame.payload.size() && frame.payload[i].iov_len <= left; ++i) left -= frame.payload[i].iov_len;
+  if (i == frame.payload.size()) return std::nullopt;
+  Outgoing rest;
+  rest.payload.assign(frame.payload.begin() + static_cast<std::ptrdiff_t>(i), frame.payload.end());
+  frame.payload.resize(left > 0 ? i + 1 : i);
+  if (left > 0) {
+    frame.payload[i].iov_len = left;
+    rest.payload[0].iov_base = static_cast<std::byte*>(rest.payload[0].iov_base) + left;
+    rest.payload[0].iov_len -= left;
+  }
+  rest.is_rest = true;
+  rest.is_data = frame.is_data;
+  rest.unknown = frame.unknown;
+  rest.registered_bytes = frame.registered_bytes;
+  rest.lent = frame.lent;
+  rest.answer = std::exchange(frame.answer, false);
+  rest.done_follows = std::exchange(frame.done_follows, false);
+  rest.error = frame.error;
+  rest.sequence = frame.sequence;
+  rest.by = frame.by;
+  return rest;
+}
+
+// Of user's files: read before it is sent, as the header promises it.
+void Connection::CopyLent(Outgoing& frame) {
+  for (const iovec& part : frame.payload) {
+    const auto* from = static_cast<const std::byte*>(part.iov_base);
+    for (std::size_t done = 0; done < part.iov_len;) {
+      const std::size_t size = std::min(part.iov_len - done, kScratchBytes);
+      if (bounce_->Load(kScratchOffset, from + done, size) < size) {
+        const Status why = InvalidArgument("what was asked for can't be read: the user's file that it lies in has shrunk");
+        WarnOfMemory(why);
+        rest_.reset();
+        Outgoing end = DoneFrame(frame.sequence, why, 0);
+        if (frame.is_rest) {
+          end = Frame({.op = Op::kAbort, .sequence = frame.sequence});
+          end.done_follows = true;
+          end.error = why;
+        }
+        frame = std::move(end);
+        return;
+      }
+      frame.copy.insert(frame.copy.end(), bounce_->data() + kScratchOffset, bounce_->data() + kScratchOffset + size);
+      done += size;
+    }
+  }
+  frame.payload = {{frame.copy.data(), frame.copy.size()}};
+}
+
+// The segment that the stream has to go on with, or that it ends early; false: there is none.
+bool Connection::CommitRest() {
+  if (!rest_.has_value()) return false;
+  Outgoing frame = *std::exchange(rest_, std::nullopt);
+  if (frame.given_up || !frame.error.ok()) {
+    frame.payload.clear();
+    frame.lent = frame.answer = false;
+    frame.done_follows = frame.is_data;
+    frame.header = EncodeHeader({.op = Op::kAbort, .sequence = frame.sequence});
+  } else {
+    std::uint64_t left = 0;
+    for (const iovec& part : frame.payload) left += part.iov_len;
+    Header header{.op = Op::kMore, .sequence = frame.sequence};
+    header.size_bytes = std::min(left, kSegmentBytes);
+    frame.header = EncodeHeader(header);
+  }
+  CommitFrame(std::move(frame));
+  return true;
+}
+
+bool Connection::IsRestOf(const Outgoing& frame) const {
+  return rest_.has_value() && rest_->sequence == frame.sequence && rest_->by == frame.by;
+}
+
+// Its payload can't be had. What has begun goes on with zeros; what hasn't is taken back.
+void Connection::Fail(Outgoing& frame, const Status& why) {
+  const bool own = frame.by != std::thread::id{};
+  const bool begun = frame.is_rest || frame.part > 0 || frame.part_done > 0 || stream_->HoldsBytes();
+  if (own) {
+    errors_.try_emplace(frame.by, why);
+  } else {
+    frame.error = why;
+  }
+  if (!begun) {
+    if (IsRestOf(frame)) rest_.reset();
+    committed_bytes_ -= frame.header.size() + frame.body.size();
+    for (const iovec& part : frame.payload) committed_bytes_ -= part.iov_len;
+    const std::uint64_t sequence = frame.sequence;
+    if (own) {
+      std::erase_if(committed_, [&](const Outgoing& one) { return &one == &frame; });
+      std::erase_if(unacknowledged_, [&](const auto& put) { return put.sequence == sequence; });
+      std::erase_if(unanswered_, [&](const auto& request) { return request.sequence == sequence; });
+      WakeWaiters();
+    } else {
+      frame = DoneFrame(sequence, why, 0);
+      committed_bytes_ += frame.header.size() + frame.body.size();
+    }
+    return;
+  }
+  for (Outgoing& one : committed_) {
+    if (one.sequence != frame.sequence || one.by != frame.by || !one.unknown) continue;
+    if (!own) one.error = why;
+    SendZeros(one);
+  }
+  if (!IsRestOf(frame)) return;
+  rest_->given_up = true;
+  rest_->payload.clear();
+  if (!own) rest_->error = why;
+}
+
+// The socket met memory that can't be read: whose is it?
+void Connection::FailUnreadable() {
+  auto address_of = [](const iovec& part) { return reinterpret_cast<std::uint64_t>(part.iov_base); };
+  auto fail = [&](Outgoing& frame, const iovec& part) {
+    if (frame.by != std::thread::id{}) {
+      return Fail(frame,
+                  InvalidArgument("local address {:#x} + {} bytes can't be read in this process: the memory was freed, is "
+                                  "protected, or was never there",
+                                  address_of(part), part.iov_len));
+    }
+    const Status why = InvalidArgument(
+        "address {:#x} + {} bytes is registered there, but can't be read: its user has freed or protected it without "
+        "unregistering it, or its file has shrunk",
+        address_of(part), part.iov_len);
+    WarnOfMemory(why);
+    Fail(frame, why);
+  };
+  for (Outgoing& frame : committed_) {
+    if (!frame.unknown) continue;
+    std::vector<iovec> unsent(frame.payload.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(frame.part, 2) - 2),
+                              frame.payload.end());
+    if (frame.part >= 2) {
+      unsent[0].iov_base = static_cast<std::byte*>(unsent[0].iov_base) + frame.part_done;
+      unsent[0].iov_len -= frame.part_done;
+    }
+    const std::size_t bad = FirstUnreadable(*bounce_, kScratchOffset, unsent);
+    if (bad < unsent.size()) return fail(frame, unsent[bad]);
+  }
+  // It is there again; but it has been away.
+  auto found = std::find_if(committed_.begin(), committed_.end(), [](const Outgoing& frame) { return frame.unknown; });
+  CHECK(found != committed_.end());
+  fail(*found, found->payload.front());
+}
+
 void Connection::CommitFrame(Outgoing frame) {
+  if (auto rest = SplitRest(frame); rest.has_value()) rest_ = std::move(rest);
+  if (frame.lent) CopyLent(frame);
   committed_bytes_ += frame.header.size() + frame.body.size();
   for (const iovec& part : frame.payload) committed_bytes_ += part.iov_len;
   committed_.push_back(std::move(frame));
@@ -154,12 +315,23 @@ void Connection::CommitFrame(Outgoing frame) {
 // Puts the next frame behind those that are committed; false: there is none for now.
 bool Connection::Commit() {
   if (committed_bytes_ >= kCommitBytes || committed_.size() >= kCommitFrames) return false;
-  if (!committed_.empty() && committed_.back().registered_bytes) return false;  // its DONE is next
+  if (!committed_.empty() && committed_.back().done_follows) return false;
+  if (CommitRest()) return true;
   if (!control_.empty()) {
     Outgoing frame = Frame({.op = Op::kControl, .size_bytes = control_.front().size()});
     frame.body = std::move(control_.front());
     control_.pop_front();
     CommitFrame(std::move(frame));
+    return true;
+  }
+  if (!put_errors_.empty()) {
+    CommitFrame(std::move(put_errors_.front()));
+    put_errors_.pop_front();
+    return true;
+  }
+  if (!cancels_.empty()) {
+    CommitFrame(Frame({.op = Op::kCancel, .sequence = cancels_.front()}));
+    cancels_.pop_front();
     return true;
   }
   if (acknowledge_ != 0) {
@@ -193,7 +365,10 @@ bool Connection::Commit() {
 }
 
 // The begin of what is committed, as far as one system call takes it.
-std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses) {
+std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses, std::size_t& known) {
+  into.clear();
+  uses.clear();
+  known = kSendParts;
   std::size_t bytes = 0;
   for (Outgoing& frame : committed_) {
     for (std::size_t part = frame.part; part < 2 + frame.payload.size(); ++part) {
@@ -202,11 +377,12 @@ std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<Regis
                                : frame.payload[part - 2];
       const std::size_t done = part == frame.part ? frame.part_done : 0;
       next = {static_cast<std::byte*>(next.iov_base) + done, std::min(next.iov_len - done, kSendBytes - bytes)};
-      if (part >= 2 && frame.registered_bytes && !AcquireParts({&next, 1}, uses, frame.error)) {
-        next = {const_cast<std::byte*>(zeros.data()), std::min(next.iov_len, zeros.size())};
-        into.push_back(next);
-        return bytes + next.iov_len;
+      Status registered;
+      if (part >= 2 && frame.registered_bytes && !AcquireParts({&next, 1}, uses, registered)) {
+        Fail(frame, registered);
+        return GatherFrames(into, uses, known);
       }
+      if (part >= 2 && frame.unknown) known = std::min(known, into.size());
       if (next.iov_len > 0) into.push_back(next);
       bytes += next.iov_len;
       if (bytes == kSendBytes || into.size() == kSendParts) return bytes;
@@ -229,7 +405,7 @@ void Connection::Consume(std::size_t bytes) {
       if (frame.part_done < size) return;
     }
     if (frame.answer) --peers_unanswered_;
-    if (frame.registered_bytes) {
+    if (frame.done_follows) {
       Outgoing done = DoneFrame(frame.sequence, frame.error, 0);
       committed_.pop_front();
       CHECK(committed_.empty());
@@ -250,10 +426,16 @@ Connection::Sent Connection::PumpOut() {
     if (!blocked_) return Sent::kAll;
     if (budget == 0) return Sent::kMore;
     std::vector<RegisteredUse> uses;
-    gathered_frames_.clear();
-    const std::size_t wanted = GatherFrames(gathered_frames_, uses);
-    Stream::Moved moved = stream_->Write(gathered_frames_);
+    std::size_t known;
+    const std::size_t wanted = GatherFrames(gathered_frames_, uses, known);
+    if (gathered_frames_.empty()) continue;  // all of it was taken back
+    Stream::Moved moved = stream_->Write(gathered_frames_, known);
     if (moved.state == Stream::State::kBlocked) return Sent::kBlocked;
+    if (moved.state == Stream::State::kFault) {
+      uses.clear();
+      FailUnreadable();
+      continue;
+    }
     if (moved.state == Stream::State::kEnded) {
       // What the peer said before it went is still to be read; then the end shows.
       send_broken_ = true;

@@ -43,8 +43,9 @@ Status CheckHeader(const Header& header) {
     return header.sequence == 0 ? Ok() : bad("sequence", header.sequence);
   }
   // The fields that the others have.
-  const bool sized = header.op == Op::kControl || header.op == Op::kData || header.op == Op::kDone;
-  const bool sequenced = header.op == Op::kAck || header.op == Op::kData || header.op == Op::kDone;
+  const bool sized = header.op == Op::kControl || header.op == Op::kData || header.op == Op::kDone || header.op == Op::kMore;
+  const bool sequenced = header.op == Op::kAck || header.op == Op::kData || header.op == Op::kDone || header.op == Op::kMore ||
+                         header.op == Op::kAbort || header.op == Op::kCancel;
   if (header.count != 0) return bad("count", header.count);
   if (header.token != 0) return bad("token", header.token);
   if (!sized && header.size_bytes != 0) return bad("size", header.size_bytes);
@@ -54,6 +55,8 @@ Status CheckHeader(const Header& header) {
   if (header.op == Op::kControl && (header.size_bytes == 0 || header.size_bytes > kMaxControlBytes)) {
     return bad("size", header.size_bytes);
   }
+  if (header.op == Op::kMore && (header.size_bytes == 0 || header.size_bytes > kSegmentBytes))
+    return bad("size", header.size_bytes);
   if (header.op == Op::kDone) {
     if (header.zone > static_cast<std::uint8_t>(Kind::kInternal)) return bad("kind", header.zone);
     if (header.size_bytes > (header.zone == 0 ? 0 : kMaxErrorBytes)) return bad("size", header.size_bytes);
@@ -95,8 +98,8 @@ Result<Header> ParseHeader(std::span<const std::byte, kHeaderBytes> bytes) {
 
 std::string_view OpName(Op op) {
   constexpr std::array<std::string_view, kLastOp + 1> kNames{
-      "?",      "PREFACE", "CONTROL", "PUT",  "GET",  "PUT_REGISTERED", "GET_REGISTERED",
-      "ATOMIC", "SIGNAL",  "ACK",     "DATA", "DONE", "PING",           "PONG"};
+      "?",   "PREFACE", "CONTROL", "PUT",  "GET",  "PUT_REGISTERED", "GET_REGISTERED", "ATOMIC", "SIGNAL",
+      "ACK", "DATA",    "DONE",    "PING", "PONG", "MORE",           "ABORT",          "CANCEL"};
   return kNames[static_cast<std::uint8_t>(op)];
 }
 

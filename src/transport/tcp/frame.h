@@ -22,7 +22,7 @@
 
 namespace memfabric::transport::tcp {
 
-constexpr std::uint16_t kWireVersion = 2;
+constexpr std::uint16_t kWireVersion = 3;
 constexpr std::size_t kHeaderBytes = 40;
 constexpr std::size_t kMaxPieces = 1024;
 constexpr std::size_t kPieceBytes = 16;
@@ -31,6 +31,10 @@ constexpr std::size_t kMaxErrorBytes = 400;
 // Requests of one end that wait for an answer of their own (all but PUT and SIGNAL). More break the protocol: so what an end
 // has to remember for its peer is bounded, and it never has to stop reading.
 constexpr std::size_t kMaxUnanswered = 64;
+
+// A payload comes in segments: the first with its frame, each other behind a MORE of its own, so that who gives a transfer up
+// is heard soon. All are this large but the last.
+constexpr std::uint64_t kSegmentBytes = 1 << 20;
 
 // What moves more is waited for asleep: for less it is worth to poll.
 constexpr std::uint64_t kBulkBytes = 64 << 10;
@@ -46,11 +50,15 @@ enum class Op : std::uint8_t {
   kSignal,         // as a PUT of one piece of at most kMaxSignalBytes; not acknowledged
   kAck,            // all PUTs up to `sequence` are in place
   kData,           // of request `sequence`, whole
-  kDone,           // of request `sequence`; zone: 0 or the Kind of the error, whose text is the payload; offset: a cell's value
-  kPing,           // answered by PONG at once
+  kDone,  // of request `sequence`; zone: 0 or the Kind of the error, whose text is the payload; offset: a cell's value. Of a
+          // PUT or GET only with an error; then before the PUT's ACK, and instead of DATA or after its ABORT
+  kPing,  // answered by PONG at once
   kPong,
+  kMore,    // size_bytes: the next segment of the payload under way, which is `sequence`'s
+  kAbort,   // instead of MORE: the rest isn't coming; after DATA, DONE follows
+  kCancel,  // the DATA of request `sequence` isn't wanted any more
 };
-constexpr std::uint8_t kLastOp = static_cast<std::uint8_t>(Op::kPong);
+constexpr std::uint8_t kLastOp = static_cast<std::uint8_t>(Op::kCancel);
 
 // The tokens of an end: random, told in its preface, carried by every request to it.
 constexpr std::size_t kTokens = kZones + 1;

@@ -16,7 +16,9 @@ namespace {
 
 constexpr int kUserTimeoutMs = 2000;  // for data that the other host doesn't acknowledge
 constexpr int kKeepAliveSeconds = 1;
-constexpr std::size_t kRecordBytes = 16 << 10;  // TLS's largest
+// Of the bounce buffer.
+constexpr std::size_t kReadOffset = BounceBuffer::kBytes - Stream::kBounceBytes;
+constexpr std::size_t kWriteOffset = kReadOffset + Stream::kRecordBytes;
 
 void SetOption(int socket, int level, int name, int value) {
   // Each only betters what works without it.
@@ -35,14 +37,16 @@ Stream::Moved Outcome(ssize_t moved, int error) {
   if (moved > 0) return {Stream::State::kMoved, static_cast<std::size_t>(moved), Ok()};
   if (moved == 0) return {Stream::State::kEnded, 0, Ok()};
   if (error == EAGAIN) return {};
+  if (error == EFAULT) return {Stream::State::kFault, 0, Ok()};
   if (error == EPIPE || error == ECONNRESET) return {Stream::State::kEnded, 0, Ok()};
   return {Stream::State::kEnded, 0, Disconnected("{}", ErrnoText(error))};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity) {
-  auto stream = std::make_unique<Stream>(std::move(socket), connector, identity);
+Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity,
+                                             const BounceBuffer& bounce) {
+  auto stream = std::make_unique<Stream>(std::move(socket), connector, identity, bounce);
   ASSIGN_OR_RETURN(stream->ssl_, tls.Begin(stream->fd(), connector, stream->identity_));
   return stream;
 }
@@ -79,12 +83,13 @@ Result<Stream::Need> Stream::Handshake() {
     default:
       ERR_clear_error();
       if (connector_) return Need::kAnotherTry;
-      return InvalidArgument("it closed the connection during the handshake");
+      // No stranger, as a rule: of two members that dial each other at once one drops its dial.
+      return Disconnected("it closed the connection during the handshake");
   }
 }
 
-Stream::Moved Stream::Read(std::span<const iovec> parts) {
-  if (ssl_ != nullptr) return ReadTls(parts);
+Stream::Moved Stream::Read(std::span<const iovec> parts, std::size_t unknown) {
+  if (ssl_ != nullptr) return ReadTls(parts, unknown);
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();
@@ -92,8 +97,8 @@ Stream::Moved Stream::Read(std::span<const iovec> parts) {
   return Outcome(got, errno);
 }
 
-Stream::Moved Stream::Write(std::span<const iovec> parts) {
-  if (ssl_ != nullptr) return WriteTls(parts);
+Stream::Moved Stream::Write(std::span<const iovec> parts, std::size_t known) {
+  if (ssl_ != nullptr) return WriteTls(parts, known);
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();
@@ -111,42 +116,65 @@ Stream::Moved Stream::TlsProblem(int returned) {
   }
 }
 
-Stream::Moved Stream::ReadTls(std::span<const iovec> parts) {
+Stream::Moved Stream::ReadTls(std::span<const iovec> parts, std::size_t unknown) {
   std::lock_guard lock(tls_mutex_);
   Moved moved;
-  for (const iovec& part : parts) {
-    for (std::size_t done = 0; done < part.iov_len;) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    auto* part = static_cast<std::byte*>(parts[i].iov_base);
+    for (std::size_t done = 0; done < parts[i].iov_len;) {
+      // OpenSSL writes by plain instructions.
+      std::byte* to = i < unknown ? bounce_.data() + kReadOffset : part + done;
+      const std::size_t room = i < unknown ? std::min(parts[i].iov_len - done, kRecordBytes) : parts[i].iov_len - done;
       std::size_t got = 0;
       ERR_clear_error();
-      int returned = SSL_read_ex(ssl_.get(), static_cast<char*>(part.iov_base) + done, part.iov_len - done, &got);
+      int returned = SSL_read_ex(ssl_.get(), to, room, &got);
       if (returned != 1) return moved.bytes > 0 ? moved : TlsProblem(returned);  // the next Read finds the same problem
-      done += got;
       moved.state = State::kMoved;
       moved.bytes += got;
+      const iovec place{part + done, got};
+      if (i < unknown && bounce_.Store(kReadOffset, {&place, 1}) != got) {
+        moved.state = State::kFault;
+        return moved;
+      }
+      done += got;
     }
   }
   return moved;
 }
 
-Stream::Moved Stream::WriteTls(std::span<const iovec> parts) {
+// One record for many small parts; 0: one of them can't be read.
+std::size_t Stream::GatherRecord(std::span<const iovec> parts, std::size_t known) {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < parts.size() && size < kRecordBytes; ++i) {
+    const std::size_t wanted = std::min(parts[i].iov_len, kRecordBytes - size);
+    if (i < known) {
+      std::memcpy(bounce_.data() + kWriteOffset + size, parts[i].iov_base, wanted);
+    } else if (bounce_.Load(kWriteOffset + size, parts[i].iov_base, wanted) < wanted) {
+      return 0;
+    }
+    size += wanted;
+  }
+  return size;
+}
+
+Stream::Moved Stream::WriteTls(std::span<const iovec> parts, std::size_t known) {
   std::lock_guard lock(tls_mutex_);
   const void* bytes = parts[0].iov_base;
   std::size_t size = parts[0].iov_len;
-  if (size < kRecordBytes) {
-    // One record for many small parts. A repeated call gathers the same bytes again, and maybe more behind them.
-    gathered_.clear();
-    for (const iovec& part : parts) {
-      const char* from = static_cast<const char*>(part.iov_base);
-      gathered_.insert(gathered_.end(), from, from + std::min(part.iov_len, kRecordBytes - gathered_.size()));
-      if (gathered_.size() == kRecordBytes) break;
-    }
-    bytes = gathered_.data();
-    size = gathered_.size();
+  const bool gathers = held_ > 0 || known == 0 || size < kRecordBytes;
+  if (gathers) {
+    // OpenSSL wants to see again what it has taken; the kernel's TLS even reads it again.
+    if (held_ == 0) held_ = GatherRecord(parts, known);
+    if (held_ == 0) return {State::kFault, 0, Ok()};
+    bytes = bounce_.data() + kWriteOffset;
+    size = held_;
   }
   std::size_t sent = 0;
   ERR_clear_error();
   int returned = SSL_write_ex(ssl_.get(), bytes, size, &sent);
-  return returned == 1 ? Moved{State::kMoved, sent, Ok()} : TlsProblem(returned);
+  if (returned != 1) return TlsProblem(returned);
+  held_ = 0;
+  return Moved{State::kMoved, sent, Ok()};
 }
 
 bool Stream::HasReadAhead() {

@@ -13,13 +13,15 @@
 
 #include "base/fd.h"
 #include "base/status.h"
+#include "memory/bounce.h"
 #include "transport/tcp/tls.h"
 
 namespace memfabric::transport::tcp {
 
 class Stream {
  public:
-  enum class State { kMoved, kBlocked, kEnded };
+  // kFault: the next byte's place can't be touched. Of a Read's `bytes` the last were taken off the stream and lost.
+  enum class State { kMoved, kBlocked, kEnded, kFault };
   struct Moved {
     State state = State::kBlocked;
     std::size_t bytes = 0;
@@ -28,16 +30,21 @@ class Stream {
   enum class Need { kNothing, kReadable, kWritable, kAnotherTry };
 
   // `connector`: the socket is connecting, or connected. `identity` is the listener's.
-  static Result<std::unique_ptr<Stream>> Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity);
+  // `bounce`: kBounceBytes at its end are this stream's.
+  static Result<std::unique_ptr<Stream>> Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity,
+                                              const BounceBuffer& bounce);
 
   // Goes on with connecting and the handshake; what it needs to go on again, kNothing once it is done. kAnotherTry: the
   // listener closed it without a reason. An error is final.
   // Disconnected: nobody is there, or it closed. InvalidArgument: the keys differ, or it talks something else.
   Result<Need> Handshake();
 
-  // At least one byte of `parts`, or why not.
-  Moved Read(std::span<const iovec> parts);
-  Moved Write(std::span<const iovec> parts);
+  // At least one byte of `parts`, or why not. The first `unknown` of a Read, and all but the first `known` of a Write, may be
+  // memory that isn't there.
+  Moved Read(std::span<const iovec> parts, std::size_t unknown);
+  Moved Write(std::span<const iovec> parts, std::size_t known);
+  // Whether it has begun with bytes that the last Write, which was blocked, was given.
+  bool HoldsBytes() const { return held_ > 0; }
   // Whether Read has bytes that the socket doesn't show any more.
   bool HasReadAhead();
 
@@ -54,21 +61,27 @@ class Stream {
   // REQUIRES: nobody uses the socket, or will.
   void Close() { socket_.Reset(); }
 
-  Stream(UniqueFd socket, bool connector, const Tls::Identity& identity)
-      : identity_(identity), socket_(std::move(socket)), connector_(connector), connecting_(connector) {}
+  Stream(UniqueFd socket, bool connector, const Tls::Identity& identity, const BounceBuffer& bounce)
+      : identity_(identity), bounce_(bounce), socket_(std::move(socket)), connector_(connector), connecting_(connector) {}
+
+  static constexpr std::size_t kRecordBytes = 16 << 10;  // TLS's largest
+  static constexpr std::size_t kBounceBytes = 2 * kRecordBytes;
 
  private:
-  Moved ReadTls(std::span<const iovec> parts);
-  Moved WriteTls(std::span<const iovec> parts);
+  Moved ReadTls(std::span<const iovec> parts, std::size_t unknown);
+  Moved WriteTls(std::span<const iovec> parts, std::size_t known);
+  std::size_t GatherRecord(std::span<const iovec> parts, std::size_t known);
   Moved TlsProblem(int returned);
 
   const Tls::Identity identity_;
+  const BounceBuffer& bounce_;
   UniqueFd socket_;
   const bool connector_;
   bool connecting_;
   SslPtr ssl_;            // null once a plain stream has shaken hands
-  std::mutex tls_mutex_;  // guards ssl_ and gathered_ after the handshake
-  std::vector<char> gathered_;
+  std::mutex tls_mutex_;  // guards ssl_, the bounce buffer and held_ after the handshake
+  std::size_t held_ =
+      0;  // bytes of the bounce buffer that OpenSSL has taken and not yet sent: the next Write goes on with them
 };
 
 }  // namespace memfabric::transport::tcp

@@ -34,7 +34,7 @@ class TcpLink final : public LocalLink {
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
   Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes, Deadline deadline) override;
   Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) override;
-  Status Flush(Deadline deadline) override { return connection_->Flush(deadline); }
+  Status Flush(Bound bound) override { return connection_->Flush(bound); }
 
   void MarkDown(const Status& why) override { connection_->SetDown(why); }
   Status Grow(const LocalContribution& contribution) override;

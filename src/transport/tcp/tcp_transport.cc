@@ -65,8 +65,10 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
   memory->on_served = options.on_served;
   for (Zone zone : kAllZones) {
     if (options.segments[Index(zone)] == nullptr) continue;
+    memory->lent[Index(zone)] = MayShrink(*options.segments[Index(zone)]);
     memory->slots[Index(zone)] = options.window->data() + options.slot_begin(zone, options.rank);
   }
+  ASSIGN_OR_RETURN(memory->bounce, BounceArena::Create());
   RETURN_IF_ERROR(tcp::FillRandom(memory->tokens.data(), sizeof memory->tokens));
   ASSIGN_OR_RETURN(auto venue, tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
   return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue), std::make_unique<TcpBackend>(options));

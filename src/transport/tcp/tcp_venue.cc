@@ -22,8 +22,10 @@ Result<std::unique_ptr<TcpVenue>> TcpVenue::Open(Reactor& reactor, const Network
 }
 
 Result<Venue::Encounter> TcpVenue::Meet(UniqueFd socket, const Tls::Identity& identity, bool connector, std::string who) const {
-  ASSIGN_OR_RETURN(auto stream, Stream::Open(*tls_, std::move(socket), connector, identity));
-  auto connection = std::make_shared<Connection>(reactor_, memory_, std::move(stream), who, spin_);
+  ASSIGN_OR_RETURN(BounceBuffer taken, memory_->bounce->Take());
+  auto bounce = std::make_unique<BounceBuffer>(std::move(taken));
+  ASSIGN_OR_RETURN(auto stream, Stream::Open(*tls_, std::move(socket), connector, identity, *bounce));
+  auto connection = std::make_shared<Connection>(reactor_, memory_, std::move(bounce), std::move(stream), who, spin_);
   return Encounter{std::move(connection), std::move(who), Ok()};
 }
 
