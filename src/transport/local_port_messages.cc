@@ -94,7 +94,9 @@ void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
     case Connection::Phase::kLinked:
       return CloseConnection(connection, Disconnected("{} died: {}", Name(connection->rank, connection->who),
                                                       why.ok() ? "its connection ended" : why.message()));
-    default: return CloseConnection(connection, Ok());
+    default:
+      if (!why.ok()) LOG(kDebug, "a connection of {} to the port of pool {}: {}", connection->who, options_.pool, why.message());
+      return CloseConnection(connection, Ok());
   }
 }
 

@@ -106,7 +106,7 @@ class TcpStoreHost final : public StoreHost {
         auto outcome = TryOnce({RecoveringSeed()}, TimePoint::max());
         lock.lock();
         if (outcome.ok()) {
-          if (*outcome == Outcome::kServing) LOG(kWarn, "store {}: taken over by this process", url_.ToString());
+          if (*outcome == Outcome::kServing) LOG(kInfo, "store {}: taken over by this process", url_.ToString());
           break;
         }
         if (!IsDisconnected(outcome.status())) {
