@@ -76,6 +76,9 @@ typedef struct {
 /* Gets a line of the log: `level` as SMEM_LOG_*, `message` UTF-8 without a newline, valid during the call. */
 typedef void (*smem_extern_logger)(int level, const char* message);
 
+/* Of a language's lock: takes it (1) or gives it back (0); see smem_set_gated_logger. */
+typedef void (*smem_logger_gate)(int enter);
+
 /*
  * Decrypts the private key's password. On entry *plain_len is the room at `plain`; on return the length written there.
  * Returns 0 on success.
@@ -119,10 +122,32 @@ SMEM_API int32_t smem_create_config_store(const char* url, uint64_t flags);
 SMEM_API void smem_destroy_config_store(const char* url);
 
 /*
- * Sends the log to `logger` instead of stderr; NULL restores stderr. It is called on the thread that logs. A line that is
- * under way in another thread may still reach the former logger.
+ * Sends the log to `logger` instead of stderr; NULL restores stderr. It is called with one line at a time, in order, from a
+ * thread of its own or by a function of this library that is about to return; no thread of the library waits for it. The lines
+ * of a call have reached it when the call returns, unless it is in a line for longer than 100 ms. At most 4096 lines wait; what
+ * doesn't fit is dropped, and a line says how much. Lines that it causes itself are dropped. What waits when it is replaced
+ * still reaches it, unless it is stalled; a line that it is in may outlast its replacement.
  */
 SMEM_API int32_t smem_set_extern_logger(smem_extern_logger logger);
+
+/*
+ * The same for language bindings whose code runs under a lock of the language. The logger's own thread calls gate(1) before it
+ * takes a line from the queue and gate(0) afterwards. Functions of this library don't call the logger on their return; the
+ * binding does, by smem_deliver_log, inside its lock.
+ */
+SMEM_API int32_t smem_set_gated_logger(smem_extern_logger logger, smem_logger_gate gate);
+
+/* Whether lines wait for the logger, or are in it: one load. */
+SMEM_API bool smem_log_waits(void);
+
+/*
+ * Gives the lines that wait to the logger, on this thread. 0: done. 1: another thread is in the logger; smem_await_log waits
+ * for it. 2: the same, for longer than 100 ms: don't wait.
+ */
+SMEM_API int32_t smem_deliver_log(void);
+
+/* Waits until other threads have given the logger what waits now, for 100 ms at most. */
+SMEM_API void smem_await_log(void);
 
 /* Logs what is at least as grave as `level`, SMEM_LOG_DEBUG to SMEM_LOG_OFF; else SMEM_INVALID_PARAM. At first: ERROR. */
 SMEM_API int32_t smem_set_log_level(int level);
@@ -157,7 +182,8 @@ SMEM_API int32_t smem_get_last_err_code(void);
 
 /*
  * Makes `code` and `message` (copied; NULL: the code's own words) the calling thread's last failure, and returns `code`. For
- * language bindings that refuse an argument which they can't pass on, such as a number that doesn't fit its type.
+ * language bindings that refuse an argument which they can't pass on, such as a number that doesn't fit its type. Logged as
+ * failures of this library's functions are: at level warn.
  */
 SMEM_API int32_t smem_set_last_err(int32_t code, const char* message);
 

@@ -3,18 +3,11 @@
 #include <nanobind/ndarray.h>
 
 #include <cstring>
-#include <utility>
+
+#include "interpreter.h"
 
 namespace memfabric::python {
 namespace {
-
-[[noreturn]] void WrongType(const char* name, const std::string& what) {
-  throw nb::type_error((std::string(name) + ": " + what).c_str());
-}
-
-std::string Element(const char* name, std::uint64_t index) { return std::string(name) + "[" + std::to_string(index) + "]"; }
-
-std::string TypeName(nb::handle object) { return nb::inst_name(object).c_str(); }
 
 // `number` as an unsigned int, or nothing.
 std::optional<std::uint64_t> AsUnsigned(nb::handle number) {
@@ -27,13 +20,16 @@ std::optional<std::uint64_t> AsUnsigned(nb::handle number) {
 // The attribute, or no object.
 nb::object Attribute(nb::handle object, const char* name) {
   if (!object.is_valid()) return {};
-  PyObject* attribute = PyObject_GetAttrString(object.ptr(), name);
-  if (attribute == nullptr) PyErr_Clear();
+  PyObject* attribute = InPython([&] { return PyObject_GetAttrString(object.ptr(), name); });
+  if (attribute == nullptr) {
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw nb::python_error();
+    PyErr_Clear();
+  }
   return nb::steal(attribute);
 }
 
 nb::object Call(nb::handle function) {
-  PyObject* result = PyObject_CallNoArgs(function.ptr());
+  PyObject* result = InPython([&] { return PyObject_CallNoArgs(function.ptr()); });
   if (result == nullptr) throw nb::python_error();
   return nb::steal(result);
 }
@@ -56,24 +52,49 @@ bool IsNumber(nb::handle object) {
   return PyIndex_Check(object.ptr()) != 0 && (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
 }
 
-bool IsInt64(const char* format) {
-  if (format == nullptr) return false;
-  if (*format == '@' || *format == '=' || *format == '<') ++format;
-  return format[0] != '\0' && format[1] == '\0' && std::strchr("qQlL", format[0]) != nullptr;
+// A number that can be no address, like np.float64: it has memory of its own, and nobody means that.
+bool IsOtherNumber(nb::handle object) {
+  const PyMappingMethods* mapping = Py_TYPE(object.ptr())->tp_as_mapping;
+  return PyNumber_Check(object.ptr()) != 0 && (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
 }
 
-bool IsSigned(const char* format) {
-  char code = format[std::strlen(format) - 1];
-  return code == 'q' || code == 'l';
+// The format of a ctypes pointer: c_void_p, c_char_p, c_wchar_p, POINTER(…), a function.
+bool IsPointer(const Py_buffer& view) {
+  if (view.ndim != 0 || view.format == nullptr || view.len != sizeof(void*)) return false;
+  const char* format = view.format;
+  if (*format == '<' || *format == '=' || *format == '@') ++format;
+  return *format != '\0' && std::strchr("PzZ&X", *format) != nullptr;
 }
 
 }  // namespace
+
+void WrongType(const char* name, const std::string& what) { throw nb::type_error((std::string(name) + ": " + what).c_str()); }
+
+std::string TypeName(nb::handle object) { return nb::inst_name(object).c_str(); }
+
+bool ReadFlag(nb::handle object, bool* value) {
+  std::string_view type = Py_TYPE(object.ptr())->tp_name;
+  bool is_flag = object.is_none() || type == "numpy.bool" || type == "numpy.bool_" || IsNumber(object);
+  if (!is_flag) return false;
+  int truth = InPython([&] { return PyObject_IsTrue(object.ptr()); });
+  if (truth < 0) PyErr_Clear();
+  *value = truth == 1;
+  return truth >= 0;
+}
+
+bool Buffer::Get(nb::handle object, int flags) {
+  return InPython([&] { return PyObject_GetBuffer(object.ptr(), &view, flags); }) == 0;
+}
+
+void Buffer::Release() {
+  if (view.obj != nullptr) InPython([&] { PyBuffer_Release(&view); });
+}
 
 bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint64_t* value, bool* fits) {
   nb::object index;
   if (!PyLong_Check(object.ptr())) {
     if (!PyIndex_Check(object.ptr())) return false;
-    index = nb::steal(PyNumber_Index(object.ptr()));
+    index = nb::steal(InPython([&] { return PyNumber_Index(object.ptr()); }));
     if (!index.is_valid()) {
       PyErr_Clear();
       return false;
@@ -113,6 +134,7 @@ Address::Address(nb::handle object, const char* name, Access access) {
     if (!fits) RefuseNumber(object, name, "0", std::to_string(UINT64_MAX));
     return;
   }
+  if (IsOtherNumber(object)) WrongType(name, "expected an address, not " + TypeName(object));
   if (ReadBuffer(object, name, access) || ReadArrayInterface(object, name, access) || ReadDataPointer(object, name) ||
       ReadDlpack(object, name, access)) {
     return;
@@ -123,16 +145,6 @@ Address::Address(nb::handle object, const char* name, Access access) {
                 TypeName(object));
 }
 
-Address::~Address() {
-  if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
-}
-
-Address::Address(Address&& other) noexcept
-    : value_(other.value_),
-      size_bytes_(other.size_bytes_),
-      buffer_(std::exchange(other.buffer_, Py_buffer{})),
-      owner_(std::move(other.owner_)) {}
-
 void Address::CheckHolds(std::uint64_t size, const char* name) const {
   if (size_bytes_.has_value() && size > *size_bytes_) {
     throw Refused{std::string(name) + " holds " + std::to_string(*size_bytes_) + " bytes, fewer than the " +
@@ -142,14 +154,25 @@ void Address::CheckHolds(std::uint64_t size, const char* name) const {
 
 bool Address::ReadBuffer(nb::handle object, const char* name, Access access) {
   if (!PyObject_CheckBuffer(object.ptr())) return false;
-  int flags = PyBUF_ANY_CONTIGUOUS | (access == Access::kWrite ? PyBUF_WRITABLE : 0);
-  if (PyObject_GetBuffer(object.ptr(), &buffer_, flags) != 0) {
+  int flags = PyBUF_ANY_CONTIGUOUS | PyBUF_FORMAT | (access == Access::kWrite ? PyBUF_WRITABLE : 0);
+  const char* wanted = access == Access::kWrite ? "written" : "read";
+  if (!buffer_.Get(object, flags)) {
     nb::python_error error;
-    WrongType(name, TypeName(object) + " gives no buffer that can be " + (access == Access::kWrite ? "written" : "read") +
-                        " in one piece: " + error.what());
+    if (!error.matches(PyExc_Exception)) throw error;
+    WrongType(name, TypeName(object) + " gives no buffer that can be " + wanted + " in one piece: " + error.what());
   }
-  value_ = reinterpret_cast<std::uint64_t>(buffer_.buf);
-  size_bytes_ = static_cast<std::uint64_t>(buffer_.len);
+  const Py_buffer& view = buffer_.view;
+  if (IsPointer(view)) {
+    std::memcpy(&value_, view.buf, sizeof(value_));
+    buffer_.Release();
+    owner_ = nb::borrow(object);  // a pointer keeps what it points to alive
+    return true;
+  }
+  // Not all exporters keep to the flags.
+  if (PyBuffer_IsContiguous(&view, 'A') == 0 || (access == Access::kWrite && view.readonly != 0))
+    WrongType(name, TypeName(object) + " gives no buffer that can be " + wanted + " in one piece");
+  value_ = reinterpret_cast<std::uint64_t>(view.buf);
+  size_bytes_ = static_cast<std::uint64_t>(view.len);
   return true;
 }
 
@@ -220,84 +243,6 @@ bool Address::ReadDlpack(nb::handle object, const char* name, Access access) {
   size_bytes_ = access == Access::kWrite ? writable.nbytes() : readable.nbytes();
   owner_ = nb::borrow(object);
   return true;
-}
-
-NumberList::NumberList(nb::handle object, const char* name) {
-  if (ReadArray(object, name)) return;
-  nb::object items = Items(object, name, "ints");
-  for (std::uint64_t k = 0; k < size_; ++k) {
-    nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
-    bool fits = false;
-    if (!ReadInt(item, 0, UINT64_MAX, &numbers_[k], &fits)) {
-      WrongType(Element(name, k).c_str(), "expected an int, not " + TypeName(item));
-    }
-    if (!fits) RefuseNumber(item, Element(name, k).c_str(), "0", std::to_string(UINT64_MAX));
-  }
-  data_ = numbers_.data();
-}
-
-NumberList::~NumberList() {
-  if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
-}
-
-nb::object NumberList::Items(nb::handle object, const char* name, const char* what) {
-  if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
-    WrongType(name, std::string("expected a list or tuple of ") + what + " or a one-dimensional array of 64-bit ints, not " +
-                        TypeName(object));
-  }
-  nb::object items = nb::steal(PySequence_Tuple(object.ptr()));  // reading an element may run code that changes a list
-  if (!items.is_valid()) throw nb::python_error();
-  size_ = static_cast<std::uint64_t>(PyTuple_GET_SIZE(items.ptr()));
-  numbers_.resize(size_);
-  return items;
-}
-
-bool NumberList::ReadArray(nb::handle object, const char* name) {
-  if (!PyObject_CheckBuffer(object.ptr())) return false;
-  if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_STRIDES | PyBUF_FORMAT) != 0) throw nb::python_error();
-  if (buffer_.ndim != 1) WrongType(name, "the array has " + std::to_string(buffer_.ndim) + " dimensions, not one");
-  if (buffer_.itemsize != 8 || !IsInt64(buffer_.format)) {
-    WrongType(name, "the array's elements are '" + std::string(buffer_.format == nullptr ? "B" : buffer_.format) +
-                        "', not 64-bit ints (uint64 or int64)");
-  }
-  size_ = static_cast<std::uint64_t>(buffer_.shape[0]);
-  if (size_ > 1 && buffer_.strides[0] != 8) WrongType(name, "the array is not contiguous");
-  if (reinterpret_cast<std::uintptr_t>(buffer_.buf) % alignof(std::uint64_t) != 0) WrongType(name, "the array is not aligned");
-  data_ = static_cast<const std::uint64_t*>(buffer_.buf);
-  if (IsSigned(buffer_.format)) {
-    std::uint64_t signs = 0;
-    for (std::uint64_t k = 0; k < size_; ++k) signs |= data_[k];
-    if (signs >> 63 != 0) throw Refused{std::string(name) + " holds a negative number"};
-  }
-  return true;
-}
-
-AddressList::AddressList(nb::handle object, const char* name, Access access) {
-  if (ReadArray(object, name)) return;
-  nb::object items = Items(object, name, "addresses");
-  for (std::uint64_t k = 0; k < size_; ++k) {
-    nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
-    bool fits = false;
-    if (PyLong_Check(item.ptr()) && ReadInt(item, 0, UINT64_MAX, &numbers_[k], &fits) && fits) continue;
-    Address address(item, Element(name, k).c_str(), access);
-    numbers_[k] = address.value();
-    if (!address.owns()) continue;
-    objects_.push_back(std::move(address));
-    object_index_.push_back(k);
-  }
-  data_ = numbers_.data();
-}
-
-void AddressList::CheckHolds(const NumberList& sizes, const char* name) const {
-  for (std::size_t k = 0; k < objects_.size(); ++k) {
-    objects_[k].CheckHolds(sizes.data()[object_index_[k]], Element(name, object_index_[k]).c_str());
-  }
-}
-
-void AddressList::MoveOwners(std::vector<Address>& owners) {
-  for (Address& object : objects_) owners.push_back(std::move(object));
-  objects_.clear();
-  object_index_.clear();
 }
 
 }  // namespace memfabric::python

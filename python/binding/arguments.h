@@ -13,7 +13,8 @@
 #include <limits>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
+#include <utility>
 
 namespace memfabric::python {
 
@@ -23,6 +24,10 @@ namespace nb = nanobind;
 struct Refused {
   std::string message;
 };
+
+// TypeError: "name: what".
+[[noreturn]] void WrongType(const char* name, const std::string& what);
+std::string TypeName(nb::handle object);
 
 [[noreturn]] void RefuseNumber(nb::handle number, const char* name, const std::string& low, const std::string& high);
 
@@ -47,7 +52,17 @@ struct Member : Int<std::int32_t> {
   E Get(const char* name) const { return static_cast<E>(Int<std::int32_t>::Get(name)); }
 };
 
-// A truth value: bool, or an int.
+// A text: str, or bytes as they are.
+struct Str {
+  std::string_view text;
+
+  operator std::string_view() const { return text; }  // NOLINT(google-explicit-constructor): it is one
+};
+
+// The same, or None for none.
+struct OptionalStr : Str {};
+
+// A truth value: bool, an int, None or numpy.bool_.
 struct Flag {
   bool value = false;
 };
@@ -57,13 +72,29 @@ bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint6
 
 enum class Access { kRead, kWrite };
 
-// An address: an int, or an object that has memory (buffer protocol, __array_interface__, data_ptr(), __dlpack__ on the CPU).
+// Sets *value; false when `object` is no truth value (see Flag).
+bool ReadFlag(nb::handle object, bool* value);
+
+// A view of an object's memory by the buffer protocol, exported while this lives.
+struct Buffer {
+  Py_buffer view{};
+
+  Buffer() = default;
+  Buffer(Buffer&& other) noexcept : view(std::exchange(other.view, Py_buffer{})) {}
+  Buffer& operator=(Buffer&&) = delete;
+  ~Buffer() { Release(); }
+  // False, with Python's error set, when the object doesn't give it.
+  bool Get(nb::handle object, int flags);
+  void Release();
+};
+
+// An address: an int, a ctypes pointer (such as c_void_p: the address that it holds), or an object that has memory (buffer
+// protocol, __array_interface__, data_ptr(), __dlpack__ on the CPU).
 class Address {
  public:
   // TypeError: none of those, memory that is not contiguous or not the CPU's, or read-only memory to be written.
   Address(nb::handle object, const char* name, Access access);
-  ~Address();
-  Address(Address&& other) noexcept;
+  Address(Address&& other) = default;
   Address& operator=(Address&&) = delete;
 
   std::uint64_t value() const { return value_; }
@@ -72,7 +103,7 @@ class Address {
   // Refused when the object is known to hold less than `size` bytes.
   void CheckHolds(std::uint64_t size, const char* name) const;
   // Whether something keeps the memory alive that has to outlive an asynchronous copy.
-  bool owns() const { return buffer_.obj != nullptr || owner_.is_valid(); }
+  bool owns() const { return buffer_.view.obj != nullptr || owner_.is_valid(); }
 
  private:
   bool ReadBuffer(nb::handle object, const char* name, Access access);
@@ -82,47 +113,8 @@ class Address {
 
   std::uint64_t value_ = 0;
   std::optional<std::uint64_t> size_bytes_;
-  Py_buffer buffer_{};
+  Buffer buffer_;
   nb::object owner_;
-};
-
-// Numbers: a one-dimensional contiguous array of 64-bit ints, taken without a copy, or a list or tuple of ints.
-class NumberList {
- public:
-  // TypeError: neither. Refused: a number below 0 or above 2^64 - 1.
-  NumberList(nb::handle object, const char* name);
-  ~NumberList();
-  NumberList(const NumberList&) = delete;
-  NumberList& operator=(const NumberList&) = delete;
-
-  const std::uint64_t* data() const { return data_; }
-  std::uint64_t size() const { return size_; }
-
- protected:
-  NumberList() = default;
-  bool ReadArray(nb::handle object, const char* name);
-  // The elements of a list or tuple, with room for as many in numbers_. TypeError: it is neither.
-  nb::object Items(nb::handle object, const char* name, const char* what);
-
-  const std::uint64_t* data_ = nullptr;
-  std::uint64_t size_ = 0;
-  std::vector<std::uint64_t> numbers_;
-  Py_buffer buffer_{};
-};
-
-// The same for addresses: a list's elements may be whatever Address takes.
-class AddressList : public NumberList {
- public:
-  AddressList(nb::handle object, const char* name, Access access);
-
-  // Refused when element k is an object of less than sizes[k] bytes. REQUIRES: `sizes` is as long as this.
-  void CheckHolds(const NumberList& sizes, const char* name) const;
-  // Moves what keeps the elements' memory alive to `owners`.
-  void MoveOwners(std::vector<Address>& owners);
-
- private:
-  std::vector<Address> objects_;             // the elements that are no ints
-  std::vector<std::uint64_t> object_index_;  // and where they stand
 };
 
 }  // namespace memfabric::python
@@ -158,13 +150,44 @@ struct type_caster<memfabric::python::Member<E>> {
 };
 
 template <>
+struct type_caster<memfabric::python::Str> {
+  NB_TYPE_CASTER(memfabric::python::Str, const_name("str"))
+
+  bool from_python(handle source, std::uint32_t, cleanup_list*) noexcept {
+    if (PyBytes_Check(source.ptr())) {
+      value.text = {PyBytes_AS_STRING(source.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(source.ptr()))};
+      return true;
+    }
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8AndSize(source.ptr(), &size) : nullptr;
+    if (text == nullptr) {
+      PyErr_Clear();
+      return false;
+    }
+    value.text = {text, static_cast<std::size_t>(size)};
+    return true;
+  }
+};
+
+template <>
+struct type_caster<memfabric::python::OptionalStr> {
+  NB_TYPE_CASTER(memfabric::python::OptionalStr, const_name("str | None"))
+
+  bool from_python(handle source, std::uint32_t flags, cleanup_list* cleanup) noexcept {
+    if (source.is_none()) return true;
+    type_caster<memfabric::python::Str> given;
+    if (!given.from_python(source, flags, cleanup)) return false;
+    value.text = given.value.text;
+    return true;
+  }
+};
+
+template <>
 struct type_caster<memfabric::python::Flag> {
   NB_TYPE_CASTER(memfabric::python::Flag, const_name("bool"))
 
   bool from_python(handle source, std::uint32_t, cleanup_list*) noexcept {
-    if (!PyLong_Check(source.ptr())) return false;
-    value.value = PyObject_IsTrue(source.ptr()) == 1;
-    return true;
+    return memfabric::python::ReadFlag(source, &value.value);
   }
 };
 

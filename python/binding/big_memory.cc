@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "calls.h"
+#include "number_list.h"
 
 namespace memfabric::python {
 namespace {
@@ -121,10 +122,9 @@ std::int32_t BigMemory::Wait() {
 std::int32_t BigMemory::SetGroupEventHandler(nb::handle function) {
   bool none = function.is_none();
   if (!none && PyCallable_Check(function.ptr()) == 0) throw nb::type_error("fn: expected a callable or None");
-  nb::object former = std::exchange(group_event_function_.function, none ? nb::object() : nb::borrow(function));
+  nb::object former = std::exchange(group_event_.function, none ? nb::object() : nb::borrow(function));
   return InLibrary(Gil::kRelease, [&] {
-    return smem_bm_set_group_event_handler(handle_, none ? nullptr : &GroupEventFunction::Call,
-                                           none ? nullptr : &group_event_function_);
+    return smem_bm_set_group_event_handler(handle_, none ? nullptr : &TellGroupEvent, none ? nullptr : group_event_.context());
   });
 }
 
@@ -175,7 +175,7 @@ void BigMemory::Destroy() {
     smem_bm_destroy(handle_);
   }
   in_flight_.clear();
-  group_event_function_.function.reset();
+  group_event_.function.reset();
   if (PyErr_Occurred() != nullptr) throw nb::python_error();
 }
 

@@ -18,11 +18,12 @@ namespace memfabric::python {
 
 class BigMemory {
  public:
-  BigMemory(smem_bm_t handle, std::uint32_t id) : handle_(handle), id_(id) {}
+  explicit BigMemory(std::uint32_t id) : id_(id) {}
   ~BigMemory();
   BigMemory(const BigMemory&) = delete;
   BigMemory& operator=(const BigMemory&) = delete;
 
+  void Adopt(smem_bm_t handle) { handle_ = handle; }  // once; null: there is no pool
   smem_bm_t handle() const { return handle_; }
   std::string Repr() const;
 
@@ -39,13 +40,13 @@ class BigMemory {
   void Destroy();
 
   // For the garbage collector: a handler may refer to its pool.
-  nb::object& group_event_function() { return group_event_function_.function; }
+  nb::object& group_event_function() { return group_event_.function; }
 
  private:
-  smem_bm_t handle_;  // stays after Destroy: the library knows that it is none any more
+  smem_bm_t handle_ = nullptr;  // stays after Destroy: the library knows that it is none any more
   std::uint32_t id_;
   bool destroyed_ = false;
-  GroupEventFunction group_event_function_;
+  CallbackFunction group_event_;
   std::vector<Address> in_flight_;  // objects that asynchronous copies read or write, until Wait
 };
 

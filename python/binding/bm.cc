@@ -3,7 +3,6 @@
 #include <memfabric/smem_bm.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 
 #include <algorithm>
 #include <memory>
@@ -100,7 +99,7 @@ PyType_Slot kBigMemorySlots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(Traverse)}, {Py_tp_clear, reinterpret_cast<void*>(Clear)}, {0, nullptr}};
 
 void BindBigMemory(nb::module_& module) {
-  nb::class_<BigMemory> type(module, "BigMemory", nb::type_slots(kBigMemorySlots),
+  nb::class_<BigMemory> type(module, "BigMemory", nb::is_weak_referenceable(), nb::type_slots(kBigMemorySlots),
                              R"(A pool of memory, as this rank holds it; made by create() or create2().
 
 Global addresses are ints, the same in every process: peer_rank_ptr(rank) is where a rank's part begins. Methods may be called
@@ -229,7 +228,7 @@ Returns 0. OBJECT_NOT_EXISTS (-2007): there is none.)");
                    "size: int, type: BmCopyType | int, flags: int = 0, stream: int = 0, timeout: float | None = None) -> int"),
            R"(Copies `size` bytes between this process and the pool, or within the pool.
 
-src_ptr, dst_ptr: an address (int) or an object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
+src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_void_p holds) or an object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
     __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. The destination must be writable (TypeError). The pool's
     side is a global address: peer_rank_ptr(rank) + offset.
 size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must hold as much.
@@ -259,14 +258,15 @@ They take effect in the order of the lists: copies that share memory which one o
 in any order, several at once.
 
 src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may be whatever copy_data() takes) or a
-    one-dimensional contiguous array of uint64 or int64, which is taken without a copy.
+    one-dimensional contiguous array of uint64 or int64, which is taken without a copy; slower: arrays of other ints, and whatever
+    else iterates.
 sizes: as many sizes in bytes, in the same forms (ints only).
 count: 1 to 4294967295, the length of each of the three.
 type: as copy_data(); it is judged for each copy.
 flags, stream, timeout: as copy_data().
 Returns 0 once all bytes are in place. INVALID_PARAM (-2000): lengths that differ, count 0, a negative number, or any copy that
     copy_data() would refuse; nothing was copied. NOT_CONNECTED (-2014): as copy_data(); earlier copies may have been made.
-Raises TypeError for arrays of other types or shapes.
+Raises TypeError when an element is no address or int, and names it; for arrays of other types or shapes, too.
 
 >>> blocks = np.arange(4, dtype=np.uint64) * 4096
 >>> pool.copy_data_batch(local + blocks, remote + blocks, np.full(4, 4096, np.uint64), 4, mf.bm.BmCopyType.H2G)
@@ -368,9 +368,8 @@ BigMemory* Create(Int<std::uint32_t> id, Int<std::uint64_t> dram, Int<std::uint6
     std::uint64_t hbm_bytes = hbm.Get("local_hbm_size");
     smem_bm_data_op_type type = op.Get("data_op_type");
     std::uint32_t bits = flags.Get("flags");
-    auto pool = InLibrary(Gil::kRelease, [&] {
-      return std::make_unique<BigMemory>(smem_bm_create(number, 0, type, dram_bytes, hbm_bytes, bits), number);
-    });
+    auto pool = std::make_unique<BigMemory>(number);
+    InLibrary(Gil::kRelease, [&] { pool->Adopt(smem_bm_create(number, 0, type, dram_bytes, hbm_bytes, bits)); });
     if (pool->handle() == nullptr) RaiseLastError();
     return pool.release();
   });
@@ -387,7 +386,7 @@ void CopyTag(std::string_view text, const char* name, char* to, std::size_t room
 
 BigMemory* Create2(Int<std::uint32_t> id, Int<std::uint64_t> dram, Int<std::uint64_t> max_dram, Int<std::uint64_t> hbm,
                    Int<std::uint64_t> max_hbm, Member<smem_bm_data_op_type> op, Flag enable_56bits_gva,
-                   Int<std::uint32_t> flags, Int<std::int64_t> shm_fd, std::string_view tag, std::string_view tag_op_info) {
+                   Int<std::uint32_t> flags, Int<std::int64_t> shm_fd, Str tag, Str tag_op_info) {
   return OrRaise([&] {
     std::uint32_t number = id.Get("id");
     smem_bm_create_option_t option{};
@@ -402,7 +401,8 @@ BigMemory* Create2(Int<std::uint32_t> id, Int<std::uint64_t> dram, Int<std::uint
     CopyTag(tag_op_info, "tag_op_info", option.tagOpInfo, sizeof(option.tagOpInfo));
     bool no_fd = !shm_fd.fits || shm_fd.value < 0 || shm_fd.value > INT32_MAX;
     option.dramShmFd = no_fd ? -1 : static_cast<int>(shm_fd.value);
-    auto pool = InLibrary(Gil::kRelease, [&] { return std::make_unique<BigMemory>(smem_bm_create2(number, &option), number); });
+    auto pool = std::make_unique<BigMemory>(number);
+    InLibrary(Gil::kRelease, [&] { pool->Adopt(smem_bm_create2(number, &option)); });
     if (pool->handle() == nullptr) RaiseLastError();
     return pool.release();
   });
@@ -419,7 +419,7 @@ void BindBm(nb::module_& module) {
 
   module.def(
       "initialize",
-      [](std::string_view store_url, Int<std::uint32_t> world_size, Int<std::uint16_t> device_id, const BmConfig& config) {
+      [](Str store_url, Int<std::uint32_t> world_size, Int<std::uint16_t> device_id, const BmConfig& config) {
         return Code([&] {
           std::string url = CString(store_url, "store_url");
           std::uint32_t ranks = world_size.Get("world_size");
@@ -429,7 +429,7 @@ void BindBm(nb::module_& module) {
         });
       },
       nb::arg("store_url"), nb::arg("world_size"), nb::arg("device_id"), nb::arg("config"),
-      nb::sig("def initialize(store_url: str, world_size: int, device_id: int, config: BmConfig) -> int"),
+      nb::sig("def initialize(store_url: str | bytes, world_size: int, device_id: int, config: BmConfig) -> int"),
       R"(Joins this process to the ranks at a store; returns once it has its rank.
 
 store_url: 'tcp://host:port' (served by one of the ranks, see BmConfig.start_store) or 'etcd://h1:p1,h2:p2[/prefix]'.
@@ -458,13 +458,13 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
 
   module.def(
       "update_store_url",
-      [](std::string_view store_url) {
+      [](Str store_url) {
         return Code([&] {
           std::string url = CString(store_url, "store_url");
           return InLibrary(Gil::kRelease, [&] { return smem_bm_update_store_url(url.c_str()); });
         });
       },
-      nb::arg("store_url"), nb::sig("def update_store_url(store_url: str) -> int"),
+      nb::arg("store_url"), nb::sig("def update_store_url(store_url: str | bytes) -> int"),
       R"(The store moved: connects there and publishes this rank again. Data paths go on meanwhile.
 
 store_url: as initialize().
@@ -490,7 +490,7 @@ Raises RuntimeError with a message that names the argument, its value and the li
 
   module.def("create2", &Create2, nb::arg("id"), nb::arg("local_dram_size"), nb::arg("max_dram_size"),
              nb::arg("local_hbm_size") = 0, nb::arg("max_hbm_size") = 0, nb::arg("data_op_type") = SMEMB_DATA_OP_SDMA,
-             nb::arg("enable_56bits_gva") = false, nb::arg("flags") = 0, nb::arg("shm_fd") = -1, nb::arg("tag") = "",
+             nb::arg("enable_56bits_gva").none() = false, nb::arg("flags") = 0, nb::arg("shm_fd") = -1, nb::arg("tag") = "",
              nb::arg("tag_op_info") = "",
              nb::sig("def create2(id: int, local_dram_size: int, max_dram_size: int, local_hbm_size: int = 0, "
                      "max_hbm_size: int = 0, data_op_type: BmDataOpType | int = memfabric_hybrid.bm.BmDataOpType.SDMA, "

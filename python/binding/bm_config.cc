@@ -1,7 +1,6 @@
 #include "bm_config.h"
 
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 
 #include <cstring>
 
@@ -43,6 +42,11 @@ smem_bm_config_t BmConfig::ToC() const {
   return config;
 }
 
+void BmConfig::SetNic(OptionalStr text) {
+  if (std::string error = NicError(text); !error.empty()) throw nb::value_error(error.c_str());
+  nic = text.text;
+}
+
 std::string BmConfig::Repr() const {
   std::string text = "BmConfig(init_timeout=" + std::to_string(init_timeout);
   text += ", create_timeout=" + std::to_string(create_timeout);
@@ -58,7 +62,7 @@ std::string BmConfig::Repr() const {
 }
 
 void BindBmConfig(nb::module_& module) {
-  nb::class_<BmConfig> type(module, "BmConfig",
+  nb::class_<BmConfig> type(module, "BmConfig", nb::is_weak_referenceable(),
                             R"(Settings of initialize(). Attributes take ints and bools; anything else raises TypeError.
 
 A number out of range is reported by initialize(), as INVALID_PARAM.)");
@@ -90,21 +94,20 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
       "True: what goes between hosts is encrypted (TLS 1.3, with keys from the store). All ranks of a pool must say the same, "
       "and the store must use TLS (set_conf_store_tls): initialize() fails otherwise, for who can read the store's traffic can "
       "read the keys. The environment variable MEMFABRIC_DATA_TLS=1 does it with any store. At first False.");
-  type.def_prop_ro(
-      "nic", [](const BmConfig& config) { return config.nic; }, "What set_nic() was given, '' at first.");
-  type.def(
-      "set_nic",
-      [](BmConfig& config, std::string_view nic) {
-        if (std::string error = NicError(nic); !error.empty()) throw nb::value_error(error.c_str());
-        config.nic = nic;
-      },
-      nb::arg("nic"), nb::sig("def set_nic(self, nic: str) -> None"),
-      R"(Picks the network interface that the data plane binds to.
+  type.def_prop_rw(
+      "nic", [](const BmConfig& config) { return config.nic; }, &BmConfig::SetNic,
+      nb::for_getter(nb::sig("def nic(self) -> str")),
+      nb::for_setter(nb::sig("def nic(self, nic: str | bytes | None, /) -> None")), nb::for_setter(nb::arg("nic").none()),
+      "What set_nic() was given, '' at first; setting it does the same.");
+  type.def("set_nic", &BmConfig::SetNic, nb::arg("nic").none(), nb::sig("def set_nic(self, nic: str | bytes | None) -> None"),
+           R"(Picks the network interface that the data plane binds to.
 
 nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's name; 63 bytes at
-    most. The addresses 0.0.0.0 and [::] and the empty string leave the choice to the library.
+    most. The addresses 0.0.0.0 and [::] the empty string and None leave the choice to the library.
 Raises ValueError when it is longer or malformed.)");
   type.def("__repr__", &BmConfig::Repr);
+  BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store", "start_store_only",
+                    "dynamic_world_size", "unified_address_space", "auto_ranking", "rank_id", "flags", "nic", "data_tls"});
 }
 
 }  // namespace memfabric::python

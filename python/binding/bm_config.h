@@ -29,6 +29,7 @@ struct BmConfig {
   BmConfig();  // the library's defaults
   // Refused: a field doesn't fit.
   smem_bm_config_t ToC() const;
+  void SetNic(OptionalStr text);  // ValueError: see NicError
   std::string Repr() const;
 };
 

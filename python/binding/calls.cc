@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "interpreter.h"
+
 namespace memfabric::python {
 namespace {
 
@@ -31,10 +33,11 @@ Call::Call(Gil gil, bool interruptible)
 Call::~Call() {
   if (released_ != nullptr) {
     if (Closed().load(std::memory_order_acquire) && callbacks_under_way == 0 && !OnMainThread()) {
-      while (true) pause();
+      Park();
     }
-    PyEval_RestoreThread(released_);
+    TakeGil(released_);
   }
+  DeliverLog();
   smem_set_interrupt_check(former_check_);
   current_call = enclosing_;
 }
@@ -58,8 +61,8 @@ int Call::Check() noexcept {
   Call& call = *current_call;
   bool interrupted = false;
   if (OnMainThread()) {
-    if (call.released_ != nullptr) PyEval_RestoreThread(call.released_);
-    interrupted = PyErr_CheckSignals() != 0;
+    if (call.released_ != nullptr) TakeGil(call.released_);
+    interrupted = InPython([] { return PyErr_CheckSignals(); }) != 0;
     call.released_ = PyEval_SaveThread();
   } else if (call.released_ == nullptr) {
     call.released_ = PyEval_SaveThread();
@@ -67,10 +70,30 @@ int Call::Check() noexcept {
   return interrupted ? 1 : 0;
 }
 
-Callback::Callback() { ++callbacks_under_way; }
-Callback::~Callback() { --callbacks_under_way; }
+Callback::Callback() {
+  if (Finalizing()) Park();
+  gil_ = InPython([] { return PyGILState_Ensure(); });
+  ++callbacks_under_way;
+  pending_.emplace();
+}
+
+Callback::~Callback() {
+  pending_.reset();
+  --callbacks_under_way;
+  PyGILState_Release(gil_);
+}
+
+void DeliverWaitingLog() {
+  if (Closed().load(std::memory_order_acquire)) return;
+  nb::error_scope pending;  // an exception that a signal's handler raised stays for whoever looks at it next
+  if (smem_deliver_log() != 1) return;
+  PyThreadState* state = PyEval_SaveThread();
+  smem_await_log();
+  TakeGil(state);
+}
 
 void RaiseLastError() {
+  DeliverLog();
   nb::str message = Text(smem_get_last_err_msg());
   PyErr_SetObject(PyExc_RuntimeError, message.ptr());
   throw nb::python_error();

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -67,13 +68,21 @@ auto InLibrary(Gil gil, Body&& body) {
   }
 }
 
+// Gives the logger what the library has logged meanwhile, unless it is stalled. REQUIRES: the GIL.
+void DeliverWaitingLog();
+inline void DeliverLog() {
+  if (smem_log_waits()) DeliverWaitingLog();
+}
+
 // The result of a function that returns codes: `body`'s, or INVALID_PARAM with the message of a Refused.
 template <typename Body>
 std::int32_t Code(Body&& body) {
   try {
     return body();
   } catch (const Refused& refused) {
-    return smem_set_last_err(SMEM_INVALID_PARAM, refused.message.c_str());
+    std::int32_t code = smem_set_last_err(SMEM_INVALID_PARAM, refused.message.c_str());
+    DeliverLog();
+    return code;
   }
 }
 
@@ -95,7 +104,8 @@ nb::str Text(const char* text);
 // `text` for the C interface. Refused when it holds a NUL.
 std::string CString(std::string_view text, const char* name);
 
-// Around a call of a Python function by the library: takes the GIL and puts a pending exception (of a signal) aside.
+// Around a call of a Python function by the library: takes the GIL and puts a pending exception (of a signal) aside. Once the
+// interpreter goes away it doesn't return.
 class Callback {
  public:
   Callback();
@@ -104,8 +114,8 @@ class Callback {
   Callback& operator=(const Callback&) = delete;
 
  private:
-  nb::gil_scoped_acquire gil_;
-  nb::error_scope pending_;
+  PyGILState_STATE gil_;
+  std::optional<nb::error_scope> pending_;
 };
 
 // Set once the interpreter goes down. From then on no callback runs, and threads other than the main one that come back from

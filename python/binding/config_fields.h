@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arguments.h"
 
@@ -40,9 +42,24 @@ void BindIntField(nb::class_<Config>& type, const char* name, const char* doc) {
 
 template <auto field, typename Config>
 void BindFlagField(nb::class_<Config>& type, const char* name, const char* doc) {
+  std::string setter = std::string("def ") + name + "(self, value: bool | None, /) -> None";
   type.def_prop_rw(
       name, [](const Config& config) { return config.*field; }, [](Config& config, Flag value) { config.*field = value.value; },
-      doc);
+      nb::for_setter(nb::arg("value").none()), nb::for_setter(nb::sig(setter.c_str())), doc);
+}
+
+// What copy and pickle make another one of: an empty config, and what to set of it.
+template <typename Config>
+void BindReduce(nb::class_<Config>& type, std::vector<const char*> fields) {
+  type.def(
+      "__reduce__",
+      [fields = std::move(fields)](nb::handle self) {
+        nb::dict values;
+        for (const char* field : fields) values[field] = self.attr(field);
+        nb::object own = nb::getattr(self, "__dict__", nb::none());  // of a class that a user has derived
+        return nb::make_tuple(self.type(), nb::tuple(), nb::make_tuple(own, values));
+      },
+      nb::sig("def __reduce__(self) -> tuple[object, ...]"), "For copy and pickle.");
 }
 
 inline const char* PythonBool(bool value) { return value ? "True" : "False"; }

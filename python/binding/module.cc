@@ -10,6 +10,7 @@
 
 #include "callbacks.h"
 #include "calls.h"
+#include "interpreter.h"
 #include "modules.h"
 
 namespace memfabric::python {
@@ -74,13 +75,14 @@ void BindDevices(nb::module_& module) {
       "The devices whose memory pools can hold. On a machine without any, its NUMA nodes stand in for them (backend 'host').");
 }
 
-std::int32_t SetTlsKey(std::string_view key, std::string_view password, nb::handle decrypt) {
+std::int32_t SetTlsKey(Str key, Str pass, nb::handle decrypt) {
+  std::string_view password = pass;
   return Code([&] {
     nb::object plain;
     if (!decrypt.is_none()) {
       if (PyCallable_Check(decrypt.ptr()) == 0) throw nb::type_error("py_decrypt_func: expected a callable or None");
       nb::object cipher = nb::cast(password);
-      plain = nb::steal(PyObject_CallOneArg(decrypt.ptr(), cipher.ptr()));
+      plain = nb::steal(InPython([&] { return PyObject_CallOneArg(decrypt.ptr(), cipher.ptr()); }));
       if (!plain.is_valid()) {
         nb::python_error error;
         if (!error.matches(PyExc_Exception)) throw error;
@@ -89,11 +91,12 @@ std::int32_t SetTlsKey(std::string_view key, std::string_view password, nb::hand
       if (!nb::isinstance<nb::str>(plain)) throw Refused{"py_decrypt_func returned no str"};
       password = nb::cast<std::string_view>(plain);
     }
-    auto key_bytes = static_cast<std::uint32_t>(key.size());
+    auto key_bytes = static_cast<std::uint32_t>(key.text.size());
     auto password_bytes = static_cast<std::uint32_t>(password.size());
-    if (key_bytes != key.size() || password_bytes != password.size()) throw Refused{"the key or its password is over 4 GiB"};
+    if (key_bytes != key.text.size() || password_bytes != password.size())
+      throw Refused{"the key or its password is over 4 GiB"};
     return InLibrary(Gil::kRelease, [&] {
-      return smem_set_config_store_tls_key(key.data(), key_bytes, password.data(), password_bytes, nullptr);
+      return smem_set_config_store_tls_key(key.text.data(), key_bytes, password.data(), password_bytes, nullptr);
     });
   });
 }
@@ -131,14 +134,14 @@ log_fn: called as log_fn(level, message) on the thread that logs, with the GIL. 
 Returns 0.)");
   module.def(
       "set_conf_store_tls",
-      [](Flag enable, std::string_view tls_info) {
+      [](Flag enable, Str tls_info) {
         return Code([&] {
-          auto size = static_cast<std::uint32_t>(tls_info.size());
-          if (size != tls_info.size()) throw Refused{"tls_info is over 4 GiB long"};
-          return InLibrary(Gil::kRelease, [&] { return smem_set_conf_store_tls(enable.value, tls_info.data(), size); });
+          auto size = static_cast<std::uint32_t>(tls_info.text.size());
+          if (size != tls_info.text.size()) throw Refused{"tls_info is over 4 GiB long"};
+          return InLibrary(Gil::kRelease, [&] { return smem_set_conf_store_tls(enable.value, tls_info.text.data(), size); });
         });
       },
-      nb::arg("enable"), nb::arg("tls_info"), nb::sig("def set_conf_store_tls(enable: bool, tls_info: str) -> int"),
+      nb::arg("enable").none(), nb::arg("tls_info"), nb::sig("def set_conf_store_tls(enable: bool, tls_info: str) -> int"),
       R"(Turns TLS on or off for the stores and store connections that are opened from now on.
 
 enable: False forgets everything that was given, the key as well; tls_info isn't looked at then.
@@ -171,13 +174,13 @@ returned no str; get_last_err_msg() says which, and shows nothing of key and pas
       nb::arg("code"), nb::sig("def strerror(code: int) -> str"), "A code in words.");
   module.def(
       "create_config_store",
-      [](std::string_view store_url) {
+      [](Str store_url) {
         return Code([&] {
           std::string url = CString(store_url, "store_url");
           return InLibrary(Gil::kRelease, [&] { return smem_create_config_store(url.c_str(), 0); });
         });
       },
-      nb::arg("store_url"), nb::sig("def create_config_store(store_url: str) -> int"),
+      nb::arg("store_url"), nb::sig("def create_config_store(store_url: str | bytes) -> int"),
       R"(Serves a store from this process, and returns once it answers.
 
 store_url: 'tcp://host:port', port 1 to 65535.

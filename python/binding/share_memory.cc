@@ -41,10 +41,12 @@ struct Subgroup {
 };
 
 Subgroup ReadSubgroup(nb::handle group) {
-  if (!PyTuple_Check(group.ptr()) || PyTuple_GET_SIZE(group.ptr()) != 3 || !PyUnicode_Check(PyTuple_GET_ITEM(group.ptr(), 0)))
+  Str key;
+  if (!PyTuple_Check(group.ptr()) || PyTuple_GET_SIZE(group.ptr()) != 3 ||
+      !nb::try_cast(nb::handle(PyTuple_GET_ITEM(group.ptr(), 0)), key))
     throw nb::type_error("group: expected (key: str, size: int, rank: int) or None");
   Subgroup subgroup;
-  subgroup.key = CString(nb::cast<std::string>(nb::handle(PyTuple_GET_ITEM(group.ptr(), 0))), "the group's key");
+  subgroup.key = CString(key, "the group's key");
   std::uint32_t* numbers[] = {&subgroup.size, &subgroup.rank};
   for (int i = 0; i < 2; ++i) {
     std::uint64_t value = 0;
@@ -303,13 +305,14 @@ nb::object ShareMemory::View(Int<std::uint32_t> rank) {
   });
 }
 
-nb::ndarray<nb::array_api> ShareMemory::Tensor(Int<std::uint32_t> rank, nb::handle shape, const std::string& dtype,
+nb::ndarray<nb::array_api> ShareMemory::Tensor(Int<std::uint32_t> rank, nb::handle shape, Str dtype,
                                                Int<std::uint64_t> offset) {
   return OrRaise([&]() -> nb::ndarray<nb::array_api> {
     const Kind* kind = nullptr;
     for (const Kind& known : kKinds)
-      if (dtype == known.name) kind = &known;
-    if (kind == nullptr) throw Refused{"dtype '" + dtype + "' is none of uint8 to int64, float16, bfloat16, float32, float64"};
+      if (dtype.text == known.name) kind = &known;
+    if (kind == nullptr)
+      throw Refused{"dtype '" + std::string(dtype) + "' is none of uint8 to int64, float16, bfloat16, float32, float64"};
     std::uint64_t at = offset.Get("offset");
     std::uint64_t item_bytes = kind->type.bits / 8;
     if (at >= symmetric_size_ || at % item_bytes != 0)

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "arguments.h"
 
@@ -54,8 +55,7 @@ class ShareMemory {
   std::int32_t WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_cmp> cmp, Word value, nb::handle writer);
 
   nb::object View(Int<std::uint32_t> rank);
-  nb::ndarray<nb::array_api> Tensor(Int<std::uint32_t> rank, nb::handle shape, const std::string& dtype,
-                                    Int<std::uint64_t> offset);
+  nb::ndarray<nb::array_api> Tensor(Int<std::uint32_t> rank, nb::handle shape, Str dtype, Int<std::uint64_t> offset);
   nb::list LiveRanks();
 
  private:

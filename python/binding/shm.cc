@@ -4,7 +4,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 
 #include <memory>
 
@@ -51,7 +50,7 @@ struct ShmConfig {
 };
 
 void BindShmConfig(nb::module_& module) {
-  nb::class_<ShmConfig> type(module, "ShmConfig",
+  nb::class_<ShmConfig> type(module, "ShmConfig", nb::is_weak_referenceable(),
                              R"(Settings of initialize(). Attributes take ints and bools; anything else raises TypeError.
 
 A number out of range is reported by initialize(), as INVALID_PARAM.)");
@@ -67,10 +66,11 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
       "Whether rank 0 serves the store at a tcp:// url, and others of its host may take over. At first True.");
   BindIntField<&ShmConfig::flags>(type, "flags", "Reserved, 0.");
   type.def("__repr__", &ShmConfig::Repr);
+  BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store", "flags"});
 }
 
 void BindEnums(nb::module_& module) {
-  nb::enum_<smem_shm_data_op_type> op(module, "ShmDataOpType", nb::is_arithmetic(),
+  nb::enum_<smem_shm_data_op_type> op(module, "ShmDataOpType", nb::is_arithmetic(), nb::is_flag(),
                                       R"(How an object shall be used, and the bits of what reaches a rank.)");
   op.value("MTE", SMEMS_DATA_OP_MTE, "Loads and stores: ranks of one host.")
       .value("SDMA", SMEMS_DATA_OP_SDMA, "Copies by the library: put(), get(), atomics.")
@@ -157,7 +157,7 @@ Raises RuntimeError: all are taken, or rank 0, which keeps them, has gone.)");
 
 void BindPutGet(nb::class_<ShareMemory>& type) {
   type.def("put", &ShareMemory::Put, nb::arg("rank"), nb::arg("offset"), nb::arg("data"), nb::arg("size").none() = nb::none(),
-           nb::arg("blocking") = true,
+           nb::arg("blocking").none() = true,
            nb::sig("def put(self, rank: int, offset: int, data: memfabric_hybrid._types.Address, size: int | None = None, "
                    "blocking: bool = True) -> int"),
            R"(Copies bytes to `offset` of a rank's memory, on this host or another.
@@ -169,7 +169,7 @@ Returns 0. INVALID_PARAM (-2000): a bad rank, or a range that leaves its memory.
            nb::sig("def get(self, rank: int, offset: int, size: int) -> bytes"),
            "`size` bytes from `offset` of a rank's memory. Raises RuntimeError; get_into() takes a buffer of yours instead.");
   type.def("get_into", &ShareMemory::GetInto, nb::arg("rank"), nb::arg("offset"), nb::arg("out"),
-           nb::arg("size").none() = nb::none(), nb::arg("blocking") = true,
+           nb::arg("size").none() = nb::none(), nb::arg("blocking").none() = true,
            nb::sig("def get_into(self, rank: int, offset: int, out: memfabric_hybrid._types.Address, size: int | None = None, "
                    "blocking: bool = True) -> int"),
            "Copies from `offset` of a rank's memory to `out`, a writable buffer or an address. Arguments and codes as put().");
@@ -283,7 +283,7 @@ value: from -2**63 to 2**64 - 1; sums wrap. Raises RuntimeError.)");
 }
 
 void BindShareMemory(nb::module_& module) {
-  nb::class_<ShareMemory> type(module, "ShareMemory",
+  nb::class_<ShareMemory> type(module, "ShareMemory", nb::is_weak_referenceable(),
                                R"(Symmetric memory of several ranks, as this rank holds it; made by create().
 
 Rank r's memory begins at gva + r * symmetric_size, in every process alike; between ranks of one host it can be read and written
@@ -382,7 +382,7 @@ void BindShm(nb::module_& module) {
 
   module.def(
       "initialize",
-      [](std::string_view store_url, Int<std::uint32_t> world_size, Int<std::uint32_t> rank_id, Int<std::uint16_t> device_id,
+      [](Str store_url, Int<std::uint32_t> world_size, Int<std::uint32_t> rank_id, Int<std::uint16_t> device_id,
          const ShmConfig& config) {
         return Code([&] {
           std::string url = CString(store_url, "store_url");
@@ -394,7 +394,8 @@ void BindShm(nb::module_& module) {
         });
       },
       nb::arg("store_url"), nb::arg("world_size"), nb::arg("rank_id"), nb::arg("device_id"), nb::arg("config"),
-      nb::sig("def initialize(store_url: str, world_size: int, rank_id: int, device_id: int, config: ShmConfig) -> int"),
+      nb::sig(
+          "def initialize(store_url: str | bytes, world_size: int, rank_id: int, device_id: int, config: ShmConfig) -> int"),
       R"(Joins this process to the ranks at a store; returns once it has its rank.
 
 store_url: 'tcp://host:port' (served by rank 0, see ShmConfig.start_store) or 'etcd://h1:p1,h2:p2[/prefix]'.

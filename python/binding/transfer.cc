@@ -3,9 +3,9 @@
 #include <memfabric/smem_trans.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "calls.h"
@@ -94,7 +94,8 @@ PyType_Slot kEngineSlots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(Traverse)}, {Py_tp_clear, reinterpret_cast<void*>(Clear)}, {0, nullptr}};
 
 void BindStream(nb::module_& module) {
-  nb::class_<Stream>(module, "Stream", R"(Transfers that are submitted: they run one after the other, beside the caller.
+  nb::class_<Stream>(module, "Stream", nb::is_weak_referenceable(),
+                     R"(Transfers that are submitted: they run one after the other, beside the caller.
 
 Any number of streams may be used at once, each by any engine and any thread. What a transfer in flight reads and writes is kept
 alive until synchronize() or a query() that gives True, if it was passed as an object.)")
@@ -116,7 +117,7 @@ Returns 0, or the first error since the last synchronize(), once. A transfer of 
 constexpr const char* kTransferDoc = R"(, once: returns when the bytes are in place.
 
 destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-buffer: an address (int) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
+buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
 peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
 length: bytes, 1 to 2**63 - 1.
 flags: reserved.
@@ -130,9 +131,10 @@ Threads: any; the GIL is released above 64 KiB and for every wait.)";
 constexpr const char* kBatchDoc = R"(, a list of pieces at once, in as few system calls as can be.
 
 buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional contiguous array of uint64 or int64,
-    which is taken without a copy. lengths: as many ints, in the same forms.
+    which is taken without a copy, or whatever else iterates over them. lengths: as many ints, in the same forms.
 Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have arrived. INVALID_PARAM as well:
-    lists of different lengths, or empty; then nothing was moved. TypeError: a generator, an array of other types or shapes.)";
+    lists of different lengths, or empty; then nothing was moved. TypeError: an element is no address or int;
+    the message names it.)";
 
 constexpr const char* kSubmitDoc = R"( on a stream: returns at once.
 
@@ -141,7 +143,20 @@ Arguments are checked now, and lists copied; the memory must stay until the stre
 Stream.synchronize() returns.
 Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).)";
 
-// A transfer function in four forms: by the seed's names of its arguments and by those of later releases.
+// The names that a transfer function's arguments have.
+struct Names {
+  const char* peer;
+  const char* buffer;
+  const char* remote;
+  const char* length;
+};
+constexpr Names kNames[] = {{"destflag", "buffer", "peer_buffer_address", "length"},
+                            {"dest_session", "buffer", "peer_buffer", "length"}};
+constexpr Names kBatchNames[] = {{"destflag", "buffers", "peer_buffer_addresses", "lengths"},
+                                 {"destflag", "buffer", "peer_buffer_address", "length"},
+                                 {"dest_session", "buffers", "peer_buffers", "lengths"}};
+
+// A transfer function, once for each set of names: those of the documentation first.
 template <bool write, bool batch, bool submit>
 void BindTransfer(nb::class_<TransferEngine>& type) {
   const std::string name = std::string(batch ? "batch_" : "") + "transfer_" + (submit ? "async_" : "sync_") +
@@ -149,33 +164,30 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
   const std::string doc = std::string(write ? "Writes to a peer's memory" : "Reads a peer's memory") + (submit  ? kSubmitDoc
                                                                                                         : batch ? kBatchDoc
                                                                                                                 : kTransferDoc);
-  const char* buffers = batch ? "buffers" : "buffer";
-  const char* lengths = batch ? "lengths" : "length";
-  const char* address = batch ? "memfabric_hybrid._types.AddressList" : "memfabric_hybrid._types.Address";
-  for (bool later : {false, true}) {
-    const char* peer = later ? "dest_session" : "destflag";
-    const char* remote = batch   ? (later ? "peer_buffers" : "peer_buffer_addresses")
-                         : later ? "peer_buffer"
-                                 : "peer_buffer_address";
-    std::string signature = "def " + name + "(self, " + peer + ": str, " + buffers + ": " + address + ", " + remote + ": " +
-                            address + ", " + lengths + ": " + (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
+  const std::string address = batch ? "memfabric_hybrid._types.AddressList" : "memfabric_hybrid._types.Address";
+  std::span<const Names> all = kNames;
+  if (batch) all = kBatchNames;
+  for (const Names& names : all) {
+    std::string signature = "def " + name + "(self, " + names.peer + ": str | bytes, " + names.buffer + ": " + address + ", " +
+                            names.remote + ": " + address + ", " + names.length + ": " +
+                            (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
                             (submit ? "stream: Stream | int, flags: int = 0" : "flags: int = 0, timeout: float | None = None") +
                             ") -> int";
-    const char* text = later ? "The same, by the names of later releases." : doc.c_str();
+    const char* text = &names == &all.front() ? doc.c_str() : "The same, by other names of its arguments.";
     if constexpr (submit) {
       type.def(
           name.c_str(),
-          [](TransferEngine& engine, std::string_view to, nb::handle local, nb::handle there, nb::handle size,
-             nb::handle stream, nb::handle) {
+          [](TransferEngine& engine, Str to, nb::handle local, nb::handle there, nb::handle size, nb::handle stream,
+             nb::handle) {
             Move move{write, local, there, size};
             return batch ? engine.SubmitBatch(to, move, stream) : engine.SubmitOne(to, move, stream);
           },
-          nb::arg(peer), nb::arg(buffers), nb::arg(remote), nb::arg(lengths), nb::arg("stream"), nb::arg("flags") = 0,
-          nb::sig(signature.c_str()), text);
+          nb::arg(names.peer), nb::arg(names.buffer), nb::arg(names.remote), nb::arg(names.length), nb::arg("stream"),
+          nb::arg("flags") = 0, nb::sig(signature.c_str()), text);
     } else {
       type.def(
           name.c_str(),
-          [](TransferEngine& engine, std::string_view to, nb::handle local, nb::handle there, nb::handle size, nb::handle,
+          [](TransferEngine& engine, Str to, nb::handle local, nb::handle there, nb::handle size, nb::handle,
              nb::handle seconds) {
             return Code([&] {
               CallTimeout timeout(seconds);
@@ -183,7 +195,7 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
               return batch ? engine.TransferBatch(to, move) : engine.TransferOne(to, move);
             });
           },
-          nb::arg(peer), nb::arg(buffers), nb::arg(remote), nb::arg(lengths), nb::arg("flags") = 0,
+          nb::arg(names.peer), nb::arg(names.buffer), nb::arg(names.remote), nb::arg(names.length), nb::arg("flags") = 0,
           nb::arg("timeout") = nb::none(), nb::sig(signature.c_str()), text);
     }
   }
@@ -199,8 +211,9 @@ unique_id: the engine's name: 1 to 255 printable characters without '/'. (sessio
 role: 'Prefill', 'Decode' or 'Both'; any two may transfer, either way.
 device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
 data_op_type: TransDataOpType.
-store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers.
-nic: what to use of the network: 'tcp://ip:port', 'tcp://ip/maskbits:port' or an interface's name; '': chosen.
+store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers;
+    '' or None: 'Decode'.
+nic: what to use of the network: 'tcp://ip:port', 'tcp://ip/maskbits:port' or an interface's name; '' or None: chosen.
 Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
     DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
     TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.
@@ -210,12 +223,14 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
 0)";
   for (bool later : {false, true}) {
     const char* name = later ? "session_id" : "unique_id";
-    std::string signature = std::string("def initialize(self, store_url: str, ") + name +
-                            ": str, role: str, device_id: int, data_op_type: TransDataOpType | int = "
-                            "memfabric_hybrid.TransDataOpType.SDMA, store_server_role: str = 'Decode', nic: str = '') -> int";
+    std::string signature = std::string("def initialize(self, store_url: str | bytes, ") + name +
+                            ": str | bytes, role: str | bytes, device_id: int, data_op_type: TransDataOpType | int = "
+                            "memfabric_hybrid.TransDataOpType.SDMA, "
+                            "store_server_role: str | bytes | None = 'Decode', nic: str | bytes | None = '') -> int";
     type.def("initialize", &TransferEngine::Initialize, nb::arg("store_url"), nb::arg(name), nb::arg("role"),
-             nb::arg("device_id"), nb::arg("data_op_type") = SMEM_TRANS_OP_SDMA, nb::arg("store_server_role") = "Decode",
-             nb::arg("nic") = "", nb::sig(signature.c_str()), later ? "The same, by the names of later releases." : kDoc);
+             nb::arg("device_id"), nb::arg("data_op_type") = SMEM_TRANS_OP_SDMA, nb::arg("store_server_role").none() = "Decode",
+             nb::arg("nic").none() = "", nb::sig(signature.c_str()),
+             later ? "The same, by the names of later releases." : kDoc);
   }
 }
 
@@ -232,7 +247,7 @@ size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Regis
 it, or what was made of it, exists, or a registration lies in it. A forked child shares it.
 Raises RuntimeError when there is none.)");
 
-  nb::class_<TransferEngine> type(module, "TransferEngine", nb::type_slots(kEngineSlots),
+  nb::class_<TransferEngine> type(module, "TransferEngine", nb::is_weak_referenceable(), nb::type_slots(kEngineSlots),
                                   R"(Reads and writes between memory that two processes own already.
 
 An engine has a name and registers memory; peers read and write that by its own addresses. An engine that is no longer referred
@@ -284,7 +299,7 @@ fn: called as fn(unique_id), once for each linked peer that dies (not for one th
     engine has never named are not told of.
 Returns 0.)");
   type.def(
-      "path", &TransferEngine::Path, nb::arg("destflag"), nb::sig("def path(self, destflag: str) -> str"),
+      "path", &TransferEngine::Path, nb::arg("destflag"), nb::sig("def path(self, destflag: str | bytes) -> str"),
       R"(How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped instead), 'mapped' (only that
 can be reached), 'tcp', 'tcp+tls'.
 

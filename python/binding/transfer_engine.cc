@@ -1,10 +1,12 @@
 #include "transfer_engine.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 #include <utility>
 
 #include "calls.h"
+#include "interpreter.h"
 
 namespace memfabric::python {
 namespace {
@@ -27,7 +29,7 @@ smem_trans_stream_t StreamHandle(nb::handle stream) {
     throw nb::type_error(
         ("stream: expected a Stream or a stream's handle (int), not " + std::string(nb::inst_name(stream).c_str())).c_str());
   }
-  if (!fits) RefuseNumber(stream, "stream", "1", std::to_string(UINT64_MAX));
+  if (!fits || value == 0) RefuseNumber(stream, "stream", "1", std::to_string(UINT64_MAX));
   return reinterpret_cast<smem_trans_stream_t>(value);
 }
 
@@ -95,12 +97,39 @@ struct Pieces {
   NumberList lengths;
 };
 
+struct NotInitialized {};
+
+struct Given {
+  const char* name;
+  std::uint64_t value;
+};
+
+// Where a call enters the library. As there, an argument that is null or zero is found before an engine that isn't initialized.
+void Require(smem_trans_t engine, std::initializer_list<Given> arguments) {
+  if (engine != nullptr) return;
+  for (const Given& argument : arguments)
+    if (argument.value == 0) throw Refused{std::string(argument.name) + " is 0"};
+  throw NotInitialized();
+}
+
+// The same for lists; REQUIRES: they have one length.
+void Require(smem_trans_t engine, const NumberList& addresses, const NumberList& sizes) {
+  if (engine != nullptr) return;
+  for (std::uint64_t k = 0; k < sizes.size(); ++k)
+    if (addresses.data()[k] == 0 || sizes.data()[k] == 0) throw Refused{"address or length " + std::to_string(k) + " is 0"};
+  throw NotInitialized();
+}
+
 // As Code, for calls on an engine.
 template <typename Body>
-std::int32_t OnEngine(smem_trans_t engine, Body&& body) {
-  if (engine == nullptr)
-    return smem_set_last_err(SMEM_NOT_INITIALIZED, "the engine is not initialized: call initialize() first");
-  return Code(std::forward<Body>(body));
+std::int32_t OnEngine(Body&& body) {
+  try {
+    return Code(std::forward<Body>(body));
+  } catch (const NotInitialized&) {
+    std::int32_t code = smem_set_last_err(SMEM_NOT_INITIALIZED, "the engine is not initialized: call initialize() first");
+    DeliverLog();
+    return code;
+  }
 }
 
 const void** AsConst(void** list) { return const_cast<const void**>(list); }
@@ -164,10 +193,12 @@ TransferEngine::~TransferEngine() {
   smem_trans_port_release(port_);
 }
 
-std::int32_t TransferEngine::Initialize(std::string_view store_url, std::string_view unique_id, std::string_view role,
-                                        Int<std::uint32_t> device_id, Member<smem_trans_data_op_type> op,
-                                        std::string_view store_server_role, std::string_view nic) {
+std::int32_t TransferEngine::Initialize(Str store_url, Str unique_id, Str role_name, Int<std::uint32_t> device_id,
+                                        Member<smem_trans_data_op_type> op, OptionalStr server_role, OptionalStr nic_name) {
   return Code([&]() -> std::int32_t {
+    std::string_view role = role_name;
+    std::string_view store_server_role = server_role.text.empty() ? "Decode" : server_role.text;
+    std::string_view nic = nic_name;
     Settings settings(CString(store_url, "store_url"), CString(unique_id, "unique_id"), role, device_id.Get("device_id"),
                       op.Get("data_op_type"), store_server_role, CString(nic, "nic"));
     if (handle_ != nullptr && !destroyed_) {
@@ -213,23 +244,26 @@ std::int32_t TransferEngine::RpcPort() {
 }
 
 std::int32_t TransferEngine::Register(nb::handle address, Int<std::uint64_t> capacity) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     std::uint64_t size_bytes = capacity.Get("capacity");
     Address memory(address, "buffer_addr", Access::kRead);
     memory.CheckHolds(size_bytes, "buffer_addr");
+    Require(handle_, {{"buffer_addr", memory.value()}, {"capacity", size_bytes}});
     return InLibrary(Gil::kKeepWhileShort,
                      [&] { return smem_trans_register_mem(handle_, reinterpret_cast<void*>(memory.value()), size_bytes, 0); });
   });
 }
 
 std::int32_t TransferEngine::RegisterBatch(nb::handle addresses, nb::handle capacities) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     AddressList memory(addresses, "buffer_addrs", Access::kRead);
     NumberList sizes(capacities, "capacities");
     if (memory.size() != sizes.size())
       throw Refused{"the lists differ in length: buffer_addrs " + std::to_string(memory.size()) + ", capacities " +
                     std::to_string(sizes.size())};
+    if (memory.size() == 0) throw Refused{"the lists are empty: there is nothing to register"};
     memory.CheckHolds(sizes, "buffer_addrs");
+    Require(handle_, memory, sizes);
     auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(memory.size(), UINT32_MAX));
     return InLibrary(Gil::kRelease, [&] {
       return smem_trans_batch_register_mem(handle_, reinterpret_cast<void**>(const_cast<std::uint64_t*>(memory.data())),
@@ -239,17 +273,20 @@ std::int32_t TransferEngine::RegisterBatch(nb::handle addresses, nb::handle capa
 }
 
 std::int32_t TransferEngine::Unregister(nb::handle address) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     Address memory(address, "buffer_addr", Access::kRead);
+    Require(handle_, {{"buffer_addr", memory.value()}});
     return InLibrary(Gil::kRelease,
                      [&] { return smem_trans_deregister_mem(handle_, reinterpret_cast<void*>(memory.value())); });
   });
 }
 
 std::int32_t TransferEngine::TransferOne(std::string_view peer, const Move& move) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     std::string name = CString(peer, "destflag");
     Piece piece(move);
+    Require(handle_,
+            {{"buffer", piece.local.value()}, {"peer_buffer_address", piece.remote.value()}, {"length", piece.size_bytes}});
     return InLibrary(GilFor(piece.size_bytes), [&] {
       return move.write ? smem_trans_write(handle_, piece.here(), name.c_str(), piece.there(), piece.size_bytes, 0)
                         : smem_trans_read(handle_, piece.here(), name.c_str(), piece.there(), piece.size_bytes, 0);
@@ -258,9 +295,10 @@ std::int32_t TransferEngine::TransferOne(std::string_view peer, const Move& move
 }
 
 std::int32_t TransferEngine::TransferBatch(std::string_view peer, const Move& move) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     std::string name = CString(peer, "destflag");
     Pieces pieces(move);
+    Require(handle_, pieces.locals, pieces.lengths);
     return InLibrary(GilFor(pieces.total()), [&] {
       return move.write ? smem_trans_batch_write(handle_, AsConst(pieces.here()), name.c_str(), pieces.there(), pieces.sizes(),
                                                  pieces.count(), 0)
@@ -271,10 +309,12 @@ std::int32_t TransferEngine::TransferBatch(std::string_view peer, const Move& mo
 }
 
 std::int32_t TransferEngine::SubmitOne(std::string_view peer, const Move& move, nb::handle stream) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     std::string name = CString(peer, "destflag");
     smem_trans_stream_t queue = StreamHandle(stream);
     Piece piece(move);
+    Require(handle_,
+            {{"buffer", piece.local.value()}, {"peer_buffer_address", piece.remote.value()}, {"length", piece.size_bytes}});
     std::int32_t code = InLibrary(Gil::kKeepWhileShort, [&] {
       return move.write
                  ? smem_trans_write_submit(handle_, piece.here(), name.c_str(), piece.there(), piece.size_bytes, queue, 0)
@@ -290,10 +330,11 @@ std::int32_t TransferEngine::SubmitOne(std::string_view peer, const Move& move, 
 }
 
 std::int32_t TransferEngine::SubmitBatch(std::string_view peer, const Move& move, nb::handle stream) {
-  return OnEngine(handle_, [&] {
+  return OnEngine([&] {
     std::string name = CString(peer, "destflag");
     smem_trans_stream_t queue = StreamHandle(stream);
     Pieces pieces(move);
+    Require(handle_, pieces.locals, pieces.lengths);
     std::int32_t code = InLibrary(Gil::kKeepWhileShort, [&] {
       return move.write ? smem_trans_batch_write_submit(handle_, AsConst(pieces.here()), name.c_str(), pieces.there(),
                                                         pieces.sizes(), pieces.count(), queue, 0)
@@ -307,26 +348,17 @@ std::int32_t TransferEngine::SubmitBatch(std::string_view peer, const Move& move
   });
 }
 
-void TransferEngine::PeerDown(const char* peer, void* context) noexcept {
-  if (Closed().load(std::memory_order_acquire)) return;
-  Callback scope;
-  nb::object function = static_cast<TransferEngine*>(context)->peer_down_;  // may be replaced while it runs
-  if (!function.is_valid()) return;
-  nb::object text = nb::steal(PyUnicode_DecodeUTF8(peer, static_cast<Py_ssize_t>(std::string_view(peer).size()), "replace"));
-  nb::object result;
-  if (text.is_valid()) result = nb::steal(PyObject_CallOneArg(function.ptr(), text.ptr()));
-  if (!result.is_valid()) PyErr_WriteUnraisable(function.ptr());
-}
-
 std::int32_t TransferEngine::SetPeerDown(nb::handle function) {
   bool none = function.is_none();
   if (!none && PyCallable_Check(function.ptr()) == 0) throw nb::type_error("fn: expected a callable or None");
-  if (handle_ == nullptr) return OnEngine(handle_, [] { return SMEM_OK; });
-  nb::object former = std::exchange(peer_down_, none ? nb::object() : nb::borrow(function));
-  return InLibrary(Gil::kRelease, [&] { return smem_trans_set_peer_down_callback(handle_, none ? nullptr : &PeerDown, this); });
+  if (handle_ == nullptr) return OnEngine([&] { return Require(handle_, {}), SMEM_OK; });
+  nb::object former = std::exchange(peer_down_.function, none ? nb::object() : nb::borrow(function));
+  return InLibrary(Gil::kRelease, [&] {
+    return smem_trans_set_peer_down_callback(handle_, none ? nullptr : &TellPeerDown, none ? nullptr : peer_down_.context());
+  });
 }
 
-nb::str TransferEngine::Path(std::string_view peer) {
+nb::str TransferEngine::Path(Str peer) {
   return OrRaise([&] {
     std::string name = CString(peer, "destflag");
     char path[32];
@@ -350,7 +382,7 @@ void TransferEngine::Destroy() {
     Call call(Gil::kRelease);
     smem_trans_destroy(handle_, 0);
   }
-  peer_down_.reset();
+  peer_down_.function.reset();
   if (PyErr_Occurred() != nullptr) throw nb::python_error();
 }
 

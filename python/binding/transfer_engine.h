@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "arguments.h"
+#include "callbacks.h"
+#include "number_list.h"
 
 namespace memfabric::python {
 
@@ -55,9 +57,8 @@ class TransferEngine {
   TransferEngine(const TransferEngine&) = delete;
   TransferEngine& operator=(const TransferEngine&) = delete;
 
-  std::int32_t Initialize(std::string_view store_url, std::string_view unique_id, std::string_view role,
-                          Int<std::uint32_t> device_id, Member<smem_trans_data_op_type> op, std::string_view store_server_role,
-                          std::string_view nic);
+  std::int32_t Initialize(Str store_url, Str unique_id, Str role, Int<std::uint32_t> device_id,
+                          Member<smem_trans_data_op_type> op, OptionalStr store_server_role, OptionalStr nic);
   std::int32_t RpcPort();
   std::int32_t Register(nb::handle address, Int<std::uint64_t> capacity);
   std::int32_t RegisterBatch(nb::handle addresses, nb::handle capacities);
@@ -67,23 +68,22 @@ class TransferEngine {
   std::int32_t SubmitOne(std::string_view peer, const Move& move, nb::handle stream);
   std::int32_t SubmitBatch(std::string_view peer, const Move& move, nb::handle stream);
   std::int32_t SetPeerDown(nb::handle function);
-  nb::str Path(std::string_view peer);
+  nb::str Path(Str peer);
   nb::str Name();
   void Destroy();
   std::string Repr();
 
-  nb::object& peer_down_function() { return peer_down_; }  // for the garbage collector: it may refer to its engine
+  nb::object& peer_down_function() { return peer_down_.function; }  // for the garbage collector: it may refer to its engine
 
  private:
   using Settings = std::tuple<std::string, std::string, std::string, std::uint32_t, int, std::string, std::string>;
-  static void PeerDown(const char* peer, void* context) noexcept;
 
   smem_trans_t handle_ = nullptr;
   smem_trans_port_t port_ = nullptr;  // held before there is an engine
   std::uint16_t port_number_ = 0;
   Settings settings_;
   bool destroyed_ = false;
-  nb::object peer_down_;
+  CallbackFunction peer_down_;
 };
 
 }  // namespace memfabric::python

@@ -164,7 +164,7 @@ class TransferEngine:
     def __init__(self) -> None: ...
 
     @overload
-    def initialize(self, store_url: str, unique_id: str, role: str, device_id: int, data_op_type: TransDataOpType | int = TransDataOpType.SDMA, store_server_role: str = 'Decode', nic: str = '') -> int:
+    def initialize(self, store_url: str | bytes, unique_id: str | bytes, role: str | bytes, device_id: int, data_op_type: TransDataOpType | int = TransDataOpType.SDMA, store_server_role: str | bytes | None = 'Decode', nic: str | bytes | None = '') -> int:
         """
         Makes the engine ready for transfers, and returns when it is.
 
@@ -175,8 +175,9 @@ class TransferEngine:
         role: 'Prefill', 'Decode' or 'Both'; any two may transfer, either way.
         device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
         data_op_type: TransDataOpType.
-        store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers.
-        nic: what to use of the network: 'tcp://ip:port', 'tcp://ip/maskbits:port' or an interface's name; '': chosen.
+        store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers;
+            '' or None: 'Decode'.
+        nic: what to use of the network: 'tcp://ip:port', 'tcp://ip/maskbits:port' or an interface's name; '' or None: chosen.
         Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
             DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
             TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.
@@ -187,7 +188,7 @@ class TransferEngine:
         """
 
     @overload
-    def initialize(self, store_url: str, session_id: str, role: str, device_id: int, data_op_type: TransDataOpType | int = TransDataOpType.SDMA, store_server_role: str = 'Decode', nic: str = '') -> int:
+    def initialize(self, store_url: str | bytes, session_id: str | bytes, role: str | bytes, device_id: int, data_op_type: TransDataOpType | int = TransDataOpType.SDMA, store_server_role: str | bytes | None = 'Decode', nic: str | bytes | None = '') -> int:
         """The same, by the names of later releases."""
 
     def get_rpc_port(self) -> int:
@@ -220,12 +221,12 @@ class TransferEngine:
         """
 
     @overload
-    def transfer_sync_write(self, destflag: str, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+    def transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
         """
         Writes to a peer's memory, once: returns when the bytes are in place.
 
         destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-        buffer: an address (int) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
+        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
         peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
@@ -236,16 +237,16 @@ class TransferEngine:
         """
 
     @overload
-    def transfer_sync_write(self, dest_session: str, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
+    def transfer_sync_write(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
 
     @overload
-    def transfer_sync_read(self, destflag: str, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+    def transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
         """
         Reads a peer's memory, once: returns when the bytes are in place.
 
         destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-        buffer: an address (int) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
+        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
         peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
@@ -256,71 +257,49 @@ class TransferEngine:
         """
 
     @overload
-    def transfer_sync_read(self, dest_session: str, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
+    def transfer_sync_read(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
 
     @overload
-    def batch_transfer_sync_write(self, destflag: str, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+    def batch_transfer_sync_write(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
         """
         Writes to a peer's memory, a list of pieces at once, in as few system calls as can be.
 
         buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional contiguous array of uint64 or int64,
-            which is taken without a copy. lengths: as many ints, in the same forms.
+            which is taken without a copy, or whatever else iterates over them. lengths: as many ints, in the same forms.
         Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have arrived. INVALID_PARAM as well:
-            lists of different lengths, or empty; then nothing was moved. TypeError: a generator, an array of other types or shapes.
+            lists of different lengths, or empty; then nothing was moved. TypeError: an element is no address or int;
+            the message names it.
         """
 
     @overload
-    def batch_transfer_sync_write(self, dest_session: str, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
+    def batch_transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, flags: int = 0) -> int: ...
 
     @overload
-    def batch_transfer_sync_read(self, destflag: str, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+    def batch_transfer_sync_write(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
+
+    @overload
+    def batch_transfer_sync_read(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
         """
         Reads a peer's memory, a list of pieces at once, in as few system calls as can be.
 
         buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional contiguous array of uint64 or int64,
-            which is taken without a copy. lengths: as many ints, in the same forms.
+            which is taken without a copy, or whatever else iterates over them. lengths: as many ints, in the same forms.
         Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have arrived. INVALID_PARAM as well:
-            lists of different lengths, or empty; then nothing was moved. TypeError: a generator, an array of other types or shapes.
+            lists of different lengths, or empty; then nothing was moved. TypeError: an element is no address or int;
+            the message names it.
         """
 
     @overload
-    def batch_transfer_sync_read(self, dest_session: str, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
+    def batch_transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, flags: int = 0) -> int: ...
 
     @overload
-    def transfer_async_write_submit(self, destflag: str, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
-        """
-        Writes to a peer's memory on a stream: returns at once.
-
-        stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-        Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
-        """
+    def batch_transfer_sync_read(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
 
     @overload
-    def transfer_async_write_submit(self, dest_session: str, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
-
-    @overload
-    def transfer_async_read_submit(self, destflag: str, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
-        """
-        Reads a peer's memory on a stream: returns at once.
-
-        stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-        Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
-        """
-
-    @overload
-    def transfer_async_read_submit(self, dest_session: str, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
-
-    @overload
-    def batch_transfer_async_write_submit(self, destflag: str, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
+    def transfer_async_write_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
         """
         Writes to a peer's memory on a stream: returns at once.
 
@@ -331,11 +310,11 @@ class TransferEngine:
         """
 
     @overload
-    def batch_transfer_async_write_submit(self, dest_session: str, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
+    def transfer_async_write_submit(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
 
     @overload
-    def batch_transfer_async_read_submit(self, destflag: str, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
+    def transfer_async_read_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
         """
         Reads a peer's memory on a stream: returns at once.
 
@@ -346,8 +325,44 @@ class TransferEngine:
         """
 
     @overload
-    def batch_transfer_async_read_submit(self, dest_session: str, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
-        """The same, by the names of later releases."""
+    def transfer_async_read_submit(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
+
+    @overload
+    def batch_transfer_async_write_submit(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
+        """
+        Writes to a peer's memory on a stream: returns at once.
+
+        stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
+        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
+        Stream.synchronize() returns.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
+        """
+
+    @overload
+    def batch_transfer_async_write_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int: ...
+
+    @overload
+    def batch_transfer_async_write_submit(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
+
+    @overload
+    def batch_transfer_async_read_submit(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
+        """
+        Reads a peer's memory on a stream: returns at once.
+
+        stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
+        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
+        Stream.synchronize() returns.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
+        """
+
+    @overload
+    def batch_transfer_async_read_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int: ...
+
+    @overload
+    def batch_transfer_async_read_submit(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
+        """The same, by other names of its arguments."""
 
     def set_peer_down_callback(self, fn: Callable[[str], object] | None) -> int:
         """
@@ -359,7 +374,7 @@ class TransferEngine:
         Returns 0.
         """
 
-    def path(self, destflag: str) -> str:
+    def path(self, destflag: str | bytes) -> str:
         """
         How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped instead), 'mapped' (only that
         can be reached), 'tcp', 'tcp+tls'.
@@ -441,7 +456,7 @@ def alloc(size: int) -> memoryview:
     Raises RuntimeError when there is none.
     """
 
-def create_config_store(store_url: str) -> int:
+def create_config_store(store_url: str | bytes) -> int:
     """
     Serves a store from this process, and returns once it answers.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Protocol, Sequence, Union
+from typing import Any, Callable, Iterable, Protocol, Union
 
 
 class SupportsBuffer(Protocol):
@@ -30,9 +30,9 @@ class SupportsDlpack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-#: An address: an int, or an object with contiguous memory.
+#: An address: an int, a ctypes pointer (the address that it holds), or an object with contiguous memory.
 Address = Union[int, SupportsBuffer, SupportsArrayInterface, SupportsDataPointer, SupportsDlpack]
-#: Addresses: a list or tuple of them, or a one-dimensional contiguous array of uint64 or int64.
-AddressList = Union[Sequence[Address], SupportsBuffer]
-#: Ints: a list or tuple of them, or a one-dimensional contiguous array of uint64 or int64.
-IntList = Union[Sequence[int], SupportsBuffer]
+#: Addresses: whatever iterates over them, or a one-dimensional array of ints (uint64 and int64 are taken without a copy).
+AddressList = Union[Iterable[Address], SupportsBuffer, SupportsDlpack]
+#: Ints: whatever iterates over them, or a one-dimensional array of them (uint64 and int64 are taken without a copy).
+IntList = Union[Iterable[int], SupportsBuffer, SupportsDlpack]

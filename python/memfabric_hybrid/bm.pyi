@@ -104,7 +104,7 @@ class BigMemory:
         """
         Copies `size` bytes between this process and the pool, or within the pool.
 
-        src_ptr, dst_ptr: an address (int) or an object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
+        src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_void_p holds) or an object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
             __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. The destination must be writable (TypeError). The pool's
             side is a global address: peer_rank_ptr(rank) + offset.
         size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must hold as much.
@@ -130,14 +130,15 @@ class BigMemory:
         in any order, several at once.
 
         src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may be whatever copy_data() takes) or a
-            one-dimensional contiguous array of uint64 or int64, which is taken without a copy.
+            one-dimensional contiguous array of uint64 or int64, which is taken without a copy; slower: arrays of other ints, and whatever
+            else iterates.
         sizes: as many sizes in bytes, in the same forms (ints only).
         count: 1 to 4294967295, the length of each of the three.
         type: as copy_data(); it is judged for each copy.
         flags, stream: as copy_data().
         Returns 0 once all bytes are in place. INVALID_PARAM (-2000): lengths that differ, count 0, a negative number, or any copy that
             copy_data() would refuse; nothing was copied. NOT_CONNECTED (-2014): as copy_data(); earlier copies may have been made.
-        Raises TypeError for arrays of other types or shapes.
+        Raises TypeError when an element is no address or int, and names it; for arrays of other types or shapes, too.
 
         >>> blocks = np.arange(4, dtype=np.uint64) * 4096
         >>> pool.copy_data_batch(local + blocks, remote + blocks, np.full(4, 4096, np.uint64), 4, mf.bm.BmCopyType.H2G)
@@ -261,7 +262,7 @@ class BmConfig:
         """
 
     @start_store.setter
-    def start_store(self, arg: bool, /) -> None: ...
+    def start_store(self, value: bool | None, /) -> None: ...
 
     @property
     def start_store_only(self) -> bool:
@@ -270,7 +271,7 @@ class BmConfig:
         """
 
     @start_store_only.setter
-    def start_store_only(self, arg: bool, /) -> None: ...
+    def start_store_only(self, value: bool | None, /) -> None: ...
 
     @property
     def dynamic_world_size(self) -> bool:
@@ -279,7 +280,7 @@ class BmConfig:
         """
 
     @dynamic_world_size.setter
-    def dynamic_world_size(self, arg: bool, /) -> None: ...
+    def dynamic_world_size(self, value: bool | None, /) -> None: ...
 
     @property
     def unified_address_space(self) -> bool:
@@ -288,7 +289,7 @@ class BmConfig:
         """
 
     @unified_address_space.setter
-    def unified_address_space(self, arg: bool, /) -> None: ...
+    def unified_address_space(self, value: bool | None, /) -> None: ...
 
     @property
     def auto_ranking(self) -> bool:
@@ -297,7 +298,7 @@ class BmConfig:
         """
 
     @auto_ranking.setter
-    def auto_ranking(self, arg: bool, /) -> None: ...
+    def auto_ranking(self, value: bool | None, /) -> None: ...
 
     @property
     def rank_id(self) -> int:
@@ -322,22 +323,28 @@ class BmConfig:
         """
 
     @data_tls.setter
-    def data_tls(self, arg: bool, /) -> None: ...
+    def data_tls(self, value: bool | None, /) -> None: ...
 
     @property
     def nic(self) -> str:
-        """What set_nic() was given, '' at first."""
+        """What set_nic() was given, '' at first; setting it does the same."""
 
-    def set_nic(self, nic: str) -> None:
+    @nic.setter
+    def nic(self, nic: str | bytes | None, /) -> None: ...
+
+    def set_nic(self, nic: str | bytes | None) -> None:
         """
         Picks the network interface that the data plane binds to.
 
         nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's name; 63 bytes at
-            most. The addresses 0.0.0.0 and [::] and the empty string leave the choice to the library.
+            most. The addresses 0.0.0.0 and [::] the empty string and None leave the choice to the library.
         Raises ValueError when it is longer or malformed.
         """
 
     def __repr__(self) -> str: ...
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """For copy and pickle."""
 
 class BmCopyType(enum.IntEnum):
     """
@@ -488,7 +495,7 @@ def create2(id: int, local_dram_size: int, max_dram_size: int, local_hbm_size: i
     Raises RuntimeError.
     """
 
-def initialize(store_url: str, world_size: int, device_id: int, config: BmConfig) -> int:
+def initialize(store_url: str | bytes, world_size: int, device_id: int, config: BmConfig) -> int:
     """
     Joins this process to the ranks at a store; returns once it has its rank.
 
@@ -513,7 +520,7 @@ def uninitialize(flags: int = 0) -> None:
     Destroys this process's pools and gives its rank back. Harmless when not initialized. flags: reserved.
     """
 
-def update_store_url(store_url: str) -> int:
+def update_store_url(store_url: str | bytes) -> int:
     """
     The store moved: connects there and publishes this rank again. Data paths go on meanwhile.
 

@@ -284,7 +284,7 @@ class ShmConfig:
         """
 
     @start_store.setter
-    def start_store(self, arg: bool, /) -> None: ...
+    def start_store(self, value: bool | None, /) -> None: ...
 
     @property
     def flags(self) -> int:
@@ -295,8 +295,16 @@ class ShmConfig:
 
     def __repr__(self) -> str: ...
 
-class ShmDataOpType(enum.IntEnum):
+    def __reduce__(self) -> tuple[object, ...]:
+        """For copy and pickle."""
+
+class ShmDataOpType(enum.IntFlag):
     """How an object shall be used, and the bits of what reaches a rank."""
+
+    __str__ = __repr__
+
+    def __repr__(self, /):
+        """Return repr(self)."""
 
     MTE = 1
     """Loads and stores: ranks of one host."""
@@ -335,7 +343,7 @@ def create(id: int, rank_size: int, rank_id: int, local_mem_size: int, data_op_t
     0
     """
 
-def initialize(store_url: str, world_size: int, rank_id: int, device_id: int, config: ShmConfig) -> int:
+def initialize(store_url: str | bytes, world_size: int, rank_id: int, device_id: int, config: ShmConfig) -> int:
     """
     Joins this process to the ranks at a store; returns once it has its rank.
 

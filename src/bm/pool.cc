@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <string_view>
 
+#include "base/environment.h"
 #include "base/log.h"
+#include "base/next_best.h"
 #include "base/wait.h"
+#include "memory/numa.h"
 #include "store/recipes/records.h"
 
 namespace memfabric::bm {
@@ -25,27 +27,6 @@ constexpr int kEpochStepGrowth = 8;
 constexpr std::chrono::hours kLongestEpochStep{24 * 365 * 100};
 constexpr std::uint32_t kSdma = 1, kHostTcp = 4, kHostShm = 32;
 
-std::string_view OpName(std::uint32_t op) {
-  switch (op) {
-    case 1: return "SDMA";
-    case 2: return "HOST_RDMA";
-    case 4: return "HOST_TCP";
-    case 8: return "DEVICE_RDMA";
-    case 16: return "HOST_URMA";
-    case 32: return "HOST_SHM";
-    case 64: return "DEVICE_URMA";
-    case 128: return "DEVICE_UBOE";
-    default: return "?";
-  }
-}
-
-// Whether an environment variable is 1.
-bool Asked(const char* variable) {
-  const char* value = std::getenv(variable);
-  return value != nullptr && std::string_view(value) == "1";
-}
-
-// API.md §2: a path that this machine doesn't have is replaced by the next best, said once, unless MEMFABRIC_STRICT=1.
 Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Transport>> transports) {
   if (op == kSdma || op == kHostShm) return Ok();
   std::string names;
@@ -54,11 +35,8 @@ Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Tr
     if (op == kHostTcp && transport->name() == "tcp") return Ok();
     names += (names.empty() ? "" : ", ") + std::string(transport->name());
   }
-  if (Asked("MEMFABRIC_STRICT"))
-    return Unsupported("data_op_type {} asks for a path that this machine doesn't have, and MEMFABRIC_STRICT=1; there is: {}",
-                       OpName(op), names);
-  LOG(kWarn, "data_op_type {} asks for a path that this machine doesn't have; using the best of: {}", OpName(op), names);
-  return Ok();
+  return UseNextBest(fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
+                     fmt::format("copies take the best of: {}", names));
 }
 
 }  // namespace
@@ -115,7 +93,10 @@ Status Pool::MakeSegments() {
     if (zone == Zone::kDevice) {
       segment.numa_node = device_node_;
     } else if (node != CreateFlags::kNumaAutomatic && node != 0) {
-      segment.numa_node = node;  // 0 is what callers give who don't care: the kernel's choice, as with 127
+      // 0 is what callers give who don't care: the kernel's choice, as with 127.
+      Status there = CheckNumaNode(node);
+      if (there.ok()) segment.numa_node = node;
+      if (!there.ok()) RETURN_IF_ERROR(UseNextBest(there.message(), "the kernel chooses where the pool's memory lies"));
     }
     if (zone == Zone::kHost && (options_.flags & CreateFlags::kBackedByFd) != 0) segment.user_fd = options_.shm_fd;
     ASSIGN_OR_RETURN(segments_[i], Segment::Create(segment));
@@ -204,7 +185,7 @@ Status Pool::OpenPorts() {
   port.observer = peers_.get();
   port.network.nic = init_.config.nic;
   port.network.near_host = job_.url().endpoints.front().host;
-  port.network.encrypt = init_.config.data_tls || Asked("MEMFABRIC_DATA_TLS");
+  port.network.encrypt = init_.config.data_tls || EnvironmentAsks("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {
     if (!transport->capabilities().zones) continue;
     ASSIGN_OR_RETURN(auto opened, transport->Open(port));

@@ -4,11 +4,16 @@
 
 namespace memfabric::bm {
 
-Status Registrations::Register(std::uint64_t address, std::uint64_t size_bytes) {
+Status CheckRegistration(std::uint64_t address, std::uint64_t size_bytes) {
   if (address == 0) return InvalidArgument("addr is null");
   if (size_bytes == 0) return InvalidArgument("size is 0");
   if (address + size_bytes < address)
     return InvalidArgument("addr {:#x} + size {} leaves the 64-bit address space", address, size_bytes);
+  return Ok();
+}
+
+Status Registrations::Register(std::uint64_t address, std::uint64_t size_bytes) {
+  RETURN_IF_ERROR(CheckRegistration(address, size_bytes));
   std::lock_guard lock(mutex_);
   if (auto same = ranges_.find(address); same != ranges_.end() && same->second == size_bytes) return Ok();
   auto next = ranges_.lower_bound(address);

@@ -13,10 +13,12 @@
 
 namespace memfabric::bm {
 
+// InvalidArgument: null, empty, or past the end of addresses.
+Status CheckRegistration(std::uint64_t address, std::uint64_t size_bytes);
+
 class Registrations {
  public:
-  // The same range again: Ok. AlreadyExists: it overlaps another (named). InvalidArgument: null, empty, or past the end of
-  // addresses.
+  // The same range again: Ok. AlreadyExists: it overlaps another (named). InvalidArgument: CheckRegistration.
   Status Register(std::uint64_t address, std::uint64_t size_bytes);
   // NotFound: none begins there.
   Status Deregister(std::uint64_t address);

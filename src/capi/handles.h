@@ -22,8 +22,10 @@ class Handles {
  public:
   using Handle = std::uint64_t;  // 0: none
 
-  // `what`: "engine". `numbers` is shared by tables whose handles shall not be taken for each other's.
-  Handles(const char* what, std::atomic<Handle>& numbers) : what_(what), numbers_(numbers) {}
+  // `what`: "engine". `numbers` is shared by tables whose handles shall not be taken for each other's. `open`: whether there
+  // can be any; null: always.
+  Handles(const char* what, std::atomic<Handle>& numbers, const std::atomic<bool>* open = nullptr)
+      : what_(what), numbers_(numbers), open_(open) {}
 
   Handle Add(std::shared_ptr<T> object) {
     std::unique_lock lock(mutex_);
@@ -39,6 +41,7 @@ class Handles {
     if (found != objects_.end()) return found->second;
     lock.unlock();
     if (handle == 0) return InvalidArgument("the {}'s handle is null", what_);
+    if (open_ != nullptr && !*open_) return NotInitialized("there is no {}: the library is not initialized", what_);
     return NotFound("there is no {} with the handle {:#x} (any more): it was destroyed", what_, handle);
   }
 
@@ -62,6 +65,7 @@ class Handles {
  private:
   const char* const what_;
   std::atomic<Handle>& numbers_;
+  const std::atomic<bool>* const open_;
   mutable std::shared_mutex mutex_;  // guards objects_
   std::unordered_map<Handle, std::shared_ptr<T>> objects_;
 };

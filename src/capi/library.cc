@@ -63,6 +63,7 @@ Status Library::RuntimeLocked() {
         "fork before initialize, or start processes with 'spawn' or 'forkserver'");
   store::PrepareOpenSsl();  // before the next but one line: what is registered last runs first at exit
   ASSIGN_OR_RETURN(runtime_, Runtime::Create());
+  has_runtime_ = true;
   // A program that ends without smem_uninit must not have our threads run into the libraries' static destructors.
   if (!was_initialized.exchange(true)) std::atexit(AtExit);
   return Ok();
@@ -87,6 +88,7 @@ void Library::Uninitialize() {
   std::unique_lock use(bm_use_);
   if (bm_ != nullptr || shm_.IsOpen()) return;  // initialized anew meanwhile
   stores_.clear();
+  has_runtime_ = false;
   runtime_.reset();
 }
 
@@ -157,6 +159,7 @@ Status Library::OpenBm(const bm::InitOptions& options) {
   ASSIGN_OR_RETURN(auto service, bm::Service::Open(*runtime_, options, std::move(tls)));
   std::unique_lock use(bm_use_);
   bm_ = std::move(service);
+  pools_.SetOpen(true);
   return Ok();
 }
 
@@ -176,6 +179,7 @@ void Library::CloseBm() {
   std::unique_lock use(bm_use_);
   for (auto handle : pools_.All()) (void)pools_.Remove(handle);  // created while we waited
   bm_.reset();
+  pools_.SetOpen(false);
   bm_closing_ = false;
 }
 
@@ -189,6 +193,7 @@ Status Library::OpenShm(const shm::InitOptions& options) {
   ASSIGN_OR_RETURN(auto tls, StoreTls());
   ASSIGN_OR_RETURN(auto service, shm::Service::Open(*runtime_, options, std::move(tls)));
   shm_.Put(std::move(service));
+  objects_.SetOpen(true);
   return Ok();
 }
 
@@ -199,9 +204,11 @@ void Library::CloseShm() {
   shm_.Close([&] {
     for (auto handle : objects_.All()) (void)objects_.Remove(handle);  // NotFound: its user was quicker
   });
+  objects_.SetOpen(shm_.IsOpen());
 }
 
 Result<Objects::Handle> Library::CreateObject(const shm::CreateOptions& options) {
+  RETURN_IF_ERROR(shm::Check(options));
   return shm_.With([&](shm::Service& service) -> Result<Objects::Handle> {
     RETURN_IF_ERROR(shm::Check(options, service.options().world_size));
     return objects_.Add(options.id, [&](ReadGate&) { return service.CreateObject(options); });

@@ -65,6 +65,7 @@ class Library {
   // Calls call(pool), which may wait, with the pool and the service held open.
   template <typename Call>
   auto WithPool(Pools::Handle handle, Call&& call) -> decltype(call(std::declval<bm::Pool&>())) {
+    RETURN_IF_ERROR(pools_.CheckNotNull(handle));
     return WithBm([&](bm::Service&) -> decltype(call(std::declval<bm::Pool&>())) {
       ASSIGN_OR_RETURN(auto pool, pools_.Find(handle));
       return call(*pool);
@@ -116,6 +117,7 @@ class Library {
 
   std::mutex mutex_;  // serialises opening and closing; never taken by calls that only use
   std::unique_ptr<Runtime> runtime_;
+  std::atomic<bool> has_runtime_{false};
   std::map<std::string, std::unique_ptr<store::EmbeddedServer>> stores_;  // by url
   bool forked_from_initialized_ = false;
   std::atomic<bool> open_cancelled_{false};
@@ -123,10 +125,10 @@ class Library {
   std::shared_mutex bm_use_;  // shared: bm_ is in use. Exclusive: it is made or ended
   std::atomic<bool> bm_closing_{false};
   std::unique_ptr<bm::Service> bm_;
-  Pools pools_{"pool", "Big Memory"};
+  Pools pools_{"pool", "Big Memory", "bm.initialize"};
 
   ServiceSlot<shm::Service> shm_{"Shared Memory", "shm.initialize"};
-  Objects objects_{"object", "Shared Memory"};
+  Objects objects_{"object", "Shared Memory", "shm.initialize"};
 
   void EndTrans();
 
@@ -134,7 +136,7 @@ class Library {
   std::atomic<bool> trans_closing_{false};
   std::atomic<std::uint64_t> handles_{0};
   SharedBlocks blocks_;  // outlive the engines, and the library's being closed: users hold them
-  Handles<trans::Engine> engines_{"engine", handles_};
+  Handles<trans::Engine> engines_{"engine", handles_, &has_runtime_};
   Handles<trans::Stream> streams_{"stream", handles_};
   Handles<trans::RpcPort> ports_{"port", handles_};
 };

@@ -28,8 +28,14 @@ class Places {
  public:
   using Handle = std::uint64_t;  // 0: none
 
-  // What messages call an object ("pool") and its service ("Big Memory").
-  Places(std::string_view kind, std::string_view service) : kind_(kind), service_(service) {}
+  // What messages call an object ("pool"), its service ("Big Memory") and the function that opens that ("bm.initialize").
+  Places(std::string_view kind, std::string_view service, std::string_view opener)
+      : kind_(kind), service_(service), opener_(opener) {}
+
+  // Whether the service is initialized: what is said of handles that aren't known.
+  void SetOpen(bool open) { open_ = open; }
+
+  Status CheckNotNull(Handle handle) const { return handle == 0 ? InvalidArgument("the {}'s handle is null", kind_) : Ok(); }
 
   // Takes the id, calls `make(gate)` without a lock, and gives a handle to what it returns. A failure frees the id.
   // AlreadyExists: this process has one with that id.
@@ -132,7 +138,8 @@ class Places {
   }
 
   Status Unknown(Handle handle) const {
-    if (handle == 0) return InvalidArgument("the {}'s handle is null", kind_);
+    RETURN_IF_ERROR(CheckNotNull(handle));
+    if (!open_) return NotInitialized("{} is not initialized: call {} first", service_, opener_);
     return NotFound("there is no {} with the handle {:#x} (any more): it was destroyed, or {} was uninitialized", kind_, handle,
                     service_);
   }
@@ -140,6 +147,8 @@ class Places {
 
   const std::string_view kind_;
   const std::string_view service_;
+  const std::string_view opener_;
+  std::atomic<bool> open_{false};
   std::mutex mutex_;
   std::array<Place, kCount> places_;
 };

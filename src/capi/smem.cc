@@ -12,6 +12,7 @@
 #include "base/wait.h"
 #include "capi/boundary.h"
 #include "capi/codes.h"
+#include "capi/extern_logger.h"
 #include "capi/library.h"
 
 namespace memfabric::capi {
@@ -64,16 +65,18 @@ void smem_destroy_config_store(const char* url) {
 }
 
 int32_t smem_set_extern_logger(smem_extern_logger logger) {
-  return Guard([&] {
-    if (logger == nullptr) {
-      memfabric::log::SetSink({});
-    } else {
-      memfabric::log::SetSink(
-          [logger](LogLevel level, const std::string& message) { logger(static_cast<int>(level), message.c_str()); });
-    }
-    return Ok();
-  });
+  return Guard([&] { return memfabric::capi::SetExternLogger(logger, nullptr), Ok(); });
 }
+
+int32_t smem_set_gated_logger(smem_extern_logger logger, smem_logger_gate gate) {
+  return Guard([&] { return memfabric::capi::SetExternLogger(logger, gate), Ok(); });
+}
+
+bool smem_log_waits(void) { return memfabric::capi::lines_waiting.load(std::memory_order_relaxed) != 0; }
+
+int32_t smem_deliver_log(void) { return static_cast<int32_t>(memfabric::capi::DeliverLines()); }
+
+void smem_await_log(void) { memfabric::capi::AwaitLines(); }
 
 int32_t smem_set_log_level(int level) {
   return Guard([&]() -> Status {
@@ -124,7 +127,8 @@ int32_t smem_set_last_err(int32_t code, const char* message) {
   auto& last = ThisThreadsLastError();
   last.code = code;
   last.message = message == nullptr ? smem_strerror(code) : message;
-  return code;
+  if (code != SMEM_OK) memfabric::capi::LogFrequentFailure("a call", last.message);
+  return memfabric::capi::Return(code);
 }
 
 smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check) { return memfabric::SetInterruptCheck(check); }

@@ -7,6 +7,7 @@
 
 #include "capi/boundary.h"
 #include "capi/config_fields.h"
+#include "capi/hints.h"
 #include "capi/library.h"
 
 namespace {
@@ -17,10 +18,15 @@ using memfabric::Result;
 using memfabric::Status;
 using memfabric::Zone;
 using memfabric::capi::Guard;
+using memfabric::capi::GuardMove;
+using memfabric::capi::GuardQuestion;
 using memfabric::capi::GuardValue;
+using memfabric::capi::GuardWait;
 using memfabric::capi::Library;
 using memfabric::capi::Pools;
 using memfabric::capi::Text;
+using memfabric::capi::ValueOr;
+using memfabric::capi::WithoutHints;
 namespace bm = memfabric::bm;
 namespace copy = memfabric::copy;
 
@@ -45,9 +51,8 @@ Result<copy::Direction> DirectionOf(smem_bm_copy_type type) {
   return static_cast<copy::Direction>(type);
 }
 
-Result<bm::CopyOptions> OptionsOf(std::uint32_t flags) {
-  if ((flags & ~kCopyFlags) != 0)
-    return InvalidArgument("flags {:#x} have bits other than 1 (asynchronous), 2 (extend) and 4 (stream)", flags);
+bm::CopyOptions OptionsOf(std::uint32_t flags) {
+  flags = WithoutHints("flags", flags, kCopyFlags);
   // Without devices there are no device streams to keep an order with: what is asked for on one is done at once.
   return bm::CopyOptions{.asynchronous = (flags & SMEM_BM_COPY_ASYNC) != 0};
 }
@@ -73,11 +78,25 @@ bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::ui
   return options;
 }
 
-smem_bm_t Create(const bm::CreateOptions& options) {
-  return GuardValue<smem_bm_t>(nullptr, [&]() -> Result<smem_bm_t> {
-    ASSIGN_OR_RETURN(auto handle, Library::Instance().CreatePool(options));
-    return reinterpret_cast<smem_bm_t>(handle);
+smem_bm_t Create(const bm::CreateOptions& options, const char* function = __builtin_FUNCTION()) {
+  return GuardValue<smem_bm_t>(
+      nullptr,
+      [&]() -> Result<smem_bm_t> {
+        ASSIGN_OR_RETURN(auto handle, Library::Instance().CreatePool(options));
+        return reinterpret_cast<smem_bm_t>(handle);
+      },
+      function);
+}
+
+// The rank that the first of the copies is with, to tell failures apart.
+std::string PeerOf(Pools::Handle handle, const copy::BatchRequest& batch) {
+  memfabric::Rank rank = memfabric::kNoRank;
+  (void)Library::Instance().pools().With(handle, [&](bm::Pool& pool) {
+    rank = pool.RankOf(batch.destinations.front());
+    if (rank == memfabric::kNoRank) rank = pool.RankOf(batch.sources.front());
+    return Ok();
   });
+  return fmt::format("{:x} {}", handle, rank);
 }
 
 // `copy(pool)` inside the gate; once more when it met a rank that turned out to be there.
@@ -129,7 +148,7 @@ void smem_bm_uninit(uint32_t) {
 }
 
 uint32_t smem_bm_get_rank_id(void) {
-  return GuardValue<uint32_t>(SMEM_BM_RANK_NONE, []() -> Result<uint32_t> { return Library::Instance().BmRank(); });
+  return ValueOr<uint32_t>(SMEM_BM_RANK_NONE, []() -> Result<uint32_t> { return Library::Instance().BmRank(); });
 }
 
 smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram, uint64_t hbm,
@@ -184,12 +203,13 @@ int32_t smem_bm_leave(smem_bm_t pool, uint32_t) {
 int32_t smem_bm_extend_local_mem(smem_bm_t pool, smem_bm_mem_type mem_type, uint64_t size) {
   return Guard([&]() -> Status {
     ASSIGN_OR_RETURN(auto zone, ZoneOf(mem_type));
+    if (size == 0) return InvalidArgument("size is 0: there is nothing to add");
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Extend(zone, size); });
   });
 }
 
 uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type) {
-  return GuardValue<uint64_t>(0, [&]() -> Result<uint64_t> {
+  return ValueOr<uint64_t>(0, [&]() -> Result<uint64_t> {
     ASSIGN_OR_RETURN(auto zone, ZoneOf(mem_type));
     uint64_t bytes = 0;
     RETURN_IF_ERROR(Library::Instance().pools().With(HandleOf(pool), [&](bm::Pool& found) {
@@ -201,7 +221,7 @@ uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t pool, smem_bm_mem_type
 }
 
 void* smem_bm_ptr_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type, uint16_t rank) {
-  return GuardValue<void*>(nullptr, [&]() -> Result<void*> {
+  return ValueOr<void*>(nullptr, [&]() -> Result<void*> {
     ASSIGN_OR_RETURN(auto zone, ZoneOf(mem_type));
     uint64_t address = 0;
     RETURN_IF_ERROR(Library::Instance().pools().With(HandleOf(pool), [&](bm::Pool& found) {
@@ -213,8 +233,9 @@ void* smem_bm_ptr_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type, uint16_
 }
 
 int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type mem_type, void** va) {
-  return Guard([&]() -> Status {
+  return GuardQuestion([&]() -> Status {
     if (va == nullptr) return InvalidArgument("va is null");
+    if (gva == nullptr) return InvalidArgument("gva is null");
     RETURN_IF_ERROR(ZoneOf(mem_type).status());
     return Library::Instance().pools().With(HandleOf(pool), [&](bm::Pool& found) -> Status {
       ASSIGN_OR_RETURN(auto* local, found.Translate(reinterpret_cast<uintptr_t>(gva)));
@@ -225,53 +246,62 @@ int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type mem_type, 
 }
 
 int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type, uint32_t flags) {
-  return Guard([&]() -> Status {
-    if (params == nullptr) return InvalidArgument("params is null");
-    ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
-    ASSIGN_OR_RETURN(auto options, OptionsOf(flags));
-    copy::Request request{reinterpret_cast<uintptr_t>(params->src), reinterpret_cast<uintptr_t>(params->dest),
-                          params->dataSize};
-    copy::BatchRequest one{{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}};
-    return CopyOrLink(HandleOf(pool), one, [&](bm::Pool& found) { return found.Copy(request, direction, options); });
-  });
+  copy::Request request{};
+  copy::BatchRequest one{{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}};
+  return GuardMove(
+      [&]() -> Status {
+        if (params == nullptr) return InvalidArgument("params is null");
+        ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
+        bm::CopyOptions options = OptionsOf(flags);
+        request = {reinterpret_cast<uintptr_t>(params->src), reinterpret_cast<uintptr_t>(params->dest), params->dataSize};
+        RETURN_IF_ERROR(copy::CheckNotNull(request));
+        return CopyOrLink(HandleOf(pool), one, [&](bm::Pool& found) { return found.Copy(request, direction, options); });
+      },
+      [&] { return PeerOf(HandleOf(pool), one); });
 }
 
 int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type, uint32_t flags) {
-  return Guard([&]() -> Status {
-    if (params == nullptr) return InvalidArgument("params is null");
-    if (params->batchSize == 0) return InvalidArgument("batchSize is 0: there is nothing to copy");
-    if (params->sources == nullptr || params->destinations == nullptr || params->dataSizes == nullptr)
-      return InvalidArgument("a list is null: sources {}, destinations {}, dataSizes {}",
-                             static_cast<const void*>(params->sources), static_cast<const void*>(params->destinations),
-                             static_cast<const void*>(params->dataSizes));
-    ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
-    ASSIGN_OR_RETURN(auto options, OptionsOf(flags));
-    static_assert(sizeof(void*) == sizeof(uint64_t));
-    copy::BatchRequest batch{{reinterpret_cast<const uint64_t*>(params->sources), params->batchSize},
-                             {reinterpret_cast<const uint64_t*>(params->destinations), params->batchSize},
-                             {params->dataSizes, params->batchSize}};
-    return CopyOrLink(HandleOf(pool), batch, [&](bm::Pool& found) { return found.CopyBatch(batch, direction, options); });
-  });
+  copy::BatchRequest batch;
+  return GuardMove(
+      [&]() -> Status {
+        if (params == nullptr) return InvalidArgument("params is null");
+        if (params->batchSize == 0) return InvalidArgument("batchSize is 0: there is nothing to copy");
+        if (params->sources == nullptr || params->destinations == nullptr || params->dataSizes == nullptr)
+          return InvalidArgument("a list is null: sources {}, destinations {}, dataSizes {}",
+                                 static_cast<const void*>(params->sources), static_cast<const void*>(params->destinations),
+                                 static_cast<const void*>(params->dataSizes));
+        ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
+        bm::CopyOptions options = OptionsOf(flags);
+        static_assert(sizeof(void*) == sizeof(uint64_t));
+        batch = {{reinterpret_cast<const uint64_t*>(params->sources), params->batchSize},
+                 {reinterpret_cast<const uint64_t*>(params->destinations), params->batchSize},
+                 {params->dataSizes, params->batchSize}};
+        return CopyOrLink(HandleOf(pool), batch, [&](bm::Pool& found) { return found.CopyBatch(batch, direction, options); });
+      },
+      [&] { return batch.sizes_bytes.empty() ? std::string() : PeerOf(HandleOf(pool), batch); });
 }
 
 int32_t smem_bm_wait(smem_bm_t pool) {
-  return Guard(
+  return GuardWait(
       [&] { return Library::Instance().WithPool(HandleOf(pool), [](bm::Pool& found) { return found.WaitQueued(); }); });
 }
 
 int32_t smem_bm_register_user_mem(smem_bm_t pool, uint64_t addr, uint64_t size) {
-  return Guard([&] {
+  return Guard([&]() -> Status {
+    RETURN_IF_ERROR(bm::CheckRegistration(addr, size));
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Register(addr, size); });
   });
 }
 
 int32_t smem_bm_unregister_user_mem(smem_bm_t pool, uint64_t addr) {
-  return Guard(
-      [&] { return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Deregister(addr); }); });
+  return Guard([&]() -> Status {
+    if (addr == 0) return InvalidArgument("addr is null");
+    return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Deregister(addr); });
+  });
 }
 
 uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t pool, void* gva) {
-  return GuardValue<uint32_t>(SMEM_BM_RANK_NONE, [&]() -> Result<uint32_t> {
+  return ValueOr<uint32_t>(SMEM_BM_RANK_NONE, [&]() -> Result<uint32_t> {
     uint32_t rank = SMEM_BM_RANK_NONE;
     RETURN_IF_ERROR(Library::Instance().pools().With(HandleOf(pool), [&](bm::Pool& found) {
       rank = found.RankOf(reinterpret_cast<uintptr_t>(gva));
@@ -304,7 +334,7 @@ int32_t smem_bm_set_group_event_handler(smem_bm_t pool, smem_bm_group_event_hand
 }
 
 int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uint32_t capacity) {
-  return Guard([&]() -> Status {
+  return GuardQuestion([&]() -> Status {
     if (path == nullptr || capacity == 0) return InvalidArgument("path is null or capacity is 0");
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) -> Status {
       ASSIGN_OR_RETURN(auto name, found.Path(rank));

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "capi/boundary.h"
+#include "capi/hints.h"
 #include "capi/library.h"
 
 namespace {
@@ -16,18 +17,42 @@ using memfabric::Rank;
 using memfabric::Result;
 using memfabric::Status;
 using memfabric::capi::Guard;
+using memfabric::capi::GuardMove;
+using memfabric::capi::GuardQuestion;
 using memfabric::capi::GuardValue;
+using memfabric::capi::GuardWait;
 using memfabric::capi::Library;
 using memfabric::capi::Objects;
+using memfabric::capi::ValueOr;
+using memfabric::capi::WithoutHints;
 using memfabric::transport::AtomicRequest;
 namespace shm = memfabric::shm;
 
 Objects::Handle HandleOf(smem_shm_t object) { return reinterpret_cast<std::uintptr_t>(object); }
 
-// Runs `call(object)`, which returns a Status, and reports it.
-template <typename Call>
-std::int32_t WithObject(smem_shm_t object, Call&& call) {
-  return Guard([&]() -> Status { return Library::Instance().objects().With(HandleOf(object), call); });
+// Calls use(object), which returns a Status.
+template <typename Use>
+Status In(smem_shm_t object, Use&& use) {
+  return Library::Instance().objects().With(HandleOf(object), std::forward<Use>(use));
+}
+
+// Runs `use(object)` and reports it, for functions without other arguments that could be wrong by themselves.
+template <typename Use>
+std::int32_t WithObject(smem_shm_t object, Use&& use, const char* function = __builtin_FUNCTION()) {
+  return Guard([&] { return In(object, use); }, function);
+}
+
+// The same for what programs do by the thousand; `rank`: with whom.
+template <typename Use>
+std::int32_t Move(smem_shm_t object, std::uint32_t rank, Use&& use, const char* function = __builtin_FUNCTION()) {
+  return GuardMove(
+      std::forward<Use>(use), [&] { return fmt::format("{:x} {}", HandleOf(object), rank); }, function);
+}
+
+Status CheckBytes(const void* address, std::uint64_t size) {
+  if (address == nullptr) return InvalidArgument("the local address is null");
+  if (size == 0) return InvalidArgument("size is 0; it must be 1 or more");
+  return Ok();
 }
 
 // The two sides of an all-gather, checked.
@@ -35,11 +60,15 @@ struct Gather {
   std::span<const std::byte> block;
   std::span<std::byte> gathered;
 
-  static Result<Gather> Of(const char* send, std::uint32_t send_size, char* recv, std::uint32_t recv_size,
-                           std::uint64_t ranks) {
+  static Status Check(const char* send, std::uint32_t send_size, const char* recv) {
     if (send == nullptr || recv == nullptr) return InvalidArgument("send or recv is null");
     if (send_size < 1 || send_size > memfabric::group::kMaxBlockBytes)
       return InvalidArgument("send_size is {}; it must be from 1 to {}", send_size, memfabric::group::kMaxBlockBytes);
+    return Ok();
+  }
+  static Result<Gather> Of(const char* send, std::uint32_t send_size, char* recv, std::uint32_t recv_size,
+                           std::uint64_t ranks) {
+    RETURN_IF_ERROR(Check(send, send_size, recv));
     if (recv_size != send_size * ranks)
       return InvalidArgument("recv_size is {}; for {} ranks that give {} bytes each it must be {}", recv_size, ranks, send_size,
                              send_size * ranks);
@@ -47,18 +76,22 @@ struct Gather {
   }
 };
 
-Status CheckFlags(std::uint32_t flags) {
-  if ((flags & ~SMEM_SHM_NONBLOCKING) == 0) [[likely]]
-    return Ok();
-  return InvalidArgument("flags {:#x} have bits other than 1 (non-blocking)", flags);
+bool IsBlocking(std::uint32_t flags) {
+  return (WithoutHints("flags", flags, SMEM_SHM_NONBLOCKING) & SMEM_SHM_NONBLOCKING) == 0;
 }
 
-std::int32_t Atomic(smem_shm_t object, std::uint32_t rank, const AtomicRequest& request, std::uint64_t* former) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
-    ASSIGN_OR_RETURN(std::uint64_t held, found.Atomic(rank, request));
-    if (former != nullptr) *former = held;
-    return Ok();
-  });
+std::int32_t Atomic(smem_shm_t object, std::uint32_t rank, const AtomicRequest& request, std::uint64_t* former,
+                    const char* function = __builtin_FUNCTION()) {
+  return Move(
+      object, rank,
+      [&] {
+        return In(object, [&](shm::Object& found) -> Status {
+          ASSIGN_OR_RETURN(std::uint64_t held, found.Atomic(rank, request));
+          if (former != nullptr) *former = held;
+          return Ok();
+        });
+      },
+      function);
 }
 
 AtomicRequest RequestOf(AtomicRequest::Operation operation, std::uint64_t offset, std::uint64_t operand,
@@ -110,7 +143,7 @@ void smem_shm_uninit(uint32_t) {
 }
 
 uint32_t smem_shm_query_support_data_operation(void) {
-  return GuardValue<uint32_t>(0, [] { return Library::Instance().SupportedOps(); });
+  return ValueOr<uint32_t>(0, [] { return Library::Instance().SupportedOps(); });
 }
 
 smem_shm_t smem_shm_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t size, smem_shm_data_op_type op,
@@ -121,7 +154,7 @@ smem_shm_t smem_shm_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint6
     options.rank_size = rank_size;
     options.rank = rank;
     options.bytes = size;
-    options.op = static_cast<std::uint32_t>(op);
+    options.op = WithoutHints("data_op_type", static_cast<std::uint32_t>(op), shm::DataOp::kAll);
     options.flags = flags;
     ASSIGN_OR_RETURN(auto handle, Library::Instance().CreateObject(options));
     if (gva != nullptr) {
@@ -136,7 +169,7 @@ smem_shm_t smem_shm_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint6
 
 uint64_t smem_shm_get_symmetric_size(smem_shm_t object) {
   uint64_t size = 0;
-  WithObject(object, [&](shm::Object& found) { return size = found.symmetric_bytes(), Ok(); });
+  GuardQuestion([&] { return In(object, [&](shm::Object& found) { return size = found.symmetric_bytes(), Ok(); }); });
   return size;
 }
 
@@ -145,21 +178,22 @@ int32_t smem_shm_destroy(smem_shm_t object, uint32_t) {
 }
 
 int32_t smem_shm_set_extra_context(smem_shm_t object, const void* context, uint32_t size) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Guard([&]() -> Status {
     if (context == nullptr) return InvalidArgument("context is null");
-    return found.SetContext({static_cast<const std::byte*>(context), size});
+    if (size == 0) return InvalidArgument("size is 0; a context has 1 to {} bytes", shm::kMaxContextBytes);
+    return In(object, [&](shm::Object& found) { return found.SetContext({static_cast<const std::byte*>(context), size}); });
   });
 }
 
 uint32_t smem_shm_get_global_rank(smem_shm_t object) {
   uint32_t rank = SMEM_SHM_RANK_NONE;
-  WithObject(object, [&](shm::Object& found) { return rank = found.rank(), Ok(); });
+  GuardQuestion([&] { return In(object, [&](shm::Object& found) { return rank = found.rank(), Ok(); }); });
   return rank;
 }
 
 uint32_t smem_shm_get_global_rank_size(smem_shm_t object) {
   uint32_t size = SMEM_SHM_RANK_NONE;
-  WithObject(object, [&](shm::Object& found) { return size = found.rank_size(), Ok(); });
+  GuardQuestion([&] { return In(object, [&](shm::Object& found) { return size = found.rank_size(), Ok(); }); });
   return size;
 }
 
@@ -168,42 +202,51 @@ int32_t smem_shm_control_barrier(smem_shm_t object) {
 }
 
 int32_t smem_shm_control_allgather(smem_shm_t object, const char* send, uint32_t send_size, char* recv, uint32_t recv_size) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
-    ASSIGN_OR_RETURN(auto gather, Gather::Of(send, send_size, recv, recv_size, found.rank_size()));
-    return found.AllGather(gather.block, gather.gathered);
+  return Guard([&]() -> Status {
+    RETURN_IF_ERROR(Gather::Check(send, send_size, recv));
+    return In(object, [&](shm::Object& found) -> Status {
+      ASSIGN_OR_RETURN(auto gather, Gather::Of(send, send_size, recv, recv_size, found.rank_size()));
+      return found.AllGather(gather.block, gather.gathered);
+    });
   });
 }
 
 int32_t smem_shm_subgroup_barrier(smem_shm_t object, const char* key, uint32_t rank_size, uint32_t rank) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Guard([&]() -> Status {
     if (key == nullptr) return InvalidArgument("key is null");
-    return found.SubgroupBarrier(key, rank_size, rank);
+    return In(object, [&](shm::Object& found) { return found.SubgroupBarrier(key, rank_size, rank); });
   });
 }
 
 int32_t smem_shm_subgroup_allgather(smem_shm_t object, const char* key, uint32_t rank_size, uint32_t rank, const char* send,
                                     uint32_t send_size, char* recv, uint32_t recv_size) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Guard([&]() -> Status {
     if (key == nullptr) return InvalidArgument("key is null");
     ASSIGN_OR_RETURN(auto gather, Gather::Of(send, send_size, recv, recv_size, rank_size));
-    return found.SubgroupAllGather(key, rank_size, rank, gather.block, gather.gathered);
+    return In(object,
+              [&](shm::Object& found) { return found.SubgroupAllGather(key, rank_size, rank, gather.block, gather.gathered); });
   });
 }
 
 int32_t smem_shm_topology_can_reach(smem_shm_t object, uint32_t rank, uint32_t* reach) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return GuardQuestion([&]() -> Status {
     if (reach == nullptr) return InvalidArgument("reach is null");
-    ASSIGN_OR_RETURN(*reach, found.ReachableOps(rank));
-    return Ok();
+    return In(object, [&](shm::Object& found) -> Status {
+      ASSIGN_OR_RETURN(*reach, found.ReachableOps(rank));
+      return Ok();
+    });
   });
 }
 
 int32_t smem_shm_atomic_alloc_value(smem_shm_t object, uint32_t limit, int32_t* value) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Guard([&]() -> Status {
     if (value == nullptr) return InvalidArgument("value is null");
-    ASSIGN_OR_RETURN(std::uint32_t number, found.AllocateValue(limit));
-    *value = static_cast<int32_t>(number);
-    return Ok();
+    if (limit == 0) return InvalidArgument("limit is 0: there is no number below it");
+    return In(object, [&](shm::Object& found) -> Status {
+      ASSIGN_OR_RETURN(std::uint32_t number, found.AllocateValue(limit));
+      *value = static_cast<int32_t>(number);
+      return Ok();
+    });
   });
 }
 
@@ -220,33 +263,42 @@ void smem_shm_global_exit(smem_shm_t object, int status) {
 }
 
 int32_t smem_shm_put(smem_shm_t object, uint32_t rank, uint64_t offset, const void* source, uint64_t size, uint32_t flags) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
-    RETURN_IF_ERROR(CheckFlags(flags));
-    return found.Put(rank, offset, static_cast<const std::byte*>(source), size, /*blocking=*/flags == 0);
+  return Move(object, rank, [&]() -> Status {
+    RETURN_IF_ERROR(CheckBytes(source, size));
+    return In(object, [&](shm::Object& found) {
+      return found.Put(rank, offset, static_cast<const std::byte*>(source), size, IsBlocking(flags));
+    });
   });
 }
 
 int32_t smem_shm_get(smem_shm_t object, uint32_t rank, uint64_t offset, void* destination, uint64_t size, uint32_t flags) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
-    RETURN_IF_ERROR(CheckFlags(flags));
-    return found.Get(rank, offset, static_cast<std::byte*>(destination), size, /*blocking=*/flags == 0);
+  return Move(object, rank, [&]() -> Status {
+    RETURN_IF_ERROR(CheckBytes(destination, size));
+    return In(object, [&](shm::Object& found) {
+      return found.Get(rank, offset, static_cast<std::byte*>(destination), size, IsBlocking(flags));
+    });
   });
 }
 
 int32_t smem_shm_put_signal(smem_shm_t object, uint32_t rank, uint64_t offset, const void* source, uint64_t size,
                             uint64_t signal_offset, uint64_t value, smem_shm_signal_op op) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Move(object, rank, [&]() -> Status {
+    RETURN_IF_ERROR(CheckBytes(source, size));
     if (op != SMEM_SHM_SIGNAL_SET && op != SMEM_SHM_SIGNAL_ADD)
       return InvalidArgument("signal op {} is neither SET (0) nor ADD (1)", static_cast<int>(op));
     auto operation = op == SMEM_SHM_SIGNAL_SET ? AtomicRequest::Operation::kSwap : AtomicRequest::Operation::kFetchAdd;
-    return found.PutSignal(rank, offset, static_cast<const std::byte*>(source), size,
-                           RequestOf(operation, signal_offset, value));
+    return In(object, [&](shm::Object& found) {
+      return found.PutSignal(rank, offset, static_cast<const std::byte*>(source), size,
+                             RequestOf(operation, signal_offset, value));
+    });
   });
 }
 
 int32_t smem_shm_wait_until(smem_shm_t object, uint64_t offset, smem_shm_cmp cmp, uint64_t value, uint32_t writer) {
-  return WithObject(
-      object, [&](shm::Object& found) { return found.WaitUntil(offset, static_cast<shm::Comparison>(cmp), value, writer); });
+  return GuardWait([&] {
+    return In(object,
+              [&](shm::Object& found) { return found.WaitUntil(offset, static_cast<shm::Comparison>(cmp), value, writer); });
+  });
 }
 
 int32_t smem_shm_atomic_fetch(smem_shm_t object, uint32_t rank, uint64_t offset, uint64_t* value) {
@@ -287,40 +339,46 @@ int32_t smem_shm_fence(smem_shm_t object) {
 }
 
 int32_t smem_shm_quiet(smem_shm_t object) {
-  return WithObject(object, [](shm::Object& found) { return found.Quiet(); });
+  return Move(object, SMEM_SHM_ANY_RANK, [&] { return In(object, [](shm::Object& found) { return found.Quiet(); }); });
 }
 
 int32_t smem_shm_get_path(smem_shm_t object, uint32_t rank, char* path, uint32_t capacity) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return GuardQuestion([&]() -> Status {
     if (path == nullptr || capacity == 0) return InvalidArgument("path is null or capacity is 0");
-    ASSIGN_OR_RETURN(auto name, found.Path(rank));
-    if (name.size() >= capacity)
-      return InvalidArgument("'{}' needs {} bytes, and capacity is {}", name, name.size() + 1, capacity);
-    std::memcpy(path, name.c_str(), name.size() + 1);
-    return Ok();
+    return In(object, [&](shm::Object& found) -> Status {
+      ASSIGN_OR_RETURN(auto name, found.Path(rank));
+      if (name.size() >= capacity)
+        return InvalidArgument("'{}' needs {} bytes, and capacity is {}", name, name.size() + 1, capacity);
+      std::memcpy(path, name.c_str(), name.size() + 1);
+      return Ok();
+    });
   });
 }
 
 int32_t smem_shm_get_live_ranks(smem_shm_t object, uint32_t* ranks, uint32_t* count) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Guard([&]() -> Status {
     if (count == nullptr) return InvalidArgument("count is null");
     if (ranks == nullptr && *count != 0)
       return InvalidArgument("ranks is null, and *count says that there is room for {}", *count);
-    auto live = found.Live();
-    std::copy_n(live.begin(), std::min<std::size_t>(*count, live.size()), ranks);
-    *count = static_cast<uint32_t>(live.size());
-    return Ok();
+    return In(object, [&](shm::Object& found) {
+      auto live = found.Live();
+      std::copy_n(live.begin(), std::min<std::size_t>(*count, live.size()), ranks);
+      *count = static_cast<uint32_t>(live.size());
+      return Ok();
+    });
   });
 }
 
 int32_t smem_shm_view_open(smem_shm_t object, uint32_t rank, void** view, void** va, uint64_t* size) {
-  return WithObject(object, [&](shm::Object& found) -> Status {
+  return Guard([&]() -> Status {
     if (view == nullptr || va == nullptr || size == nullptr) return InvalidArgument("view, va or size is null");
-    ASSIGN_OR_RETURN(auto opened, found.OpenView(rank));
-    *va = opened.data;
-    *size = opened.size_bytes;
-    *view = new shm::View(std::move(opened));
-    return Ok();
+    return In(object, [&](shm::Object& found) -> Status {
+      ASSIGN_OR_RETURN(auto opened, found.OpenView(rank));
+      *va = opened.data;
+      *size = opened.size_bytes;
+      *view = new shm::View(std::move(opened));
+      return Ok();
+    });
   });
 }
 

@@ -17,7 +17,10 @@ using memfabric::Ok;
 using memfabric::Result;
 using memfabric::Status;
 using memfabric::capi::Guard;
+using memfabric::capi::GuardMove;
+using memfabric::capi::GuardQuestion;
 using memfabric::capi::GuardValue;
+using memfabric::capi::GuardWait;
 using memfabric::capi::Library;
 namespace trans = memfabric::trans;
 using trans::Direction;
@@ -53,6 +56,11 @@ Result<trans::EngineOptions> OptionsOf(const char* url, const char* unique_id, c
   return options;
 }
 
+// What tells failures of one transfer from those of another.
+std::string SubjectOf(smem_trans_t engine, const char* peer) {
+  return fmt::format("{:x} {}", HandleOf(engine), peer == nullptr ? "" : peer);
+}
+
 // What a transfer is about, checked.
 struct Request {
   std::shared_ptr<trans::Engine> engine;
@@ -69,13 +77,13 @@ Result<Request> RequestOf(smem_trans_t engine, const Local* locals, const char* 
                            static_cast<const void*>(remotes), static_cast<const void*>(sizes));
   if (peer == nullptr) return InvalidArgument("peer is null");
   Request request;
-  ASSIGN_OR_RETURN(request.engine, EngineOf(engine));
   request.peer = peer;
   RETURN_IF_ERROR(trans::CheckName(request.peer));
   request.batch = {{reinterpret_cast<const std::uint64_t*>(locals), count},
                    {reinterpret_cast<const std::uint64_t*>(remotes), count},
                    {reinterpret_cast<const std::uint64_t*>(sizes), count}};
   RETURN_IF_ERROR(trans::Check(request.batch));
+  ASSIGN_OR_RETURN(request.engine, EngineOf(engine));
   return request;
 }
 
@@ -99,8 +107,8 @@ struct Queued {
 };
 
 Status Submit(Direction direction, Result<Request> request, void* stream) {
-  RETURN_IF_ERROR(request.status());
   if (stream == nullptr) return InvalidArgument("stream is 0");
+  RETURN_IF_ERROR(request.status());
   auto found = Library::Instance().streams().Find(HandleOf(stream));
   if (!found.ok())
     return InvalidArgument("stream {} is none (any more), and this machine has no device with streams of its own", stream);
@@ -116,8 +124,7 @@ Status Submit(Direction direction, Result<Request> request, void* stream) {
   return Ok();
 }
 
-Status CopyText(const std::string& text, const char* name, char* to, uint32_t capacity) {
-  if (to == nullptr || capacity == 0) return InvalidArgument("{} is null or capacity is 0", name);
+Status CopyText(const std::string& text, char* to, uint32_t capacity) {
   if (text.size() >= capacity)
     return InvalidArgument("'{}' needs {} bytes, and capacity is {}", text, text.size() + 1, capacity);
   std::memcpy(to, text.c_str(), text.size() + 1);
@@ -203,9 +210,10 @@ void smem_trans_free(smem_trans_t engine, void* address) {
 
 int32_t smem_trans_register_mem(smem_trans_t engine, void* address, size_t size, uint32_t) {
   return Guard([&]() -> Status {
-    ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     std::uint64_t begin = HandleOf(address);
     std::uint64_t bytes = size;
+    if (begin == 0 || bytes == 0) return InvalidArgument("address {} or size {} is 0", address, size);
+    ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     return found->Register({&begin, 1}, {&bytes, 1});
   });
 }
@@ -223,47 +231,56 @@ int32_t smem_trans_batch_register_mem(smem_trans_t engine, void* addresses[], si
 
 int32_t smem_trans_deregister_mem(smem_trans_t engine, void* address) {
   return Guard([&]() -> Status {
+    if (address == nullptr) return InvalidArgument("the address is null");
     ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     return found->Deregister(HandleOf(address));
   });
 }
 
 int32_t smem_trans_write(smem_trans_t engine, const void* local, const char* peer, void* remote, size_t size, uint32_t) {
-  return Guard([&] { return Transfer(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1)); });
+  return GuardMove([&] { return Transfer(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1)); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_read(smem_trans_t engine, void* local, const char* peer, const void* remote, size_t size, uint32_t) {
-  return Guard([&] { return Transfer(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1)); });
+  return GuardMove([&] { return Transfer(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1)); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_batch_write(smem_trans_t engine, const void* locals[], const char* peer, void* remotes[], size_t sizes[],
                                uint32_t count, uint32_t) {
-  return Guard([&] { return Transfer(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count)); });
+  return GuardMove([&] { return Transfer(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count)); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_batch_read(smem_trans_t engine, void* locals[], const char* peer, const void* remotes[], size_t sizes[],
                               uint32_t count, uint32_t) {
-  return Guard([&] { return Transfer(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count)); });
+  return GuardMove([&] { return Transfer(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count)); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_write_submit(smem_trans_t engine, const void* local, const char* peer, void* remote, size_t size,
                                 void* stream, uint32_t) {
-  return Guard([&] { return Submit(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1), stream); });
+  return GuardMove([&] { return Submit(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1), stream); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_read_submit(smem_trans_t engine, void* local, const char* peer, const void* remote, size_t size,
                                void* stream, uint32_t) {
-  return Guard([&] { return Submit(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1), stream); });
+  return GuardMove([&] { return Submit(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1), stream); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_batch_write_submit(smem_trans_t engine, const void* locals[], const char* peer, void* remotes[],
                                       size_t sizes[], uint32_t count, void* stream, uint32_t) {
-  return Guard([&] { return Submit(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count), stream); });
+  return GuardMove([&] { return Submit(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count), stream); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_batch_read_submit(smem_trans_t engine, void* locals[], const char* peer, const void* remotes[],
                                      size_t sizes[], uint32_t count, void* stream, uint32_t) {
-  return Guard([&] { return Submit(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count), stream); });
+  return GuardMove([&] { return Submit(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count), stream); },
+                   [&] { return SubjectOf(engine, peer); });
 }
 
 int32_t smem_trans_set_peer_down_callback(smem_trans_t engine, smem_trans_peer_down_callback callback, void* context) {
@@ -288,7 +305,7 @@ void smem_trans_stream_destroy(smem_trans_stream_t stream) {
 }
 
 int32_t smem_trans_stream_synchronize(smem_trans_stream_t stream) {
-  return Guard([&]() -> Status {
+  return GuardWait([&]() -> Status {
     ASSIGN_OR_RETURN(auto found, Library::Instance().streams().Find(HandleOf(stream)));
     // Each transfer ends by itself once it has made no progress for long.
     Status status = found->Synchronize(memfabric::CallDeadline());
@@ -337,18 +354,20 @@ void smem_trans_port_release(smem_trans_port_t port) {
 
 int32_t smem_trans_get_name(smem_trans_t engine, char* name, uint32_t capacity) {
   return Guard([&]() -> Status {
+    if (name == nullptr || capacity == 0) return InvalidArgument("name is null or capacity is 0");
     ASSIGN_OR_RETURN(auto found, EngineOf(engine));
-    return CopyText(found->name(), "name", name, capacity);
+    return CopyText(found->name(), name, capacity);
   });
 }
 
 int32_t smem_trans_get_path(smem_trans_t engine, const char* peer, char* path, uint32_t capacity) {
-  return Guard([&]() -> Status {
+  return GuardQuestion([&]() -> Status {
     if (peer == nullptr) return InvalidArgument("peer is null");
     RETURN_IF_ERROR(trans::CheckName(peer));
+    if (path == nullptr || capacity == 0) return InvalidArgument("path is null or capacity is 0");
     ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     ASSIGN_OR_RETURN(auto text, found->Path(peer));
-    return CopyText(text, "path", path, capacity);
+    return CopyText(text, path, capacity);
   });
 }
 

@@ -5,6 +5,13 @@
 
 namespace memfabric::copy {
 
+Status CheckNotNull(const Request& request) {
+  if (request.source == 0) return InvalidArgument("source is null");
+  if (request.destination == 0) return InvalidArgument("destination is null");
+  if (request.size_bytes == 0) return InvalidArgument("size is 0: a copy has 1 to 2^63-1 bytes");
+  return Ok();
+}
+
 Resolver::Resolver(const Reach& reach)
     : reach_(reach),
       finder_(reach.layout()),
@@ -17,9 +24,7 @@ Status Resolver::Resolve(const Request& request, Direction direction, Side& sour
   if (static_cast<std::uint32_t>(direction) >= kDirections) {
     return InvalidArgument("type {} is no direction: 0 to {} are", static_cast<unsigned>(direction), kDirections - 1);
   }
-  if (request.source == 0) return InvalidArgument("source is null");
-  if (request.destination == 0) return InvalidArgument("destination is null");
-  if (request.size_bytes == 0) return InvalidArgument("size is 0: a copy has 1 to 2^63-1 bytes");
+  RETURN_IF_ERROR(CheckNotNull(request));
   if (request.size_bytes >> 63 != 0) {
     return InvalidArgument("size {} is too large: a copy has 1 to 2^63-1 bytes", request.size_bytes);
   }

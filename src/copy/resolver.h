@@ -24,6 +24,9 @@ struct Request {
   std::uint64_t size_bytes = 0;
 };
 
+// InvalidArgument: an address is null, or the size 0.
+Status CheckNotNull(const Request& request);
+
 // One side of a copy after its checks.
 struct Side {
   std::byte* pointer = nullptr;         // to all of it, when loads and stores reach all of it; else null

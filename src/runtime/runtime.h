@@ -9,9 +9,9 @@
 #include <span>
 #include <vector>
 
-#include "copy/queue.h"
 #include "copy/thread_team.h"
 #include "memory/device.h"
+#include "runtime/callback_thread.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 
@@ -27,7 +27,7 @@ class Runtime {
   const DeviceBackend& devices() const { return *devices_; }
   copy::ThreadTeam& team() { return team_; }
   // Runs the users' callbacks, in order, without locks held.
-  copy::Queue& callbacks() { return callbacks_; }
+  CallbackThread& callbacks() { return callbacks_; }
 
   Runtime(std::unique_ptr<transport::Reactor> reactor, std::vector<std::unique_ptr<transport::Transport>> transports,
           std::unique_ptr<DeviceBackend> devices, unsigned helpers);
@@ -37,7 +37,7 @@ class Runtime {
   std::vector<std::unique_ptr<transport::Transport>> transports_;
   std::unique_ptr<DeviceBackend> devices_;
   copy::ThreadTeam team_;
-  copy::Queue callbacks_{"mf-callbacks", Thread::Stack::kTheUsers};
+  CallbackThread callbacks_;
 };
 
 // default_backends.cc: the only file that names every backend.

@@ -1,7 +1,7 @@
 // runtime/user_callback.h: a function of the user's that is told of events, in order, from the runtime's callback thread.
 //
-// Threads: any. Set waits for a call that is under way, unless it comes from the function itself; so does the destructor, after
-// which no call follows.
+// Threads: any. Set waits for a call that is under way, unless it comes from the function itself, and for kCallbackPatience at
+// most; so does the destructor. No call begins afterwards.
 
 #pragma once
 
@@ -12,7 +12,8 @@
 #include <thread>
 #include <utility>
 
-#include "copy/queue.h"
+#include "base/log.h"
+#include "runtime/callback_thread.h"
 
 namespace memfabric {
 
@@ -30,15 +31,18 @@ class UserCallback {
  public:
   using Function = std::function<void(const Event&...)>;
 
-  // `queue` outlives this object.
-  explicit UserCallback(copy::Queue& queue) : queue_(queue), state_(std::make_shared<State>()) {}
+  // `thread` outlives this object.
+  explicit UserCallback(CallbackThread& thread) : thread_(thread), state_(std::make_shared<State>()) {}
   ~UserCallback() { Set(nullptr); }
 
   void Set(Function function) {
     std::unique_lock lock(state_->mutex);
     std::swap(state_->function, function);
     if (state_->running == std::this_thread::get_id()) return;
-    state_->returned.wait(lock, [&] { return state_->running == std::thread::id(); });
+    bool returned = state_->returned.wait_for(lock, kCallbackPatience, [&] { return state_->running == std::thread::id(); });
+    lock.unlock();
+    if (!returned)
+      LOG(kWarn, "a user's callback has not returned for {} s: it is not waited for any longer", kCallbackPatience.count());
   }
 
   bool wanted() const {
@@ -48,11 +52,11 @@ class UserCallback {
 
   void Tell(const Event&... event) {
     if (!wanted()) return;
-    queue_.Submit([state = state_, event...] {
+    thread_.Submit([state = state_, event...] {
       Function function;
       {
         std::lock_guard lock(state->mutex);
-        if (!state->function) return Ok();
+        if (!state->function) return;
         function = state->function;
         state->running = std::this_thread::get_id();
       }
@@ -64,7 +68,6 @@ class UserCallback {
       std::lock_guard lock(state->mutex);
       state->running = std::thread::id();
       state->returned.notify_all();
-      return Ok();
     });
   }
 
@@ -75,7 +78,7 @@ class UserCallback {
     Function function;
     std::thread::id running;  // the thread that is in the function
   };
-  copy::Queue& queue_;
+  CallbackThread& thread_;
   std::shared_ptr<State> state_;
 };
 

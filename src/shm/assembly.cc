@@ -4,16 +4,18 @@
 #include <memfabric/smem_shm_device.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/environment.h"
 #include "base/log.h"
+#include "base/next_best.h"
 #include "base/wait.h"
 #include "group/doorbell.h"
+#include "memory/numa.h"
 #include "shm/object.h"
 
 namespace memfabric::shm {
@@ -30,17 +32,7 @@ constexpr milliseconds kWindowTimeout{5000};  // to record the window again
 constexpr milliseconds kLookPeriod{250};      // while it links, whether ranks that have not been linked are still there
 constexpr milliseconds kLingerTimeout{2000};  // for other hosts to read what this rank gave last
 
-bool Asked(const char* variable) {
-  const char* value = std::getenv(variable);
-  return value != nullptr && std::string_view(value) == "1";
-}
-
-// API.md §2: a path that isn't there is replaced by the next best, said once, unless MEMFABRIC_STRICT=1.
-Status SayNextBest(std::string_view what) {
-  if (Asked("MEMFABRIC_STRICT")) return Unsupported("{}, and MEMFABRIC_STRICT=1", what);
-  LOG(kWarn, "{}; the library's copies take the best path there is", what);
-  return Ok();
-}
+Status SayNextBest(std::string_view what) { return UseNextBest(what, "the library's copies take the best path there is"); }
 
 }  // namespace
 
@@ -140,7 +132,8 @@ Status Object::MakeMemory() {
   options.zone = Zone::kHost;
   options.max_bytes = options.allocated_bytes = options_.bytes;
   options.fault_in = (options_.flags & kPerformance) != 0;
-  if (node != kNumaAutomatic && node != 0) options.numa_node = node;
+  // A hint, which other implementations ignore: a node that isn't there is none.
+  if (node != kNumaAutomatic && node != 0 && CheckNumaNode(node).ok()) options.numa_node = node;
   ASSIGN_OR_RETURN(memory_, Segment::Create(options));
   RETURN_IF_ERROR(memory_->MapInto(window_, layout_.SlotBegin(Zone::kHost, options_.rank)));
 
@@ -196,7 +189,7 @@ Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
     group::Ring(zone == Zone::kDevice ? control->doorbell : control->cell_doorbell);
   };
   if (!job_.url().endpoints.empty()) port.network.near_host = job_.url().endpoints.front().host;
-  port.network.encrypt = Asked("MEMFABRIC_DATA_TLS");
+  port.network.encrypt = EnvironmentAsks("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {
     if (!transport->capabilities().zones) continue;
     ASSIGN_OR_RETURN(auto opened, transport->Open(port));

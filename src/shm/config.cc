@@ -1,7 +1,6 @@
 #include "shm/config.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "base/url.h"
 
@@ -30,13 +29,10 @@ Status Check(const InitOptions& options) {
   return CheckTimeout("operation_timeout", options.config.operation_timeout);
 }
 
-Status Check(const CreateOptions& options, std::uint32_t world_size) {
+Status Check(const CreateOptions& options) {
   if (options.id > kMaxObjectId) return InvalidArgument("id is {}; it must be from 0 to {}", options.id, kMaxObjectId);
   if (options.rank_size < 1 || options.rank_size > kMaxWorldSize)
     return InvalidArgument("rank_size is {}; it must be from 1 to {}", options.rank_size, kMaxWorldSize);
-  if (options.rank_size > world_size)
-    return InvalidArgument("rank_size is {}, more than the {} ranks that initialize was told: so many will never come",
-                           options.rank_size, world_size);
   if (options.rank >= options.rank_size)
     return InvalidArgument("rank_id is {}; with rank_size {} it must be from 0 to {}", options.rank, options.rank_size,
                            options.rank_size - 1);
@@ -47,8 +43,14 @@ Status Check(const CreateOptions& options, std::uint32_t world_size) {
     return InvalidArgument("local_mem_size is {} bytes, which is no multiple of {}; the next ones are {} and {}", options.bytes,
                            SizeText(kSizeUnit), options.bytes / kSizeUnit * kSizeUnit,
                            (options.bytes / kSizeUnit + 1) * kSizeUnit);
-  if (!std::has_single_bit(options.op) || options.op > DataOp::kRdma)
-    return InvalidArgument("data_op_type is {}; it must be MTE (1), SDMA (2) or RDMA (4)", options.op);
+  return Ok();
+}
+
+Status Check(const CreateOptions& options, std::uint32_t world_size) {
+  RETURN_IF_ERROR(Check(options));
+  if (options.rank_size > world_size)
+    return InvalidArgument("rank_size is {}, more than the {} ranks that initialize was told: so many will never come",
+                           options.rank_size, world_size);
   return Ok();
 }
 

@@ -25,6 +25,7 @@ struct DataOp {
   static constexpr std::uint32_t kLoadStore = 1;   // MTE
   static constexpr std::uint32_t kCopyEngine = 2;  // SDMA: put, get, atomics of this library
   static constexpr std::uint32_t kRdma = 4;
+  static constexpr std::uint32_t kAll = 7;
 };
 
 struct Config {
@@ -52,13 +53,14 @@ struct CreateOptions {
   std::uint32_t rank_size = 0;
   Rank rank = 0;  // in the object; may differ from the process's
   std::uint64_t bytes = 0;
-  std::uint32_t op = DataOp::kLoadStore;
+  std::uint32_t op = DataOp::kLoadStore;  // bits; with several of them, any will do, and unknown ones are hints
   std::uint32_t flags = 0;
 };
 
 // InvalidArgument names the value and the limit.
 Status Check(const InitOptions& options);
-Status Check(const CreateOptions& options, std::uint32_t world_size);
+Status Check(const CreateOptions& options);
+Status Check(const CreateOptions& options, std::uint32_t world_size);  // against what initialize was told
 Status CheckKey(const std::string& key);
 
 }  // namespace memfabric::shm

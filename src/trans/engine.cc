@@ -4,11 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <string_view>
 #include <vector>
 
+#include "base/environment.h"
 #include "base/log.h"
+#include "base/next_best.h"
 #include "base/retry.h"
 #include "base/wait.h"
 #include "memory/bounce.h"
@@ -39,18 +40,12 @@ std::uint64_t SumOf(std::span<const std::uint64_t> sizes) {
   return total;
 }
 
-// Whether the environment variable is "1".
-bool Asked(const char* variable) {
-  const char* value = std::getenv(variable);
-  return value != nullptr && std::string_view(value) == "1";
-}
-
-Status CheckPath(std::uint32_t op) {
+Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Transport>> transports) {
   if (op == 1) return Ok();
-  if (Asked("MEMFABRIC_STRICT"))
-    return Unsupported("data_op_type {} asks for a path that this machine doesn't have, and MEMFABRIC_STRICT=1", op);
-  LOG(kWarn, "data_op_type {} asks for a path that this machine doesn't have; using the best there is", op);
-  return Ok();
+  std::string names;
+  for (const auto& transport : transports) names += (names.empty() ? "" : ", ") + std::string(transport->name());
+  return UseNextBest(fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
+                     fmt::format("transfers take the best of: {}", names));
 }
 
 // Puts or gets what it is given, as many pieces at once as the link takes.
@@ -123,7 +118,7 @@ Engine::Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& opti
 
 Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options) {
   RETURN_IF_ERROR(Check(options));
-  RETURN_IF_ERROR(CheckPath(options.op));
+  RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
   ASSIGN_OR_RETURN(auto place, PlaceOf(options));
   auto engine = std::make_shared<Engine>(runtime, blocks, options, std::move(place));
   if (Status started = engine->Start(); !started.ok()) {
@@ -175,7 +170,7 @@ Status Engine::Claim(Job& job, Deadline deadline) {
   port.table = table_.get();
   port.network.nic = options_.nic;
   port.network.near_host = place_.url.endpoints.front().host;
-  port.network.encrypt = Asked("MEMFABRIC_DATA_TLS");
+  port.network.encrypt = EnvironmentAsks("MEMFABRIC_DATA_TLS");
   store::EngineRecord record;
   Status status = peers_->Open(port);
   if (status.ok()) {

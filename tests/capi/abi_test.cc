@@ -35,6 +35,10 @@ static_assert(kIs<decltype(smem_uninit), void()>);
 static_assert(kIs<decltype(smem_create_config_store), i(const char*, uint64_t)>);
 static_assert(kIs<decltype(smem_destroy_config_store), void(const char*)>);
 static_assert(kIs<decltype(smem_set_extern_logger), i(void (*)(int, const char*))>);
+static_assert(kIs<decltype(smem_set_gated_logger), i(void (*)(int, const char*), void (*)(int))>);
+static_assert(kIs<decltype(smem_log_waits), bool()>);
+static_assert(kIs<decltype(smem_deliver_log), i()>);
+static_assert(kIs<decltype(smem_await_log), void()>);
 static_assert(kIs<decltype(smem_set_log_level), i(int)>);
 static_assert(kIs<decltype(smem_set_conf_store_tls), i(bool, const char*, u)>);
 static_assert(kIs<decltype(smem_set_config_store_tls_key),
@@ -132,6 +136,10 @@ const std::set<std::string> kFunctions = {
     "smem_create_config_store",
     "smem_destroy_config_store",
     "smem_set_extern_logger",
+    "smem_set_gated_logger",
+    "smem_log_waits",
+    "smem_deliver_log",
+    "smem_await_log",
     "smem_set_log_level",
     "smem_set_conf_store_tls",
     "smem_set_config_store_tls_key",

@@ -60,7 +60,6 @@ TEST(BadInput, CreateNamesWhatIsWrong) {
            {"create2 0 0 0 0 0", "both 0"},
            {"create2 0 0 0x8000000000000000 0 0", "2 TiB"},
            {"create2 0 0x200000 0x200000 0 0 flags=0x100", "shm_fd"},
-           {"create 0 0x200000 0 flags=100", "node"},
        }) {
     Answer answer = rank.Do(command);
     EXPECT_EQ(-2000, answer.code) << command << ": " << answer.text;

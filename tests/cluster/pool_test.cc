@@ -172,7 +172,8 @@ TEST(Pool, AsynchronousCopiesAreThereAfterTheWait) {
   EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0 0x4000000 7 flags=1"));
   EXPECT_CODE(0, ranks[0]->Do("wait 0"));
   EXPECT_CODE(0, ranks[1]->Do("load 0 1 host 0 0x4000000 7"));
-  EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0 4096 7 flags=8"));
+  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0 4096 9 flags=0x80000008"));  // hints that nobody knows
+  EXPECT_CODE(0, ranks[1]->Do("load 0 1 host 0 4096 9"));
 }
 
 TEST(Pool, GlobalToGlobalMovesBetweenTwoOthers) {

@@ -187,8 +187,7 @@ def test_a_list_of_objects(pool: bm.BigMemory, host: int, slot: memoryview) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros(1, np.int32), np.zeros(1, np.float64), np.zeros((1, 1), np.uint64), np.zeros(1, object),
-     np.zeros(1, ">u8"), b"12345678", array.array("I", [1]), 1, None, {1}, iter([1]), "1", ["1"], [1.5]],
+    [np.zeros(1, np.float64), np.zeros((1, 1), np.uint64), 1, None, "1", ["1"], [1.5]],
     ids=repr)
 def test_what_is_no_list_of_numbers(wrong: Any, pool: bm.BigMemory, host: int) -> None:
     for call in (lambda: pool.copy_data_batch(wrong, [host], [1], 1, H2G), lambda: pool.copy_data_batch([host], wrong, [1], 1, G2H),
@@ -197,17 +196,12 @@ def test_what_is_no_list_of_numbers(wrong: Any, pool: bm.BigMemory, host: int) -
             call()
 
 
-def test_strided_arrays_are_no_lists(pool: bm.BigMemory, host: int) -> None:
-    with pytest.raises(TypeError, match="contiguous"):
-        pool.copy_data_batch(np.zeros(4, np.uint64)[::2], [host, host], [1, 1], 2, H2G)
-
-
 def test_negative_numbers_in_arrays(pool: bm.BigMemory, host: int) -> None:
     negative = np.array([-1], np.int64)
     assert pool.copy_data_batch(negative, [host], [8], 1, H2G) == INVALID
-    assert "src_addrs holds a negative number" in mf.get_last_err_msg()
+    assert "src_addrs[0] is -1" in mf.get_last_err_msg()
     assert pool.copy_data_batch([bytearray(8)], [host], negative, 1, H2G) == INVALID
-    assert "sizes holds a negative number" in mf.get_last_err_msg()
+    assert "sizes[0] is -1" in mf.get_last_err_msg()
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 1 << 32, 1 << 40])

@@ -92,8 +92,8 @@ def test_methods_refuse_what_is_no_int(pool: bm.BigMemory, call: Callable[[bm.Bi
         call(pool, wrong)
 
 
-@pytest.mark.parametrize("wrong", [None, 1, b"tcp://127.0.0.1:1", []], ids=repr)
-def test_urls_are_str(wrong: Any) -> None:
+@pytest.mark.parametrize("wrong", [None, 1, bytearray(b"tcp://127.0.0.1:1"), []], ids=repr)
+def test_urls_are_str_or_bytes(wrong: Any) -> None:
     for call in (mf.create_config_store, bm.update_store_url, lambda url: bm.initialize(url, 1, 0, bm.BmConfig())):
         with pytest.raises(TypeError):
             call(wrong)
