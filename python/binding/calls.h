@@ -77,13 +77,14 @@ inline void DeliverLog() {
 // The result of a function that returns codes: `body`'s, or INVALID_PARAM with the message of a Refused.
 template <typename Body>
 std::int32_t Code(Body&& body) {
+  std::int32_t code = SMEM_ERROR;
   try {
-    return body();
+    code = body();
   } catch (const Refused& refused) {
-    std::int32_t code = smem_set_last_err(SMEM_INVALID_PARAM, refused.message.c_str());
-    DeliverLog();
-    return code;
+    code = smem_set_last_err(SMEM_INVALID_PARAM, refused.message.c_str());
   }
+  DeliverLog();
+  return code;
 }
 
 // For functions that give an object: raises RuntimeError with the last message, after making a Refused that message.
