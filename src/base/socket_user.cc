@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "base/retry.h"
 
 namespace memfabric {
 namespace {
@@ -78,7 +79,7 @@ bool IsOfThisHost(const End& end) {
   }
   sockaddr_storage source{};
   socklen_t source_size = sizeof source;
-  if (!fd || connect(fd.get(), reinterpret_cast<sockaddr*>(&there), size) != 0 ||
+  if (!fd || RetryOnSignal([&] { return connect(fd.get(), reinterpret_cast<sockaddr*>(&there), size); }) != 0 ||
       getsockname(fd.get(), reinterpret_cast<sockaddr*>(&source), &source_size) != 0)
     return false;
   return EndOf(source).SameAddress(end);
@@ -113,11 +114,9 @@ std::optional<Found> AskKernel(const End& own, const End& other) {
   id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
   const timeval patience{.tv_sec = 1, .tv_usec = 0};  // the kernel answers within the call that asks
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  if (send(fd.get(), &question, sizeof question, 0) != sizeof question) return std::nullopt;
+  if (RetryOnSignal([&] { return send(fd.get(), &question, sizeof question, 0); }) != sizeof question) return std::nullopt;
   alignas(nlmsghdr) std::array<char, 4096> answer{};
-  ssize_t got = -1;
-  do got = recv(fd.get(), answer.data(), answer.size(), 0);
-  while (got < 0 && errno == EINTR);
+  const ssize_t got = RetryOnSignal([&] { return recv(fd.get(), answer.data(), answer.size(), 0); });
   const auto* header = reinterpret_cast<const nlmsghdr*>(answer.data());
   if (got < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg))) || header->nlmsg_type != SOCK_DIAG_BY_FAMILY)
     return std::nullopt;

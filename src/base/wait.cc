@@ -14,12 +14,13 @@ bool CanBeInterrupted() { return interrupt_check != nullptr || innermost_scope !
 
 }  // namespace
 
-void ProgressWatch::Look(TimePoint now, std::uint64_t progress) {
-  if (progress_.has_value() && *progress_ != progress) last_ = now;
+void ProgressWatch::Look(TimePoint now, std::int64_t progress) {
+  if (progress_.has_value() && progress <= *progress_) return;
+  if (progress_.has_value()) last_ = now;
   progress_ = progress;
 }
 
-bool ProgressWatch::IsOver(TimePoint now, std::uint64_t progress) {
+bool ProgressWatch::IsOver(TimePoint now, std::int64_t progress) {
   Look(now, progress);
   return now >= deadline();
 }

@@ -36,21 +36,21 @@ struct Bound {
   }
 };
 
-// One wait within a Bound, on one thread. Whoever waits looks from time to time at a count that changes with progress.
+// One wait within a Bound, on one thread. Whoever waits looks from time to time at a count that rises with progress.
 class ProgressWatch {
  public:
   ProgressWatch(const Bound& bound, TimePoint now) : bound_(bound), last_(now) {}
 
   // When the wait is over unless something moves before.
   Deadline deadline() const { return bound_.idle < bound_.end - last_ ? last_ + bound_.idle : bound_.end; }
-  void Look(TimePoint now, std::uint64_t progress);
-  bool IsOver(TimePoint now, std::uint64_t progress);
+  void Look(TimePoint now, std::int64_t progress);
+  bool IsOver(TimePoint now, std::int64_t progress);
   std::string why() const;  // REQUIRES: it is over
 
  private:
   Bound bound_;
   TimePoint last_;
-  std::optional<std::uint64_t> progress_;
+  std::optional<std::int64_t> progress_;  // the most
 };
 
 // Bounds the public calls of this thread from now on, whatever else bounds them: what their caller asked for with a time-out of

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/core_dump.h"
 #include "base/retry.h"
 
 namespace memfabric {
@@ -62,6 +63,7 @@ Result<BounceBuffer> BounceArena::Take() {
     GiveBack(offset);
     return OutOfMemory("{} bytes of a memfd can't be mapped: {}", BounceBuffer::kBytes, ErrnoText(error));
   }
+  LeaveOutOfCoreDumps(address, BounceBuffer::kBytes);
   return BounceBuffer(shared_from_this(), offset, Mapping(address, BounceBuffer::kBytes));
 }
 

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/socket_user.h"
 #include "base/thread.h"
 #include "store/embedded/listen_address.h"
@@ -204,11 +205,17 @@ class EpollListener final : public Listener {
   void Accept(Door& door) {
     for (int i = 0; i < kMostAccepts && MayAcceptFrom() <= steady_clock::now(); ++i) {
       sockaddr_storage address{};
-      socklen_t size = sizeof address;
-      UniqueFd network(accept4(door.fd.get(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      UniqueFd network = AcceptOne(door, address);
       if (!network) return OnAcceptError(door, errno);
       Receive(std::move(network), AddressOf(address));
     }
+  }
+
+  static UniqueFd AcceptOne(const Door& door, sockaddr_storage& address) {
+    return UniqueFd(RetryOnSignal([&] {
+      socklen_t size = sizeof address;
+      return accept4(door.fd.get(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }));
   }
 
   void OnAcceptError(Door& door, int error) {
@@ -218,11 +225,10 @@ class EpollListener final : public Listener {
         // Who waits is told by means of the spare one: else the listener would stay ready, and this thread would spin.
         spare_.Reset();
         sockaddr_storage address{};
-        socklen_t size = sizeof address;
-        UniqueFd network(accept4(door.fd.get(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        UniqueFd network = AcceptOne(door, address);
         if (network) TellOfNoDescriptors(network.get(), AddressOf(address));
         network.Reset();
-        spare_ = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+        spare_ = UniqueFd(RetryOnSignal([] { return open("/dev/null", O_RDONLY | O_CLOEXEC); }));
         accept_from_ = steady_clock::now() + kPause;
         return;
       }

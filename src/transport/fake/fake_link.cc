@@ -79,7 +79,7 @@ Status FakeLink::Flush(Bound bound) {
   Status waited;
   do {
     waited = WaitUntil(lock, changed_, watch.deadline(), [&] { return !why_down_.ok() || answered_ >= until; });
-  } while (IsDeadlineExceeded(waited) && !watch.IsOver(std::chrono::steady_clock::now(), answered_));
+  } while (IsDeadlineExceeded(waited) && !watch.IsOver(std::chrono::steady_clock::now(), static_cast<std::int64_t>(answered_)));
   RETURN_IF_ERROR(why_down_);
   if (waited.ok()) return waited;
   for (Request& request : requests_) {

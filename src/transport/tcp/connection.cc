@@ -270,9 +270,10 @@ void Connection::GiveUp() {
   UpdateWatch();
 }
 
-// What rises as long as requests go on: bytes that came, and that the other host has taken.
-std::uint64_t Connection::Progress() const {
-  return received_.load(std::memory_order_relaxed) + stream_->TakenBytes() - asked_bytes_.load(std::memory_order_relaxed);
+// What rises as long as requests go on: bytes that came, and that the other host has taken; our own questions aside.
+std::int64_t Connection::Progress() const {
+  return static_cast<std::int64_t>(received_.load(std::memory_order_relaxed) + stream_->TakenBytes() -
+                                   asked_bytes_.load(std::memory_order_relaxed));
 }
 
 Status Connection::Await(Bound bound, const std::function<bool()>& done, const std::function<Status()>& begin) {

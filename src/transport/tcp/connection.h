@@ -166,7 +166,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   // `look_first`: what is waited for may be there.
   Status Drive(Bound bound, const std::function<bool()>& done, bool look_first);
   void GiveUp();
-  std::uint64_t Progress() const;
+  std::int64_t Progress() const;
   void End(const Status& why);            // receive_mutex_ held
   void SetDownLocked(const Status& why);  // both held
   void WakeWaiters();                     // send_mutex_ held
@@ -213,7 +213,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   static std::optional<Outgoing> SplitRest(Outgoing& frame);
   bool CommitRest();
   void CopyLent(Outgoing& frame);
-  void FailUnreadable();
+  bool FailUnreadable();
   void Fail(Outgoing& frame, const Status& why);
   bool IsRestOf(const Outgoing& frame) const;
   static void SendZeros(Outgoing& frame);

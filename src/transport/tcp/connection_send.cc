@@ -270,8 +270,8 @@ void Connection::Fail(Outgoing& frame, const Status& why) {
   if (!own) rest_->error = why;
 }
 
-// The socket met memory that can't be read: whose is it?
-void Connection::FailUnreadable() {
+// The socket met memory that can't be read: whose is it? False: nobody's but ours, so the machine has none left.
+bool Connection::FailUnreadable() {
   auto address_of = [](const iovec& part) { return reinterpret_cast<std::uint64_t>(part.iov_base); };
   auto fail = [&](Outgoing& frame, const iovec& part) {
     if (frame.by != std::thread::id{}) {
@@ -296,12 +296,15 @@ void Connection::FailUnreadable() {
       unsent[0].iov_len -= frame.part_done;
     }
     const std::size_t bad = FirstUnreadable(*bounce_, kScratchOffset, unsent);
-    if (bad < unsent.size()) return fail(frame, unsent[bad]);
+    if (bad == unsent.size()) continue;
+    fail(frame, unsent[bad]);
+    return true;
   }
   // It is there again; but it has been away.
   auto found = std::find_if(committed_.begin(), committed_.end(), [](const Outgoing& frame) { return frame.unknown; });
-  CHECK(found != committed_.end());
+  if (found == committed_.end()) return false;
   fail(*found, found->payload.front());
+  return true;
 }
 
 void Connection::CommitFrame(Outgoing frame) {
@@ -431,12 +434,8 @@ Connection::Sent Connection::PumpOut() {
     if (gathered_frames_.empty()) continue;  // all of it was taken back
     Stream::Moved moved = stream_->Write(gathered_frames_, known);
     if (moved.state == Stream::State::kBlocked) return Sent::kBlocked;
-    if (moved.state == Stream::State::kFault) {
-      uses.clear();
-      FailUnreadable();
-      continue;
-    }
-    if (moved.state == Stream::State::kEnded) {
+    if (moved.state == Stream::State::kFault && FailUnreadable()) continue;
+    if (moved.state != Stream::State::kMoved) {
       // What the peer said before it went is still to be read; then the end shows.
       send_broken_ = true;
       blocked_ = false;
