@@ -444,11 +444,23 @@ Result<std::optional<KeyValue>> GrpcClient::Get(std::string_view key, Deadline d
 }
 
 Result<Snapshot> GrpcClient::GetPrefix(std::string_view prefix, Deadline deadline) {
-  pb::RangeRequest request;
-  SetPrefix(prefix, &request);
-  ASSIGN_OR_RETURN(auto response, Call(fmt::format("get {}*", prefix), &pb::KV::Stub::PrepareAsyncRange, request, deadline,
-                                       Twice::kMayBeDone));
-  return FromWire(response, response.header().revision());
+  PagedRead read(prefix);
+  for (;;) {
+    auto page =
+        Call(fmt::format("get {}*", prefix), &pb::KV::Stub::PrepareAsyncRange, read.request(), deadline, Twice::kMayBeDone);
+    // The store has forgotten that revision meanwhile, or another store answers, which never had it.
+    if (!page.ok() && read.has_begun() && steady_clock::now() < deadline &&
+        page.status().message().find("required revision") != std::string::npos) {
+      read = PagedRead(prefix);
+      continue;
+    }
+    if (!page.ok()) return std::move(page).status();
+    if (!read.IsOfTheSameStore(*page)) {
+      read = PagedRead(prefix);
+      continue;
+    }
+    if (read.Add(*page)) return read.Take();
+  }
 }
 
 Result<Snapshot> GrpcClient::GetSome(std::string_view prefix, std::string_view from, std::int64_t most, Deadline deadline) {

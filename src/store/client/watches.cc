@@ -116,29 +116,34 @@ void Watches::Cancel(Entry& entry) {
   by_server_id_.erase(std::exchange(entry.server_id, kNoServerId));
 }
 
-void Watches::ReadSnapshot(const std::shared_ptr<Entry>& entry) {
-  pb::RangeRequest request;
-  SetPrefix(entry->prefix, &request);
+void Watches::ReadSnapshot(const std::shared_ptr<Entry>& entry) { ReadPage(entry, std::make_shared<PagedRead>(entry->prefix)); }
+
+void Watches::ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<PagedRead>& read) {
   // When it can't be started, the connection has ended, and the next one resumes the watch.
   static_cast<void>(connection_->Start<pb::KV::Stub, pb::RangeRequest, pb::RangeResponse>(
-      &pb::KV::Stub::PrepareAsyncRange, request, std::chrono::steady_clock::now() + kSnapshotTimeout,
-      [this, entry, connection = connection_](const grpc::Status& status, const pb::RangeResponse& response) {
+      &pb::KV::Stub::PrepareAsyncRange, read->request(), std::chrono::steady_clock::now() + kSnapshotTimeout,
+      [this, entry, read, connection = connection_](const grpc::Status& status, const pb::RangeResponse& response) {
         if (status.ok()) {
-          OnSnapshot(entry, connection, response);
+          OnPage(entry, connection, read, response);
+        } else if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
+          std::lock_guard lock(mutex_);  // the store has forgotten that revision meanwhile
+          if (connection == connection_ && !entry->removed) ReadSnapshot(entry);
         } else {
           on_end_(connection, status);  // the next connection tries again
         }
       }));
 }
 
-void Watches::OnSnapshot(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
-                         const pb::RangeResponse& response) {
+void Watches::OnPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
+                     const std::shared_ptr<PagedRead>& read, const pb::RangeResponse& response) {
   std::lock_guard lock(mutex_);
   if (connection != connection_ || entry->removed) return;
-  entry->next_revision = response.header().revision() + 1;
+  if (!read->Add(response)) return ReadPage(entry, read);
+  Snapshot whole = read->Take();
+  entry->next_revision = whole.revision + 1;
   entry->informed = true;
   Create(entry);
-  Post([entry, snapshot = FromWire(response, response.header().revision()), replaced = std::exchange(entry->replaced, false)] {
+  Post([entry, snapshot = std::move(whole), replaced = std::exchange(entry->replaced, false)] {
     std::lock_guard calling(entry->calling);
     if (!entry->ended) entry->handler.on_reset(snapshot, replaced);
   });

@@ -21,6 +21,7 @@
 #include "base/thread.h"
 #include "store/client/client.h"
 #include "store/client/connection.h"
+#include "store/client/wire.h"
 
 namespace memfabric::store {
 
@@ -60,13 +61,14 @@ class Watches {
 
   void Remove(const std::shared_ptr<Entry>& entry);
   void OnResponse(const std::shared_ptr<WatchStream>& stream, const etcdserverpb::WatchResponse& response);
-  void OnSnapshot(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
-                  const etcdserverpb::RangeResponse& response);
+  void OnPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
+              const std::shared_ptr<PagedRead>& read, const etcdserverpb::RangeResponse& response);
   // REQUIRES: mutex_ is held, attached.
   void Resume(const std::shared_ptr<Entry>& entry);
   void Create(const std::shared_ptr<Entry>& entry);
   void Cancel(Entry& entry);
   void ReadSnapshot(const std::shared_ptr<Entry>& entry);
+  void ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<PagedRead>& read);
   void Post(std::function<void()> call);
   void RunHandlers();
 

@@ -7,6 +7,8 @@ namespace {
 
 namespace pb = etcdserverpb;
 
+constexpr std::int64_t kPageEntries = 128;
+
 pb::Compare ToWire(const Compare& compare) {
   pb::Compare wire;
   if (compare.prefix) {
@@ -113,6 +115,21 @@ pb::TxnRequest ToWire(const Transaction& transaction) {
   return wire;
 }
 
+PagedRead::PagedRead(std::string_view prefix) {
+  SetPrefix(prefix, &request_);
+  request_.set_limit(kPageEntries);
+}
+
+bool PagedRead::Add(const pb::RangeResponse& page) {
+  snapshot_.revision = has_begun() ? snapshot_.revision : page.header().revision();
+  cluster_id_ = page.header().cluster_id();
+  for (const auto& entry : page.kvs()) snapshot_.entries.push_back(FromWire(entry));
+  if (!page.more() || page.kvs_size() == 0) return true;
+  request_.set_revision(snapshot_.revision);
+  request_.set_key(snapshot_.entries.back().key + '\0');
+  return false;
+}
+
 bool IsConnectionFailure(const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
@@ -166,7 +183,13 @@ Status FromWire(const grpc::Status& status) {
     case grpc::StatusCode::OK: return Ok();
     case grpc::StatusCode::NOT_FOUND: return Status(Kind::kNotFound, text);
     case grpc::StatusCode::ALREADY_EXISTS: return Status(Kind::kAlreadyExists, text);
-    case grpc::StatusCode::RESOURCE_EXHAUSTED: return Status(Kind::kInUse, text);
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      if (text.find("space exceeded") == std::string::npos) return Status(Kind::kInUse, text);
+      return InUse(
+          "the store is full ({}): delete what isn't needed there, or start it with a larger quota (MEMFABRIC_STORE_QUOTA "
+          "where "
+          "it is served; an etcd's is --quota-backend-bytes, and its alarm has to be disarmed)",
+          text);
     case grpc::StatusCode::DEADLINE_EXCEEDED: return Status(Kind::kDeadlineExceeded, text);
     case grpc::StatusCode::UNIMPLEMENTED: return Status(Kind::kUnsupported, text);
     case grpc::StatusCode::INVALID_ARGUMENT:

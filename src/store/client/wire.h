@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/status.h"
 #include "store/client/client.h"
@@ -28,6 +29,25 @@ Snapshot FromWire(const etcdserverpb::RangeResponse& wire, std::int64_t revision
 WatchEvent FromWire(const mvccpb::Event& wire);
 TransactionResult FromWire(const etcdserverpb::TxnResponse& wire);
 etcdserverpb::TxnRequest ToWire(const Transaction& transaction);
+
+// Reads all that is below a prefix, as it was at one revision, in answers of a bounded number of entries.
+class PagedRead {
+ public:
+  explicit PagedRead(std::string_view prefix);
+  const etcdserverpb::RangeRequest& request() const { return request_; }  // the next
+  bool has_begun() const { return snapshot_.revision != 0; }
+  bool IsOfTheSameStore(const etcdserverpb::RangeResponse& page) const {
+    return !has_begun() || page.header().cluster_id() == cluster_id_;
+  }
+  // True: that was the last page. REQUIRES: it is of the same store.
+  bool Add(const etcdserverpb::RangeResponse& page);
+  Snapshot Take() { return std::move(snapshot_); }
+
+ private:
+  etcdserverpb::RangeRequest request_;
+  Snapshot snapshot_;
+  std::uint64_t cluster_id_ = 0;
+};
 
 // The connection is at fault, or the server behind it can't serve now: try again elsewhere.
 bool IsConnectionFailure(const grpc::Status& status);

@@ -1,5 +1,7 @@
 #include "store/embedded/core.h"
 
+#include <malloc.h>
+
 namespace memfabric::store {
 
 Core::~Core() {
@@ -22,6 +24,12 @@ void Core::TickUntilStopped() {
     const TimePoint next = state_.Tick(clock_.Now());
     const Readers readers = state_.watches().TakeReady();
     if (readers.empty()) {
+      if (freed_ >= kTrimBytes) {
+        lock.unlock();
+        TrimIfDue();
+        lock.lock();
+        continue;
+      }
       clock_.WaitUntil(lock, changed_, next);
       continue;
     }
@@ -29,6 +37,10 @@ void Core::TickUntilStopped() {
     Tell(readers);
     lock.lock();
   }
+}
+
+void Core::TrimIfDue() {
+  if (freed_.exchange(0) >= kTrimBytes) malloc_trim(0);
 }
 
 }  // namespace memfabric::store

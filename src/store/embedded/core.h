@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -13,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/thread.h"
+#include "store/embedded/answer_budget.h"
 #include "store/embedded/first_requests.h"
 #include "store/embedded/state.h"
 
@@ -22,7 +24,7 @@ class Core {
  public:
   using Readers = std::vector<WatchSession::Reader*>;
 
-  Core(std::uint64_t identity, Clock& clock) : clock_(clock), state_(identity) {}
+  Core(std::uint64_t identity, Clock& clock, Mvcc::Limits limits = {}) : clock_(clock), state_(identity, limits) {}
   ~Core();
 
   // Starts its thread. Before that no lease ends.
@@ -33,7 +35,9 @@ class Core {
   [[nodiscard]] Readers Run(Call call) {
     std::lock_guard lock(mutex_);
     const TimePoint now = clock_.Now();
+    const std::size_t forgotten = state_.mvcc().forgotten_bytes();
     call(state_, now);
+    if (freed_.fetch_add(state_.mvcc().forgotten_bytes() - forgotten) >= kTrimBytes) changed_.notify_one();
     if (state_.WantsEarlierTick(now)) changed_.notify_one();
     return state_.watches().TakeReady();
   }
@@ -43,12 +47,26 @@ class Core {
   }
 
   FirstRequests& first_requests() { return first_requests_; }
+  AnswerBudget& answers() { return answers_; }
+
+  // So much memory has been given back to the allocator. When it is a lot, the thread gives it back to the system, which other
+  // processes of the host may need it from.
+  void Freed(std::size_t bytes) {
+    if (freed_.fetch_add(bytes) + bytes < kTrimBytes) return;
+    std::lock_guard lock(mutex_);
+    changed_.notify_one();
+  }
 
  private:
+  static constexpr std::size_t kTrimBytes = 16 << 20;
+
   void TickUntilStopped();
+  void TrimIfDue();
 
   Clock& clock_;
   FirstRequests first_requests_;
+  AnswerBudget answers_;
+  std::atomic<std::size_t> freed_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
   State state_;            // by mutex_

@@ -93,10 +93,51 @@ Refusal Kv::CheckRevision(std::int64_t revision) const {
   return nullptr;
 }
 
-Refusal Kv::CheckPut(const etcdserverpb::PutRequest& request) const {
+Refusal Kv::CheckPut(const etcdserverpb::PutRequest& request, std::int64_t* growth) const {
   if (request.lease() != 0 && leases_.Find(request.lease()) == nullptr) return &kLeaseNotFound;
-  if ((request.ignore_value() || request.ignore_lease()) && mvcc_.Find(request.key()) == nullptr) return &kKeyNotFound;
+  const Mvcc::Kv current = mvcc_.Find(request.key());
+  if ((request.ignore_value() || request.ignore_lease()) && current == nullptr) return &kKeyNotFound;
+  if (request.ignore_value()) return nullptr;
+  *growth += static_cast<std::int64_t>(Mvcc::BytesOf(request.key().size(), request.value().size()));
+  if (current != nullptr) *growth -= static_cast<std::int64_t>(Mvcc::BytesOf(current->key().size(), current->value().size()));
   return nullptr;
+}
+
+Refusal Kv::CheckRoom(std::int64_t growth) const {
+  if (growth <= 0 || mvcc_.live_bytes() + static_cast<std::size_t>(growth) <= mvcc_.most_live_bytes()) return nullptr;
+  return &kNoSpace;
+}
+
+std::size_t Kv::AnswerBytes(const RangeRequest& request) const {
+  if (request.count_only() || CheckRevision(request.revision()) != nullptr) return 0;
+  const bool all = request.limit() <= 0 || request.sort_order() != RangeRequest::NONE || HasRevisionBounds(request);
+  std::size_t bytes = 0;
+  std::int64_t count = 0;
+  const std::int64_t revision = request.revision() > 0 ? request.revision() : mvcc_.visible_revision();
+  mvcc_.Visit({request.key(), request.range_end()}, revision, [&](const Mvcc::Kv& kv) {
+    bytes += Mvcc::BytesOf(kv->key().size(), request.keys_only() ? 0 : kv->value().size());
+    return all || ++count < request.limit();
+  });
+  return bytes;
+}
+
+std::size_t Kv::AnswerBytes(const etcdserverpb::DeleteRangeRequest& request) const {
+  if (!request.prev_kv()) return 0;
+  RangeRequest range;
+  range.set_key(request.key());
+  range.set_range_end(request.range_end());
+  return AnswerBytes(range);
+}
+
+std::size_t Kv::AnswerBytes(const etcdserverpb::TxnRequest& request) const {
+  std::size_t bytes = 0;
+  for (const bool succeeded : {true, false})
+    for (const RequestOp& op : Branch(request, succeeded)) {
+      if (op.has_request_range()) bytes += AnswerBytes(op.request_range());
+      if (op.has_request_delete_range()) bytes += AnswerBytes(op.request_delete_range());
+      if (op.has_request_txn()) bytes += AnswerBytes(op.request_txn());
+    }
+  return bytes;
 }
 
 Refusal Kv::Range(const RangeRequest& request, etcdserverpb::RangeResponse* response) const {
@@ -147,7 +188,9 @@ void Kv::ApplyRange(const RangeRequest& request, etcdserverpb::RangeResponse* re
 Refusal Kv::Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response) {
   if (Refusal refusal = CheckPutForm(request)) return refusal;
   if (Refusal refusal = CheckSize(request)) return refusal;
-  if (Refusal refusal = CheckPut(request)) return refusal;
+  std::int64_t growth = 0;
+  if (Refusal refusal = CheckPut(request, &growth)) return refusal;
+  if (Refusal refusal = CheckRoom(growth)) return refusal;
   ApplyPut(request, response);
   return nullptr;
 }
@@ -209,12 +252,13 @@ void Kv::Choose(const etcdserverpb::TxnRequest& request, Path* path) const {
     if (op.has_request_txn()) Choose(op.request_txn(), path);
 }
 
-Refusal Kv::CheckPath(const etcdserverpb::TxnRequest& request, const Path& path, std::size_t* step) const {
+Refusal Kv::CheckPath(const etcdserverpb::TxnRequest& request, const Path& path, std::size_t* step,
+                      std::int64_t* growth) const {
   for (const RequestOp& op : Branch(request, path[(*step)++])) {
     Refusal refusal = nullptr;
-    if (op.has_request_put()) refusal = CheckPut(op.request_put());
+    if (op.has_request_put()) refusal = CheckPut(op.request_put(), growth);
     if (op.has_request_range()) refusal = CheckRevision(op.request_range().revision());
-    if (op.has_request_txn()) refusal = CheckPath(op.request_txn(), path, step);
+    if (op.has_request_txn()) refusal = CheckPath(op.request_txn(), path, step, growth);
     if (refusal != nullptr) return refusal;
   }
   return nullptr;
@@ -227,7 +271,9 @@ Refusal Kv::Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnRespon
   Path path;
   Choose(request, &path);
   std::size_t step = 0;
-  if (Refusal refusal = CheckPath(request, path, &step)) return refusal;
+  std::int64_t growth = 0;
+  if (Refusal refusal = CheckPath(request, path, &step, &growth)) return refusal;
+  if (Refusal refusal = CheckRoom(growth)) return refusal;
   step = 0;
   ApplyTxn(request, path, &step, response);
   response->mutable_header()->set_revision(mvcc_.visible_revision());

@@ -30,6 +30,11 @@ class Kv {
   Refusal DeleteRange(const etcdserverpb::DeleteRangeRequest& request, etcdserverpb::DeleteRangeResponse* response);
   Refusal Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnResponse* response);
 
+  // How many bytes the answer has, about, and at most.
+  std::size_t AnswerBytes(const etcdserverpb::RangeRequest& request) const;
+  std::size_t AnswerBytes(const etcdserverpb::DeleteRangeRequest& request) const;
+  std::size_t AnswerBytes(const etcdserverpb::TxnRequest& request) const;
+
   // Every key of a lease that has just been removed.
   void DeleteKeys(const std::set<std::string, std::less<>>& keys);
 
@@ -37,8 +42,11 @@ class Kv {
   using Path = std::vector<bool>;  // for each transaction, outer before inner: whether its comparisons held
 
   Refusal CheckRevision(std::int64_t revision) const;
-  Refusal CheckPut(const etcdserverpb::PutRequest& request) const;
-  Refusal CheckPath(const etcdserverpb::TxnRequest& request, const Path& path, std::size_t* step) const;
+  // `growth`: by how much what stands grows is added to it.
+  Refusal CheckPut(const etcdserverpb::PutRequest& request, std::int64_t* growth) const;
+  Refusal CheckPath(const etcdserverpb::TxnRequest& request, const Path& path, std::size_t* step, std::int64_t* growth) const;
+  // kNoSpace: what stands would grow past its limit. What doesn't grow is never refused, nor is what deletes.
+  Refusal CheckRoom(std::int64_t growth) const;
   bool Holds(const etcdserverpb::Compare& compare) const;
   void Choose(const etcdserverpb::TxnRequest& request, Path* path) const;
 

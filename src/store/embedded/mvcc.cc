@@ -6,10 +6,7 @@
 namespace memfabric::store {
 namespace {
 
-std::size_t BytesOf(const Mvcc::Kv& kv) {
-  constexpr std::size_t kOverhead = 128;  // what the structures around it take, roughly
-  return kv == nullptr ? 0 : kv->key().size() + kv->value().size() + kOverhead;
-}
+std::size_t SizeOf(const Mvcc::Kv& kv) { return kv == nullptr ? 0 : Mvcc::BytesOf(kv->key().size(), kv->value().size()); }
 
 }  // namespace
 
@@ -30,9 +27,9 @@ Mvcc::Kv Mvcc::Find(std::string_view key) const {
 }
 
 void Mvcc::Append(Change change) {
-  open_.bytes += BytesOf(change.kv) + BytesOf(change.previous);
-  live_bytes_ -= BytesOf(change.previous);
-  if (!change.deleted) live_bytes_ += BytesOf(change.kv);
+  open_.bytes += SizeOf(change.kv) + SizeOf(change.previous);
+  live_bytes_ -= SizeOf(change.previous);
+  if (!change.deleted) live_bytes_ += SizeOf(change.kv);
   open_.changes.push_back(std::move(change));
 }
 
@@ -97,6 +94,7 @@ Refusal Mvcc::Compact(std::int64_t revision) {
   }
   while (!history_.empty() && history_.front().revision < revision) {
     history_bytes_ -= history_.front().bytes;
+    forgotten_bytes_ += history_.front().bytes;
     history_.pop_front();
   }
   return nullptr;

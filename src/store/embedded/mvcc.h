@@ -40,8 +40,11 @@ class Mvcc {
   };
   struct Limits {
     std::size_t revisions = 10'000;
-    std::size_t bytes = 64 << 20;
+    std::size_t bytes = 32 << 20;
+    std::size_t live_bytes = 64 << 20;  // of what stands; for who writes to hold to (Kv)
   };
+  // What a key with a value takes, with the structures around it, roughly.
+  static constexpr std::size_t BytesOf(std::size_t key_size, std::size_t value_size) { return key_size + value_size + 128; }
 
   explicit Mvcc(Limits limits) : limits_(limits) {}
 
@@ -51,6 +54,8 @@ class Mvcc {
   std::int64_t compact_revision() const { return compact_revision_; }
   std::size_t live_bytes() const { return live_bytes_; }
   std::size_t history_bytes() const { return history_bytes_; }
+  std::size_t forgotten_bytes() const { return forgotten_bytes_; }  // of history, since the beginning
+  std::size_t most_live_bytes() const { return limits_.live_bytes; }
   std::size_t key_count() const { return keys_.size(); }
 
   // One for each revision from max(compact_revision(), 2) to revision(), in order.
@@ -101,6 +106,7 @@ class Mvcc {
   std::int64_t compact_revision_ = -1;
   std::size_t live_bytes_ = 0;
   std::size_t history_bytes_ = 0;
+  std::size_t forgotten_bytes_ = 0;
   std::map<std::string, Versions, std::less<>> keys_;
   std::deque<Commit> history_;
   Commit open_;

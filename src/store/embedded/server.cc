@@ -4,13 +4,17 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/server_posix.h>
 
+#include <charconv>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <random>
 #include <utility>
 
 #include "base/allowed_users.h"
+#include "base/units.h"
 #include "store/embedded/core.h"
 #include "store/embedded/kv.h"
 #include "store/embedded/listen_address.h"
@@ -24,6 +28,8 @@ namespace {
 constexpr int kDeadPeerProbeMs = 60'000;  // an idle connection is asked whether its other end is still there
 // A connection without a call open for so long is ended. Clients of ours always watch; others connect again when they ask.
 constexpr int kIdleMs = 60'000;
+constexpr std::uint64_t kLeastQuota = 2_MiB;  // what one request may write, and a bit
+constexpr std::uint64_t kMostQuota = 1_TiB;
 
 std::uint64_t RandomIdentity() {
   std::random_device random;
@@ -32,9 +38,26 @@ std::uint64_t RandomIdentity() {
   return identity;
 }
 
+// MEMFABRIC_STORE_QUOTA: bytes, or with a unit as in 256M.
+Result<std::size_t> QuotaFromEnvironment() {
+  const char* text = std::getenv("MEMFABRIC_STORE_QUOTA");
+  if (text == nullptr || *text == '\0') return Mvcc::Limits{}.live_bytes;
+  std::uint64_t quota = 0;
+  const char* end = text + std::strlen(text);
+  auto [unit, error] = std::from_chars(text, end, quota);
+  static constexpr std::string_view kUnits = "KMGT";
+  const auto power = unit == end ? std::string_view::npos : kUnits.find(*unit);
+  const bool well_formed = error == std::errc() && (unit == end || (unit + 1 == end && power != std::string_view::npos));
+  const unsigned shift = unit == end || !well_formed ? 0 : static_cast<unsigned>(10 * (power + 1));
+  if (!well_formed || quota > (kMostQuota >> shift) || (quota << shift) < kLeastQuota)
+    return InvalidArgument("MEMFABRIC_STORE_QUOTA: \"{}\" is no size from {} to {}, in bytes or as in 256M", text,
+                           SizeText(kLeastQuota), SizeText(kMostQuota));
+  return quota << shift;
+}
+
 class GrpcServer final : public EmbeddedServer {
  public:
-  explicit GrpcServer(Clock& clock) : core_(RandomIdentity(), clock) {}
+  GrpcServer(Clock& clock, std::size_t quota) : core_(RandomIdentity(), clock, {.live_bytes = quota}) {}
 
   ~GrpcServer() override {
     SignalsBlocked blocked;  // gRPC may start a thread to end with
@@ -118,7 +141,8 @@ class GrpcServer final : public EmbeddedServer {
 
 Result<std::unique_ptr<EmbeddedServer>> EmbeddedServer::Start(const Options& options) {
   RouteGrpcLog();
-  auto server = std::make_unique<GrpcServer>(*options.clock);
+  ASSIGN_OR_RETURN(const std::size_t quota, QuotaFromEnvironment());
+  auto server = std::make_unique<GrpcServer>(*options.clock, quota);
   RETURN_IF_ERROR(server->Serve(options));
   return std::unique_ptr<EmbeddedServer>(std::move(server));
 }

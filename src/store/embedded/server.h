@@ -34,7 +34,8 @@ class EmbeddedServer {
   };
 
   // Returns once requests are answered. InUse: something else has the port. NotFound: the address is none of this host's.
-  // InvalidArgument: our certificate can't be used (any more), or MEMFABRIC_ALLOW_UIDS is malformed.
+  // InvalidArgument: our certificate can't be used (any more), or a variable of the environment
+  // (MEMFABRIC_ALLOW_UIDS, MEMFABRIC_STORE_QUOTA) is malformed.
   static Result<std::unique_ptr<EmbeddedServer>> Start(const Options& options);
 
   virtual ~EmbeddedServer() = default;  // Ends open streams, then stops.

@@ -1,5 +1,10 @@
 #include "store/embedded/services.h"
 
+#include <grpcpp/alarm.h>
+
+#include <chrono>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -40,6 +45,81 @@ ServerUnaryReactor* Answer(Core& core, CallbackServerContext* context, Call call
   ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(status);
   return reactor;
+}
+
+// An answer that may be large waits for its turn; a client that doesn't take it within its time loses the call.
+template <typename Call>
+class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Waiter {
+ public:
+  // `call`: as Answer's. `bytes`: of the answer.
+  CountedAnswer(Core& core, CallbackServerContext* context, std::size_t bytes, Call call)
+      : core_(core), bytes_(bytes), call_(std::move(call)), patience_(std::make_shared<Patience>()) {
+    patience_->context = context;
+  }
+
+  void Begin() {
+    switch (core_.answers().Ask(*this, bytes_)) {
+      case AnswerBudget::Turn::kNow: return OnAdmitted();
+      case AnswerBudget::Turn::kLater: return;
+      case AnswerBudget::Turn::kNever: return Finish(ToStatus(&kTooManyRequests));
+    }
+  }
+
+ private:
+  static constexpr std::chrono::seconds kLeastTime{10};
+  static constexpr std::size_t kLeastBytesASecond = 1 << 20;
+
+  struct Patience {
+    std::recursive_mutex mutex;  // guards the context; recursive, as to cancel a call may end it
+    CallbackServerContext* context = nullptr;
+  };
+
+  void OnAdmitted() override {
+    admitted_ = true;
+    alarm_.Set(std::chrono::system_clock::now() + kLeastTime + std::chrono::seconds(bytes_ / kLeastBytesASecond),
+               [patience = patience_](bool has_ended) {
+                 std::lock_guard lock(patience->mutex);
+                 if (has_ended && patience->context != nullptr) patience->context->TryCancel();
+               });
+    Refusal refusal = nullptr;
+    readers_ = core_.Run([&](State& state, TimePoint now) { refusal = call_(state, now); });
+    Finish(ToStatus(refusal));
+  }
+  void OnCancel() override {
+    if (core_.answers().Withdraw(*this)) Finish(grpc::Status::CANCELLED);
+  }
+  void OnDone() override {
+    {
+      std::lock_guard lock(patience_->mutex);
+      patience_->context = nullptr;
+    }
+    Core::Tell(readers_);
+    if (admitted_) {
+      core_.answers().Release(bytes_);
+      core_.Freed(2 * bytes_);  // as a message, and as bytes
+    }
+    delete this;  // gRPC's way to end a reactor
+  }
+
+  Core& core_;
+  const std::size_t bytes_;
+  Call call_;
+  const std::shared_ptr<Patience> patience_;  // shared with the alarm, whose call may come late
+  grpc::Alarm alarm_;
+  bool admitted_ = false;
+  Core::Readers readers_;
+};
+
+// The same as Answer for a request whose answer may be of any size.
+template <typename Request, typename Call>
+ServerUnaryReactor* AnswerCounted(Core& core, CallbackServerContext* context, const Request& request, Call call) {
+  std::size_t bytes = 0;
+  Core::Tell(core.Run([&](State& state, TimePoint) { bytes = state.kv().AnswerBytes(request); }));
+  if (bytes <= AnswerBudget::kSmallBytes) return Answer(core, context, std::move(call));
+  core.first_requests().Note(*context);
+  auto* answer = new CountedAnswer<Call>(core, context, bytes, std::move(call));
+  answer->Begin();
+  return answer;
 }
 
 class KeepAliveStream final
@@ -160,7 +240,7 @@ class WatchStream final : public grpc::ServerBidiReactor<etcdserverpb::WatchRequ
 
 ServerUnaryReactor* KvService::Range(CallbackServerContext* context, const etcdserverpb::RangeRequest* request,
                                      etcdserverpb::RangeResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint) { return state.Range(*request, response); });
+  return AnswerCounted(core_, context, *request, [=](State& state, TimePoint) { return state.Range(*request, response); });
 }
 
 ServerUnaryReactor* KvService::Put(CallbackServerContext* context, const etcdserverpb::PutRequest* request,
@@ -170,12 +250,13 @@ ServerUnaryReactor* KvService::Put(CallbackServerContext* context, const etcdser
 
 ServerUnaryReactor* KvService::DeleteRange(CallbackServerContext* context, const etcdserverpb::DeleteRangeRequest* request,
                                            etcdserverpb::DeleteRangeResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint) { return state.DeleteRange(*request, response); });
+  return AnswerCounted(core_, context, *request,
+                       [=](State& state, TimePoint) { return state.DeleteRange(*request, response); });
 }
 
 ServerUnaryReactor* KvService::Txn(CallbackServerContext* context, const etcdserverpb::TxnRequest* request,
                                    etcdserverpb::TxnResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint) { return state.Txn(*request, response); });
+  return AnswerCounted(core_, context, *request, [=](State& state, TimePoint) { return state.Txn(*request, response); });
 }
 
 ServerUnaryReactor* KvService::Compact(CallbackServerContext* context, const etcdserverpb::CompactionRequest* request,
@@ -230,10 +311,10 @@ ServerUnaryReactor* ClusterService::MemberList(CallbackServerContext* context, c
   });
 }
 
-ServerUnaryReactor* MaintenanceService::Alarm(CallbackServerContext* context, const etcdserverpb::AlarmRequest*,
+ServerUnaryReactor* MaintenanceService::Alarm(CallbackServerContext* context, const etcdserverpb::AlarmRequest* request,
                                               etcdserverpb::AlarmResponse* response) {
   return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
-    state.Alarm(response);
+    state.Alarm(*request, response);
     return nullptr;
   });
 }

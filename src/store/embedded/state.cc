@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/units.h"
 
 namespace memfabric::store {
 namespace {
@@ -30,6 +31,20 @@ void State::FillHeader(etcdserverpb::ResponseHeader* header) const {
 void State::Commit() {
   if (const Mvcc::Commit* commit = mvcc_.CommitOpen()) watches_.OnCommit(*commit);
   mvcc_.CompactToLimits();
+  if (is_full_ && mvcc_.live_bytes() <= mvcc_.most_live_bytes() / 8 * 7) {
+    is_full_ = false;
+    LOG(kWarn, "store: there is room again: {} of {}", SizeText(mvcc_.live_bytes()), SizeText(mvcc_.most_live_bytes()));
+  }
+}
+
+Refusal State::Noted(Refusal refusal) {
+  if (refusal != &kNoSpace || is_full_) return refusal;
+  is_full_ = true;
+  LOG(kError,
+      "store: it is full: {} of {} stand there, and a write was refused; delete what isn't needed, or set "
+      "MEMFABRIC_STORE_QUOTA to more where it is served",
+      SizeText(mvcc_.live_bytes()), SizeText(mvcc_.most_live_bytes()));
+  return refusal;
 }
 
 Refusal State::Range(const etcdserverpb::RangeRequest& request, etcdserverpb::RangeResponse* response) const {
@@ -39,7 +54,7 @@ Refusal State::Range(const etcdserverpb::RangeRequest& request, etcdserverpb::Ra
 }
 
 Refusal State::Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response) {
-  if (Refusal refusal = kv_.Put(request, response)) return refusal;
+  if (Refusal refusal = kv_.Put(request, response)) return Noted(refusal);
   Commit();
   FillHeader(response->mutable_header());
   return nullptr;
@@ -53,7 +68,7 @@ Refusal State::DeleteRange(const etcdserverpb::DeleteRangeRequest& request, etcd
 }
 
 Refusal State::Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnResponse* response) {
-  if (Refusal refusal = kv_.Txn(request, response)) return refusal;
+  if (Refusal refusal = kv_.Txn(request, response)) return Noted(refusal);
   Commit();
   FillHeader(response->mutable_header());
   return nullptr;
@@ -132,7 +147,16 @@ void State::Status(etcdserverpb::StatusResponse* response) const {
   response->set_dbsizeinuse(static_cast<std::int64_t>(mvcc_.live_bytes()));
 }
 
-void State::Alarm(etcdserverpb::AlarmResponse* response) const { FillHeader(response->mutable_header()); }
+void State::Alarm(const etcdserverpb::AlarmRequest& request, etcdserverpb::AlarmResponse* response) {
+  using etcdserverpb::AlarmRequest;
+  FillHeader(response->mutable_header());
+  const bool is_meant = request.alarm() == etcdserverpb::NONE || request.alarm() == etcdserverpb::NOSPACE;
+  if (!is_full_ || !is_meant || request.action() == AlarmRequest::ACTIVATE) return;
+  auto* alarm = response->add_alarms();
+  alarm->set_memberid(MemberId(identity_));
+  alarm->set_alarm(etcdserverpb::NOSPACE);
+  if (request.action() == AlarmRequest::DEACTIVATE) is_full_ = false;
+}
 
 TimePoint State::Tick(TimePoint now) {
   if (last_tick_ && now - next_tick_ > kLate) leases_.ExtendAll(now - *last_tick_);

@@ -52,7 +52,8 @@ class State {
   void SetClientUrl(std::string url) { client_url_ = std::move(url); }  // that MemberList tells
   void MemberList(etcdserverpb::MemberListResponse* response) const;
   void Status(etcdserverpb::StatusResponse* response) const;
-  void Alarm(etcdserverpb::AlarmResponse* response) const;
+  // Lists NOSPACE from a write that was refused for want of room until there is room again, or it is disarmed.
+  void Alarm(const etcdserverpb::AlarmRequest& request, etcdserverpb::AlarmResponse* response);
 
   // Ends the leases whose time has come and sends progress; returns when it wants to be called next. When it comes much later
   // than it asked for, the process was stopped, and so may its clients' keep-alives have been: all leases get that time back.
@@ -64,10 +65,12 @@ class State {
   WatchHub& watches() { return watches_; }
   const Mvcc& mvcc() const { return mvcc_; }
   const LeaseTable& leases() const { return leases_; }
+  const Kv& kv() const { return kv_; }
   void FillHeader(etcdserverpb::ResponseHeader* header) const;  // but for a revision that is set already
 
  private:
   void Commit();
+  Refusal Noted(Refusal refusal);
   bool NeedsTicks() const { return leases_.size() > 0 || watches_.wants_progress(); }
 
   const std::uint64_t identity_;
@@ -76,6 +79,7 @@ class State {
   Kv kv_;
   WatchHub watches_;
   std::string client_url_;
+  bool is_full_ = false;
   std::optional<TimePoint> last_tick_;
   TimePoint next_tick_;
   TimePoint next_progress_;

@@ -10,6 +10,8 @@
 namespace memfabric::store {
 namespace {
 
+constexpr std::size_t kMostKeyBytes = 64 << 10;
+
 using etcdserverpb::RequestOp;
 using Operations = google::protobuf::RepeatedPtrField<RequestOp>;
 
@@ -114,6 +116,7 @@ Refusal CheckRangeForm(const etcdserverpb::RangeRequest& request) { return reque
 
 Refusal CheckPutForm(const etcdserverpb::PutRequest& request) {
   if (request.key().empty()) return &kEmptyKey;
+  if (request.key().size() > kMostKeyBytes) return &kKeyTooLarge;
   if (request.ignore_value() && !request.value().empty()) return &kValueProvided;
   if (request.ignore_lease() && request.lease() != 0) return &kLeaseProvided;
   return nullptr;

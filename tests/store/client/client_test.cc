@@ -1,5 +1,6 @@
 // The calls of the client, against the embedded store and a real etcd.
 
+#include <atomic>
 #include <thread>
 
 #include "store/client/proxy.h"
@@ -252,6 +253,35 @@ TEST_P(ClientTest, AnInterruptEndsAWait) {
   SetInterruptCheck(former);
   EXPECT_THAT(got, IsKind(Kind::kInterrupted));
   EXPECT_LT(std::chrono::steady_clock::now() - began, seconds(2));
+}
+
+TEST_P(ClientTest, ReadsALargePrefixPageByPageAsItWasAtOneMoment) {
+  constexpr int kKeys = 700;
+  for (int i = 0; i < kKeys; ++i) ASSERT_OK(client_->Put(fmt::format("p/{:04}", i), "1", kNoLease, Soon()));
+  std::atomic<bool> stop{false};
+  auto writer = ConnectTo(store_.address());
+  // What is read must not depend on when: it is always as many keys, as each write takes one away and puts another.
+  std::thread writing([&] {
+    for (int i = 0; !stop; ++i)
+      ASSERT_OK(
+          writer->Commit({.conditions = {},
+                          .then = {{.type = Operation::Type::kDelete, .key = fmt::format("p/{:04}", i)},
+                                   {.type = Operation::Type::kPut, .key = fmt::format("p/{:04}", i + kKeys), .value = "1"}},
+                          .otherwise = {}},
+                         Soon()));
+  });
+  for (int i = 0; i < 20; ++i) {
+    auto snapshot = client_->GetPrefix("p/", Soon());
+    EXPECT_OK(snapshot);
+    if (!snapshot.ok()) break;
+    EXPECT_EQ(snapshot->entries.size(), static_cast<std::size_t>(kKeys));
+    Shared<Told> told;
+    auto watch = client_->WatchPrefix("p/", 0, TellTo(told));
+    EXPECT_TRUE(told.Await([](const Told& all) { return !all.resets.empty(); }));
+    EXPECT_EQ(told.Copy().resets[0].entries.size(), static_cast<std::size_t>(kKeys));
+  }
+  stop = true;
+  writing.join();
 }
 
 TEST_P(ClientTest, MovesToAnotherStore) {

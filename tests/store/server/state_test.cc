@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/embedded/answer_budget.h"
 #include "support/fake_clock.h"
 
 namespace memfabric::store {
@@ -135,9 +136,122 @@ class StateTest : public testing::Test {
     clock_.Advance(end - clock_.Now());
   }
 
+  explicit StateTest(Mvcc::Limits limits = {.revisions = 100, .bytes = 1 << 20}) : state_(42, limits) {}
+
   FakeClock clock_;
-  State state_{42, Mvcc::Limits{.revisions = 100, .bytes = 1 << 20}};
+  State state_;
 };
+
+class FullStateTest : public StateTest {
+ protected:
+  FullStateTest() : StateTest(Mvcc::Limits{.revisions = 100, .bytes = 1 << 20, .live_bytes = 1 << 20}) {}
+
+  Refusal TryPut(const std::string& key, std::size_t bytes) {
+    etcdserverpb::PutRequest request;
+    etcdserverpb::PutResponse response;
+    request.set_key(key);
+    request.set_value(std::string(bytes, 'v'));
+    return state_.Put(request, &response);
+  }
+  int Alarms(etcdserverpb::AlarmRequest::AlarmAction action = etcdserverpb::AlarmRequest::GET) {
+    etcdserverpb::AlarmRequest request;
+    etcdserverpb::AlarmResponse response;
+    request.set_action(action);
+    state_.Alarm(request, &response);
+    for (const auto& alarm : response.alarms()) EXPECT_EQ(alarm.alarm(), etcdserverpb::NOSPACE);
+    return response.alarms_size();
+  }
+};
+
+TEST_F(FullStateTest, RefusesWhatDoesNotFitUntilThereIsRoom) {
+  int fit = 0;
+  while (TryPut("key" + std::to_string(fit), 50'000) == nullptr) ++fit;
+  EXPECT_EQ(fit, 20);
+  EXPECT_EQ(Alarms(), 1);
+  EXPECT_EQ(TryPut("key", 50'000), &kNoSpace);
+  EXPECT_EQ(TryPut("key0", 50'000), nullptr) << "nothing grows";
+  EXPECT_EQ(TryPut("small", 10), nullptr) << "there is room for it";
+  etcdserverpb::TxnRequest both;
+  etcdserverpb::TxnResponse response;
+  for (const char* key : {"one", "two"}) {
+    auto* put = both.add_success()->mutable_request_put();
+    put->set_key(key);
+    put->set_value(std::string(40'000, 'v'));
+  }
+  EXPECT_EQ(state_.Txn(both, &response), &kNoSpace);
+  EXPECT_FALSE(Exists("one"));
+  const std::int64_t lease = Grant(10);
+  EXPECT_GT(SecondsLeft(lease), 0) << "leases go on";
+  Delete("key0");
+  EXPECT_EQ(Alarms(), 1) << "a little room doesn't end it";
+  Delete("key1");
+  EXPECT_EQ(Alarms(), 0);
+  EXPECT_EQ(TryPut("key0", 50'000), nullptr);
+}
+
+TEST_F(FullStateTest, TheAlarmCanBeDisarmedAndComesAgain) {
+  while (TryPut("key" + std::to_string(state_.mvcc().revision()), 100'000) == nullptr) {
+  }
+  EXPECT_EQ(Alarms(etcdserverpb::AlarmRequest::DEACTIVATE), 1);
+  EXPECT_EQ(Alarms(), 0);
+  EXPECT_EQ(TryPut("more", 100'000), &kNoSpace);
+  EXPECT_EQ(Alarms(), 1);
+}
+
+TEST_F(StateTest, RefusesKeysAbove64KiB) {
+  etcdserverpb::PutRequest request;
+  etcdserverpb::PutResponse response;
+  request.set_key(std::string((64 << 10) + 1, 'k'));
+  EXPECT_EQ(state_.Put(request, &response), &kKeyTooLarge);
+  etcdserverpb::TxnRequest txn;
+  etcdserverpb::TxnResponse done;
+  *txn.add_success()->mutable_request_put() = request;
+  EXPECT_EQ(state_.Txn(txn, &done), &kKeyTooLarge);
+  request.set_key(std::string(64 << 10, 'k'));
+  EXPECT_EQ(state_.Put(request, &response), nullptr);
+}
+
+TEST_F(StateTest, KnowsHowLargeAnAnswerIsBeforeItIsMade) {
+  for (int i = 0; i < 10; ++i) Put("key" + std::to_string(i), std::string(10'000, 'v'));
+  etcdserverpb::RangeRequest request;
+  request.set_key("key");
+  request.set_range_end("kez");
+  etcdserverpb::RangeResponse response;
+  ASSERT_EQ(state_.Range(request, &response), nullptr);
+  EXPECT_GE(state_.kv().AnswerBytes(request), response.ByteSizeLong());
+  EXPECT_LT(state_.kv().AnswerBytes(request), 110'000u);
+  etcdserverpb::TxnRequest txn;
+  *txn.add_failure()->mutable_request_range() = request;
+  EXPECT_EQ(state_.kv().AnswerBytes(txn), state_.kv().AnswerBytes(request));
+  request.set_limit(3);
+  EXPECT_LT(state_.kv().AnswerBytes(request), 31'000u);
+  request.set_count_only(true);
+  EXPECT_EQ(state_.kv().AnswerBytes(request), 0u);
+}
+
+TEST(AnswerBudgetTest, LargeAnswersGoOneAfterTheOther) {
+  struct Client final : AnswerBudget::Waiter {
+    void OnAdmitted() override { ++admitted; }
+    int admitted = 0;
+  };
+  using Turn = AnswerBudget::Turn;
+  constexpr std::size_t kAll = AnswerBudget::kMostBytes;
+  AnswerBudget budget;
+  Client first, second, third, fourth;
+  EXPECT_EQ(budget.Ask(first, 4 * kAll), Turn::kNow) << "alone, whatever its size";
+  EXPECT_EQ(budget.Ask(second, kAll / 2), Turn::kLater);
+  EXPECT_EQ(budget.Ask(third, kAll / 2), Turn::kLater);
+  EXPECT_EQ(budget.Ask(fourth, 1), Turn::kLater) << "nobody is overtaken";
+  EXPECT_TRUE(budget.Withdraw(third));
+  budget.Release(4 * kAll);
+  EXPECT_EQ(second.admitted + 10 * third.admitted + 100 * fourth.admitted, 101);
+  EXPECT_FALSE(budget.Withdraw(second));
+  EXPECT_EQ(budget.Ask(first, kAll), Turn::kLater);
+  std::vector<Client> crowd(AnswerBudget::kMostWaiting);
+  int never = 0;
+  for (Client& client : crowd) never += budget.Ask(client, 1) == Turn::kNever ? 1 : 0;
+  EXPECT_EQ(never, 1);
+}
 
 TEST_F(StateTest, CountsRevisionsFromOne) {
   EXPECT_EQ(state_.mvcc().revision(), 1);

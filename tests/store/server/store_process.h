@@ -75,6 +75,8 @@ class StoreProcess {
     return {.host = "127.0.0.1", .port = static_cast<std::uint16_t>(std::atoi(answer.c_str()))};
   }
 
+  pid_t pid() const { return pid_; }
+
  private:
   pid_t pid_ = -1;
   UniqueFd input_;
