@@ -264,7 +264,11 @@ Status Pool::Extend(Zone zone, std::uint64_t bytes) {
 }
 
 void Pool::Close() {
+  std::unique_lock relinks(relink_mutex_);
   closing_ = true;
+  const auto retry = relink_retry_;
+  relinks.unlock();
+  job_.reactor().Cancel(retry);
   events_.Set(nullptr);
   relink_unwanted_ = true;
   (void)relinks_.Wait(After(timeout_));  // it has no error, and ends soon

@@ -165,7 +165,9 @@ class Pool {
   bool replaced_ = false;  // for good; guarded by away_mutex_
   bool return_failed_ = false;  // since it was given up; guarded by away_mutex_
 
-  copy::Queue relinks_{"mf-relinks"};  // ends first: it uses the rest
+  std::mutex relink_mutex_;                       // held while closing_ becomes true; guards the next
+  transport::Reactor::TimerId relink_retry_ = 0;  // the machine refused the thread
+  copy::Queue relinks_{"mf-relinks"};             // ends first: it uses the rest
 };
 
 }  // namespace memfabric::bm

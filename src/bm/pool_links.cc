@@ -179,8 +179,13 @@ void Pool::OnLinkBroke() {
   if (relink_queued_.exchange(true)) return;
   Status queued = relinks_.TrySubmit([this] { return Relink(); });
   if (queued.ok()) return;
-  relink_queued_ = false;  // the next link that breaks, or copy that finds one missing, tries again
   LOG(kWarn, "pool {}: links that broke aren't made again for now: {}", options_.id, queued.message());
+  std::lock_guard lock(relink_mutex_);
+  if (closing_) return;
+  relink_retry_ = job_.reactor().CallAt(After(kRelinkPause), [this] {
+    relink_queued_ = false;
+    OnLinkBroke();
+  });
 }
 
 Status Pool::Relink() {

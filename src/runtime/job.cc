@@ -20,6 +20,7 @@ constexpr std::chrono::seconds kReturnTry{5};  // one try to take the rank again
 // Between tries. When a crowd comes back at once, each try loads all the others, who then fail.
 constexpr milliseconds kFirstReturnBackoff{500};
 constexpr milliseconds kLastReturnBackoff{8000};
+constexpr milliseconds kTakeoverRetry{500};   // when the machine refused the thread for it
 constexpr std::chrono::seconds kSettled{10};  // given up again sooner than this: that was a failed try as well
 
 // A store that one host serves goes with it.
@@ -71,7 +72,14 @@ Job::~Job() {
     closing_ = true;
   }
   changed_.notify_all();
-  reactor_.Cancel(retry_);  // no other is set: the job is closing
+  auto cancel = [this](transport::Reactor::TimerId& timer) {
+    std::unique_lock lock(mutex_);
+    const auto id = timer;
+    lock.unlock();  // what runs now may want it
+    reactor_.Cancel(id);
+  };
+  cancel(return_retry_);  // no other is set: the job is closing
+  cancel(takeover_retry_);
   returning_.Join();
   session_.reset();   // no observer call follows
   returning_.Join();  // a return that began while the session closed
@@ -137,7 +145,15 @@ void Job::OnStoreLost() {
     std::lock_guard lock(host_mutex_);
     host = store_host_;
   }
-  if (host != nullptr) host->OnStoreLost();
+  if (host == nullptr) return;
+  Status started = host->OnStoreLost();
+  if (started.ok()) return;
+  LOG(kWarn, "the store can't be taken over yet: {}", started.message());
+  std::lock_guard lock(mutex_);
+  if (closing_) return;
+  takeover_retry_ = reactor_.CallAt(steady_clock::now() + kTakeoverRetry, [this] {
+    if (!store_answers_) OnStoreLost();
+  });
 }
 
 Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {
@@ -181,7 +197,7 @@ void Job::StartReturn() {
   if (!thread.ok()) {
     auto pause = backoff_.Next();
     LOG(kWarn, "this process tries to come back again in {} ms: {}", pause.count(), thread.status().message());
-    retry_ = reactor_.CallAt(steady_clock::now() + pause, [this] { StartReturn(); });
+    return_retry_ = reactor_.CallAt(steady_clock::now() + pause, [this] { StartReturn(); });
     return;
   }
   returning_running_ = true;

@@ -79,6 +79,7 @@ class Job final : public store::SessionObserver {
   const store::Keys& keys() const { return keys_; }
   store::Client& client() { return *client_; }
   store::Session& session() { return *session_; }
+  transport::Reactor& reactor() { return reactor_; }
   const std::string& liveness() const { return liveness_->name(); }
   // Whether this process serves the store, at which url.
   bool ServesStore() const;
@@ -136,7 +137,9 @@ class Job final : public store::SessionObserver {
   TimePoint returned_{};  // when it last was wholly back
   Backoff backoff_;       // by the thread only, or before it
   Thread returning_;
-  transport::Reactor::TimerId retry_ = 0;  // starts the thread later, as the machine refused it
+  // They start a thread later that the machine refused.
+  transport::Reactor::TimerId return_retry_ = 0;
+  transport::Reactor::TimerId takeover_retry_ = 0;
 };
 
 }  // namespace memfabric

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/descriptor_limit.h"
+
 namespace memfabric {
 namespace {
 
@@ -15,6 +17,7 @@ Runtime::Runtime(std::unique_ptr<transport::Reactor> reactor, std::vector<std::u
     : reactor_(std::move(reactor)), transports_(std::move(transports)), devices_(std::move(devices)), team_(helpers) {}
 
 Result<std::unique_ptr<Runtime>> Runtime::Create() {
+  RaiseDescriptorLimit();
   ASSIGN_OR_RETURN(auto reactor, transport::Reactor::Create());
   auto transports = AvailableTransports(*reactor);
   unsigned processors = std::max(1u, std::thread::hardware_concurrency());

@@ -1,6 +1,7 @@
 #include "transport/local_port.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <future>
@@ -12,7 +13,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kMaxBackoff{20};
 constexpr std::chrono::milliseconds kListenPause{50};
 constexpr int kAcceptsAtOnce = 64;  // then others get their turn
 
@@ -121,10 +121,17 @@ void LocalPort::PauseListening() {
 
 void LocalPort::OnCallers() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
     auto caller = venue_->Accept();
+    std::string no_room;
+    if (!caller.ok() && !std::exchange(warned_of_fds_, true))
+      LOG(kWarn, "peers can't be accepted for now: {}", caller.status().message());
+    if (!caller.ok() && spare_) {
+      no_room = fmt::format("it can't accept its peers: {}", caller.status().message());
+      spare_.Reset();
+      caller = venue_->Accept();
+    }
     if (!caller.ok()) {
-      if (!warned_of_fds_) LOG(kWarn, "peers can't be accepted for now: {}", caller.status().message());
-      warned_of_fds_ = true;
       PauseListening();
       return;
     }
@@ -132,6 +139,7 @@ void LocalPort::OnCallers() {
     auto connection = std::make_shared<Connection>();
     connection->socket = std::move((*caller)->socket);
     connection->who = std::move((*caller)->who);
+    connection->no_room = std::move(no_room);
     if (const Status& trusted = (*caller)->trusted; !trusted.ok()) {
       Misbehaved(connection, trusted.message());
       continue;
@@ -239,15 +247,14 @@ void LocalPort::TryConnect(Rank rank) {
   attempt.connection = std::move(connection);
 }
 
-void LocalPort::RetryConnect(Rank rank, std::string_view note) {
+void LocalPort::RetryConnect(Rank rank, std::string_view note, Backoff& backoff) {
   Attempt& attempt = attempts_.at(rank);
   attempt.connection = nullptr;
   for (const Waiter& waiter : attempt.waiters) waiter.calls->Note(waiter.index, note);
-  attempt.retry = reactor_.CallAt(steady_clock::now() + attempt.backoff, [this, rank] {
+  attempt.retry = reactor_.CallAt(steady_clock::now() + backoff.Next(), [this, rank] {
     attempts_.at(rank).retry = 0;
     TryConnect(rank);
   });
-  attempt.backoff = std::min(2 * attempt.backoff, kMaxBackoff);
 }
 
 std::vector<LocalPort::Waiter> LocalPort::TakeAttempt(Rank rank) {

@@ -20,6 +20,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/backoff.h"
 #include "base/fd.h"
 #include "transport/local_peer.h"
 #include "transport/local_protocol.h"
@@ -90,6 +91,7 @@ class LocalPort final : public Port {
     std::vector<Waiter> waiters;      // for `confirmed`
     std::vector<GrowthWaiter> growth_waiters;
     Reactor::TimerId patience = 0;
+    std::string no_room;  // not empty: accepted by means of the spare descriptor, only to be told this
   };
   // shared: the reactor's callback and the tables below; a connection may close while one of its messages is worked on
   using ConnectionPtr = std::shared_ptr<Connection>;
@@ -99,8 +101,9 @@ class LocalPort final : public Port {
     std::vector<Waiter> waiters;
     ConnectionPtr connection;  // null between two tries
     Reactor::TimerId retry = 0;
-    std::chrono::milliseconds backoff{1};
-    local::Contribution told;  // in the HELLO
+    Backoff backoff{std::chrono::milliseconds(1), std::chrono::milliseconds(20)};
+    Backoff room_backoff{std::chrono::milliseconds(20), std::chrono::milliseconds(500)};  // the peer has no descriptor left
+    local::Contribution told;                                                             // in the HELLO
   };
 
   // Everything below runs on the reactor's thread. mapped_port.cc: listening, attempts, closing.
@@ -110,7 +113,8 @@ class LocalPort final : public Port {
   void Close();
   void StartConnect(const Waiter& waiter);
   void TryConnect(Rank rank);
-  void RetryConnect(Rank rank, std::string_view note);
+  void RetryConnect(Rank rank, std::string_view note) { RetryConnect(rank, note, attempts_.at(rank).backoff); }
+  void RetryConnect(Rank rank, std::string_view note, Backoff& backoff);
   void FinishAttempt(Rank rank, const Status& status);
   std::vector<Waiter> TakeAttempt(Rank rank);  // ends it; the waiters are the caller's now
   void Abandon(const PendingCalls& calls);
@@ -156,6 +160,7 @@ class LocalPort final : public Port {
   std::map<Rank, Attempt> attempts_;
   std::map<Rank, std::uint64_t> epochs_;  // the latest life of each rank that was linked
   std::uint64_t strangers_refused_ = 0;
+  UniqueFd spare_;  // a descriptor that is given up for a moment to tell a caller that there is no other
   bool warned_of_fds_ = false;
 };
 

@@ -130,6 +130,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
     return Refuse(connection, Kind::kDisconnected, "the key is not this member's: its address in the directory is newer");
   }
   Forget(connection);
+  if (!connection->no_room.empty()) return Refuse(connection, Kind::kInUse, connection->no_room);
   if (hello.to != options_.rank || hello.to_epoch != options_.epoch) {
     return Refuse(connection, Kind::kDisconnected,
                   fmt::format("this is rank {} in epoch {}, not rank {} in epoch {}", options_.rank, options_.epoch, hello.to,
@@ -253,6 +254,11 @@ Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t e
 
 void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused& refused) {
   std::string text = fmt::format("{} refused: {}", Name(connection->rank, connection->who), refused.reason);
+  if (connection->phase == Connection::Phase::kIntroduced && refused.kind == Kind::kInUse) {
+    const Rank rank = connection->rank;
+    CloseConnection(connection, Ok());
+    return RetryConnect(rank, refused.reason, attempts_.at(rank).room_backoff);
+  }
   if (connection->phase == Connection::Phase::kIntroduced) return FinishAttempt(connection->rank, Status(refused.kind, text));
   CloseConnection(connection, Disconnected("{}", text));
 }

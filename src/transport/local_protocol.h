@@ -58,7 +58,8 @@ struct Introduction {
 struct Hello : Introduction {};
 struct Welcome : Introduction {};
 struct Refused {
-  Kind kind = Kind::kInvalidArgument;  // or kDisconnected: the connector looks for another life of this rank
+  // Or kDisconnected: the connector looks for another life of this rank; kInUse: the listener has no room now, come again.
+  Kind kind = Kind::kInvalidArgument;
   std::string reason;
 };
 struct Duplicate {};

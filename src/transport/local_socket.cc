@@ -1,7 +1,6 @@
 #include "transport/local_socket.h"
 
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/descriptor_limit.h"
 #include "base/log.h"
 #include "base/retry.h"
 
@@ -35,9 +35,7 @@ Result<Address> AbstractAddress(std::string_view name) {
 Result<UniqueFd> MakeSocket(int type) {
   UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (socket) return socket;
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  return OutOfMemory("no local socket to be had: {}; ulimit -n is {}", ErrnoText(errno), limit.rlim_cur);
+  return OutOfMemory("no local socket to be had: {}; {}", ErrnoText(errno), DescriptorLimitText());
 }
 
 }  // namespace

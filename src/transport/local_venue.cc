@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/descriptor_limit.h"
 #include "base/log.h"
 #include "base/retry.h"
 #include "transport/packet_socket.h"
@@ -26,7 +27,7 @@ class LocalVenue final : public Venue {
           UniqueFd(RetryOnSignal([&] { return ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
     } while (!socket && errno == ECONNABORTED);
     if (!socket && errno == EAGAIN) return std::optional<Encounter>();
-    if (!socket) return OutOfMemory("{}; see ulimit -n", ErrnoText(errno));
+    if (!socket) return OutOfMemory("{}; {}", ErrnoText(errno), DescriptorLimitText());
     return std::optional<Encounter>(Meet(std::move(socket)));
   }
 

@@ -241,6 +241,7 @@ TEST(HostFailure, WithoutDescriptorsJoinsFailAndLinksStay) {
   Answer waited = late->Do("join 0");
   EXPECT_EQ(-2004, waited.code) << waited.text;
   EXPECT_THAT(waited.text, HasSubstr("rank(s) 1"));
+  EXPECT_THAT(waited.text, HasSubstr("RLIMIT_NOFILE of pid")) << "which process lacks what";
   EXPECT_CODE(0, job[0].Do("fill 0 1 host 0 0x100000 1"));
   EXPECT_CODE(0, job[1].Do("fill 0 0 host 0 0x100000 1"));
   EXPECT_CODE(0, job[1].Do("limit nofile 1024"));

@@ -81,3 +81,25 @@ def test_all_have_names_and_take_no_signals(start_rank: Start) -> None:
     assert ranks[0]("takes_signals()") == []
     ranks[0].run("engine.destroy(); other.destroy(); shm.uninitialize(); pool.destroy(); mf.bm.uninitialize()")
     assert ranks[0]("takes_signals()") == []
+
+
+def test_a_rank_has_few_threads(start_rank: Start) -> None:
+    url = free_url()
+    server, rank = start_rank(), start_rank()
+    rank.run(LOOK)
+    for number, each in enumerate((server, rank)):
+        each.run(f"assert init('{url}', 2, {number}) == 0, mf.get_last_err_msg()")
+        each.run("pool = mf.bm.create(0, 8 << 20)")
+    for each in (server, rank):
+        assert each("pool.join()") == 0
+    rank.run("""
+data = np.ones(8 << 20, np.uint8)
+for flags in (0, 1):
+    assert pool.copy_data(data, pool.peer_rank_ptr(0, mf.bm.BmMemType.HOST), data.nbytes, mf.bm.BmCopyType.H2GH, flags) == 0
+assert pool.wait() == 0
+""")
+    names = rank("threads()")
+    helpers = names.pop("mf-copy", 0)  # one for each processor but one
+    assert helpers <= 7
+    assert sum(names.values()) <= 10, names  # and the main thread
+    rank.run("pool.destroy(); mf.bm.uninitialize()")

@@ -35,6 +35,7 @@ VARIABLES = (
     Variable("MEMFABRIC_HOST_ID", "names this host: processes with the same name take each other for neighbours"),
     Variable("MEMFABRIC_ALLOW_UIDS", "other users of this host who may share in the job, as numbers: 1001,1002"),
     Variable("MEMFABRIC_ORPHAN_SECONDS", "how long the memory of a rank that died stays mapped, 0 to 86400; 60 without it"),
+    Variable("MEMFABRIC_RAISE_NOFILE", "0: RLIMIT_NOFILE stays as it is, instead of being raised to its hard limit"),
     Variable("MEMFABRIC_DUMP_MEMORY", "1: core dumps hold pools' memory too, peers' included, and allocate all of it"),
     Variable("MEMFABRIC_STORE_QUOTA", "what may stand in the store that this process serves: bytes, or as in 256M (64M)"),
     Variable("MEMFABRIC_STREAM_BYTES", "copies of this size and more bypass the caches"),

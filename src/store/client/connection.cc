@@ -9,7 +9,6 @@
 #include <algorithm>
 
 #include "store/client/wire.h"
-#include "store/proto/grpc_log.h"
 
 namespace memfabric::store {
 namespace {
@@ -32,7 +31,6 @@ std::string Target(const HostPort& endpoint) {
 
 std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
                                            Tunnel* tunnel) {
-  RouteGrpcLog();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // else clients of one process share connections, and their back-off
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

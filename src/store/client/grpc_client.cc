@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/socket_user.h"
 #include "store/client/probe.h"
+#include "store/proto/grpc_start.h"
 
 namespace memfabric::store {
 namespace {
@@ -547,6 +548,7 @@ std::unique_ptr<Watch> GrpcClient::WatchPrefix(std::string_view prefix, std::int
 
 Result<std::unique_ptr<Client>> Client::Connect(const StoreUrl& url, const Options& options, Deadline deadline) {
   if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
+  RETURN_IF_ERROR(PrepareGrpc(GrpcRole::kClient));
   SignalsBlocked blocked;  // gRPC starts its threads
   auto client = std::make_unique<GrpcClient>(url, options);
   RETURN_IF_ERROR(client->AwaitFirstAnswer(deadline));

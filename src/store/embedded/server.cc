@@ -20,7 +20,7 @@
 #include "store/embedded/listen_address.h"
 #include "store/embedded/listener.h"
 #include "store/embedded/services.h"
-#include "store/proto/grpc_log.h"
+#include "store/proto/grpc_start.h"
 
 namespace memfabric::store {
 namespace {
@@ -140,7 +140,7 @@ class GrpcServer final : public EmbeddedServer {
 }  // namespace
 
 Result<std::unique_ptr<EmbeddedServer>> EmbeddedServer::Start(const Options& options) {
-  RouteGrpcLog();
+  RETURN_IF_ERROR(PrepareGrpc(GrpcRole::kServer));
   ASSIGN_OR_RETURN(const std::size_t quota, QuotaFromEnvironment());
   auto server = std::make_unique<GrpcServer>(*options.clock, quota);
   RETURN_IF_ERROR(server->Serve(options));

@@ -57,21 +57,19 @@ class TcpStoreHost final : public StoreHost {
     }
   }
 
-  Status Follow() {
-    ASSIGN_OR_RETURN(thread_, Thread::Start("mf-store-host", [this] { TakeOverWhenLost(); }));
-    return Ok();
-  }
-
   bool serving() const override {
     std::lock_guard lock(mutex_);
     return server_ != nullptr;
   }
 
-  void OnStoreLost() override {
+  Status OnStoreLost() override {
     std::lock_guard lock(mutex_);
-    if (server_ != nullptr) return;
+    if (server_ != nullptr || stopping_) return Ok();
     lost_ = true;
-    changed_.notify_all();
+    if (running_) return Ok();  // it looks again before it ends
+    ASSIGN_OR_RETURN(thread_, Thread::Start("mf-store-host", [this] { TakeOverWhileLost(); }));
+    running_ = true;
+    return Ok();
   }
 
  private:
@@ -95,12 +93,9 @@ class TcpStoreHost final : public StoreHost {
     return client.status();
   }
 
-  void TakeOverWhenLost() {
+  void TakeOverWhileLost() {
     std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return stopping_ || lost_; });
-      if (stopping_) return;
-      lost_ = false;
+    while (!stopping_ && std::exchange(lost_, false)) {
       for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
         lock.unlock();
         auto outcome = TryOnce({RecoveringSeed()}, TimePoint::max());
@@ -114,9 +109,10 @@ class TcpStoreHost final : public StoreHost {
           break;
         }
         changed_.wait_for(lock, pause, [&] { return stopping_; });
-        if (stopping_) return;
+        if (stopping_) break;
       }
     }
+    running_ = false;  // the last that it does with this object, but for the lock
   }
 
   static EmbeddedServer::Seed RecoveringSeed() {
@@ -131,6 +127,7 @@ class TcpStoreHost final : public StoreHost {
   std::condition_variable changed_;
   std::unique_ptr<EmbeddedServer> server_;
   bool lost_ = false;
+  bool running_ = false;  // the thread
   bool stopping_ = false;
   Thread thread_;
 };
@@ -143,7 +140,6 @@ Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve s
     return InvalidArgument("store {}: an etcd cluster is served by its own servers", url.ToString());
   auto host = std::make_unique<TcpStoreHost>(url, std::move(tls));
   if (serve == Serve::kNow) RETURN_IF_ERROR(host->ServeNow(deadline));
-  RETURN_IF_ERROR(host->Follow());
   return std::unique_ptr<StoreHost>(std::move(host));
 }
 

@@ -34,8 +34,9 @@ class StoreHost {
   virtual ~StoreHost() = default;  // Stops serving.
 
   virtual bool serving() const = 0;
-  // The client says that the store doesn't answer any more; takes over if this host may. Returns at once.
-  virtual void OnStoreLost() = 0;
+  // The client says that the store doesn't answer any more; takes over if this host may, on a thread that is started for it.
+  // Returns at once. OutOfMemory: the machine refuses the thread; nothing happens.
+  virtual Status OnStoreLost() = 0;
 };
 
 }  // namespace memfabric::store

@@ -18,6 +18,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/descriptor_limit.h"
 #include "base/retry.h"
 
 namespace memfabric::transport::tcp {
@@ -244,7 +245,7 @@ Result<HostPort> ChooseAddress(const NetworkOptions& options) {
 Result<Listener> Listen(const HostPort& address) {
   const SocketAddress wanted = ToSocketAddress(address);
   UniqueFd socket(::socket(wanted.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return OutOfMemory("no socket to listen with: {}; see ulimit -n", ErrnoText(errno));
+  if (!socket) return OutOfMemory("no socket to listen with: {}; {}", ErrnoText(errno), DescriptorLimitText());
   const int on = 1;
   // A port that an earlier life of this rank had is free, though the kernel still remembers its connections.
   (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "base/descriptor_limit.h"
 #include "base/retry.h"
 
 namespace memfabric::transport::tcp {
@@ -39,7 +40,7 @@ Result<std::optional<Venue::Encounter>> TcpVenue::Accept() {
     }));
   } while (!socket && errno == ECONNABORTED);
   if (!socket && errno == EAGAIN) return std::optional<Encounter>();
-  if (!socket) return OutOfMemory("{}; see ulimit -n", ErrnoText(errno));
+  if (!socket) return OutOfMemory("{}; {}", ErrnoText(errno), DescriptorLimitText());
   const std::string who = FromSocketAddress(reinterpret_cast<sockaddr*>(&peer)).ToString();
   ASSIGN_OR_RETURN(Encounter encounter, Meet(std::move(socket), {advert_.key, who, advert_.encrypt}, false, who));
   return std::optional<Encounter>(std::move(encounter));
@@ -59,7 +60,7 @@ Result<Venue::Encounter> TcpVenue::Connect(const MemberAddress& peer, local::Hel
   ASSIGN_OR_RETURN(Advert advert, ParseAdvert(peer.advert));
   const SocketAddress address = ToSocketAddress(advert.address);
   UniqueFd socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return OutOfMemory("no socket to connect with: {}; see ulimit -n", ErrnoText(errno));
+  if (!socket) return OutOfMemory("no socket to connect with: {}; {}", ErrnoText(errno), DescriptorLimitText());
   // Interrupted, it goes on by itself, as when it is in progress.
   if (::connect(socket.get(), address.get(), address.size_bytes) != 0 && errno != EINPROGRESS && errno != EINTR) {
     if (errno == EAGAIN || errno == EADDRNOTAVAIL) return InUse("no port of this host is free: {}", ErrnoText(errno));

@@ -29,7 +29,9 @@ std::unique_ptr<StoreHost> Host(const HostPort& address, Serve serve) {
 struct Member {
   Member(const HostPort& address, Serve serve) : host(Host(address, serve)), client(ConnectTo(address)) {
     watch = client->WatchConnection([this](bool answers) {
-      if (!answers) host->OnStoreLost();
+      if (!answers) {
+        EXPECT_OK(host->OnStoreLost());
+      }
       connection.Change([&](std::vector<bool>& all) { all.push_back(answers); });
     });
   }
@@ -139,7 +141,7 @@ TEST(StoreHostTest, AConnectionThatIsLostWhileTheStoreAnswersChangesNothing) {
   auto address = FreeAddress();
   auto first = Host(address, Serve::kNow);
   auto second = Host(address, Serve::kWhenOrphaned);
-  second->OnStoreLost();
+  EXPECT_OK(second->OnStoreLost());
   auto client = ConnectTo(address);
   ASSERT_NE(client, nullptr);
   ASSERT_OK(client->Put("a", "1", kNoLease, Soon()));

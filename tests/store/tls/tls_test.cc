@@ -204,7 +204,9 @@ TEST_F(TlsTest, TheAddressIsTakenOverWithTls) {
   auto client = Connect(address, tls);
   ASSERT_OK(client);
   auto watch = (*client)->WatchConnection([&](bool answers) {
-    if (!answers) (*second)->OnStoreLost();
+    if (!answers) {
+      EXPECT_OK((*second)->OnStoreLost());
+    }
   });
   first->reset();
   EXPECT_OK((*client)->Get("a", Soon()));
