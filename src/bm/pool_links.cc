@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "base/backoff.h"
 #include "base/log.h"
 #include "base/wait.h"
 #include "bm/pool.h"
@@ -17,7 +18,7 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kLinkTry{1000};        // one try to link members; a peer that is stopped loses its lease after 3 s
 constexpr milliseconds kLongLinkTry{16'000};  // grows up to this while peers answer, but not all in time: an overloaded machine
-constexpr milliseconds kLinkPause{20};        // before the next try
+constexpr milliseconds kLinkPause{20};        // before the next try, less up to a half of it
 constexpr milliseconds kLongLinkPause{320};   // grows up to this while nobody answers
 constexpr milliseconds kRelinkPause{500};     // the same for links that broke: nobody waits for them
 constexpr milliseconds kLookTimeout{2000};    // API.md: a copy to a peer that can't be reached ends within 2 s
@@ -64,7 +65,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
   };
   std::set<std::pair<Rank, std::uint64_t>> dead;
   auto patience = kLinkTry;
-  auto pause = kLinkPause;
+  Backoff backoff(kLinkPause, kLongLinkPause);
   for (;;) {
     ASSIGN_OR_RETURN(auto snapshot, job_.client().GetPrefix(prefix, deadline));
     std::vector<store::PoolRecord> missing;
@@ -90,8 +91,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
     auto linked = [&](const Tried& member) { return peers_->LinkedEpoch(member.rank) >= member.epoch; };
     if (std::any_of(tried.begin(), tried.end(), linked)) {
       patience = std::min(2 * patience, kLongLinkTry);
-    } else {
-      pause = std::min(2 * pause, kLongLinkPause);
+      backoff.Reset();
     }
     if ((IsInvalidArgument(status) || IsAlreadyExists(status)) && GivenUp(deadline))
       return Reconnect("the others gave this process up while it joined: {}", status.message());
@@ -103,7 +103,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
         if (member.near && !linked(member)) dead.insert({member.rank, member.epoch});
     }
     if (closing_) return NotFound("pool {} is being destroyed", options_.id);
-    RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(pause))));
+    RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(backoff.Next()))));
     if (steady_clock::now() >= deadline) {
       std::string ranks;
       for (std::size_t i = 0; i < std::min<std::size_t>(tried.size(), kMostNamed); ++i)
@@ -190,10 +190,11 @@ void Pool::OnLinkBroke() {
 
 Status Pool::Relink() {
   CancelScope scope(closing_);
+  Backoff backoff(kRelinkPause, 2 * kRelinkPause);
   do {
     relink_queued_ = false;
     if (!RelinkOnce()) return Ok();
-  } while (PauseUntil(After(kRelinkPause)).ok());
+  } while (PauseUntil(After(backoff.Next())).ok());
   return Ok();
 }
 

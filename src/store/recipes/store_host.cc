@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/backoff.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "base/wait.h"
@@ -45,7 +46,7 @@ class TcpStoreHost final : public StoreHost {
   }
 
   Status ServeNow(Deadline deadline) {
-    for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
+    for (Backoff backoff(kFirstRetry, kLastRetry);;) {
       auto outcome = TryOnce({}, deadline);
       if (outcome.ok()) return Ok();
       if (IsInvalidArgument(outcome.status()))
@@ -53,7 +54,7 @@ class TcpStoreHost final : public StoreHost {
       if (!IsDisconnected(outcome.status())) return outcome.status();
       if (steady_clock::now() >= deadline)
         return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(), outcome.status().message());
-      RETURN_IF_ERROR(PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + pause)));
+      RETURN_IF_ERROR(PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + backoff.Next())));
     }
   }
 
@@ -96,7 +97,7 @@ class TcpStoreHost final : public StoreHost {
   void TakeOverWhileLost() {
     std::unique_lock lock(mutex_);
     while (!stopping_ && std::exchange(lost_, false)) {
-      for (auto pause = kFirstRetry;; pause = std::min(pause * 2, kLastRetry)) {
+      for (Backoff backoff(kFirstRetry, kLastRetry);;) {
         lock.unlock();
         auto outcome = TryOnce({RecoveringSeed()}, TimePoint::max());
         lock.lock();
@@ -108,7 +109,7 @@ class TcpStoreHost final : public StoreHost {
           LOG(kWarn, "store {}: can't be taken over: {}", url_.ToString(), outcome.status().message());
           break;
         }
-        changed_.wait_for(lock, pause, [&] { return stopping_; });
+        changed_.wait_for(lock, backoff.Next(), [&] { return stopping_; });
         if (stopping_) break;
       }
     }
