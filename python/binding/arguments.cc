@@ -145,6 +145,11 @@ Address::Address(nb::handle object, const char* name, Access access) {
                 TypeName(object));
 }
 
+Address::~Address() {
+  PyObject* owner = owner_.release().ptr();
+  InPython([&] { Py_XDECREF(owner); });
+}
+
 void Address::CheckHolds(std::uint64_t size, const char* name) const {
   if (size_bytes_.has_value() && size > *size_bytes_) {
     throw Refused{std::string(name) + " holds " + std::to_string(*size_bytes_) + " bytes, fewer than the " +

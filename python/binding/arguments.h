@@ -94,6 +94,7 @@ class Address {
  public:
   // TypeError: none of those, memory that is not contiguous or not the CPU's, or read-only memory to be written.
   Address(nb::handle object, const char* name, Access access);
+  ~Address();
   Address(Address&& other) = default;
   Address& operator=(Address&&) = delete;
 

@@ -234,7 +234,7 @@ src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_vo
 size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must hold as much.
 type: BmCopyType; AUTO decides by the addresses.
 flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2 accepted without effect,
-    4 to use `stream`.
+    4 to use `stream`. Other bits are ignored.
 stream: with flag 4.
 timeout: seconds for the call as a whole, None for no such bound; not for what flag 1 leaves to later. Without it a copy goes on
     as long as bytes move, and ends when none have for operation_timeout.
@@ -296,8 +296,10 @@ Returns 0.)");
       R"(Sets who is told of other ranks' coming and going.
 
 fn: called as fn(rank_id, BmGroupEvent) when another rank joins, leaves or dies; in order, on a thread of the library's, with
-    the GIL. What it raises goes to sys.unraisablehook. None removes it.
-Returns 0. When it has returned (to any other thread than the handler's), the former function is not running any more.)");
+    the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it but what follows; at most 4096
+    events wait, more are dropped with a warning.
+Returns 0. When it has returned (to any other thread than the handler's), the former function is not running any more, unless it
+has not returned for 5 s: a warning says so, and it is left to itself. So do destroy() and uninitialize().)");
 
   type.def("wait", &BigMemory::Wait, nb::sig("def wait(self) -> int"),
            R"(Waits for all asynchronous copies (flags=1) that any thread issued on this object before.
@@ -481,7 +483,7 @@ local_dram_size, local_hbm_size: bytes of host and device memory that this rank 
     64 GiB. The pool's maximum a rank is what the first contributing rank gives: less is fine, more is an error (create2() sets
     the maximum). A rank that contributes nothing waits up to create_timeout for the first that does.
 data_op_type: BmDataOpType.
-flags: bits 0-6 NUMA node (127: automatic), bit 7 fault the memory in at once; bit 8 see create2(); bits 9 and 10 hints.
+flags: bits 0-6 NUMA node (127: automatic; one that isn't there is a warning, an error with MEMFABRIC_STRICT=1), bit 7 fault the memory in at once; bit 8 see create2(); bits 9 and 10 hints.
 Raises RuntimeError with a message that names the argument, its value and the limit; nothing is left behind.
 
 >>> pool = mf.bm.create(0, 1 << 30)

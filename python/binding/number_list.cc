@@ -147,7 +147,8 @@ bool NumberList::ReadBuffer(nb::handle object, const char* name) {
     WrongType(name, TypeName(object) + " gives no array of ints: " + error.what());
   }
   const Py_buffer& view = buffer_.view;
-  bool objects = view.ndim == 1 && view.format != nullptr && std::strcmp(view.format, "O") == 0;
+  // Of Python objects, or of ctypes pointers.
+  bool objects = view.ndim == 1 && view.format != nullptr && std::strchr("O&X", *view.format) != nullptr;
   bool iterates = view.ndim == 0 && Py_TYPE(object.ptr())->tp_iter != nullptr;
   if (objects || iterates) {
     buffer_.Release();
@@ -155,7 +156,9 @@ bool NumberList::ReadBuffer(nb::handle object, const char* name) {
   }
   CheckDimensions(view.ndim, name);
   Array array{};
-  if (!array.SetFormat(view.format, view.itemsize)) NoInts(name, "'" + std::string(view.format) + "'");
+  if (!array.SetFormat(view.format, view.itemsize))
+    NoInts(name,
+           view.format == nullptr ? "of " + std::to_string(view.itemsize) + " bytes" : "'" + std::string(view.format) + "'");
   // A shape that is null stands for one dimension, strides that are null for elements one after the other.
   array.first = static_cast<const char*>(view.buf);
   array.count = view.shape != nullptr ? view.shape[0] : view.len / view.itemsize;

@@ -120,13 +120,21 @@ void Require(smem_trans_t engine, const NumberList& addresses, const NumberList&
   throw NotInitialized();
 }
 
+constexpr const char* kNotInitialized = "the engine is not initialized: call initialize() first";
+
+void RequireOrRaise(smem_trans_t engine) {
+  if (engine != nullptr) return;
+  smem_set_last_err(SMEM_NOT_INITIALIZED, kNotInitialized);
+  RaiseLastError();
+}
+
 // As Code, for calls on an engine.
 template <typename Body>
 std::int32_t OnEngine(Body&& body) {
   try {
     return Code(std::forward<Body>(body));
   } catch (const NotInitialized&) {
-    std::int32_t code = smem_set_last_err(SMEM_NOT_INITIALIZED, "the engine is not initialized: call initialize() first");
+    std::int32_t code = smem_set_last_err(SMEM_NOT_INITIALIZED, kNotInitialized);
     DeliverLog();
     return code;
   }
@@ -361,6 +369,7 @@ std::int32_t TransferEngine::SetPeerDown(nb::handle function) {
 nb::str TransferEngine::Path(Str peer) {
   return OrRaise([&] {
     std::string name = CString(peer, "destflag");
+    RequireOrRaise(handle_);
     char path[32];
     if (InLibrary(Gil::kRelease, [&] { return smem_trans_get_path(handle_, name.c_str(), path, sizeof(path)); }) != SMEM_OK)
       RaiseLastError();
@@ -369,6 +378,7 @@ nb::str TransferEngine::Path(Str peer) {
 }
 
 nb::str TransferEngine::Name() {
+  RequireOrRaise(handle_);
   char name[SMEM_TRANS_NAME_SIZE + 16];  // a port may have come to it
   if (smem_trans_get_name(handle_, name, sizeof(name)) != SMEM_OK) RaiseLastError();
   return Text(name);

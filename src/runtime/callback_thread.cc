@@ -36,20 +36,20 @@ struct CallbackThread::State {
   }
 };
 
-CallbackThread::CallbackThread() : state_(std::make_shared<State>()) {}
+CallbackThread::CallbackThread(std::chrono::milliseconds patience) : patience_(patience), state_(std::make_shared<State>()) {}
 
 CallbackThread::~CallbackThread() {
   std::unique_lock lock(state_->mutex);
   state_->stopping = true;
   state_->changed.notify_all();
   if (!state_->started) return;
-  bool ended = state_->changed.wait_for(lock, kCallbackPatience, [this] { return state_->ended; });
+  bool ended = state_->changed.wait_for(lock, patience_, [this] { return state_->ended; });
   std::size_t left = state_->waiting.size();
   if (!ended) state_->waiting.clear();
   lock.unlock();
   if (ended) return;
-  LOG(kWarn, "a user's callback has not returned for {} s: it is left to itself, {} events behind it are dropped",
-      kCallbackPatience.count(), left);
+  LOG(kWarn, "a user's callback has not returned for {} ms: it is left to itself, {} events behind it are dropped",
+      patience_.count(), left);
 }
 
 void CallbackThread::Submit(std::function<void()> event) {

@@ -19,13 +19,14 @@ constexpr std::chrono::seconds kCallbackPatience{5};
 
 class CallbackThread {
  public:
-  CallbackThread();
-  ~CallbackThread();  // What is queued is run first, within kCallbackPatience.
+  explicit CallbackThread(std::chrono::milliseconds patience = kCallbackPatience);
+  ~CallbackThread();  // What is queued is run first, within `patience`.
 
   void Submit(std::function<void()> event);
 
  private:
   struct State;
+  const std::chrono::milliseconds patience_;
   std::shared_ptr<State> state_;  // shared with the thread, which may have to be left behind
 };
 

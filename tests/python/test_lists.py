@@ -214,6 +214,12 @@ def test_a_ctypes_pointer_is_the_address_that_it_holds(pool: bm.BigMemory, host:
         slot[:16] = bytes(16)
         assert pool.copy_data_batch([pointer, memory], [ctypes.c_void_p(host), host + 8], [8, 8], 2, H2G) == 0
         assert bytes(slot[:16]) == b"0123456701234567"
+    first, second = (ctypes.pointer(ctypes.c_uint64(number)) for number in (3, 4))
+    both = (ctypes.POINTER(ctypes.c_uint64) * 2)(first, second)
+    assert pool.copy_data_batch(both, [host, host + 8], [8, 8], 2, H2G) == 0, mf.get_last_err_msg()
+    assert bytes(slot[:16]) == (3).to_bytes(8, "little") + (4).to_bytes(8, "little")
+    with pytest.raises(TypeError, match=r"sizes\[0\]"):
+        pool.copy_data_batch([1, 1], [host, host], both, 2, H2G)
     assert pool.get_rank_id_by_gva(ctypes.c_void_p(host)) == 0
     assert pool.copy_data(ctypes.c_void_p(), host, 16, H2G) == INVALID
     assert pool.copy_data(ctypes.c_void_p(None), host, 16, H2G) == INVALID
