@@ -48,7 +48,7 @@ void Peers::Opened() {
 
 void Peers::Publish(const Peer& peer) {
   if (peer.link->capabilities().load_store) {
-    reach_.SetMapped(peer.link->rank(), peer.link->allocated_bytes());
+    reach_.SetMapped(peer.link->rank(), peer.link->allocated_bytes(), peer.link->chunks());
   } else {
     reach_.SetLink(peer.link->rank(), peer.link);
   }

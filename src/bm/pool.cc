@@ -88,7 +88,7 @@ Status Pool::MakeSegments() {
     segment.zone = zone;
     segment.max_bytes = agreed_.layout.max_bytes[i];
     segment.allocated_bytes = options_.local_bytes[i];
-    segment.fault_in = (options_.flags & CreateFlags::kPerformance) != 0;
+    segment.fault_in = (options_.flags & CreateFlags::kPerformance) != 0 || EnvironmentAsks("MEMFABRIC_POPULATE");
     std::uint32_t node = options_.flags & CreateFlags::kNumaMask;
     if (zone == Zone::kDevice) {
       segment.numa_node = device_node_;

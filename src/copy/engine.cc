@@ -60,6 +60,8 @@ Status Engine::Copy(const Request& request, Direction direction) const {
   Side destination;
   RETURN_IF_ERROR(resolver_.Resolve(request, direction, source, destination));
   if (source.pointer != nullptr && destination.pointer != nullptr) {
+    RETURN_IF_ERROR(resolver_.Obtain(source, 0, request.size_bytes));
+    RETURN_IF_ERROR(resolver_.Obtain(destination, 0, request.size_bytes));
     RETURN_IF_ERROR(CheckLarge(destination.pointer, source.pointer, request.size_bytes));
     CopyMapped(destination.pointer, source.pointer, request.size_bytes);
     MappedTally tally(reach_.counters());
@@ -82,6 +84,8 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
                             Relay& relay) const {
   MappedTally tally(reach_.counters());
   if (source.pointer != nullptr && destination.pointer != nullptr) {
+    RETURN_IF_ERROR(resolver_.Obtain(source, 0, size_bytes));
+    RETURN_IF_ERROR(resolver_.Obtain(destination, 0, size_bytes));
     RETURN_IF_ERROR(CheckLarge(destination.pointer, source.pointer, size_bytes));
     CopyMapped(destination.pointer, source.pointer, size_bytes);
     resolver_.Count(source, 0, size_bytes, tally);
@@ -96,6 +100,9 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
     Spot to;
     std::uint64_t at = backward ? left : size_bytes - left;
     RETURN_IF_ERROR(LocateBoth(resolver_, source, destination, at, left, backward, from, to));
+    std::uint64_t begin = backward ? at - from.size_bytes : at;
+    if (from.link == nullptr) RETURN_IF_ERROR(resolver_.Obtain(source, begin, from.size_bytes));
+    if (to.link == nullptr) RETURN_IF_ERROR(resolver_.Obtain(destination, begin, to.size_bytes));
     if (from.link != nullptr && to.link != nullptr) {
       RETURN_IF_ERROR(relay.Move(from, to, from.size_bytes));
     } else if (from.link != nullptr) {
@@ -110,7 +117,6 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
       RETURN_IF_ERROR(mover.Flush());
       RETURN_IF_ERROR(relay.Finish());
     }
-    std::uint64_t begin = backward ? at - from.size_bytes : at;
     if (from.link == nullptr) resolver_.Count(source, begin, from.size_bytes, tally);
     if (to.link == nullptr) resolver_.Count(destination, begin, from.size_bytes, tally);
     left -= from.size_bytes;

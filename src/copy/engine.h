@@ -63,7 +63,7 @@ class Engine {
 
   Status CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
                       Relay& relay) const;
-  // Memory to memory; over the team when large.
+  // Memory to memory; over the team when large. REQUIRES: obtained (Reach::Obtain).
   void CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const;
 
   // The checks of all elements, and what is to be known of them before they move.
@@ -72,6 +72,7 @@ class Engine {
   Touched TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const;
   template <typename Move>
   Status ForEachWave(const BatchPlan& plan, std::span<const Touched> elements, const Move& move) const;
+  Status ObtainBatch(const BatchRequest& batch, Direction direction) const;
   Status CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan, const BatchWave& wave) const;
   // `size_bytes` of the batch from `begin` on, or to its end; on this thread.
   Status CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,

@@ -78,7 +78,8 @@ class RunCopier {
 struct Engine::BatchPlan {
   std::uint64_t total_bytes = 0;  // 2^64-1 when it is more
   bool all_mapped = true;
-  bool may_split = true;  // no element overlaps itself
+  bool all_backed = true;  // false: ObtainBatch comes first
+  bool may_split = true;   // no element overlaps itself
   OneWaveSieve sieve;
 };
 
@@ -101,8 +102,8 @@ Status Engine::ResolveElement(const Request& element, Direction direction, Side&
     Resolver::Simple from = resolver_.Fast(element.source, element.size_bytes, rules.source);
     Resolver::Simple to = resolver_.Fast(element.destination, element.size_bytes, rules.destination);
     if (from.pointer != nullptr && to.pointer != nullptr && (from.in_pool() || to.in_pool())) {
-      source.pointer = from.pointer;
-      destination.pointer = to.pointer;
+      source = {from.pointer, std::nullopt};
+      destination = {to.pointer, std::nullopt};
       return Ok();
     }
   }
@@ -129,11 +130,12 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
     if (!status.ok()) return InElement(status, batch, i);
     std::uint64_t bytes = element.size_bytes;
     if (__builtin_add_overflow(plan.total_bytes, bytes, &plan.total_bytes)) plan.total_bytes = ~0ULL;
-    if (bytes >= kCheapCheckBytes && source.pointer != nullptr) {
+    if (source.offset || destination.offset) plan.all_backed = false;  // those that Fast gave are
+    if (bytes >= kCheapCheckBytes && source.pointer != nullptr && !source.offset) {
       Status there = CheckOwnMemory(source.pointer, bytes, false);
       if (!there.ok()) return InElement(there.WithContext("source"), batch, i);
     }
-    if (bytes >= kCheapCheckBytes && destination.pointer != nullptr) {
+    if (bytes >= kCheapCheckBytes && destination.pointer != nullptr && !destination.offset) {
       Status there = CheckOwnMemory(destination.pointer, bytes, true);
       if (!there.ok()) return InElement(there.WithContext("destination"), batch, i);
     }
@@ -185,6 +187,7 @@ Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
   TouchedRoom room;
   RETURN_IF_ERROR(PlanBatch(batch, direction, plan, room.elements()));
   if (plan.all_mapped) {
+    if (!plan.all_backed) RETURN_IF_ERROR(ObtainBatch(batch, direction));
     return ForEachWave(plan, room.elements(),
                        [&](const BatchWave& wave) { return CopyMappedWave(batch, direction, plan, wave); });
   }
@@ -205,6 +208,19 @@ Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
       return Ok();
     });
   });
+}
+
+Status Engine::ObtainBatch(const BatchRequest& batch, Direction direction) const {
+  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
+    Side source;
+    Side destination;
+    Request element = Element(batch, i);
+    Status status = ResolveElement(element, direction, source, destination);
+    if (status.ok()) status = resolver_.Obtain(source, 0, element.size_bytes);
+    if (status.ok()) status = resolver_.Obtain(destination, 0, element.size_bytes);
+    if (!status.ok()) return InElement(status, batch, i);
+  }
+  return Ok();
 }
 
 Status Engine::CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan,

@@ -10,15 +10,23 @@ Reach::Reach(const PoolLayout& layout, std::byte* local_base)
     : layout_(layout),
       local_base_(local_base),
       mapped_bytes_(kZones * layout.world_size),
+      chunks_(kZones * layout.world_size),
       counters_(layout.world_size),
       links_(layout.world_size),
+      kept_chunks_(kZones * layout.world_size),
       why_not_(layout.world_size, Disconnected("has not joined this pool")) {}
 
-void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes) {
+void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes, const transport::ZoneChunks& chunks) {
   std::shared_ptr<transport::Link> former;  // closes after the lock
   std::lock_guard lock(mutex_);
   former = std::move(links_[rank]);
   why_not_[rank] = Ok();
+  // Copies that use the chunks of a former life have ended, as for its memory.
+  for (Zone zone : kAllZones) {
+    std::size_t i = Index(zone) * layout_.world_size + rank;
+    chunks_[i].store(chunks[Index(zone)].get(), std::memory_order_relaxed);
+    kept_chunks_[i] = chunks[Index(zone)];
+  }
   StoreMapped(rank, bytes);
 }
 

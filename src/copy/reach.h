@@ -37,8 +37,20 @@ class Reach {
     return mapped_bytes_[Index(zone) * layout_.world_size + rank].load(std::memory_order_acquire);
   }
 
-  // This rank's own slots, or a load/store peer's.
-  void SetMapped(Rank rank, const transport::ZoneBytes& bytes);
+  // Whether a range of such a slot may be touched as it is; else Obtain comes first. REQUIRES: MappedBytes covers it; inside
+  // the gate.
+  bool Backed(Zone zone, Rank rank, std::uint64_t offset, std::uint64_t size_bytes) const {
+    const BackedChunks* chunks = chunks_[Index(zone) * layout_.world_size + rank].load(std::memory_order_relaxed);
+    return chunks == nullptr || chunks->Covers(offset, size_bytes);
+  }
+  // Has the slot's owner take memory for a range, waits for it. OutOfMemory: it has none. REQUIRES: as Backed.
+  Status Obtain(Zone zone, Rank rank, std::uint64_t offset, std::uint64_t size_bytes) const {
+    BackedChunks* chunks = chunks_[Index(zone) * layout_.world_size + rank].load(std::memory_order_relaxed);
+    return chunks == nullptr ? Ok() : chunks->Obtain(offset, size_bytes);
+  }
+
+  // This rank's own slots, or a load/store peer's, with its Link::chunks().
+  void SetMapped(Rank rank, const transport::ZoneBytes& bytes, const transport::ZoneChunks& chunks = {});
   // A peer that takes Put and Get.
   void SetLink(Rank rank, std::shared_ptr<transport::Link> link);
   // Nothing reaches the rank any more; `why` is what copies to it return from now on (Disconnected or Reconnect), with "rank 3:
@@ -62,10 +74,12 @@ class Reach {
   PoolLayout layout_;
   std::byte* local_base_;
   std::vector<std::atomic<std::uint64_t>> mapped_bytes_;  // [zone][rank]
+  std::vector<std::atomic<BackedChunks*>> chunks_;        // [zone][rank]; stored before the bytes
   mutable Counters counters_;
   mutable std::mutex mutex_;                                // guards what is below
   mutable std::vector<std::unique_ptr<std::byte[]>> kept_;  // goes after links_
   std::vector<std::shared_ptr<transport::Link>> links_;     // shared: a copy in flight keeps its link
+  std::vector<std::shared_ptr<BackedChunks>> kept_chunks_;  // what chunks_ points to; shared with links
   std::vector<Status> why_not_;                             // Ok: reachable
 };
 

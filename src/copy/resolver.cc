@@ -127,6 +127,17 @@ Status Resolver::Locate(const Side& side, std::uint64_t position, std::uint64_t 
   return Ok();
 }
 
+Status Resolver::Obtain(const Side& side, std::uint64_t position, std::uint64_t size_bytes) const {
+  if (!side.offset) return Ok();
+  for (std::uint64_t done = 0; done < size_bytes;) {
+    SlotOffset slot = finder_.Find(*side.offset + position + done);
+    std::uint64_t bytes = std::min(size_bytes - done, finder_.max_bytes(slot.zone) - slot.offset);
+    if (reach_.MappedBytes(slot.zone, slot.rank) != 0) RETURN_IF_ERROR(reach_.Obtain(slot.zone, slot.rank, slot.offset, bytes));
+    done += bytes;
+  }
+  return Ok();
+}
+
 void Resolver::Count(std::uint64_t address, std::uint64_t size_bytes, bool begins, MappedTally& tally) const {
   if (auto offset = OffsetOf(address, SideRule::kAny)) CountSlots(*offset, size_bytes, begins, tally);
 }

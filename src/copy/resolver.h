@@ -60,6 +60,7 @@ class Resolver {
       if (rule == SideRule::kHostPool && slot.zone != Zone::kHost) return {};
       std::uint64_t bytes = reach_.MappedBytes(slot.zone, slot.rank);
       if (bytes < size_bytes || slot.offset > bytes - size_bytes) return {};
+      if (!reach_.Backed(slot.zone, slot.rank, slot.offset, size_bytes)) return {};
       return {local_base_ + offset, slot.rank};
     }
     if (rule != SideRule::kAny || !same_address_) return {};
@@ -73,6 +74,9 @@ class Resolver {
   // What lies at `position` of a side, at most `size_bytes` of it. With `backward` what ends there instead. Asks again who can
   // be reached: Disconnected when that has changed since the checks. REQUIRES: the side is resolved, the bytes are in it.
   Status Locate(const Side& side, std::uint64_t position, std::uint64_t size_bytes, bool backward, Spot& spot) const;
+
+  // Before plain instructions touch a part of a side that Resolve gave: see Reach::Obtain. What Fast gives needs none.
+  Status Obtain(const Side& side, std::uint64_t position, std::uint64_t size_bytes) const;
 
   // Counts a range that loads and stores have read or written at the ranks it lies in, one operation each; nothing when it is
   // memory of this process. With `begins` false it is the rest of one that was counted before.

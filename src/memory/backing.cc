@@ -91,6 +91,25 @@ Result<std::uint64_t> UnbackedBytes(int fd) {
   return size > backed ? size - backed : 0;
 }
 
+bool TakesMemoryLate(int fd) {
+  struct statfs system {};
+  return ::fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC;
+}
+
+bool HasHole(int fd, std::uint64_t offset, std::uint64_t size_bytes) {
+  off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
+  return hole < 0 || static_cast<std::uint64_t>(hole) < offset + size_bytes;
+}
+
+Status TakeMemory(int fd, std::uint64_t offset, std::uint64_t size_bytes) {
+  while (::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size_bytes)) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == ENOSPC || errno == ENOMEM) return OutOfMemory("{} of memory: {}", SizeText(size_bytes), ErrnoText(errno));
+    return IoError("fallocate of {}: {}", SizeText(size_bytes), ErrnoText(errno));
+  }
+  return Ok();
+}
+
 Status CheckFileSize(int fd, std::uint64_t size_bytes) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return IoError("fstat of fd {}: {}", fd, ErrnoText(errno));

@@ -26,6 +26,16 @@ Result<Backing> AdoptBacking(int user_fd, std::uint64_t size_bytes);
 // How much more memory the file can take.
 Result<std::uint64_t> UnbackedBytes(int fd);
 
+// Whether the file's pages are memory that is taken at the first touch (tmpfs, memfd), and charged to whoever touches.
+bool TakesMemoryLate(int fd);
+
+// Whether a range of such a file lacks pages with contents. Moves the file's position.
+bool HasHole(int fd, std::uint64_t offset, std::uint64_t size_bytes);
+
+// Takes pages for a range of such a file, charged to this process. They are cleared when they are first touched; contents stay.
+// OutOfMemory: there are none. REQUIRES: the memory is there (memory_room.h): beyond it the kernel kills.
+Status TakeMemory(int fd, std::uint64_t offset, std::uint64_t size_bytes);
+
 // InvalidArgument with both values when the file is too small now.
 Status CheckFileSize(int fd, std::uint64_t size_bytes);
 

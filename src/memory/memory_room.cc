@@ -1,5 +1,7 @@
 #include "memory/memory_room.h"
 
+#include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <sstream>
 #include <string_view>
@@ -9,6 +11,9 @@
 
 namespace memfabric {
 namespace {
+
+constexpr std::uint64_t kBudgetPart = 16;
+constexpr std::chrono::milliseconds kBudgetPeriod{100};
 
 // The value after `key` in a file of "key value" lines; 0 when there is none.
 std::uint64_t ReadKey(const std::string& path, std::string_view key) {
@@ -64,6 +69,21 @@ Status CheckMemoryRoom(std::uint64_t size_bytes, const MemoryRoom& room) {
       "backing {} now would take more than the {} that are left: {}; ask for less, raise the limit, or leave out "
       "the performance flag, so that memory is taken at its first use",
       SizeText(size_bytes), SizeText(room.bytes), room.limit);
+}
+
+Status MemoryBudget::Take(std::uint64_t size_bytes) {
+  auto now = std::chrono::steady_clock::now();
+  if (size_bytes > left_bytes_ || now >= good_until_) {
+    MemoryRoom room = ReadMemoryRoom();
+    if (size_bytes > room.bytes)
+      return OutOfMemory("{} more would be above the {} that are left: {}: raise that, or contribute less",
+                         SizeText(size_bytes), SizeText(room.bytes), room.limit);
+    // A part: others take memory from the same limit.
+    left_bytes_ = std::max(size_bytes, room.bytes / kBudgetPart);
+    good_until_ = now + kBudgetPeriod;
+  }
+  left_bytes_ -= size_bytes;
+  return Ok();
 }
 
 }  // namespace memfabric

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/clock.h"
 #include "base/status.h"
 
 namespace memfabric {
@@ -20,5 +21,15 @@ MemoryRoom ReadMemoryRoom(const std::string& root = "");
 
 // OutOfMemory when `size_bytes` more would be above the room, with the values and what to do.
 Status CheckMemoryRoom(std::uint64_t size_bytes, const MemoryRoom& room);
+
+// The same for many small takes in a row: most of them don't read the limits. One thread at a time.
+class MemoryBudget {
+ public:
+  Status Take(std::uint64_t size_bytes);
+
+ private:
+  std::uint64_t left_bytes_ = 0;  // until when:
+  TimePoint good_until_;
+};
 
 }  // namespace memfabric

@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/wait.h"
+#include "memory/backing.h"
+#include "memory/memory_room.h"
 
 namespace memfabric {
 namespace {
@@ -84,10 +86,24 @@ Status RegisteredTable::Register(std::span<const std::uint64_t> addresses, std::
   }
   auto by_begin = [](const NewRange& a, const NewRange& b) { return a.begin < b.begin; };
   if (!std::is_sorted(wanted.begin(), wanted.end(), by_begin)) std::sort(wanted.begin(), wanted.end(), by_begin);
+  RETURN_IF_ERROR(BackBlocks(wanted));
   std::lock_guard lock(mutex_);
   Compact();
   RETURN_IF_ERROR(CheckNew(wanted));
   if (!wanted.empty()) Insert(wanted);
+  return Ok();
+}
+
+Status RegisteredTable::BackBlocks(const std::vector<NewRange>& ranges) const {
+  if (blocks_ == nullptr) return Ok();
+  MemoryBudget budget;
+  for (const NewRange& range : ranges) {
+    SharedBlockPtr block = blocks_->Find(range.begin, range.end - range.begin);
+    if (block == nullptr) continue;
+    ASSIGN_OR_RETURN(std::uint64_t unbacked, UnbackedBytes(block->file.get()));
+    RETURN_IF_ERROR(budget.Take(std::min(range.end - range.begin, unbacked)));
+    RETURN_IF_ERROR(TakeMemory(block->file.get(), range.begin - block->begin(), range.end - range.begin));
+  }
   return Ok();
 }
 

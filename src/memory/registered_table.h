@@ -33,7 +33,7 @@ class RegisteredTable final : public RegisteredMemory {
 
   // All of them or none. A range that is registered already, or given twice, is fine.
   // InvalidArgument: null, size 0, beyond the address space. AlreadyExists: one overlaps another registration. InUse: more than
-  // kMaxRanges.
+  // kMaxRanges. OutOfMemory: memory of a shared block is taken now, and there isn't so much.
   Status Register(std::span<const std::uint64_t> addresses, std::span<const std::uint64_t> sizes);
   // Returns once no transfer touches that memory any more, and none will. NotFound: no registration begins there.
   // DeadlineExceeded, Interrupted: no new transfer begins, but one is still in flight (the message says whose); call again.
@@ -73,6 +73,8 @@ class RegisteredTable final : public RegisteredMemory {
   registered::Range* ranges() const {
     return reinterpret_cast<registered::Range*>(mapping_.data() + registered::kRangesOffset);
   }
+  // Peers of this host touch shared blocks by themselves, and memory is charged to whoever touches it first.
+  Status BackBlocks(const std::vector<NewRange>& ranges) const;
   // The first range that begins at `address` or above. REQUIRES of these four: mutex_.
   std::uint64_t LowerBound(std::uint64_t address) const;
   Status CheckNew(std::vector<NewRange>& ranges) const;  // takes out what is registered already

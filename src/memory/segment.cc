@@ -7,9 +7,7 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/units.h"
-#include "memory/backing.h"
 #include "memory/fault_in.h"
-#include "memory/memory_room.h"
 #include "memory/numa.h"
 
 namespace memfabric {
@@ -58,6 +56,23 @@ Status Segment::Grow(std::uint64_t allocated_bytes) {
   RETURN_IF_ERROR(MapRange(window_, window_offset_, before, allocated_bytes));
   // Whoever sees the new size may use the new part: it is mapped.
   allocated_bytes_.store(allocated_bytes, std::memory_order_release);
+  return Ok();
+}
+
+Status Segment::Back(std::uint64_t offset, std::uint64_t size_bytes) const {
+  CHECK(offset <= allocated_bytes() && size_bytes <= allocated_bytes() - offset);
+  if (backed()) return Ok();
+  std::lock_guard lock(back_mutex_);
+  const std::uint64_t first = (offset + kSizeUnit - 1) / kSizeUnit, end = (offset + size_bytes) / kSizeUnit;
+  if (taken_.empty()) taken_.resize(max_bytes() / kSizeUnit);
+  auto begin = taken_.begin() + static_cast<std::ptrdiff_t>(first);
+  bool whole = first * kSizeUnit == offset && end * kSizeUnit == offset + size_bytes;
+  if (whole && std::all_of(begin, begin + static_cast<std::ptrdiff_t>(end - first), [](bool taken) { return taken; }))
+    return Ok();
+  // What is there is no question of room. A user's file has a position that is the user's.
+  if (options_.user_fd >= 0 || HasHole(fd(), offset, size_bytes)) RETURN_IF_ERROR(budget_.Take(size_bytes));
+  RETURN_IF_ERROR(TakeMemory(fd(), offset, size_bytes));
+  if (first < end) std::fill(begin, begin + static_cast<std::ptrdiff_t>(end - first), true);
   return Ok();
 }
 

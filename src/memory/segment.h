@@ -4,19 +4,23 @@
 // another crash by truncating it. It is sparse: pages come with the first touch, and only `allocated_bytes` of it may be used.
 // The owner and its peers map it at its slot in the window.
 //
-// Owner: the pool. Threads: allocated_bytes() from any; everything else from one at a time.
+// Owner: the pool. Threads: allocated_bytes() and Back from any; everything else from one at a time.
 
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <vector>
 
 #include "address/global_address.h"
 #include "address/window.h"
 #include "base/fd.h"
 #include "base/status.h"
+#include "memory/backing.h"
+#include "memory/memory_room.h"
 
 namespace memfabric {
 
@@ -45,6 +49,12 @@ class Segment {
   std::uint64_t allocated_bytes() const { return allocated_bytes_.load(std::memory_order_acquire); }
   bool huge_pages() const { return huge_pages_; }  // hugetlb; transparent ones don't count
 
+  // Whether all pages are there, or are no memory that this process is to pay for.
+  bool backed() const { return huge_pages_ || options_.fault_in || !takes_memory_late_; }
+  // Takes pages for a range before a peer touches it: they are charged to whoever takes them. OutOfMemory when this process
+  // or its machine has none, and then nobody is killed. REQUIRES: the range is allocated.
+  Status Back(std::uint64_t offset, std::uint64_t size_bytes) const;
+
   // Maps what is allocated at `offset` (a multiple of 2 MiB) of the window with the NUMA policy, and faults it in when asked at
   // creation. OutOfMemory when that would go beyond what the machine or a cgroup has left. On failure the window is as before.
   // REQUIRES: it has not succeeded yet.
@@ -54,7 +64,11 @@ class Segment {
   Status Grow(std::uint64_t allocated_bytes);
 
   Segment(const SegmentOptions& options, UniqueFd fd, bool huge_pages)
-      : options_(options), fd_(std::move(fd)), huge_pages_(huge_pages), allocated_bytes_(options.allocated_bytes) {}
+      : options_(options),
+        fd_(std::move(fd)),
+        huge_pages_(huge_pages),
+        takes_memory_late_(TakesMemoryLate(fd_.get())),
+        allocated_bytes_(options.allocated_bytes) {}
 
  private:
   Status MapRange(const std::shared_ptr<Window>& window, std::uint64_t window_offset, std::uint64_t begin, std::uint64_t end);
@@ -62,9 +76,13 @@ class Segment {
   SegmentOptions options_;
   UniqueFd fd_;
   bool huge_pages_;
+  bool takes_memory_late_;
   std::atomic<std::uint64_t> allocated_bytes_;
   std::shared_ptr<Window> window_;
   std::uint64_t window_offset_ = 0;
+  mutable std::mutex back_mutex_;  // guards what follows
+  mutable MemoryBudget budget_;
+  mutable std::vector<bool> taken_;  // by chunks of kSizeUnit: by Back
 };
 
 }  // namespace memfabric

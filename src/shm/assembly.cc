@@ -131,7 +131,7 @@ Status Object::MakeMemory() {
   SegmentOptions options;
   options.zone = Zone::kHost;
   options.max_bytes = options.allocated_bytes = options_.bytes;
-  options.fault_in = (options_.flags & kPerformance) != 0;
+  options.fault_in = (options_.flags & kPerformance) != 0 || EnvironmentAsks("MEMFABRIC_POPULATE");
   // A hint, which other implementations ignore: a node that isn't there is none.
   if (node != kNumaAutomatic && node != 0 && CheckNumaNode(node).ok()) options.numa_node = node;
   ASSIGN_OR_RETURN(memory_, Segment::Create(options));
@@ -144,6 +144,10 @@ Status Object::MakeMemory() {
   control.numa_node = device_node_;
   ASSIGN_OR_RETURN(control_, Segment::Create(control));
   RETURN_IF_ERROR(control_->MapInto(window_, layout_.SlotBegin(Zone::kDevice, options_.rank)));
+  // What others write of it is charged to this rank, as its memory is: the begin, and the begin of each channel.
+  RETURN_IF_ERROR(control_->Back(0, group::ChannelOffset(0)));
+  for (std::uint32_t channel = 0; channel < group::kChannels; ++channel)
+    RETURN_IF_ERROR(control_->Back(group::ChannelOffset(channel), offsetof(group::Channel, blocks)));
 
   SegmentOptions info;
   info.zone = Zone::kDevice;

@@ -138,6 +138,7 @@ inline std::byte* Object::Plain(Rank rank, std::uint64_t offset, const std::byte
   if (rank >= options_.rank_size || local == nullptr || size_bytes - 1 >= copy::kParallelBytes - 1) return nullptr;
   std::uint64_t bytes = reach_->MappedBytes(Zone::kHost, rank);
   if (size_bytes > bytes || offset > bytes - size_bytes) return nullptr;
+  if (!reach_->Backed(Zone::kHost, rank, offset, size_bytes)) return nullptr;
   auto begin = reinterpret_cast<std::uintptr_t>(local);
   if (begin >= layout_.base ? begin - layout_.base < layout_.WindowBytes() : layout_.base - begin < size_bytes) return nullptr;
   return window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset;
@@ -190,7 +191,8 @@ Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination, std:
 Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
                          const AtomicRequest& signal) {
   if (std::byte* destination = Plain(rank, offset, source, size_bytes);
-      destination != nullptr && signal.offset % sizeof(std::uint64_t) == 0 && signal.offset < options_.bytes) [[likely]] {
+      destination != nullptr && signal.offset % sizeof(std::uint64_t) == 0 && signal.offset < options_.bytes &&
+      reach_->Backed(Zone::kHost, rank, signal.offset, sizeof(std::uint64_t))) [[likely]] {
     CopyBytes(destination, source, size_bytes);
     transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
     RingAt(rank);
@@ -202,6 +204,7 @@ Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* sourc
   // The signal goes after this thread's puts on the link, so the bytes need no wait of their own; it is waited for.
   RETURN_IF_ERROR(Put(rank, offset, source, size_bytes, /*blocking=*/false));
   if (peers_->Mapped(rank) != nullptr) {
+    RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, signal.offset, sizeof(std::uint64_t)));
     transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
     RingAt(rank);
     return Ok();
@@ -218,6 +221,7 @@ Result<std::uint64_t> Object::Atomic(Rank rank, const AtomicRequest& request) {
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, request, options_.bytes));
   if (peers_->Mapped(rank) != nullptr) {
     if (reach_->MappedBytes(Zone::kHost, rank) == 0) return Disconnected("{}", peers_->WhyGone(rank).message());
+    RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, request.offset, sizeof(std::uint64_t)));
     std::uint64_t former = transport::PerformAtomic(MappedCell(rank, request.offset), request);
     RingAt(rank);
     return former;

@@ -107,7 +107,7 @@ void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   if (!std::exchange(peer.came, true)) ++linked_;
   if (link->capabilities().load_store) {
     mapped_[rank].store(ControlOf(rank), std::memory_order_release);
-    reach_.SetMapped(rank, link->allocated_bytes());
+    reach_.SetMapped(rank, link->allocated_bytes(), link->chunks());
   } else {
     reach_.SetLink(rank, link);
   }

@@ -27,7 +27,7 @@
 
 namespace memfabric::transport::local {
 
-constexpr std::uint16_t kProtocolVersion = 1;
+constexpr std::uint16_t kProtocolVersion = 2;
 constexpr std::size_t kMaxPoolNameBytes = 128;
 constexpr std::size_t kMaxReasonBytes = 400;
 constexpr std::size_t kMaxDataBytes = 60 << 10;

@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/wait.h"
+#include "memory/backed_chunks.h"
 #include "memory/registered_memory.h"
 #include "memory/registered_table.h"
 #include "memory/segment.h"
@@ -79,6 +80,8 @@ constexpr std::size_t kMaxSignalBytes = 64;
 // How far a zone of a peer's slot may be used.
 using ZoneBytes = std::array<std::uint64_t, kZones>;
 
+using ZoneChunks = std::array<std::shared_ptr<BackedChunks>, kZones>;
+
 // InvalidArgument, naming all numbers, unless each piece lies within `allocated_bytes` of the zone of `rank`.
 Status CheckPieces(Rank rank, Zone zone, std::span<const Piece> pieces, std::uint64_t allocated_bytes);
 
@@ -93,6 +96,8 @@ class Link {
   virtual Capabilities capabilities() const = 0;
   // What the peer has allocated, as far as this end knows; grows only.
   virtual ZoneBytes allocated_bytes() const = 0;
+  // With load_store: what is to be obtained before plain instructions first touch the peer's memory, by zone. Null: nothing.
+  virtual ZoneChunks chunks() const { return {}; }
 
   // Starts to move `pieces` into (Put) or out of (Get) the peer's slot. The bytes are in place, and visible to the peer's
   // threads, once a later Flush of this thread has returned Ok. REQUIRES: pieces.size() <= max_pieces, each piece's local range

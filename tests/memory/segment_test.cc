@@ -388,6 +388,39 @@ TEST(Segment, FaultsInWithoutRoomForMoreThreads) {
   EXPECT_EQ(message, "OK 64");
 }
 
+TEST(Segment, BacksARangeAndKeepsWhatIsThere) {
+  auto segment = Segment::Create(Sized(6_MiB, 8_MiB));
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  auto window = WindowOf(8_MiB);
+  ASSERT_TRUE((*segment)->MapInto(window, 0).ok());
+  EXPECT_FALSE((*segment)->backed());
+  window->data()[2_MiB + 5] = std::byte{7};
+  auto held = [&] { return 8_MiB - *UnbackedBytes((*segment)->fd()); };
+  ASSERT_TRUE((*segment)->Back(2_MiB, 2_MiB).ok());
+  EXPECT_EQ(held(), 2_MiB);
+  ASSERT_TRUE((*segment)->Back(2_MiB, 4_MiB).ok());
+  EXPECT_EQ(held(), 4_MiB);
+  ASSERT_TRUE((*segment)->Back(4096, 4096).ok());
+  EXPECT_EQ(held(), 4_MiB + 4096);
+  EXPECT_EQ(window->data()[2_MiB + 5], std::byte{7});
+  EXPECT_EQ(window->data()[3_MiB], std::byte{0});
+  auto options = Sized(2_MiB, 2_MiB);
+  options.fault_in = true;
+  auto whole = Segment::Create(options);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  EXPECT_TRUE((*whole)->backed());
+}
+
+TEST(Backing, KnowsWhetherARangeHasHoles) {
+  UniqueFd fd = Memfd(4_MiB);
+  EXPECT_TRUE(HasHole(fd.get(), 0, 4096));
+  std::vector<char> bytes(2_MiB, 'x');
+  ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), 4096), static_cast<ssize_t>(bytes.size()));
+  EXPECT_FALSE(HasHole(fd.get(), 4096, 2_MiB));
+  EXPECT_TRUE(HasHole(fd.get(), 0, 2_MiB));
+  EXPECT_TRUE(HasHole(fd.get(), 4096, 2_MiB + 1));
+}
+
 TEST(Segment, ItsEndLeavesTheMappingUsable) {
   auto window = WindowOf(2_MiB);
   {

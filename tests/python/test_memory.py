@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import resource
@@ -246,3 +247,115 @@ def test_a_dead_engines_memory_is_given_back(start_rank: Start) -> None:
     assert of_engines() > 0
     ranks[1].kill()
     becomes(0, of_engines)
+
+
+@contextlib.contextmanager
+def cgroup(rank: Rank, mib: int) -> Iterator[pathlib.Path]:
+    """A cgroup of the rank alone that grants it `mib` MiB more than it has; skips where there can't be one."""
+    lines = [line.split(":", 2) for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines()]
+    group = next((path for _, names, path in lines if "memory" in names.split(",")), None)
+    limit = "memory.limit_in_bytes"
+    root = pathlib.Path("/sys/fs/cgroup/memory")
+    if group is None:
+        group, root, limit = lines[-1][2], pathlib.Path("/sys/fs/cgroup"), "memory.max"
+    place = root / group.lstrip("/") / f"memfabric-test-{rank.process.pid}"
+    try:
+        place.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made: {error}")
+    try:
+        try:
+            (place / limit).write_text(str(mib * MIB))
+            (place / "cgroup.procs").write_text(str(rank.process.pid))
+        except OSError as error:
+            pytest.skip(f"memory can't be limited: {error}")
+        yield place
+    finally:
+        rank.kill()
+        deadline = time.monotonic() + 5
+        while place.exists() and time.monotonic() < deadline:  # until the kernel has taken the process out
+            with contextlib.suppress(OSError):
+                place.rmdir()
+
+
+WRITE = "[pool.copy_data(block, pool.peer_rank_ptr({to}, H) + at, 8 << 20, 3) for at in range(0, {mib} << 20, 8 << 20)]"
+
+
+def test_contributed_memory_is_charged_to_its_contributor(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 128)
+    ranks[1].run("block = np.ones(8 << 20, np.uint8)")
+    with cgroup(ranks[1], 48):
+        assert set(ranks[1](WRITE.format(to=0, mib=128))) == {0}  # more than it may have: it would be killed
+        assert ranks[0]("int(pool.view(0)[::4096][:].tobytes().count(1))") == 128 * MIB // 4096
+
+
+def test_a_contributor_without_memory_is_an_error_and_kills_nobody(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 128)
+    ranks[1].run("block = np.ones(8 << 20, np.uint8)")
+    with cgroup(ranks[0], 64):
+        codes = ranks[1](WRITE.format(to=0, mib=128))
+        assert codes[0] == 0 and codes[-1] == mf.ErrorCode.MALLOC_FAILED
+        assert "rank 0 has no memory for it" in ranks[1]("mf.get_last_err_msg()")
+        assert ranks[0]("pool.view(0)[0]") == 1
+        assert ranks[1](WRITE.format(to=0, mib=8)) == [0]  # what is there already
+        assert ranks[1]("pool.copy_data(block, pool.peer_rank_ptr(1, H), 8 << 20, 3)") == 0
+
+
+def test_the_owner_takes_the_memory_that_a_peer_touches(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 64)
+    host = "pool.peer_rank_ptr(0, H)"
+    ranks[1].run("keep = np.zeros(64, np.uint8)")
+    before = in_files(ranks[0])
+    assert ranks[1](f"pool.copy_data(b'12345678', {host} + {MIB}, 8, 3)") == 0
+    assert in_files(ranks[0]) == before + 2 * MIB  # a peer's own touch is 4 KiB
+    assert ranks[1](f"pool.copy_data(b'12345678', {host} + {2 * MIB - 8}, 8, 3)") == 0
+    assert in_files(ranks[0]) == before + 2 * MIB
+    assert ranks[1](f"pool.copy_data({host} + {5 * MIB}, keep, 8, 2)") == 0  # reads too
+    assert in_files(ranks[0]) == before + 4 * MIB
+    assert ranks[1](f"pool.copy_data(b'12345678', {host} + {8 * MIB - 4}, 8, 3)") == 0  # across two chunks
+    assert in_files(ranks[0]) == before + 8 * MIB
+    ranks[1].run(f"""
+sources = np.arange(4, dtype=np.uint64) * 8 + keep.ctypes.data
+destinations = {host} + np.arange(8, 16, 2, dtype=np.uint64) * {2 * MIB}
+assert pool.copy_data_batch(sources, destinations, np.full(4, 8, np.uint64), 4, 3) == 0, mf.get_last_err_msg()
+""")
+    assert in_files(ranks[0]) == before + 16 * MIB
+    assert ranks[1](f"pool.copy_data(np.ones({8 * MIB}, np.uint8), {host} + {40 * MIB}, {8 * MIB}, 3)") == 0  # by several threads
+    assert in_files(ranks[0]) == before + 24 * MIB
+    assert ranks[0]("bytes(pool.view(0)[40 << 20:][:8 << 20]).count(1)") == 8 * MIB
+
+
+def test_an_owner_that_is_stopped_keeps_nobody(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 64)
+    before = in_files(ranks[0])
+    ranks[0].send(signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        assert ranks[1]("pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H), 8, 3)") == 0
+        first = time.monotonic()
+        codes = ranks[1](f"[pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + at * {2 * MIB}, 8, 3) for at in range(1, 20)]")
+        assert codes == [0] * 19
+        assert first - begin >= 0.2 and time.monotonic() - first < 1  # one wait, not twenty
+        assert in_files(ranks[0]) == before + 20 * 4096  # by the peer
+    finally:
+        ranks[0].send(signal.SIGCONT)
+    becomes(before + 2 * MIB + 19 * 4096, lambda: in_files(ranks[0]))  # it takes what it was asked for
+    becomes(0, lambda: ranks[1](f"pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + {60 * MIB}, 8, 3)"))
+    assert in_files(ranks[0]) == before + 4 * MIB + 19 * 4096  # and is asked again
+
+
+def test_objects_and_registered_blocks_are_paid_for_by_their_ranks(start_rank: Start) -> None:
+    ranks = joined(start_rank, 2, 2)
+    use_everything(ranks)
+    before = in_files(ranks[0])
+    assert ranks[1]("obj.put(0, 2 << 20, array, 8)") == 0
+    assert in_files(ranks[0]) == before + 2 * MIB
+    ranks[0].run("more = mf.alloc(16 << 20)")
+    assert in_files(ranks[0]) == before + 2 * MIB
+    ranks[0].run("more = np.frombuffer(more, np.uint8); assert engine.register_memory(more, more.nbytes) == 0")
+    assert in_files(ranks[0]) == before + 18 * MIB
+
+
+def test_memory_can_be_taken_at_create(start_rank: Start) -> None:
+    rank, = joined(start_rank, 1, 32, MEMFABRIC_POPULATE="1")
+    assert in_files(rank) >= 32 * MIB

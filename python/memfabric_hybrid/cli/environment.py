@@ -34,6 +34,7 @@ VARIABLES = (
     Variable("MEMFABRIC_GVA_BASE", "where pools are placed in the address space, when the usual place is taken"),
     Variable("MEMFABRIC_HOST_ID", "names this host: processes with the same name take each other for neighbours"),
     Variable("MEMFABRIC_ALLOW_UIDS", "other users of this host who may share in the job, as numbers: 1001,1002"),
+    Variable("MEMFABRIC_POPULATE", "1: memory is taken when it is contributed, not at the first touch"),
     Variable("MEMFABRIC_ORPHAN_SECONDS", "how long the memory of a rank that died stays mapped, 0 to 86400; 60 without it"),
     Variable("MEMFABRIC_RAISE_NOFILE", "0: RLIMIT_NOFILE stays as it is, instead of being raised to its hard limit"),
     Variable("MEMFABRIC_DUMP_MEMORY", "1: core dumps hold pools' memory too, peers' included, and allocate all of it"),

@@ -1,31 +1,47 @@
 // transport/mapped/mapped_link.h: a peer whose memory is mapped at its slot in our window; moving bytes is copying them.
 //
-// Owned by its port and by the pool, whoever lets go last. Threads: any. Grow and MarkDown come from the reactor's.
+// Before the first touch of a chunk of the peer's memory the peer is asked to take pages for it (memory/backed_chunks.h). The
+// peer's end of the link does that, a chunk a turn of its reactor.
+//
+// Owned by its port and by the pool, whoever lets go last. Threads: any. Grow, OnData and MarkDown come from the reactor's.
 // Memory order: Grow publishes with release after the mapping stands; Put and Get read with acquire.
 
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <mutex>
 
 #include "address/window.h"
 #include "transport/local_peer.h"
+#include "transport/reactor.h"
 #include "transport/shared_file.h"
 
 namespace memfabric::transport {
 
-class MappedLink final : public LocalLink {
+class MappedLink final : public LocalLink, public std::enable_shared_from_this<MappedLink> {
  public:
-  // `slots` are where the peer's zones begin, as offsets in the window. Nothing is mapped before Grow.
-  MappedLink(Rank rank, std::uint64_t epoch, std::shared_ptr<Window> window, const std::array<std::uint64_t, kZones>& slots);
+  struct Options {
+    Rank rank = kNoRank;
+    std::uint64_t epoch = 0;
+    std::shared_ptr<Window> window;                     // keeps the mappings; shared with the pool
+    std::array<std::uint64_t, kZones> slots{};          // where the peer's zones begin, as offsets in the window
+    ZoneBytes max_bytes{};                              // of a slot
+    std::array<const Segment*, kZones> own_segments{};  // this member's. Outlive the link's being up
+    std::shared_ptr<MessageSocket> socket;              // shared with the port's connection
+    Reactor* reactor = nullptr;                         // outlives the link
+  };
+  // Nothing is mapped before Grow. REQUIRES: made by make_shared.
+  explicit MappedLink(Options options);
 
-  Rank rank() const override { return rank_; }
-  std::uint64_t epoch() const override { return epoch_; }
+  Rank rank() const override { return options_.rank; }
+  std::uint64_t epoch() const override { return options_.epoch; }
   std::string_view path() const override { return "mapped"; }
   Capabilities capabilities() const override;
   ZoneBytes allocated_bytes() const override;
+  ZoneChunks chunks() const override { return chunks_; }
   Status Put(Zone zone, std::span<const Piece> pieces) override;
   Status Get(Zone zone, std::span<const Piece> pieces) override;
   Status PutRegistered(std::span<const Piece> pieces) override;
@@ -40,13 +56,23 @@ class MappedLink final : public LocalLink {
   void OnConfirmed() override {}
 
  private:
-  Status DownStatus() const;
-  Status Check(Zone zone, std::span<const Piece> pieces) const;
+  // What the peer has asked for.
+  struct Wanted {
+    Zone zone;
+    std::uint64_t next;  // chunk
+    std::uint64_t end;
+  };
 
-  const Rank rank_;
-  const std::uint64_t epoch_;
-  const std::shared_ptr<Window> window_;  // keeps the mappings; shared with the pool
-  const std::array<std::uint64_t, kZones> slots_;
+  Status DownStatus() const;
+  Status Prepare(Zone zone, std::span<const Piece> pieces) const;
+  std::byte* Slot(Zone zone) const { return options_.window->data() + options_.slots[Index(zone)]; }
+  Status OnWanted(Zone zone, std::uint64_t first, std::uint64_t count);
+  void BackOne();
+  void BackLater();
+
+  const Options options_;
+  ZoneChunks chunks_;          // shared with whoever copies
+  std::deque<Wanted> wanted_;  // the reactor's thread only
   std::array<std::atomic<std::uint64_t>, kZones> allocated_bytes_{};
   std::array<FileIdentity, kZones> files_;  // the reactor's thread only
   std::atomic<bool> down_{false};

@@ -10,17 +10,28 @@ namespace {
 
 class MappingBackend final : public LocalBackend {
  public:
-  explicit MappingBackend(const PortOptions& options)
-      : window_(options.window), slot_begin_(options.slot_begin), segments_(options.segments) {}
+  MappingBackend(Reactor& reactor, const PortOptions& options)
+      : reactor_(reactor),
+        window_(options.window),
+        slot_begin_(options.slot_begin),
+        max_bytes_(options.max_bytes),
+        segments_(options.segments) {}
 
   bool shares_files() const override { return true; }
   LocalOffer Offer(Rank) override { return OfferSegments(segments_, true); }
 
   Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<MessageSocket>&) override {
+                                              const std::shared_ptr<MessageSocket>& socket) override {
     std::array<std::uint64_t, kZones> slots;
     for (Zone zone : kAllZones) slots[Index(zone)] = slot_begin_(zone, contribution.rank);
-    auto link = std::make_shared<MappedLink>(contribution.rank, contribution.epoch, window_, slots);
+    auto link = std::make_shared<MappedLink>(MappedLink::Options{.rank = contribution.rank,
+                                                                 .epoch = contribution.epoch,
+                                                                 .window = window_,
+                                                                 .slots = slots,
+                                                                 .max_bytes = max_bytes_,
+                                                                 .own_segments = segments_,
+                                                                 .socket = socket,
+                                                                 .reactor = &reactor_});
     RETURN_IF_ERROR(link->Grow(contribution));
     for (bool user_file : contribution.bytes.user_files) {
       if (!user_file || std::exchange(warned_, true)) continue;
@@ -32,8 +43,10 @@ class MappingBackend final : public LocalBackend {
   }
 
  private:
+  Reactor& reactor_;
   const std::shared_ptr<Window> window_;  // shared with the pool
   const std::function<std::uint64_t(Zone, Rank)> slot_begin_;
+  const ZoneBytes max_bytes_;
   const std::array<const Segment*, kZones> segments_;
   bool warned_ = false;
 };
@@ -51,7 +64,7 @@ Status MappedTransport::CanReach(const MemberAddress& peer) const { return Local
 
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
   if (options.window == nullptr || !options.slot_begin) return InvalidArgument("a mapped port needs a window and slots in it");
-  return LocalPort::Open(reactor_, options, strangers_, std::make_unique<MappingBackend>(options));
+  return LocalPort::Open(reactor_, options, strangers_, std::make_unique<MappingBackend>(reactor_, options));
 }
 
 }  // namespace memfabric::transport
