@@ -116,7 +116,8 @@ typedef struct {
   bool autoRanking;                 /* assign a rank, the lowest free one; false */
   uint32_t rankId;                  /* this rank, below the world size; SMEM_BM_RANK_UNSET */
   uint32_t flags;                   /* reserved; 0 */
-  char hcomUrl[64];                 /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves it open */
+  char hcomUrl[64];                 /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves it open.
+                                     * The port is the first of a range: rank r listens at port + r. 0: the kernel's choice */
   smem_tls_config hcomTlsConfig;    /* tlsEnable: encrypts between hosts; only with a store that uses TLS. The rest is unused */
   smem_tls_config storeTlsConfig;   /* TLS of the store, instead of what smem_set_conf_store_tls says */
 } smem_bm_config_t;

@@ -63,7 +63,7 @@ typedef struct {
   uint32_t deviceId;    /* as smem_get_devices lists them; without devices any of 0 to 65535 */
   uint32_t flags;       /* SMEM_TRANS_CONFIG_… */
   smem_trans_data_op_type dataOpType;
-  char nic[64];                   /* "" or as set_nic takes it: tcp://ip:port, tcp://ip/maskbits:port, an interface's name */
+  char nic[64];                   /* "" or as smem_bm_config_t.hcomUrl; from the port on the first free one of 1,025 is taken */
   smem_tls_config storeTlsConfig; /* of the store; with tlsEnable 0 what smem_set_conf_store_tls says, for all engines */
 } smem_trans_config_t;
 

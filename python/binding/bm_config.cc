@@ -102,8 +102,11 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
   type.def("set_nic", &BmConfig::SetNic, nb::arg("nic").none(), nb::sig("def set_nic(self, nic: str | bytes | None) -> None"),
            R"(Picks the network interface that the data plane binds to.
 
-nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's name; 63 bytes at
-    most. The addresses 0.0.0.0 and [::] the empty string and None leave the choice to the library.
+nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's name, or several of
+    them with commas between, of which the first that there is is used; 63 bytes at most. The addresses 0.0.0.0 and
+    [::], with any mask, the empty string and None leave the choice to the library.
+A port is the first of a range, so that all ranks of a host may give the same: rank r listens at port + r, or if that is
+taken at the next free one from port + world_size on. Port 0, or none: the kernel's choice.
 Raises ValueError when it is longer or malformed.)");
   type.def("__repr__", &BmConfig::Repr);
   BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store", "start_store_only",

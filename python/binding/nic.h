@@ -7,8 +7,8 @@
 
 namespace memfabric::python {
 
-// "" when `nic` is "tcp://ip:port", "tcp://ip/maskbits:port", an interface's name or empty, and at most 63 bytes long; else
-// what is wrong with it.
+// "" when `nic` is empty or lists, with commas between, "tcp://ip:port", "tcp://ip/maskbits:port" (either may lack its port) or
+// interfaces' names, in at most 63 bytes; else what is wrong with it.
 std::string NicError(std::string_view nic);
 
 }  // namespace memfabric::python

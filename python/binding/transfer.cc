@@ -213,7 +213,8 @@ device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 t
 data_op_type: TransDataOpType.
 store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers;
     '' or None: 'Decode'.
-nic: what to use of the network: 'tcp://ip:port', 'tcp://ip/maskbits:port' or an interface's name; '' or None: chosen.
+nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port from the given one on (1,024 are
+    tried). Port 0, or none: the kernel's choice.
 Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
     DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
     TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.

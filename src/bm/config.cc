@@ -2,15 +2,14 @@
 
 #include <array>
 #include <bit>
-#include <charconv>
 
+#include "base/nic.h"
 #include "base/url.h"
 
 namespace memfabric::bm {
 namespace {
 
-constexpr std::size_t kMaxNicBytes = 63;
-constexpr std::size_t kMaxInterfaceBytes = 15;  // IFNAMSIZ - 1
+constexpr std::uint32_t kHighestPort = 65535;
 constexpr std::int64_t kMaxTimeout = 0xffff'ffff;
 constexpr std::uint32_t kAllOps = 1 | 2 | 4 | 8 | 16 | 32 | 64 | 128;
 
@@ -28,32 +27,17 @@ Status CheckSize(std::string_view name, std::uint64_t bytes, std::uint64_t most)
   return Ok();
 }
 
-}  // namespace
-
-Status CheckNic(const std::string& nic) {
-  if (nic.empty()) return Ok();
-  if (nic.size() > kMaxNicBytes) return InvalidArgument("nic '{}' has {} bytes; at most {} fit", nic, nic.size(), kMaxNicBytes);
-  constexpr std::string_view kTcp = "tcp://";
-  if (!nic.starts_with(kTcp)) {
-    bool name = nic.size() <= kMaxInterfaceBytes && nic.find_first_of("/: \t\n") == std::string::npos;
-    if (name) return Ok();
-    return InvalidArgument("nic '{}' is neither tcp://ip:port, tcp://ip/maskbits:port nor the name of an interface", nic);
+Status CheckNic(std::string_view text, std::uint32_t world_size) {
+  ASSIGN_OR_RETURN(const auto nics, ParseNics(text));
+  for (const Nic& nic : nics) {
+    if (nic.port == 0 || nic.port + world_size - 1 <= kHighestPort) continue;
+    return InvalidArgument("nic '{}': rank r listens at {} + r, so with world_size {} its port may be {} at most", text,
+                           nic.port, world_size, kHighestPort - (world_size - 1));
   }
-  std::string rest = nic.substr(kTcp.size());
-  if (std::size_t slash = rest.find('/'); slash != std::string::npos) {
-    std::size_t colon = rest.find(':', slash);
-    std::string bits = rest.substr(slash + 1, (colon == std::string::npos ? rest.size() : colon) - slash - 1);
-    unsigned value = 0;
-    unsigned most = rest.find(':') < slash ? 128 : 32;
-    auto [end, error] = std::from_chars(bits.data(), bits.data() + bits.size(), value);
-    if (bits.empty() || error != std::errc() || end != bits.data() + bits.size() || value > most)
-      return InvalidArgument("nic '{}': its mask '{}' is no number of bits from 0 to {}", nic, bits, most);
-    rest.erase(slash, (colon == std::string::npos ? rest.size() : colon) - slash);
-  }
-  auto parsed = ParseHostPort(rest, /*allow_port_zero=*/true);
-  if (!parsed.ok()) return parsed.status().WithContext(fmt::format("nic '{}'", nic));
   return Ok();
 }
+
+}  // namespace
 
 Status Check(const InitOptions& options) {
   auto url = ParseStoreUrl(options.store_url);
@@ -69,7 +53,7 @@ Status Check(const InitOptions& options) {
   if (!config.auto_ranking && config.rank != kUnsetRank && config.rank >= options.world_size)
     return InvalidArgument("rank_id is {}; with world_size {} it must be from 0 to {}", config.rank, options.world_size,
                            options.world_size - 1);
-  return CheckNic(config.nic);
+  return CheckNic(config.nic, options.world_size);
 }
 
 Status Check(const CreateOptions& options) {

@@ -33,7 +33,7 @@ struct Config {
   bool auto_ranking = false;
   std::uint32_t rank = kUnsetRank;
   std::uint32_t flags = 0;
-  std::string nic;
+  std::string nic;             // as base/nic.h; a port is the first of a range
   bool data_tls = false;       // encrypt between hosts
   store::TlsConfig store_tls;  // not enabled: what the process's settings say
 
@@ -74,8 +74,5 @@ struct CreateOptions {
 // InvalidArgument names the value and the limit.
 Status Check(const InitOptions& options);
 Status Check(const CreateOptions& options);
-
-// "tcp://ip:port", "tcp://ip/maskbits:port" or an interface name of at most 63 bytes.
-Status CheckNic(const std::string& nic);
 
 }  // namespace memfabric::bm

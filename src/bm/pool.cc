@@ -185,6 +185,7 @@ Status Pool::OpenPorts() {
   port.observer = peers_.get();
   port.network.nic = init_.config.nic;
   port.network.near_host = job_.url().endpoints.front().host;
+  port.network.ports = {.own = job_.rank(), .spare = agreed_.layout.world_size, .says_which = true};
   port.network.encrypt = init_.config.data_tls || EnvironmentAsks("MEMFABRIC_DATA_TLS");
   for (const auto& transport : runtime_.transports()) {
     if (!transport->capabilities().zones) continue;
@@ -314,7 +315,7 @@ Result<std::byte*> Pool::Translate(std::uint64_t address) const {
 Status Pool::CheckLoadStore(Rank rank) const {
   auto link = peers_->LinkOf(rank);
   if (link == nullptr || link->capabilities().load_store) return Ok();
-  return Unsupported("rank {} is on another host and reached by {}: its memory has no address here; copy it", rank,
+  return Unsupported("rank {} is reached by {}, as on another host: its memory has no address here; copy it", rank,
                      link->path());
 }
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@
 #include "runtime/job.h"
 #include "runtime/runtime.h"
 #include "store/recipes/directory.h"
+#include "transport/detours.h"
 #include "transport/transport.h"
 
 namespace memfabric::bm {
@@ -115,8 +117,9 @@ class Pool {
   Status LinkEverybody(Deadline deadline);
   // Whether the record of this epoch has gone, which others see before this process hears of it.
   bool GivenUp(Deadline deadline);
-  // One try, over the best transport that reaches each.
-  Status LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline);
+  // One try, over the best transport that reaches each. The failure that says most; `detoured` gets the ranks of which a
+  // refusal proves nothing.
+  Status LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline, std::set<Rank>* detoured = nullptr);
   void OnLinkBroke();
   // Until nothing is broken any more.
   Status Relink();
@@ -147,6 +150,7 @@ class Pool {
   Events events_;
   std::shared_ptr<Orphans> orphans_;  // shared with its timers
   std::unique_ptr<Peers> peers_;
+  transport::Detours detours_;
   copy::Lanes lanes_;
   std::atomic<bool> relink_queued_{false};    // and hasn't begun to look yet
   std::atomic<bool> relink_unwanted_{false};  // somebody wants control_
@@ -156,7 +160,7 @@ class Pool {
   bool wants_joined_ = false;  // joined when the others gave this process up: joins again when it returns
   bool window_published_ = false;
   std::uint64_t epoch_ = 0;
-  std::vector<std::pair<const transport::Transport*, std::unique_ptr<transport::Port>>> ports_;
+  transport::Ports ports_;
   std::unique_ptr<store::Directory> directory_;
 
   std::atomic<bool> closing_{false};

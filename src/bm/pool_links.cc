@@ -85,7 +85,8 @@ Status Pool::LinkEverybody(Deadline deadline) {
     if (missing.empty()) return Ok();
     std::vector<Tried> tried;
     for (const auto& record : missing) tried.push_back({record.rank(), record.epoch(), record.host() == job_.host()});
-    Status status = LinkMembers(std::move(missing), std::min(deadline, After(patience)));
+    std::set<Rank> detoured;
+    Status status = LinkMembers(missing, std::min(deadline, After(patience)), &detoured);
     if (status.ok()) continue;
     // To begin anew with those who were about to answer would only add to what keeps them busy.
     auto linked = [&](const Tried& member) { return peers_->LinkedEpoch(member.rank) >= member.epoch; };
@@ -100,7 +101,7 @@ Status Pool::LinkEverybody(Deadline deadline) {
     // network proves nothing, so that member's lease decides (docs/decisions/refusals-prove-nothing.md).
     if (IsDisconnected(status)) {
       for (const Tried& member : tried)
-        if (member.near && !linked(member)) dead.insert({member.rank, member.epoch});
+        if (member.near && !linked(member) && !detoured.contains(member.rank)) dead.insert({member.rank, member.epoch});
     }
     if (closing_) return NotFound("pool {} is being destroyed", options_.id);
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(backoff.Next()))));
@@ -121,30 +122,22 @@ bool Pool::GivenUp(Deadline deadline) {
   return record.ok() && record->epoch() != epoch_;
 }
 
-Status Pool::LinkMembers(std::vector<store::PoolRecord> members, Deadline deadline) {
+Status Pool::LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline, std::set<Rank>* detoured) {
+  auto address_of = [&](std::size_t i, const transport::Transport& transport) { return AddressOf(members[i], transport); };
+  const auto results = transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
   Status worst;
-  for (auto& [transport, port] : ports_) {
-    std::vector<transport::MemberAddress> reachable;
-    std::vector<store::PoolRecord> rest;
-    for (auto& record : members) {
-      auto address = AddressOf(record, *transport);
-      if (!address.advert.empty() && transport->CanReach(address).ok()) {
-        reachable.push_back(std::move(address));
-      } else {
-        rest.push_back(std::move(record));
-      }
-    }
-    for (const auto& status : port->ConnectAll(reachable, deadline)) {
-      // A refusal is final; one for this epoch's sake until there is another; a peer that doesn't answer yet may, a peer that
-      // is gone won't.
-      if (status.ok() || IsInvalidArgument(worst) || (IsAlreadyExists(worst) && !IsInvalidArgument(status))) continue;
-      if (worst.ok() || !IsDisconnected(status)) worst = status;
-    }
-    members = std::move(rest);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (detoured != nullptr && results[i].detoured) detoured->insert(members[i].rank());
+    Status status = results[i].status;
+    if (IsUnsupported(status))
+      status = status.WithContext(fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
+                                              members[i].host_name(), job_.host_name()));
+    // A refusal is final; one for this epoch's sake until there is another; a peer that doesn't answer yet may, a peer that
+    // is gone won't.
+    if (status.ok() || IsInvalidArgument(worst) || (IsAlreadyExists(worst) && !IsInvalidArgument(status))) continue;
+    if (worst.ok() || !IsDisconnected(status)) worst = std::move(status);
   }
-  if (members.empty() || !worst.ok()) return worst;
-  return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build", members[0].rank(),
-                     members[0].host_name(), job_.host_name());
+  return worst;
 }
 
 bool Pool::LinkMissing(const copy::BatchRequest& batch) {
@@ -172,7 +165,7 @@ bool Pool::LinkMissing(const copy::BatchRequest& batch) {
   }
   if (found.empty()) return false;
   std::unique_lock control(control_, std::try_to_lock);
-  return control.owns_lock() && joined_ && LinkMembers(std::move(found), deadline).ok();
+  return control.owns_lock() && joined_ && LinkMembers(found, deadline).ok();
 }
 
 void Pool::OnLinkBroke() {
@@ -209,7 +202,7 @@ bool Pool::RelinkOnce() {
     members.push_back(std::move(broken.record));
   }
   if (members.empty()) return false;
-  if (Status status = LinkMembers(std::move(members), After(kLinkTry)); !status.ok())
+  if (Status status = LinkMembers(members, After(kLinkTry)); !status.ok())
     LOG(kDebug, "pool {}: a link that broke can't be made again yet: {}", options_.id, status.message());
   return true;
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/wait.h"
 #include "store/recipes/directory.h"
+#include "store/recipes/host_identity.h"
 #include "store/recipes/records.h"
 #include "transport/liveness.h"
 
@@ -69,7 +70,7 @@ Result<bool> WriterIsGone(Job& job, const WindowRecord& record, Deadline deadlin
   if (!entry.has_value()) return true;
   ASSIGN_OR_RETURN(auto holder, store::DecodeRankRecord(*entry));
   if (holder.pid() != record.pid() || holder.host_name() != record.host_name()) return true;
-  return holder.host() == job.host() && !transport::IsAlive(holder.liveness());
+  return holder.host() == job.host() && store::IsThisHost(holder.witness()) && !transport::IsAlive(holder.liveness());
 }
 
 std::string Writer(const WindowRecord& record) {

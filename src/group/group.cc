@@ -60,8 +60,9 @@ Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::u
       own_seat_(own_seat),
       crowded_(crowded),
       few_(seats_.size() <= kFew),
-      one_host_(
-          std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) { return members.Mapped(seat.rank) != nullptr; })) {
+      one_host_(std::all_of(seats_.begin(), seats_.end(), [&](const Seat& seat) {
+        return members.FirstOnHost(seat.rank) == members.FirstOnHost(seats_[own_seat].rank);
+      })) {
   std::map<Rank, std::uint32_t> firsts;  // by host
   const Rank here = members_.FirstOnHost(seats_[own_seat_].rank);
   for (std::uint32_t seat = 0; seat < seats_.size(); ++seat) {

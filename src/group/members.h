@@ -23,7 +23,8 @@ class Members {
   virtual Rank own() const = 0;
   // Where loads and stores reach the rank's Control; null where they don't. Stays when the rank has gone.
   virtual Control* Mapped(Rank rank) const = 0;
-  // The lowest rank on the same host as `rank`; of that host's ranks each maps every other.
+  // The lowest rank on the same host as `rank`; of that host's ranks each maps every other. All members say the same; ranks
+  // that are told to be on different hosts may map each other nevertheless.
   virtual Rank FirstOnHost(Rank rank) const = 0;
   // The link of a rank that is there.
   virtual std::shared_ptr<transport::Link> LinkOf(Rank rank) const = 0;

@@ -218,7 +218,7 @@ Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvo
   std::map<std::string, Rank> first_on_host;
   for (const auto& member : members)
     peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()),
-                 first_on_host.try_emplace(member.host(), member.rank()).first->second);
+                 first_on_host.try_emplace(member.neighbourhood(), member.rank()).first->second);
   // Of each pair the higher one connects.
   RETURN_IF_ERROR(Link({members.begin(), members.begin() + options_.rank}, rendezvous, deadline));
   for (;;) {
@@ -229,43 +229,37 @@ Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvo
     std::vector<store::ObjectMember> silent;
     for (Rank rank : rendezvous.Gone())
       if (rank > options_.rank && peers_->LinkOf(rank) == nullptr) silent.push_back(members[rank]);
-    RETURN_IF_ERROR(Link(std::move(silent), rendezvous, deadline));
+    RETURN_IF_ERROR(Link(silent, rendezvous, deadline));
+  }
+  for (const auto& member : members) {
+    if (peers_->Mapped(member.rank()) == nullptr && member.neighbourhood() == members[options_.rank].neighbourhood())
+      return Unsupported(
+          "rank {} should share memory with this rank ({}), as its record says, and doesn't: it is on another host",
+          member.rank(), options_.rank);
   }
   if (options_.op != DataOp::kLoadStore) return Ok();
   for (Rank rank = 0; rank < options_.rank_size; ++rank) {
     if (peers_->Mapped(rank) != nullptr) continue;
     return SayNextBest(
-        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} on another host", rank));
+        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} (another host's, or user's)", rank));
   }
   return Ok();
 }
 
-Status Object::Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline) {
-  for (auto& [transport, port] : ports_) {
-    auto here = std::partition(members.begin(), members.end(), [&, &transport = transport](const auto& member) {
-      auto address = AddressOf(member, *transport);
-      return address.advert.empty() || !transport->CanReach(address).ok();
-    });
-    RETURN_IF_ERROR(LinkBy(*transport, *port, {here, members.end()}, rendezvous, deadline));
-    members.erase(here, members.end());
-  }
-  if (members.empty()) return Ok();
-  return Unsupported("rank {} (host {}) can't be reached from this host ({}) by any transport of this build", members[0].rank(),
-                     members[0].host_name(), job_.host_name());
-}
-
-Status Object::LinkBy(const transport::Transport& transport, transport::Port& port,
-                      const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
-  std::vector<transport::MemberAddress> addresses;
-  for (const auto& member : members) addresses.push_back(AddressOf(member, transport));
+Status Object::Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
   // One try, until the deadline: whoever gives up a peer that is only slow has been in the object, and can't come again.
   CancelScope scope(failed_);
-  auto results = port.ConnectAll(addresses, deadline);
+  auto address_of = [&](std::size_t i, const transport::Transport& transport) { return AddressOf(members[i], transport); };
+  const auto results = transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
   RETURN_IF_ERROR(rendezvous.failure());
-  for (std::size_t i = 0; i < addresses.size(); ++i) {
-    if (IsDeadlineExceeded(results[i]))
-      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", addresses[i].rank, results[i].message());
-    RETURN_IF_ERROR(results[i]);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const Status& status = results[i].status;
+    if (IsDeadlineExceeded(status))
+      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", members[i].rank(), status.message());
+    if (IsUnsupported(status))
+      return status.WithContext(fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
+                                            members[i].host_name(), job_.host_name()));
+    RETURN_IF_ERROR(Status(status));
   }
   return Ok();
 }

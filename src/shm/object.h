@@ -36,6 +36,7 @@
 #include "shm/peers.h"
 #include "shm/rendezvous.h"
 #include "shm/subgroups.h"
+#include "transport/detours.h"
 #include "transport/transport.h"
 
 namespace memfabric::shm {
@@ -124,9 +125,7 @@ class Object {
   Status MakeMemory();
   Status OpenPorts(std::uint64_t lead, std::uint64_t epoch);
   Status LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
-  Status Link(std::vector<store::ObjectMember> members, Rendezvous& rendezvous, Deadline deadline);
-  Status LinkBy(const transport::Transport& transport, transport::Port& port, const std::vector<store::ObjectMember>& members,
-                Rendezvous& rendezvous, Deadline deadline);
+  Status Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
   transport::MemberAddress AddressOf(const store::ObjectMember& member, const transport::Transport& transport) const;
   // Runs a call that waits.
   template <typename Call>
@@ -162,7 +161,8 @@ class Object {
   std::unique_ptr<group::Group> world_;
   std::unique_ptr<Subgroups> subgroups_;
   std::unique_ptr<Exits> exits_;
-  std::vector<std::pair<const transport::Transport*, std::unique_ptr<transport::Port>>> ports_;
+  transport::Ports ports_;
+  transport::Detours detours_;
   bool crowded_ = false;
   std::mutex window_mutex_;       // guards the next
   bool window_recorded_ = false;  // or was, until this process was given up

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/wait.h"
+#include "store/recipes/host_identity.h"
 
 namespace memfabric::shm {
 namespace {
@@ -48,6 +49,8 @@ Rendezvous::Rendezvous(Job& job, const CreateOptions& options, std::function<voi
   own_.set_epoch(job.NextEpoch());
   own_.set_host(job.host());
   own_.set_host_name(job.host_name());
+  // Of one user, because others may not be let in by everybody.
+  own_.set_neighbourhood(fmt::format("{} {} {}", job.host(), store::BootAndNetwork(), ::geteuid()));
   own_.set_pid(::getpid());
   own_.set_rank_size(options.rank_size);
   own_.set_bytes(options.bytes);

@@ -4,11 +4,12 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "base/nic.h"
+
 namespace memfabric::trans {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 255;
-constexpr std::size_t kMaxNicBytes = 63;
 constexpr std::chrono::seconds kPeerTimeout{5};
 constexpr std::string_view kTcp = "tcp://";
 
@@ -50,8 +51,7 @@ Status Check(const EngineOptions& options) {
     return InvalidArgument(
         "data_op_type is {}; it must be SDMA 1, HOST_RDMA 2, DEVICE_RDMA 8, DEVICE_URMA 64 or DEVICE_UBOE 128", options.op);
   if (options.timeout < std::chrono::seconds(1)) return InvalidArgument("the timeout is 0; it must be 1 s or more");
-  if (options.nic.size() > kMaxNicBytes)
-    return InvalidArgument("nic has {} bytes, the limit is {}", options.nic.size(), kMaxNicBytes);
+  if (auto nics = ParseNics(options.nic); !nics.ok()) return nics.status();
   return PlaceOf(options).status();
 }
 

@@ -15,6 +15,7 @@
 #include "memory/bounce.h"
 #include "memory/kernels.h"
 #include "store/embedded/listen_address.h"
+#include "store/recipes/host_identity.h"
 #include "store/recipes/key_claim.h"
 #include "store/recipes/records.h"
 #include "trans/protocol.h"
@@ -180,6 +181,7 @@ Status Engine::Claim(Job& job, Deadline deadline) {
     record.set_epoch(port.epoch);
     record.set_host(job.host());
     record.set_host_name(job.host_name());
+    record.set_witness(store::HostWitness());
     record.set_pid(::getpid());
     record.set_liveness(job.liveness());
     record.set_role(std::string(RoleName(options_.role)));
@@ -191,7 +193,7 @@ Status Engine::Claim(Job& job, Deadline deadline) {
     claim.host = job.host();
     claim.holder_of = [](const store::KeyValue& entry) -> Result<store::Holder> {
       ASSIGN_OR_RETURN(auto holder, store::DecodeEngineRecord(entry));
-      return store::Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness()};
+      return store::Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness(), holder.witness()};
     };
     claim.is_alive = [](const std::string& liveness) { return transport::IsAlive(liveness); };
     status = store::ClaimKey(job.client(), job.session(), job.keys(), claim, deadline);

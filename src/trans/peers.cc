@@ -274,11 +274,19 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
   Route route;
   route.member = record.member();
   route.epoch = record.epoch();
+  std::vector<transport::Way> ways;
+  for (const auto& door : doors_) ways.push_back({&door->transport, AddressOf(record, door->transport)});
   Status worst;
+  std::string refusals;
   for (std::size_t i = 0; i < doors_.size(); ++i) {
     Door& door = *doors_[i];
-    auto address = AddressOf(record, door.transport);
-    if (address.advert.empty() || !door.transport.CanReach(address).ok()) continue;
+    const auto& address = ways[i].address;
+    Status reachable =
+        address.advert.empty() ? Unsupported("its record has no address for it") : door.transport.CanReach(address);
+    if (!reachable.ok()) {
+      refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", door.transport.name(), reachable.message());
+      continue;
+    }
     std::shared_ptr<transport::Port> port;
     {
       std::lock_guard lock(mutex_);
@@ -286,20 +294,25 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
     }
     if (port == nullptr) continue;
     Status connected = port->Connect(address, deadline);
-    std::lock_guard lock(mutex_);
-    auto link = links_.find({i, route.member});
-    if (connected.ok() && link != links_.end() && link->second->epoch() == route.epoch) {
-      route.links.push_back(link->second);
-      if (link->second->capabilities().registered) return route;
-    } else if (worst.ok()) {
-      worst =
-          connected.ok() ? Disconnected("pid {} on host {} was linked and lost", record.pid(), record.host_name()) : connected;
-      if (WithinHost(door.transport) && IsDisconnected(worst)) return worst;  // dead, whatever others would say
+    if (connected.ok()) {
+      std::lock_guard lock(mutex_);
+      auto link = links_.find({i, route.member});
+      if (link != links_.end() && link->second->epoch() == route.epoch) {
+        route.links.push_back(link->second);
+        if (link->second->capabilities().registered) return route;
+        continue;
+      }
     }
+    if (connected.ok()) connected = Disconnected("pid {} on host {} was linked and lost", record.pid(), record.host_name());
+    connected = detours_.Consider(connected, address, std::span(ways).subspan(i + 1));
+    if (worst.ok()) worst = connected;
+    // Dead, whatever others would say; or what others would do is forbidden.
+    if (WithinHost(door.transport) && (IsDisconnected(worst) || IsUnsupported(worst))) return worst;
   }
   if (!route.links.empty()) return route;  // what can be mapped can be reached
   if (!worst.ok()) return worst;
-  return Unsupported("host {} can't be reached from this host by any transport of this build", record.host_name());
+  return Unsupported("host {} can't be reached from this host by any transport of this build: {}", record.host_name(),
+                     refusals);
 }
 
 void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {

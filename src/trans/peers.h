@@ -26,6 +26,7 @@
 #include "runtime/user_callback.h"
 #include "store/recipes/directory.h"
 #include "store/recipes/records.pb.h"
+#include "transport/detours.h"
 #include "transport/transport.h"
 
 namespace memfabric::trans {
@@ -112,6 +113,7 @@ class Peers {
   const std::chrono::seconds timeout_;  // for unknown peers; in messages
   UserCallback<std::string>& peer_down_;
   std::vector<std::unique_ptr<Door>> doors_;
+  transport::Detours detours_;
 
   mutable std::shared_mutex routes_mutex_;  // guards routes_
   std::unordered_map<std::string, RoutePtr> routes_;

@@ -85,6 +85,9 @@ std::vector<Status> LocalPort::ConnectAll(std::span<const MemberAddress> peers, 
   bool gave_up = false;
   auto statuses = calls->Wait(deadline, gave_up);
   if (gave_up) reactor_.Post([this, calls] { Abandon(*calls); });
+  for (std::size_t i = 0; i < peers.size(); ++i)
+    if (IsDeadlineExceeded(statuses[i]))
+      statuses[i] = DeadlineExceeded("{}{}", statuses[i].message(), venue_->Trouble(peers[i]));
   return statuses;
 }
 
@@ -108,6 +111,7 @@ Status LocalPort::Announce(Deadline deadline) {
 }
 
 Status LocalPort::StartListening() {
+  if (venue_->listener() < 0) return Ok();
   return reactor_.Add(venue_->listener(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
 }
 
@@ -141,7 +145,14 @@ void LocalPort::OnCallers() {
     connection->who = std::move((*caller)->who);
     connection->no_room = std::move(no_room);
     if (const Status& trusted = (*caller)->trusted; !trusted.ok()) {
-      Misbehaved(connection, trusted.message());
+      if (!IsUnsupported(trusted)) {
+        Misbehaved(connection, trusted.message());
+        continue;
+      }
+      if (!std::exchange(warned_of_users_, true))
+        LOG(kWarn, "pool {}: {}; it and others like it are told to come another way", options_.pool, trusted.message());
+      const local::Message refused = local::Refused{trusted.kind(), trusted.message()};
+      CloseConnection(connection, Ok(), &refused);
       continue;
     }
     if (!AddConnection(connection).ok()) continue;

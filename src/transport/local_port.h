@@ -162,6 +162,7 @@ class LocalPort final : public Port {
   std::uint64_t strangers_refused_ = 0;
   UniqueFd spare_;  // a descriptor that is given up for a moment to tell a caller that there is no other
   bool warned_of_fds_ = false;
+  bool warned_of_users_ = false;
 };
 
 }  // namespace memfabric::transport

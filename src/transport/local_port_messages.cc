@@ -87,7 +87,11 @@ void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
     case Connection::Phase::kIntroduced: {
       // Dead, or closed in favour of something else. The next try will tell: nobody listens for the dead.
       Rank rank = connection->rank;
-      if (!why.ok()) return FinishAttempt(rank, why.WithContext(Name(rank, connection->who)));
+      if (!why.ok()) {
+        const std::string trouble = venue_->Trouble(attempts_.at(rank).address);
+        return FinishAttempt(rank,
+                             Status(why.kind(), fmt::format("{}: {}{}", Name(rank, connection->who), why.message(), trouble)));
+      }
       CloseConnection(connection, Ok());
       return RetryConnect(rank, "it closed the connection without an answer");
     }

@@ -146,7 +146,7 @@ void Encode(Writer& writer, const Refused& refused) {
 Status Parse(Reader& reader, Refused& refused) {
   refused.kind = static_cast<Kind>(reader.Get<std::uint8_t>());
   if (refused.kind != Kind::kInvalidArgument && refused.kind != Kind::kDisconnected && refused.kind != Kind::kAlreadyExists &&
-      refused.kind != Kind::kInUse) {
+      refused.kind != Kind::kInUse && refused.kind != Kind::kUnsupported) {
     return InvalidArgument("a refusal of unknown kind {}", static_cast<int>(refused.kind));
   }
   if (!reader.GetText(kMaxReasonBytes, refused.reason)) return InvalidArgument("the reason is not padded with zeros");

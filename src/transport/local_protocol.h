@@ -58,7 +58,8 @@ struct Introduction {
 struct Hello : Introduction {};
 struct Welcome : Introduction {};
 struct Refused {
-  // Or kDisconnected: the connector looks for another life of this rank; kInUse: the listener has no room now, come again.
+  // Or kDisconnected: the connector looks for another life of this rank; kInUse: the listener has no room now, come again;
+  // kAlreadyExists: it uses another one itself; kUnsupported: it comes another way.
   Kind kind = Kind::kInvalidArgument;
   std::string reason;
 };

@@ -71,17 +71,22 @@ Result<UniqueFd> ConnectLocal(int type, std::string_view name) {
   return IoError("can't connect to the local socket @{}: {}", name, ErrnoText(errno));
 }
 
-Result<LocalPeer> TrustedPeer(int socket) {
+Result<LocalPeer> PeerOf(int socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
     return IoError("can't tell who is at the other end: {}", ErrnoText(errno));
   }
-  if (credentials.uid != ::geteuid() && credentials.uid != 0) {
-    return InvalidArgument("the process at the other end (pid {}) belongs to user {}, not to user {} or root", credentials.pid,
-                           credentials.uid, ::geteuid());
-  }
   return LocalPeer{credentials.pid, credentials.uid};
+}
+
+Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users) {
+  ASSIGN_OR_RETURN(LocalPeer peer, PeerOf(socket));
+  if (users.Has(peer.uid)) return peer;
+  return Unsupported(
+      "the process of user {} (pid {}) shares no memory with that of user {} (pid {}), which lets {} in: MEMFABRIC_ALLOW_UIDS on "
+      "both lists others",
+      peer.uid, peer.pid, ::geteuid(), ::getpid(), users.ToString());
 }
 
 Status SendPacket(int socket, std::span<const std::byte> bytes, std::span<const int> files) {

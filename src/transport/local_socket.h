@@ -1,4 +1,4 @@
-// transport/local_socket.h: Unix sockets in the abstract namespace, between processes of one host and user. Every call returns
+// transport/local_socket.h: Unix sockets in the abstract namespace, between processes of one host. Every call returns
 // at once. No state; any thread.
 
 #pragma once
@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/allowed_users.h"
 #include "base/fd.h"
 #include "base/status.h"
 
@@ -30,8 +31,9 @@ struct LocalPeer {
   uid_t uid = 0;
 };
 // Who is at the other end of a connected socket; for the end that connected, who listens.
-// InvalidArgument: it is neither this process's effective user nor root.
-Result<LocalPeer> TrustedPeer(int socket);
+Result<LocalPeer> PeerOf(int socket);
+// Unsupported: it is none of `users`; names both.
+Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users);
 
 // One message with `files` (SCM_RIGHTS), whole or not at all. InUse: no room now (a full socket, or too many files in flight),
 // try again. Disconnected: the other end is gone.

@@ -13,8 +13,8 @@ namespace {
 
 class LocalVenue final : public Venue {
  public:
-  LocalVenue(Reactor& reactor, local::Advert advert, UniqueFd listener)
-      : reactor_(reactor), advert_(std::move(advert)), listener_(std::move(listener)) {}
+  LocalVenue(Reactor& reactor, AllowedUsers users, local::Advert advert, UniqueFd listener)
+      : reactor_(reactor), users_(std::move(users)), advert_(std::move(advert)), listener_(std::move(listener)) {}
 
   std::string advert() const override { return local::EncodeAdvert(advert_); }
   local::Key key() const override { return advert_.key; }
@@ -32,13 +32,14 @@ class LocalVenue final : public Venue {
   }
 
   Status CheckAdvert(const MemberAddress& peer) const override { return local::ParseAdvert(peer.advert).status(); }
+  std::string Trouble(const MemberAddress&) const override { return ""; }
 
   Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) override {
     ASSIGN_OR_RETURN(local::Advert advert, local::ParseAdvert(peer.advert));
     auto socket = ConnectLocal(SOCK_SEQPACKET, advert.socket);
     if (IsDisconnected(socket.status())) return Disconnected("it is gone: {}", socket.status().message());
     RETURN_IF_ERROR(socket.status());
-    RETURN_IF_ERROR(TrustedPeer(socket->get()).status());
+    RETURN_IF_ERROR(TrustedPeer(socket->get(), users_).status());
     hello.key = advert.key;
     // Before anything else knows the socket: when there is no room, the next try begins from the beginning.
     Status sent = SendPacket(socket->get(), local::EncodeMessage(hello), files);
@@ -49,12 +50,13 @@ class LocalVenue final : public Venue {
 
  private:
   Encounter Meet(UniqueFd socket) const {
-    auto peer = TrustedPeer(socket.get());
+    auto peer = TrustedPeer(socket.get(), users_);
     return {std::make_shared<PacketSocket>(reactor_, std::move(socket)), fmt::format("pid {}", peer.ok() ? peer->pid : 0),
             peer.status()};
   }
 
   Reactor& reactor_;
+  const AllowedUsers users_;
   const local::Advert advert_;
   const UniqueFd listener_;
 };
@@ -62,11 +64,13 @@ class LocalVenue final : public Venue {
 }  // namespace
 
 Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor) {
+  ASSIGN_OR_RETURN(AllowedUsers users, AllowedUsers::FromEnvironment());
   // Through the text form, so that the key is exactly what connectors will read.
   auto advert = local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
   CHECK(advert.ok());
   ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert->socket, SOMAXCONN));
-  return std::unique_ptr<Venue>(std::make_unique<LocalVenue>(reactor, *std::move(advert), std::move(listener)));
+  return std::unique_ptr<Venue>(
+      std::make_unique<LocalVenue>(reactor, std::move(users), *std::move(advert), std::move(listener)));
 }
 
 }  // namespace memfabric::transport

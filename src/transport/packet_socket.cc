@@ -57,7 +57,7 @@ void PacketSocket::Flush() {
 }
 
 pid_t PacketSocket::peer_pid() const {
-  auto peer = TrustedPeer(socket_.get());
+  auto peer = PeerOf(socket_.get());
   return peer.ok() ? peer->pid : 0;
 }
 

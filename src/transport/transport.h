@@ -180,11 +180,20 @@ class Port {
   virtual Status Announce(Deadline deadline) = 0;
 };
 
+// Which ports a member may take when `nic` names one: that is the first of a range, because programs give all members of a
+// host the same.
+struct PortRange {
+  std::uint32_t own = 0;    // the member's own is the named one + this
+  std::uint32_t spare = 1;  // if that is taken: the next free one from the named one + this on
+  bool says_which = false;  // peers' firewalls count on its own port: another one is worth a warning
+};
+
 // What a port uses of the network. Transports within a host ignore it.
 struct NetworkOptions {
   std::string nic;  // what addresses to listen at, as set_nic takes it; "": those that the route to `near_host` leads out of
   std::string near_host;  // a host of the store, which the others reach too; "": none
   bool encrypt = false;   // TLS for everything, not only to authenticate
+  PortRange ports;
 };
 
 struct PortOptions {
@@ -216,6 +225,8 @@ class Transport {
 
   // Whether `peer` can be reached from here at all. Unsupported says why not.
   virtual Status CanReach(const MemberAddress& peer) const = 0;
+  // Whether that address shows that `peer` isn't on this host, whatever its record says. False when it can't show that.
+  virtual bool IsElsewhere(const MemberAddress& peer) const = 0;
 
   virtual Result<std::unique_ptr<Port>> Open(const PortOptions& options) = 0;
 };

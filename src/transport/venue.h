@@ -1,7 +1,7 @@
 // transport/venue.h: where the members of a pool meet: how one listens, how another finds it, and what carries messages
 // between the two. A port (local_port.h) does the meeting itself, the same for all of them.
 //
-// Owned by a port. Threads: the reactor's, but for advert(), key() and CheckAdvert.
+// Owned by a port. Threads: the reactor's, but for advert(), key(), CheckAdvert and Trouble.
 
 #pragma once
 
@@ -44,7 +44,7 @@ class Venue {
   struct Encounter {
     std::shared_ptr<MessageSocket> socket;  // shared with a link that sends
     std::string who;
-    Status trusted;  // an error: it is closed without a word
+    Status trusted;  // an error: it is refused with that, or, unless it is Unsupported, closed without a word
   };
 
   virtual ~Venue() = default;
@@ -52,19 +52,21 @@ class Venue {
   virtual std::string advert() const = 0;
   // What HELLOs to this member carry, where the venue doesn't prove by itself that they come from readers of the directory.
   virtual local::Key key() const = 0;
-  // Becomes readable when somebody calls.
+  // Becomes readable when somebody calls; -1: nobody can.
   virtual int listener() const = 0;
   // The next caller; none: there is none now. An error: it can't be accepted for now.
   virtual Result<std::optional<Encounter>> Accept() = 0;
 
   // InvalidArgument: no advert of such a venue, or one that doesn't suit this member.
   virtual Status CheckAdvert(const MemberAddress& peer) const = 0;
+  // What looks wrong about the way to a peer that can't be reached or doesn't answer: "; …" or "". For messages.
+  virtual std::string Trouble(const MemberAddress& peer) const = 0;
   // Begins to connect; `hello` goes out as soon as that stands. InUse: no room, try again later; other errors are final.
   // REQUIRES: CheckAdvert is Ok.
   virtual Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) = 0;
 };
 
-// Unix sockets in the abstract namespace, for processes of one host and user.
+// Unix sockets in the abstract namespace, for processes of one host. InvalidArgument: MEMFABRIC_ALLOW_UIDS.
 Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor);
 
 }  // namespace memfabric::transport

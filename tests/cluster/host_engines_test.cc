@@ -79,6 +79,21 @@ TEST_F(HostEngines, EverybodyReachesEverybodyOverTcp) {
   }
 }
 
+TEST_F(HostEngines, OneNicServesAllOfThem) {
+  HostRanks job(1, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  const std::string nic = " nic=tcp://" + netns::Hosts::Address(0) + ":7300";
+  auto process = job.Process(0), other = job.Process(0);
+  EXPECT_CODE(0, process->Do("engine one " + job.url() + " serve=1" + nic));
+  EXPECT_CODE(0, process->Do("engine two " + job.url() + nic));
+  EXPECT_CODE(0, other->Do("engine three " + job.url() + nic));
+  for (const char* port : {"7300", "7301", "7302"})
+    EXPECT_TRUE(job.hosts().Run(0, {"sh", "-c", std::string("ss -Hltn sport = ") + port + " | grep -q ."}).ok()) << port;
+  Answer refused = other->Do("engine four " + job.url() + " nic=tcp://10.77.0.1:70000");
+  EXPECT_EQ(-2000, refused.code);
+  EXPECT_THAT(refused.text, HasSubstr("70000"));
+}
+
 TEST_F(HostEngines, TwoNeedNoStoreToMeet) {
   HostRanks job(2, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);

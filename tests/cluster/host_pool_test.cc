@@ -163,7 +163,8 @@ TEST(HostPool, TheNicDecidesWhereTheDataPlaneListens) {
   for (const auto& [nic, address] : std::vector<std::pair<std::string, std::string>>{
            {"tcp://10.78.0.1:0", "10.78.0.1"},
            {"tcp://10.78.0.77/24:0", "10.78.0.1"},
-           {"tcp://10.78.0.1:7001", "10.78.0.1:7001"},
+           {"tcp://10.78.0.1:7001", "10.78.0.1:7003"},  // rank 2's
+           {"absent0,tcp://10.78.0.0/24", "10.78.0.1"},
            {"eth0", "10.77.0.1"},
            {"tcp://0.0.0.0:0", "10.77.0.1"},
        }) {
@@ -174,14 +175,11 @@ TEST(HostPool, TheNicDecidesWhereTheDataPlaneListens) {
     EXPECT_TRUE(listens(0, address)) << nic;
     if (rank == 1) job.ranks().push_back(std::move(process));  // serves the store
   }
-  auto holder = job.Process(0);
-  ASSERT_CODE(0, holder->Do("serve tcp://10.77.0.1:7002"));
   for (const auto& [nic, words] : std::vector<std::pair<std::string, std::string>>{
            {"absent0", "absent0"},
            {"bare0", "bare0"},
            {"tcp://10.99.0.1:0", "10.99.0.1"},
            {"tcp://10.99.0.0/16:0", "10.99.0.0/16"},
-           {"tcp://10.77.0.1:7002", "7002"},
        }) {
     auto process = job.Process(0);
     ASSERT_CODE(0, process->Do("init " + job.url() + " 8 7 nic=" + nic));
@@ -190,6 +188,59 @@ TEST(HostPool, TheNicDecidesWhereTheDataPlaneListens) {
     EXPECT_NE(0, answer.code) << nic;
     EXPECT_THAT(answer.text, HasSubstr(words)) << nic;
   }
+  Answer beyond = job.Process(0)->Do("init " + job.url() + " 8 7 nic=tcp://10.77.0.1:65529");
+  EXPECT_EQ(-2000, beyond.code);
+  EXPECT_THAT(beyond.text, AllOf(HasSubstr("65529"), HasSubstr("65528 at most")));
+}
+
+TEST(HostPool, OneNicServesAllRanksOfAHostAndAllTheirPools) {
+  HostRanks job(2, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  std::vector<std::unique_ptr<RankProcess>> ranks;
+  for (int rank : {0, 1, 2, 3}) {
+    ranks.push_back(job.Process(rank / 2));
+    // The whole net's address, so that it is the same text on all hosts.
+    ASSERT_CODE(0, ranks[rank]->Do("init " + job.url() + " 4 " + S(rank) + " nic=tcp://10.77.0.0/16:7000"));
+  }
+  for (const char* pool : {"0", "1"}) {
+    All(ranks, std::string("create ") + pool + " 0x200000 0");
+    All(ranks, std::string("join ") + pool);
+    for (int from : {0, 1, 2, 3})
+      for (int to : {0, 1, 2, 3})
+        EXPECT_EQ(from / 2 == to / 2 ? "mapped" : "tcp", ranks[from]->Do(std::string("path ") + pool + " " + S(to)).text);
+  }
+  auto listening = [&](int host, int port) {
+    return job.hosts().Run(host, {"sh", "-c", "ss -Hltn src 10.77.0.0/16:" + S(port) + " | grep -q ."}).ok();
+  };
+  for (int rank : {0, 1, 2, 3}) EXPECT_TRUE(listening(rank / 2, 7000 + rank)) << rank;
+  for (int host : {0, 1})
+    for (int second : {7004, 7005}) EXPECT_TRUE(listening(host, second)) << host << " " << second;
+}
+
+TEST(HostPool, ARankWithoutAPortIsReachedOnItsHostOnlyAndSaysWhy) {
+  HostRanks job(2, Wiring::kKernel);
+  SKIP_WITHOUT_HOSTS(job);
+  auto holder = job.Process(1);  // of the last port but one; those that might be used instead are beyond the last
+  ASSERT_CODE(0, holder->Do("serve tcp://10.77.0.2:65534"));
+  std::vector<std::unique_ptr<RankProcess>> ranks;
+  for (int rank : {0, 1, 2}) {
+    ranks.push_back(job.Process(rank == 0 ? 0 : 1));
+    ASSERT_CODE(0,
+                ranks[rank]->Do("init " + job.url() + " 3 " + S(rank) + " nic=tcp://10.77.0.0/16:65533 operation_timeout=20"));
+    ASSERT_CODE(0, ranks[rank]->Do("create 0 0x200000 0"));
+  }
+  ASSERT_CODE(0, ranks[1]->Do("join 0"));
+  ASSERT_CODE(0, ranks[2]->Do("join 0"));
+  EXPECT_EQ("mapped", ranks[2]->Do("path 0 1").text);
+  Answer refused = ranks[0]->Do("join 0", std::chrono::seconds(5));  // at once
+  EXPECT_EQ(-2015, refused.code);
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("rank 1"), HasSubstr("no data port"), HasSubstr("10.77.0.2:65534")));
+  // It reaches others itself.
+  ASSERT_CODE(0, ranks[1]->Do("leave 0"));
+  ASSERT_CODE(0, ranks[0]->Do("join 0"));
+  ASSERT_CODE(0, ranks[1]->Do("join 0"));
+  EXPECT_EQ("tcp", ranks[0]->Do("path 0 1").text);
+  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0 0x200000 1"));
 }
 
 }  // namespace

@@ -26,6 +26,7 @@
 #include <thread>
 #include <vector>
 
+#include "cluster/become.h"
 #include "cluster/rank_commands.h"
 
 namespace {
@@ -436,6 +437,10 @@ Answer DestroyWhileCopying(const Words& words) {
 }
 
 std::map<std::string, std::function<Answer(const Words&)>> commands{
+    {"become",
+     [](const Words& w) {
+       return Answer{memfabric::cluster::Become(static_cast<unsigned>(Number(w[1]))), ""};
+     }},
     {"init", Init},
     {"uninit",
      [](const Words&) {

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@
 
 namespace memfabric::cluster {
 
-RankProcess::RankProcess(const std::map<std::string, std::string>& environment, int network) {
+RankProcess::RankProcess(const std::map<std::string, std::string>& environment, int network, const std::string& etc_hosts) {
   int to_child[2], from_child[2];
   if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) std::abort();
   pid_ = ::fork();
@@ -26,6 +27,10 @@ RankProcess::RankProcess(const std::map<std::string, std::string>& environment, 
     ::dup2(to_child[0], STDIN_FILENO);
     ::dup2(from_child[1], STDOUT_FILENO);
     if (network >= 0 && ::setns(network, CLONE_NEWNET) != 0) ::_exit(126);
+    const bool own_hosts =
+        etc_hosts.empty() || (::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                              ::mount(etc_hosts.c_str(), "/etc/hosts", nullptr, MS_BIND, nullptr) == 0);
+    if (!own_hosts) ::_exit(126);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     ::execl(MEMFABRIC_RANK_PROGRAM, MEMFABRIC_RANK_PROGRAM, static_cast<char*>(nullptr));
     ::_exit(127);

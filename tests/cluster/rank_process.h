@@ -25,7 +25,9 @@ struct Answer {
 class RankProcess {
  public:
   // `environment`: added to this process's. `network`: a namespace to run in (support/netns/hosts.h); -1: this process's.
-  explicit RankProcess(const std::map<std::string, std::string>& environment = {}, int network = -1);
+  // `etc_hosts`: a file that it has as /etc/hosts, in a mount namespace of its own; "": this machine's.
+  explicit RankProcess(const std::map<std::string, std::string>& environment = {}, int network = -1,
+                       const std::string& etc_hosts = "");
   ~RankProcess();
   RankProcess(const RankProcess&) = delete;
 

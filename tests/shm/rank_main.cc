@@ -24,6 +24,8 @@
 #include <thread>
 #include <vector>
 
+#include "cluster/become.h"
+
 namespace {
 
 using Words = std::vector<std::string>;
@@ -345,6 +347,10 @@ Answer Usage(const Words&) {
 }
 
 const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
+    {"become",
+     [](const Words& w) {
+       return Answer{memfabric::cluster::Become(Small(w[1])), ""};
+     }},
     {"init", Init},
     {"uninit",
      [](const Words&) {

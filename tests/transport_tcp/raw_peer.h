@@ -28,7 +28,7 @@ class RawPeer {
   explicit RawPeer(const MemberAddress& to) : RawPeer(to, tcp::ParseAdvert(to.advert)->address) {}
   RawPeer(const MemberAddress& to, const HostPort& address) : to_(to), advert_(*tcp::ParseAdvert(to.advert)) {
     tls_ = *tcp::Tls::Create();
-    auto at = tcp::ToSocketAddress(address);
+    auto at = ToSocketAddress(address);
     socket_ = UniqueFd(::socket(at.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(socket_.get(), at.get(), at.size_bytes), 0);
     timeval patience{20, 0};

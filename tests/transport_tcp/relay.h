@@ -39,7 +39,7 @@ class Relay {
     pollfd ready{listener_.socket.get(), POLLIN, 0};
     ::poll(&ready, 1, -1);
     UniqueFd client(::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    auto at = tcp::ToSocketAddress(to);
+    auto at = ToSocketAddress(to);
     UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(server.get(), at.get(), at.size_bytes), 0);
     for (bool open = true; open;) {

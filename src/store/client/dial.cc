@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
 
+#include "base/addresses.h"
 #include "base/thread.h"
 #include "base/wait.h"
 
@@ -61,24 +63,28 @@ Result<std::shared_ptr<Lookup>> Resolve(const HostPort& endpoint, Deadline deadl
   return lookup;
 }
 
-Status Refused(int error) {
+Status Refused(int error, const addrinfo& address) {
+  SocketAddress target;
+  std::memcpy(&target.storage, address.ai_addr, address.ai_addrlen);
+  target.size_bytes = address.ai_addrlen;
+  if (LacksPort(error, target)) return InUse("{}", NoPortText());
   return error == ECONNREFUSED ? Disconnected("connection refused") : Disconnected("{}", ErrnoText(error));
 }
 
 Result<UniqueFd> DialAddress(const addrinfo& address, Deadline deadline) {
   UniqueFd fd(socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd) return Refused(errno);
+  if (!fd) return Refused(errno, address);
   const int on = 1;
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0) return fd;
   // Interrupted, it goes on by itself, as when it is in progress.
-  if (errno != EINPROGRESS && errno != EINTR) return Refused(errno);
+  if (errno != EINPROGRESS && errno != EINTR) return Refused(errno, address);
   ASSIGN_OR_RETURN(bool connected, AwaitEvents(fd.get(), POLLOUT, deadline));
   if (!connected) return Disconnected("no answer to the attempt to connect");
   int error = 0;
   socklen_t size = sizeof error;
   if (getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-  if (error != 0) return Refused(error);
+  if (error != 0) return Refused(error, address);
   return fd;
 }
 

@@ -35,6 +35,8 @@ constexpr milliseconds kPatienceBeforeProbing{300};
 constexpr milliseconds kProbeTimeout{500};
 constexpr milliseconds kProbePeriod{500};
 constexpr int kConfirmations = 2;  // probes that agree before we say that something isn't a store
+// Local ports come free when connections that ended are forgotten. That none does for so long is an error.
+constexpr milliseconds kNoPortPatience{3000};
 
 double SecondsSince(TimePoint since) { return std::chrono::duration<double>(steady_clock::now() - since).count(); }
 
@@ -107,6 +109,7 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
   auto began = steady_clock::now();
   auto patience = kPatienceBeforeProbing;
   int confirmations = 0;
+  auto had_port = began;
   std::unique_lock lock(mutex_);
   Attempt();
   for (;;) {
@@ -123,10 +126,12 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     auto endpoints = endpoints_;
     lock.unlock();
     bool all_foreign = true;
+    bool no_port = false;
     for (auto& endpoint : endpoints) {
       if (endpoint.foreign) continue;
       ASSIGN_OR_RETURN(auto finding, Probe(endpoint.address, std::min(deadline, steady_clock::now() + kProbeTimeout)));
       bool foreign = finding.what == Finding::What::kForeign || finding.what == Finding::What::kRefusing;
+      no_port = no_port || finding.what == Finding::What::kNoPort;
       if (finding.what == (options_.tls == nullptr ? Finding::What::kHttp2 : Finding::What::kTls)) {
         finding.text.clear();  // what we speak, too: the attempts know better what is wrong there
       } else if (finding.what == Finding::What::kTls) {
@@ -140,6 +145,9 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     }
     lock.lock();
     for (std::size_t i = 0; i < endpoints.size(); ++i) endpoints_[i].finding = endpoints[i].finding;
+    if (!no_port) had_port = steady_clock::now();
+    if (steady_clock::now() - had_port >= kNoPortPatience)
+      return InUse("store {} can't be connected to: {}", url_.ToString(), ReasonsText());
     confirmations = all_foreign ? confirmations + 1 : 0;
     if (confirmations >= kConfirmations && !link_.has_value())
       return InvalidArgument("store {} can't be used: {}", url_.ToString(), ReasonsText());

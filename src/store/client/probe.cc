@@ -71,7 +71,8 @@ Result<Finding> Probe(const HostPort& endpoint, Deadline deadline) {
     return Finding{Finding::What::kUnreachable, "it accepts connections and closes them"};
   }
   if (IsInterrupted(answer.status())) return answer.status();
-  if (!answer.ok()) return Finding{Finding::What::kUnreachable, answer.status().message()};
+  if (!answer.ok())
+    return Finding{IsInUse(answer.status()) ? Finding::What::kNoPort : Finding::What::kUnreachable, answer.status().message()};
   if (answer->silent)
     return Finding{Finding::What::kSilent, "something accepts connections there but does not speak etcd's gRPC, or is stopped"};
   return Judge(answer->bytes);

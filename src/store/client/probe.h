@@ -13,6 +13,7 @@ namespace memfabric::store {
 struct Finding {
   enum class What {
     kUnreachable,  // no connection
+    kNoPort,       // no connection, because no local port is free to connect from
     kSilent,       // accepts connections and says nothing, or that it can't now: stopped, overloaded, or no store
     kRefusing,     // says that it won't have us, and why
     kHttp2,        // may be a store

@@ -160,14 +160,16 @@ std::string FailureText(const grpc::Status& status) {
     std::string_view theirs;
     std::string_view ours;
   };
-  static constexpr std::array<Known, 8> kKnown{{{"Connection refused", "connection refused"},
-                                                {"No route to host", "no route to the host"},
-                                                {"Network is unreachable", "the network is unreachable"},
-                                                {"keepalive watchdog timeout", "it answers no pings"},
-                                                {"DNS resolution failed", "the host name doesn't resolve"},
-                                                {"Connection reset", "the connection was reset"},
-                                                {"Socket closed", "the connection was closed"},
-                                                {"http1.x server", "it speaks HTTP/1"}}};
+  static constexpr std::array<Known, 9> kKnown{
+      {{"Cannot assign requested address", "no local port is free to connect from, or no address"},
+       {"Connection refused", "connection refused"},
+       {"No route to host", "no route to the host"},
+       {"Network is unreachable", "the network is unreachable"},
+       {"keepalive watchdog timeout", "it answers no pings"},
+       {"DNS resolution failed", "the host name doesn't resolve"},
+       {"Connection reset", "the connection was reset"},
+       {"Socket closed", "the connection was closed"},
+       {"http1.x server", "it speaks HTTP/1"}}};
   for (const auto& [theirs, ours] : kKnown)
     if (status.error_message().find(theirs) != std::string::npos) return std::string(ours);
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return "it accepts connections but doesn't answer";

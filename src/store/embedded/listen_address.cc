@@ -5,10 +5,12 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <string>
 
+#include "base/addresses.h"
 #include "base/fd.h"
 
 namespace memfabric::store {
@@ -46,6 +48,24 @@ Status Taken(const HostPort& listen) {
   return InUse("{} is in use by another process, or another server of this one", listen.ToString());
 }
 
+// A name that this host's /etc/hosts leads to loopback (Debian has "127.0.1.1 name" there) leads others to an address that they
+// reach. Which one, only they know: it is one of these.
+Status AddAddressesOfOthers(const HostPort& listen, std::vector<HostPort>* usable) {
+  auto is_loopback = [](const HostPort& address) { return IsLoopbackHost(address.host); };
+  if (NamesLoopback(listen.host) || !std::ranges::all_of(*usable, is_loopback)) return Ok();
+  ASSIGN_OR_RETURN(const auto addresses, InterfaceAddresses());
+  for (const InterfaceAddress& each : addresses) {
+    if (!each.up || each.loopback || each.container || each.link_local) continue;
+    const HostPort address{each.host, listen.port};
+    ASSIGN_OR_RETURN(const auto numeric, Resolve(address));
+    UniqueFd for_a_moment;
+    const int refused = TryToListen(*numeric, &for_a_moment);
+    if (refused == EADDRINUSE) return Taken(address);
+    if (refused == 0) usable->push_back(address);
+  }
+  return Ok();
+}
+
 }  // namespace
 
 Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen) {
@@ -65,6 +85,7 @@ Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen) {
     if (listen.port == 0 && !usable.empty()) break;
     usable.push_back({text, listen.port});
   }
+  if (!usable.empty() && listen.port != 0) RETURN_IF_ERROR(AddAddressesOfOthers(listen, &usable));
   if (!usable.empty()) return usable;
   if (why_not == EADDRNOTAVAIL || why_not == EAFNOSUPPORT) return NotFound("{} is none of this host's addresses", listen.host);
   return IoError("cannot listen on {}: {}", listen.ToString(), ErrnoText(why_not));

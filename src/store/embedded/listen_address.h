@@ -10,7 +10,8 @@
 
 namespace memfabric::store {
 
-// The numeric addresses that `listen` means; every one can be listened on now. With port 0 only the first.
+// The numeric addresses that `listen` means; every one can be listened on now. With port 0 only the first. A name that leads to
+// loopback only, though it doesn't say so ("localhost"), means all addresses of this host that other hosts may reach as well.
 // NotFound: it can't be resolved, or is none of this host's. InUse: something else has the port.
 Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen);
 

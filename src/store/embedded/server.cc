@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/allowed_users.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "store/embedded/core.h"
 #include "store/embedded/kv.h"
@@ -97,6 +98,10 @@ class GrpcServer final : public EmbeddedServer {
                                                    grpc::AddInsecureChannelFromFd(server_.get(), connection.Release());
                                                  }}));
     address_ = {options.listen.host, listener_->port()};
+    std::string places;
+    for (const HostPort& address : addresses) places += (places.empty() ? "" : ", ") + address.host;
+    LOG(kInfo, "the store of {} listens at {}, port {}{}", options.listen.host, places, address_.port,
+        options.tls != nullptr ? ", with TLS" : ": whoever reaches that may read and change it");
     Core::Tell(core_.Run([&](State& state, TimePoint) {
       state.SetClientUrl((options.tls == nullptr ? "http://" : "https://") + address_.ToString());
     }));

@@ -1,9 +1,12 @@
 #include "store/recipes/key_claim.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 
+#include "base/log.h"
 #include "base/wait.h"
+#include "store/recipes/host_identity.h"
 
 namespace memfabric::store {
 namespace {
@@ -70,6 +73,18 @@ Status AwaitEndElsewhere(Client& client, const KeyClaim& claim, const KeyValue& 
 
 }  // namespace
 
+bool IsHere(const Holder& holder, const std::string& host) {
+  if (holder.host != host) return false;
+  if (IsThisHost(holder.witness)) return true;
+  static std::atomic<bool> said{false};
+  if (!said.exchange(true))
+    LOG(kWarn,
+        "{} has the host identity of this process ({}) and runs on another host, or on this one before its addresses changed: "
+        "whether it lives, its lease tells. Give each host a MEMFABRIC_HOST_ID of its own, or none",
+        HolderText(holder), host);
+  return false;
+}
+
 Status PauseClaim(milliseconds period, const std::string& what, Deadline deadline) {
   if (steady_clock::now() >= deadline) return DeadlineExceeded("waited for {}", what);
   return PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + period));
@@ -119,7 +134,7 @@ Status ClaimKey(Client& client, Session& session, const Keys& keys, const KeyCla
     if (attempt.taken) return Ok();
     if (!attempt.holder.has_value()) continue;  // gone already
     ASSIGN_OR_RETURN(auto holder, claim.holder_of(*attempt.holder));
-    if (holder.host != claim.host) {
+    if (!IsHere(holder, claim.host)) {
       RETURN_IF_ERROR(AwaitEndElsewhere(client, claim, *attempt.holder, holder, deadline));
     } else if (claim.is_alive(holder.liveness)) {
       return Held(claim, holder);

@@ -23,7 +23,11 @@ struct Holder {
   std::string host_name;
   std::int64_t pid = 0;
   std::string liveness;
+  std::string witness;
 };
+// Whether it runs on the host whose identity is `host`, which is this one. Warns, once a process, of another host that has the
+// same identity.
+bool IsHere(const Holder& holder, const std::string& host);
 
 struct KeyClaim {
   std::string what;  // for messages: "rank 3"

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/recipes/host_identity.h"
 #include "store/recipes/key_claim.h"
 #include "store/recipes/records.h"
 
@@ -20,6 +21,10 @@ constexpr milliseconds kQueuePeriod{20};  // of the queue, while those ahead may
 constexpr milliseconds kCleanUpTimeout{1000};
 // A full world is watched for this long before it is called full: a dead holder's lease has ended by then.
 constexpr milliseconds kFullWorldPatience = kSessionTimeToLive + milliseconds(1000);
+
+Holder HolderOf(const RankRecord& record) {
+  return {record.host(), record.host_name(), record.pid(), record.liveness(), record.witness()};
+}
 
 class Claim {
  public:
@@ -53,13 +58,14 @@ class Claim {
   KeyClaim ClaimOf(Rank rank) const {
     RankRecord record = options_.record;
     record.set_rank(rank);
+    record.set_witness(HostWitness());
     return {.what = fmt::format("rank {}", rank),
             .key = keys_.Rank(rank),
             .value = EncodeRecord(record),
             .host = record.host(),
             .holder_of = [](const KeyValue& entry) -> Result<Holder> {
               ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));
-              return Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness()};
+              return HolderOf(holder);
             },
             .is_alive =
                 [this](const std::string& liveness) {
@@ -164,7 +170,7 @@ class Claim {
     Occupation occupation = Occupation::kAllAlive;
     for (const auto& entry : ranks) {
       ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));
-      if (holder.host() != options_.record.host()) {
+      if (!IsHere(HolderOf(holder), options_.record.host())) {
         if (occupation == Occupation::kAllAlive) occupation = Occupation::kUnknownElsewhere;
       } else if (!options_.is_alive(holder)) {
         RETURN_IF_ERROR(Bury(client_, entry, deadline_));

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "store/tls/policy.h"
 #include "store/tls/relay.h"
 
 namespace memfabric::store {
@@ -66,7 +67,7 @@ Result<std::shared_ptr<const TlsCredentials>> TlsCredentials::Create(Certificate
   ERR_clear_error();
   credentials->context_.reset(SSL_CTX_new(TLS_method()));
   SSL_CTX* context = credentials->context_.get();
-  if (context == nullptr) return Internal("OpenSSL makes no context: {}", LastError());
+  RETURN_IF_ERROR(CheckTlsPolicy(context));
   SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
   SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION);
   // A connection that is resumed would be made without looking at certificates again.

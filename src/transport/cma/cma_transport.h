@@ -22,6 +22,7 @@ class CmaTransport final : public Transport {
   std::string_view name() const override { return "cma"; }
   Capabilities capabilities() const override;
   Status CanReach(const MemberAddress& peer) const override;
+  bool IsElsewhere(const MemberAddress&) const override { return false; }
   // REQUIRES: options.table.
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 

@@ -21,6 +21,7 @@ class MappedTransport final : public Transport {
   std::string_view name() const override { return "mapped"; }
   Capabilities capabilities() const override;
   Status CanReach(const MemberAddress& peer) const override;
+  bool IsElsewhere(const MemberAddress&) const override { return false; }
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:

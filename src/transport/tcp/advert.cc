@@ -9,7 +9,9 @@ namespace memfabric::transport::tcp {
 namespace {
 
 constexpr std::string_view kVersion = "memfabric-tcp/1";
+constexpr std::string_view kNone = "none: ";
 constexpr std::size_t kMaxAdvertBytes = 1024;
+constexpr std::size_t kMaxReasonBytes = 512;
 
 bool IsNumeric(const std::string& host) {
   in6_addr address;
@@ -36,6 +38,7 @@ std::string_view NextWord(std::string_view& text) {
 }  // namespace
 
 std::string EncodeAdvert(const Advert& advert) {
+  if (!advert.none.empty()) return fmt::format("{} {}{}", kVersion, kNone, advert.none.substr(0, kMaxReasonBytes));
   std::string key;
   for (unsigned char byte : advert.key) key += fmt::format("{:02x}", byte);
   return fmt::format("{} address={} encrypt={} key={}", kVersion, advert.address.ToString(), advert.encrypt ? 1 : 0, key);
@@ -49,6 +52,7 @@ Result<Advert> ParseAdvert(std::string_view text) {
   if (std::string_view version = NextWord(text); version != kVersion) {
     return bad(fmt::format("it begins with \"{}\", not with \"{}\"", version, kVersion));
   }
+  if (text.starts_with(kNone)) return Unsupported("it has no data port: {}", text.substr(kNone.size()));
   Advert advert;
   int addresses = 0, encrypts = 0, keys = 0;
   while (!text.empty()) {

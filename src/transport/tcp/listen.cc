@@ -1,8 +1,6 @@
 #include "transport/tcp/listen.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <unistd.h>
@@ -11,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -19,33 +16,17 @@
 #include <string_view>
 
 #include "base/descriptor_limit.h"
+#include "base/log.h"
+#include "base/nic.h"
 #include "base/retry.h"
 
 namespace memfabric::transport::tcp {
 namespace {
 
-constexpr std::string_view kScheme = "tcp://";
-constexpr std::array<std::string_view, 7> kContainerInterfaces{"docker", "br-", "veth", "virbr", "cni", "flannel", "podman"};
+constexpr std::uint32_t kSparePorts = 1024;
+constexpr std::uint32_t kHighestPort = 65535;
 
-bool IsContainerInterface(std::string_view name) {
-  return std::any_of(kContainerInterfaces.begin(), kContainerInterfaces.end(),
-                     [&](std::string_view prefix) { return name.starts_with(prefix); });
-}
-
-// 4 or 16 bytes in network order; empty for anything but a numeric address.
-std::vector<unsigned char> AddressBytes(const std::string& host) {
-  std::vector<unsigned char> bytes(16);
-  if (::inet_pton(AF_INET, host.c_str(), bytes.data()) == 1) {
-    bytes.resize(4);
-  } else if (::inet_pton(AF_INET6, host.c_str(), bytes.data()) != 1) {
-    bytes.clear();
-  }
-  return bytes;
-}
-
-bool IsAny(const std::vector<unsigned char>& bytes) {
-  return !bytes.empty() && std::all_of(bytes.begin(), bytes.end(), [](unsigned char byte) { return byte == 0; });
-}
+using Addresses = std::vector<InterfaceAddress>;
 
 bool SamePrefix(const std::vector<unsigned char>& a, const std::vector<unsigned char>& b, unsigned bits) {
   if (a.size() != b.size()) return false;
@@ -53,14 +34,6 @@ bool SamePrefix(const std::vector<unsigned char>& a, const std::vector<unsigned 
     if (((a[bit / 8] ^ b[bit / 8]) & (0x80u >> (bit % 8))) != 0) return false;
   }
   return true;
-}
-
-std::string ListText(const std::vector<InterfaceAddress>& addresses) {
-  std::string text;
-  for (const InterfaceAddress& address : addresses) {
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", address.interface, address.host);
-  }
-  return text.empty() ? "none" : text;
 }
 
 // The source address of the route to `target`, as the kernel would choose it; nothing is sent.
@@ -73,6 +46,8 @@ std::optional<std::string> RouteSource(const sockaddr* target, socklen_t size) {
   return FromSocketAddress(reinterpret_cast<sockaddr*>(&source)).host;
 }
 
+// The same for a host; loopback only where the host's text says so: a name that its own host's /etc/hosts leads to 127.0.1.1
+// is another address elsewhere.
 std::optional<std::string> RouteSource(const std::string& host) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
@@ -80,76 +55,88 @@ std::optional<std::string> RouteSource(const std::string& host) {
   if (::getaddrinfo(host.c_str(), "9", &hints, &found) != 0) return std::nullopt;
   std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list(found, ::freeaddrinfo);
   for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
-    if (auto source = RouteSource(each->ai_addr, each->ai_addrlen); source.has_value()) return source;
+    auto source = RouteSource(each->ai_addr, each->ai_addrlen);
+    if (source.has_value() && (!IsLoopbackHost(*source) || NamesLoopback(host))) return source;
   }
   return std::nullopt;
 }
 
-Result<std::string> Choose(const std::string& near_host, const std::vector<InterfaceAddress>& addresses) {
-  if (!near_host.empty() && !IsAny(AddressBytes(near_host))) {
-    if (auto source = RouteSource(near_host); source.has_value()) return *source;
+Result<Choice> Choose(const std::string& near_host, const Addresses& addresses) {
+  std::string note;
+  if (!near_host.empty() && !IsAnyHost(near_host)) {
+    if (auto source = RouteSource(near_host); source.has_value())
+      return Choice{{*source, 0}, fmt::format("the way to the store at {} begins there", near_host)};
+    note = fmt::format("{} leads to loopback or nowhere; ", near_host);
   }
   auto usable = [&](const InterfaceAddress& address) {
-    return address.up && !address.loopback && !IsContainerInterface(address.interface);
+    return address.up && !address.loopback && !address.container && !address.link_local;
   };
   // Addresses for documentation, which the default route leads to.
   for (const char* far : {"192.0.2.1", "2001:db8::1"}) {
     auto source = RouteSource(far);
-    auto found = std::find_if(addresses.begin(), addresses.end(), [&](const auto& each) { return each.host == source; });
-    if (found != addresses.end() && usable(*found)) return found->host;
+    auto found = std::ranges::find_if(addresses, [&](const auto& each) { return each.host == source; });
+    if (found != addresses.end() && usable(*found)) return Choice{{found->host, 0}, note + "the default route begins there"};
   }
-  auto found = std::find_if(addresses.begin(), addresses.end(), usable);
-  if (found == addresses.end())
-    found = std::find_if(addresses.begin(), addresses.end(), [](const auto& each) { return each.up; });
-  if (found == addresses.end()) return InvalidArgument("no interface of this machine that is up has an address");
-  return found->host;
+  auto found = std::ranges::find_if(addresses, usable);
+  if (found != addresses.end()) return Choice{{found->host, 0}, note + "the first address that other hosts may reach"};
+  found = std::ranges::find_if(addresses, [](const auto& each) { return each.up; });
+  if (found == addresses.end()) return NotFound("no interface of this machine that is up has an address");
+  return Choice{{found->host, 0}, note + "there is no address that other hosts may reach"};
 }
 
-Result<HostPort> OfSubnet(std::string_view nic, const std::vector<InterfaceAddress>& addresses, const std::string& near_host) {
-  std::string_view text = nic.substr(kScheme.size());
-  unsigned bits = 0;
-  const std::size_t slash = text.find('/');
-  std::string without(text);
-  if (slash != std::string_view::npos) {
-    const std::size_t colon = text.find(':', slash);
-    std::string_view mask = text.substr(slash + 1, colon == std::string_view::npos ? colon : colon - slash - 1);
-    auto [end, error] = std::from_chars(mask.data(), mask.data() + mask.size(), bits);
-    if (mask.empty() || error != std::errc() || end != mask.data() + mask.size()) {
-      return InvalidArgument("nic \"{}\": \"{}\" is no number of mask bits", nic, mask);
-    }
-    without.erase(slash, 1 + mask.size());
-  }
-  auto address = ParseHostPort(without, true);
-  if (!address.ok()) return address.status().WithContext(fmt::format("nic \"{}\"", nic));
-  const auto wanted = AddressBytes(address->host);
-  if (wanted.empty()) return InvalidArgument("nic \"{}\": \"{}\" is no numeric address", nic, address->host);
-  if (bits > 8 * wanted.size()) return InvalidArgument("nic \"{}\": {} mask bits, {} at most", nic, bits, 8 * wanted.size());
-  if (IsAny(wanted)) {
-    ASSIGN_OR_RETURN(address->host, Choose(near_host, addresses));
-    return address;
-  }
-  if (slash == std::string_view::npos) bits = static_cast<unsigned>(8 * wanted.size());
+Result<std::string> OfSubnet(const Nic& nic, const Addresses& addresses) {
+  const auto wanted = AddressBytes(nic.host);
+  const std::size_t percent = nic.host.find('%');
+  const std::string_view zone = percent == std::string::npos ? "" : std::string_view(nic.host).substr(percent + 1);
   for (const InterfaceAddress& each : addresses) {
-    if (!each.up || !SamePrefix(AddressBytes(each.host), wanted, bits)) continue;
-    address->host = each.host;
-    return address;
+    if (each.up && (zone.empty() || each.interface == zone) && SamePrefix(AddressBytes(each.host), wanted, nic.mask_bits))
+      return each.host;
   }
-  return InvalidArgument("nic \"{}\": no interface of this machine that is up has {} {}; there are: {}", nic,
-                         slash == std::string_view::npos ? "the address" : "an address in", text, ListText(addresses));
+  return InvalidArgument("nic \"{}\": no interface of this machine that is up has {} {}; there are: {}", nic.text,
+                         nic.mask_bits == 8 * wanted.size() ? "the address" : "an address in", nic.host, ListText(addresses));
 }
 
-Result<HostPort> OfInterface(const std::string& nic, const std::vector<InterfaceAddress>& addresses) {
-  if (::if_nametoindex(nic.c_str()) == 0) {
-    return InvalidArgument("nic \"{}\": there is no such interface; there are: {}", nic, ListText(addresses));
-  }
-  auto found = std::find_if(addresses.begin(), addresses.end(), [&](const auto& each) { return each.interface == nic; });
-  if (found == addresses.end()) return InvalidArgument("nic \"{}\": the interface has no address", nic);
-  if (!found->up) return InvalidArgument("nic \"{}\": the interface is down", nic);
-  return HostPort{found->host, 0};
+Result<std::string> OfInterface(const Nic& nic, const Addresses& addresses) {
+  if (::if_nametoindex(nic.interface.c_str()) == 0)
+    return InvalidArgument("nic \"{}\": there is no such interface; there are: {}", nic.interface, ListText(addresses));
+  const InterfaceAddress* best = nullptr;  // a link-local one only if there is no other
+  for (const InterfaceAddress& each : addresses)
+    if (each.interface == nic.interface && (best == nullptr || (best->link_local && !each.link_local))) best = &each;
+  if (best == nullptr) return InvalidArgument("nic \"{}\": the interface has no address", nic.interface);
+  if (!best->up) return InvalidArgument("nic \"{}\": the interface is down", nic.interface);
+  return best->host;
 }
 
-// " (pid 4711, nginx)": who listens at `port`, as far as this process may look; else "".
-std::string OwnerText(std::uint16_t port) {
+Result<Choice> OfNic(const Nic& nic, const std::string& near_host, const Addresses& addresses) {
+  Choice choice;
+  if (nic.interface.empty() && nic.host.empty()) {
+    ASSIGN_OR_RETURN(choice, Choose(near_host, addresses));
+  } else {
+    ASSIGN_OR_RETURN(choice.address.host, nic.interface.empty() ? OfSubnet(nic, addresses) : OfInterface(nic, addresses));
+    choice.why = fmt::format("nic \"{}\"", nic.text);
+  }
+  choice.address.port = nic.port;
+  return choice;
+}
+
+struct Owner {
+  pid_t pid = 0;  // 0: not known
+  std::string command;
+};
+
+// Whether `process` (a folder of /proc) has the file, as the link text of its descriptor says.
+bool HasFile(const std::string& process, const std::string& file) {
+  std::unique_ptr<DIR, int (*)(DIR*)> files(::opendir((process + "/fd").c_str()), ::closedir);
+  while (const dirent* each = files == nullptr ? nullptr : ::readdir(files.get())) {
+    std::array<char, 64> target{};
+    const std::string link = process + "/fd/" + each->d_name;
+    if (::readlink(link.c_str(), target.data(), target.size() - 1) > 0 && file == target.data()) return true;
+  }
+  return false;
+}
+
+// Who listens at `port`, as far as this process may look.
+Owner OwnerOf(std::uint32_t port) {
   std::string socket;
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     std::ifstream lines(table);
@@ -163,87 +150,31 @@ std::string OwnerText(std::uint16_t port) {
       if (state == "0A" && local.ends_with(fmt::format(":{:04X}", port))) socket = "socket:[" + inode + "]";
     }
   }
-  if (socket.empty()) return "";
+  if (socket.empty()) return {};
+  if (HasFile("/proc/self", socket)) return {::getpid(), "this process"};
   std::unique_ptr<DIR, int (*)(DIR*)> processes(::opendir("/proc"), ::closedir);
   while (const dirent* process = processes == nullptr ? nullptr : ::readdir(processes.get())) {
-    if (process->d_name[0] < '0' || process->d_name[0] > '9') continue;
-    const std::string folder = fmt::format("/proc/{}/", process->d_name);
-    std::unique_ptr<DIR, int (*)(DIR*)> files(::opendir((folder + "fd").c_str()), ::closedir);
-    while (const dirent* file = files == nullptr ? nullptr : ::readdir(files.get())) {
-      std::array<char, 64> target{};
-      const std::string link = folder + "fd/" + file->d_name;
-      if (::readlink(link.c_str(), target.data(), target.size() - 1) <= 0 || socket != target.data()) continue;
-      std::ifstream name(folder + "comm");
-      std::string command;
-      std::getline(name, command);
-      return fmt::format(" (pid {}, {})", process->d_name, command);
-    }
+    pid_t pid = 0;
+    const std::string_view name = process->d_name;
+    if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr != name.data() + name.size()) continue;
+    const std::string folder = fmt::format("/proc/{}", name);
+    if (!HasFile(folder, socket)) continue;
+    Owner owner{pid, ""};
+    std::ifstream command(folder + "/comm");
+    std::getline(command, owner.command);
+    return owner;
   }
-  return "";
+  return {};
 }
 
-}  // namespace
-
-SocketAddress ToSocketAddress(const HostPort& address) {
-  SocketAddress result;
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&result.storage);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&result.storage);
-  if (::inet_pton(AF_INET, address.host.c_str(), &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(address.port);
-    result.size_bytes = sizeof *v4;
-  } else if (::inet_pton(AF_INET6, address.host.c_str(), &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(address.port);
-    result.size_bytes = sizeof *v6;
-  }
-  return result;
+// " (pid 4711, nginx)" or "".
+std::string OwnerText(const Owner& owner) {
+  return owner.pid == 0 ? "" : fmt::format(" (pid {}, {})", owner.pid, owner.command);
 }
 
-HostPort FromSocketAddress(const sockaddr* address) {
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  HostPort result;
-  if (address->sa_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    ::inet_ntop(AF_INET, &v4->sin_addr, text.data(), text.size());
-    result.port = ntohs(v4->sin_port);
-  } else if (address->sa_family == AF_INET6) {
-    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
-    ::inet_ntop(AF_INET6, &v6->sin6_addr, text.data(), text.size());
-    result.port = ntohs(v6->sin6_port);
-  }
-  result.host = text.data();
-  return result;
-}
-
-Result<std::vector<InterfaceAddress>> InterfaceAddresses() {
-  ifaddrs* first = nullptr;
-  if (::getifaddrs(&first) != 0) return IoError("can't list this machine's addresses: {}", ErrnoText(errno));
-  std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> list(first, ::freeifaddrs);
-  std::vector<InterfaceAddress> addresses;
-  for (const ifaddrs* each = first; each != nullptr; each = each->ifa_next) {
-    if (each->ifa_addr == nullptr) continue;
-    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(each->ifa_addr);
-    // Link-local addresses mean something only together with an interface of each host.
-    if (each->ifa_addr->sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) continue;
-    std::string host = FromSocketAddress(each->ifa_addr).host;
-    if (host.empty()) continue;
-    addresses.push_back(
-        {each->ifa_name, std::move(host), (each->ifa_flags & IFF_UP) != 0, (each->ifa_flags & IFF_LOOPBACK) != 0});
-  }
-  return addresses;
-}
-
-Result<HostPort> ChooseAddress(const NetworkOptions& options) {
-  ASSIGN_OR_RETURN(auto addresses, InterfaceAddresses());
-  if (options.nic.starts_with(kScheme)) return OfSubnet(options.nic, addresses, options.near_host);
-  if (!options.nic.empty()) return OfInterface(options.nic, addresses);
-  ASSIGN_OR_RETURN(std::string host, Choose(options.near_host, addresses));
-  return HostPort{std::move(host), 0};
-}
-
-Result<Listener> Listen(const HostPort& address) {
+Result<Listener> TryToListen(const HostPort& address) {
   const SocketAddress wanted = ToSocketAddress(address);
+  if (wanted.size_bytes == 0) return InvalidArgument("{} is no address of this machine", address.host);
   UniqueFd socket(::socket(wanted.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return OutOfMemory("no socket to listen with: {}; {}", ErrnoText(errno), DescriptorLimitText());
   const int on = 1;
@@ -251,10 +182,8 @@ Result<Listener> Listen(const HostPort& address) {
   (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (::bind(socket.get(), wanted.get(), wanted.size_bytes) != 0 || ::listen(socket.get(), SOMAXCONN) != 0) {
     const int error = errno;
-    if (error == EADDRINUSE) {
-      return InUse("port {} is taken{}: give another one, or 0 for any that is free", address.ToString(),
-                   OwnerText(address.port));
-    }
+    if (error == EADDRINUSE) return InUse("port {} is taken", address.ToString());
+    if (error == EACCES) return InUse("port {} is kept from this user: {}", address.ToString(), ErrnoText(error));
     return IoError("can't listen at {}: {}", address.ToString(), ErrnoText(error));
   }
   sockaddr_storage got;
@@ -263,6 +192,56 @@ Result<Listener> Listen(const HostPort& address) {
     return IoError("can't tell the port of a listening socket: {}", ErrnoText(errno));
   }
   return Listener{std::move(socket), FromSocketAddress(reinterpret_cast<sockaddr*>(&got))};
+}
+
+}  // namespace
+
+Result<Choice> ChooseAddress(const NetworkOptions& options) {
+  ASSIGN_OR_RETURN(const auto nics, ParseNics(options.nic));
+  ASSIGN_OR_RETURN(const auto addresses, InterfaceAddresses());
+  if (nics.empty()) return Choose(options.near_host, addresses);
+  std::string refusals;
+  for (const Nic& nic : nics) {
+    auto choice = OfNic(nic, options.near_host, addresses);
+    if (nics.size() == 1 || (!choice.ok() && !IsInvalidArgument(choice.status()))) return choice;
+    if (choice.ok()) {
+      choice->why += fmt::format(", the first of \"{}\" that there is", options.nic);
+      return choice;
+    }
+    refusals += (refusals.empty() ? "" : "; ") + choice.status().message();
+  }
+  return InvalidArgument("nothing of \"{}\" can be used: {}", options.nic, refusals);
+}
+
+Result<Listener> Listen(const HostPort& address) {
+  auto listener = TryToListen(address);
+  if (!IsInUse(listener.status())) return listener;
+  return InUse("{}{}: give another one, or 0 for any that is free", listener.status().message(),
+               OwnerText(OwnerOf(address.port)));
+}
+
+Result<Listener> ListenInRange(const HostPort& address, const PortRange& range) {
+  if (address.port == 0) return Listen(address);
+  auto at = [&](std::uint32_t offset) -> Result<Listener> {
+    const std::uint32_t port = address.port + offset;
+    if (port > kHighestPort) return InUse("port {} + {} is beyond {}", address.port, offset, kHighestPort);
+    return TryToListen({address.host, static_cast<std::uint16_t>(port)});
+  };
+  auto own = at(range.own);
+  if (!IsInUse(own.status())) return own;
+  for (std::uint32_t spare = range.spare; spare <= range.spare + kSparePorts && address.port + spare <= kHighestPort; ++spare) {
+    auto other = at(spare);
+    if (IsInUse(other.status())) continue;
+    if (!other.ok() || !range.says_which) return other;
+    const Owner owner = OwnerOf(address.port + range.own);
+    // That this process itself has the port, for another pool, is as it should be.
+    if (owner.pid != ::getpid())
+      LOG(kWarn, "{}{}; listening at {} instead, which a firewall may not let through", own.status().message(),
+          OwnerText(owner), other->address.ToString());
+    return other;
+  }
+  return InUse("{}, and so is every one that may be used instead, from {} on", own.status().message(),
+               address.port + range.spare);
 }
 
 }  // namespace memfabric::transport::tcp

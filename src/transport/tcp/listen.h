@@ -2,13 +2,9 @@
 
 #pragma once
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include <cstdint>
 #include <string>
-#include <vector>
 
+#include "base/addresses.h"
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/url.h"
@@ -16,33 +12,24 @@
 
 namespace memfabric::transport::tcp {
 
-// An address of an interface of this network namespace.
-struct InterfaceAddress {
-  std::string interface;
-  std::string host;  // numeric
-  bool up = false;
-  bool loopback = false;
+// An address of this machine and why it is that one.
+struct Choice {
+  HostPort address;  // port 0: any; else the first of a range
+  std::string why;
 };
-Result<std::vector<InterfaceAddress>> InterfaceAddresses();
-
-// What NetworkOptions::nic and near_host mean on this machine; port 0: any.
-// InvalidArgument: no interface, address or subnet of this machine, with those that there are.
-Result<HostPort> ChooseAddress(const NetworkOptions& options);
+// What NetworkOptions::nic and near_host mean on this machine.
+// InvalidArgument: no interface, address or subnet of this machine, with those that there are. NotFound: it has no address.
+Result<Choice> ChooseAddress(const NetworkOptions& options);
 
 struct Listener {
   UniqueFd socket;
   HostPort address;  // with the port that it got
 };
-// InUse names the port's owner where this process may see it.
+// InUse: taken, or kept from this user; names the port's owner where this process may see it.
 Result<Listener> Listen(const HostPort& address);
 
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t size_bytes = 0;
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-// REQUIRES: a numeric host.
-SocketAddress ToSocketAddress(const HostPort& address);
-HostPort FromSocketAddress(const sockaddr* address);
+// The same at `address.port` + range.own; if that is taken, at the next free one from `address.port` + range.spare on, up to
+// 1,024 further. With port 0 at any. InUse: none is free.
+Result<Listener> ListenInRange(const HostPort& address, const PortRange& range);
 
 }  // namespace memfabric::transport::tcp

@@ -1,10 +1,12 @@
 #include "transport/tcp/tcp_transport.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 
+#include "base/addresses.h"
 #include "transport/tcp/tcp_link.h"
 #include "transport/tcp/tcp_venue.h"
 
@@ -52,7 +54,15 @@ Capabilities TcpTransport::capabilities() const { return TcpLink::kCapabilities;
 
 Status TcpTransport::CanReach(const MemberAddress& peer) const {
   auto advert = tcp::ParseAdvert(peer.advert);
-  return advert.ok() ? Ok() : Unsupported("{}: {}", peer.ToString(), advert.status().message());
+  return advert.ok() ? Ok() : Unsupported("{}", advert.status().message());
+}
+
+bool TcpTransport::IsElsewhere(const MemberAddress& peer) const {
+  auto advert = tcp::ParseAdvert(peer.advert);
+  auto own = InterfaceAddresses();
+  if (!advert.ok() || !own.ok() || IsLoopbackHost(advert->address.host)) return false;
+  const auto theirs = AddressBytes(advert->address.host);
+  return std::ranges::none_of(*own, [&](const InterfaceAddress& each) { return AddressBytes(each.host) == theirs; });
 }
 
 Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/retry.h"
+#include "store/tls/policy.h"
 
 namespace memfabric::transport::tcp {
 namespace {
@@ -114,10 +115,12 @@ Status FillRandom(void* bytes, std::size_t size_bytes) {
 
 Result<std::unique_ptr<Tls>> Tls::Create() {
   ContextPtr context(SSL_CTX_new(TLS_method()));
-  if (context == nullptr || SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION) != 1 ||
+  RETURN_IF_ERROR(store::CheckTlsPolicy(context.get()));
+  if (SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION) != 1 ||
       SSL_CTX_set_ciphersuites(context.get(), "TLS_AES_128_GCM_SHA256") != 1 ||
       SSL_CTX_set1_groups_list(context.get(), "X25519:P-256") != 1 || SSL_CTX_set_num_tickets(context.get(), 0) != 1) {
-    return IoError("no TLS 1.3 from OpenSSL: {}", TlsErrorText());
+    return Unsupported("no TLS 1.3 with AES-128-GCM from OpenSSL: {}; see its configuration, {}", TlsErrorText(),
+                       store::TlsPolicyFile());
   }
   SSL_CTX_clear_options(context.get(), SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
   SSL_CTX_set_options(context.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);

@@ -39,6 +39,7 @@ class Tls {
     std::string name;  // sent in the clear: no secret
   };
 
+  // Unsupported: this machine's OpenSSL speaks no TLS 1.3, or may not.
   static Result<std::unique_ptr<Tls>> Create();
 
   // An end of a handshake on a connected or connecting `socket`, which outlives it. `identity` is the listener's for both.
