@@ -2,6 +2,8 @@
 
 #include <ctime>
 
+#include "base/timed_wait.h"
+
 namespace memfabric {
 namespace {
 
@@ -11,7 +13,7 @@ class MonotonicClock final : public Clock {
  public:
   TimePoint Now() const override { return std::chrono::steady_clock::now(); }
   void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint until) override {
-    changed.wait_until(lock, until);
+    WaitOn(lock, changed, until);
   }
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/timed_wait.h"
+
 namespace memfabric {
 namespace {
 
@@ -53,10 +55,10 @@ Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& ch
     auto now = std::chrono::steady_clock::now();
     if (now >= deadline) return DeadlineExceeded("the deadline has passed");
     if (!CanBeInterrupted()) {
-      changed.wait_until(lock, deadline);
+      WaitOn(lock, changed, deadline);
       continue;
     }
-    changed.wait_until(lock, std::min(deadline, now + kInterruptPeriod));
+    WaitOn(lock, changed, std::min(deadline, now + kInterruptPeriod));
     if (done()) break;
     lock.unlock();
     bool interrupted = InterruptRequested();

@@ -172,9 +172,9 @@ void Pool::OnLinkBroke() {
   if (relink_queued_.exchange(true)) return;
   Status queued = relinks_.TrySubmit([this] { return Relink(); });
   if (queued.ok()) return;
-  LOG(kWarn, "pool {}: links that broke aren't made again for now: {}", options_.id, queued.message());
   std::lock_guard lock(relink_mutex_);
   if (closing_) return;
+  if (relink_retry_ == 0) LOG(kWarn, "pool {}: links that broke aren't made again for now: {}", options_.id, queued.message());
   relink_retry_ = job_.reactor().CallAt(After(kRelinkPause), [this] {
     relink_queued_ = false;
     OnLinkBroke();

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/timed_wait.h"
 
 namespace memfabric::capi {
 
@@ -198,7 +199,7 @@ void AwaitLines() {
   std::uint64_t generation = state.generation;
   auto end = steady_clock::now() + kPatience;
   while (state.generation == generation && state.delivered < last && !state.Stalled() && steady_clock::now() < end)
-    state.changed.wait_until(lock, end);
+    WaitOn(lock, state.changed, end);
 }
 
 void SettleLines() {

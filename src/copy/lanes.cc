@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/thread.h"
+#include "base/timed_wait.h"
 #include "base/wait.h"
 
 namespace memfabric::copy {
@@ -190,7 +191,9 @@ struct Lanes::State {
       runnable.wait(lock, [this] { return !ready.empty() || (stopping && tasks.empty()); });
       if (ready.empty() || running == 0) break;
       auto seen = finished;
-      runnable.wait_for(lock, kPatience, [&] { return ready.empty() || running == 0; });
+      for (const auto until = std::chrono::steady_clock::now() + kPatience;
+           !ready.empty() && running != 0 && std::chrono::steady_clock::now() < until;)
+        WaitOn(lock, runnable, until);
       if (ready.empty() || finished != seen) continue;
       for (Task* task : under_way) task->slow = true;
       running = 0;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/timed_wait.h"
 
 namespace memfabric {
 
@@ -43,7 +44,9 @@ CallbackThread::~CallbackThread() {
   state_->stopping = true;
   state_->changed.notify_all();
   if (!state_->started) return;
-  bool ended = state_->changed.wait_for(lock, patience_, [this] { return state_->ended; });
+  const auto until = std::chrono::steady_clock::now() + patience_;
+  while (!state_->ended && std::chrono::steady_clock::now() < until) WaitOn(lock, state_->changed, until);
+  const bool ended = state_->ended;
   std::size_t left = state_->waiting.size();
   if (!ended) state_->waiting.clear();
   lock.unlock();

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/timed_wait.h"
 #include "base/wait.h"
 #include "store/recipes/host_identity.h"
 #include "store/recipes/records.h"
@@ -148,9 +149,9 @@ void Job::OnStoreLost() {
   if (host == nullptr) return;
   Status started = host->OnStoreLost();
   if (started.ok()) return;
-  LOG(kWarn, "the store can't be taken over yet: {}", started.message());
   std::lock_guard lock(mutex_);
   if (closing_) return;
+  if (takeover_retry_ == 0) LOG(kWarn, "the store can't be taken over yet: {}", started.message());
   takeover_retry_ = reactor_.CallAt(steady_clock::now() + kTakeoverRetry, [this] {
     if (!store_answers_) OnStoreLost();
   });
@@ -205,7 +206,8 @@ void Job::StartReturn() {
 }
 
 void Job::Pause(std::unique_lock<std::mutex>& lock) {
-  changed_.wait_for(lock, backoff_.Next(), [&] { return closing_.load(); });
+  for (const auto until = steady_clock::now() + backoff_.Next(); !closing_ && steady_clock::now() < until;)
+    WaitOn(lock, changed_, until);
 }
 
 void Job::Return() {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/timed_wait.h"
 #include "runtime/callback_thread.h"
 
 namespace memfabric {
@@ -39,7 +40,10 @@ class UserCallback {
     std::unique_lock lock(state_->mutex);
     std::swap(state_->function, function);
     if (state_->running == std::this_thread::get_id()) return;
-    bool returned = state_->returned.wait_for(lock, kCallbackPatience, [&] { return state_->running == std::thread::id(); });
+    const auto until = std::chrono::steady_clock::now() + kCallbackPatience;
+    while (state_->running != std::thread::id() && std::chrono::steady_clock::now() < until)
+      WaitOn(lock, state_->returned, until);
+    const bool returned = state_->running == std::thread::id();
     lock.unlock();
     if (!returned)
       LOG(kWarn, "a user's callback has not returned for {} s: it is not waited for any longer", kCallbackPatience.count());

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/timed_wait.h"
 
 namespace memfabric::store {
 namespace {
@@ -65,7 +66,7 @@ class Tasks {
       auto first = tasks_.begin();
       const TimePoint when = first->first.first;
       if (when > steady_clock::now()) {
-        changed_.wait_until(lock, when);
+        WaitOn(lock, changed_, when);
         continue;
       }
       Task task = std::move(first->second);

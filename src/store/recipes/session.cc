@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/timed_wait.h"
 #include "base/wait.h"
 
 namespace memfabric::store {
@@ -216,11 +217,11 @@ class LeasedSession final : public Session {
           SayOverdue();
           lock.lock();
         } else if (answers_) {
-          changed_.wait_until(lock, overdue_ ? due_ : std::min(due_, overdue_at));
+          WaitOn(lock, changed_, overdue_ ? due_ : std::min(due_, overdue_at));
         } else if (overdue_) {
           changed_.wait(lock);
         } else {
-          changed_.wait_until(lock, overdue_at);
+          WaitOn(lock, changed_, overdue_at);
         }
         continue;
       }

@@ -11,6 +11,7 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/timed_wait.h"
 #include "base/wait.h"
 #include "store/recipes/host_identity.h"
 #include "store/recipes/session.h"
@@ -109,7 +110,8 @@ class TcpStoreHost final : public StoreHost {
           LOG(kWarn, "store {}: can't be taken over: {}", url_.ToString(), outcome.status().message());
           break;
         }
-        changed_.wait_for(lock, backoff.Next(), [&] { return stopping_; });
+        for (const auto until = steady_clock::now() + backoff.Next(); !stopping_ && steady_clock::now() < until;)
+          WaitOn(lock, changed_, until);
         if (stopping_) break;
       }
     }
