@@ -142,15 +142,18 @@ def no_machine_names() -> Iterator[str]:
 
 
 def threads() -> Iterator[str]:
-    """Threads are started in one place, which names them, blocks their signals and turns a refusal into a Status."""
-    starts = re.compile(r"\bstd::(?:jthread|async)\b|\bstd::thread\b(?!::)|\bpthread_create\b")
+    """Threads are started in one place, which names them, blocks their signals and turns a refusal into a Status; they wait for a
+    limited time in one place, which goes by the kernel's clock."""
+    rules = {re.compile(r"\bstd::(?:jthread|async)\b|\bstd::thread\b(?!::)|\bpthread_create\b"): "base/thread",
+             re.compile(r"\bwait_(?:for|until)\("): "base/timed_wait"}
     for path in c_files(".h", ".cc"):
         file = str(path.relative_to(ROOT))
-        if not file.startswith("src/") or file == "src/base/thread.cc":
+        if not file.startswith("src/"):
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if match := starts.search(line.split("//")[0]):
-                yield f"{file}:{number}: {match[0]}: threads are started by base/thread.h only"
+            for rule, place in rules.items():
+                if file != f"src/{place}.cc" and (match := rule.search(line.split("//")[0])):
+                    yield f"{file}:{number}: {match[0]}: that is for {place}.h"
 
 
 def stubs() -> Iterator[str]:
@@ -164,7 +167,7 @@ def main() -> int:
         "public headers stand alone": check_includes.public_violations,
         "clang-format": formatted,
         "names": names,
-        "threads start in one place": threads,
+        "threads start, and wait, in one place": threads,
         "no name of this machine": no_machine_names,
         "links in the documentation": check_links.broken_links,
     }
