@@ -53,9 +53,14 @@ class ShmUsers : public ::testing::Test {
 TEST_F(ShmUsers, GoByTcp) {
   Start({{kRoot}, {kOne}, {kOne}, {kRoot}});
   CreateAll(ranks_);
-  for (int from = 0; from < 4; ++from)
-    for (int to = 0; to < 4; ++to)
-      if (from != to) EXPECT_EQ((from == 1 || from == 2) == (to == 1 || to == 2) ? "mapped" : "tcp", Path(from, to));
+  for (auto [from, to] : {std::pair{0, 3}, std::pair{3, 0}, std::pair{1, 2}, std::pair{2, 1}})
+    EXPECT_EQ("mapped", Path(from, to));
+  for (int root : {0, 3}) {
+    for (int user : {1, 2}) {
+      EXPECT_EQ("tcp", Path(root, user));
+      EXPECT_EQ("tcp", Path(user, root));
+    }
+  }
   Use();
 }
 
