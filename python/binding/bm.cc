@@ -483,7 +483,8 @@ local_dram_size, local_hbm_size: bytes of host and device memory that this rank 
     64 GiB. The pool's maximum a rank is what the first contributing rank gives: less is fine, more is an error (create2() sets
     the maximum). A rank that contributes nothing waits up to create_timeout for the first that does.
 data_op_type: BmDataOpType.
-flags: bits 0-6 NUMA node (127: automatic; one that isn't there is a warning, an error with MEMFABRIC_STRICT=1), bit 7 fault the memory in at once; bit 8 see create2(); bits 9 and 10 hints.
+flags: bits 0-6 NUMA node (127: automatic; one that isn't there is a warning, an error with MEMFABRIC_STRICT=1), bit 7 fault the
+    memory in at once; bit 8 see create2(); bits 9 and 10 hints.
 Raises RuntimeError with a message that names the argument, its value and the limit; nothing is left behind.
 
 >>> pool = mf.bm.create(0, 1 << 30)

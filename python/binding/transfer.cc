@@ -296,8 +296,8 @@ don't reuse the memory, call again.)");
            R"(Sets who is told of peers that die.
 
 fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in order), on a thread of the
-    library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. As set_group_event_handler() for what
-    takes its time. Without a shared store, peers that this
+    library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it, as for
+    BigMemory.set_group_event_handler(). Without a shared store, peers that this
     engine has never named are not told of.
 Returns 0.)");
   type.def(

@@ -112,11 +112,12 @@ void Require(smem_trans_t engine, std::initializer_list<Given> arguments) {
   throw NotInitialized();
 }
 
-// The same for lists; REQUIRES: they have one length.
-void Require(smem_trans_t engine, const NumberList& addresses, const NumberList& sizes) {
+// The same for lists.
+void Require(smem_trans_t engine, std::initializer_list<const NumberList*> lists) {
   if (engine != nullptr) return;
-  for (std::uint64_t k = 0; k < sizes.size(); ++k)
-    if (addresses.data()[k] == 0 || sizes.data()[k] == 0) throw Refused{"address or length " + std::to_string(k) + " is 0"};
+  for (const NumberList* list : lists)
+    for (std::uint64_t k = 0; k < list->size(); ++k)
+      if (list->data()[k] == 0) throw Refused{"entry " + std::to_string(k) + " of a list is 0"};
   throw NotInitialized();
 }
 
@@ -271,7 +272,7 @@ std::int32_t TransferEngine::RegisterBatch(nb::handle addresses, nb::handle capa
                     std::to_string(sizes.size())};
     if (memory.size() == 0) throw Refused{"the lists are empty: there is nothing to register"};
     memory.CheckHolds(sizes, "buffer_addrs");
-    Require(handle_, memory, sizes);
+    Require(handle_, {&memory, &sizes});
     auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(memory.size(), UINT32_MAX));
     return InLibrary(Gil::kRelease, [&] {
       return smem_trans_batch_register_mem(handle_, reinterpret_cast<void**>(const_cast<std::uint64_t*>(memory.data())),
@@ -306,7 +307,7 @@ std::int32_t TransferEngine::TransferBatch(std::string_view peer, const Move& mo
   return OnEngine([&] {
     std::string name = CString(peer, "destflag");
     Pieces pieces(move);
-    Require(handle_, pieces.locals, pieces.lengths);
+    Require(handle_, {&pieces.locals, &pieces.remotes, &pieces.lengths});
     return InLibrary(GilFor(pieces.total()), [&] {
       return move.write ? smem_trans_batch_write(handle_, AsConst(pieces.here()), name.c_str(), pieces.there(), pieces.sizes(),
                                                  pieces.count(), 0)
@@ -342,7 +343,7 @@ std::int32_t TransferEngine::SubmitBatch(std::string_view peer, const Move& move
     std::string name = CString(peer, "destflag");
     smem_trans_stream_t queue = StreamHandle(stream);
     Pieces pieces(move);
-    Require(handle_, pieces.locals, pieces.lengths);
+    Require(handle_, {&pieces.locals, &pieces.remotes, &pieces.lengths});
     std::int32_t code = InLibrary(Gil::kKeepWhileShort, [&] {
       return move.write ? smem_trans_batch_write_submit(handle_, AsConst(pieces.here()), name.c_str(), pieces.there(),
                                                         pieces.sizes(), pieces.count(), queue, 0)
@@ -359,7 +360,7 @@ std::int32_t TransferEngine::SubmitBatch(std::string_view peer, const Move& move
 std::int32_t TransferEngine::SetPeerDown(nb::handle function) {
   bool none = function.is_none();
   if (!none && PyCallable_Check(function.ptr()) == 0) throw nb::type_error("fn: expected a callable or None");
-  if (handle_ == nullptr) return OnEngine([&] { return Require(handle_, {}), SMEM_OK; });
+  if (handle_ == nullptr) return OnEngine([&] { return Require(handle_, std::initializer_list<Given>{}), SMEM_OK; });
   nb::object former = std::exchange(peer_down_.function, none ? nb::object() : nb::borrow(function));
   return InLibrary(Gil::kRelease, [&] {
     return smem_trans_set_peer_down_callback(handle_, none ? nullptr : &TellPeerDown, none ? nullptr : peer_down_.context());

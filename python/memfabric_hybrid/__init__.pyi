@@ -370,7 +370,8 @@ class TransferEngine:
         Sets who is told of peers that die.
 
         fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in order), on a thread of the
-            library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Without a shared store, peers that this
+            library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it, as for
+            BigMemory.set_group_event_handler(). Without a shared store, peers that this
             engine has never named are not told of.
         Returns 0.
         """
@@ -514,8 +515,11 @@ def set_extern_logger(log_fn: Callable[[int, str], object] | None) -> int:
     """
     Sends the log to a function instead of stderr.
 
-    log_fn: called as log_fn(level, message) on the thread that logs, with the GIL. The first exception that it raises goes to
-        sys.unraisablehook, the others are dropped; lines that it causes itself are dropped too. None restores stderr.
+    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order: by a thread of its own, or by a call
+        of this package that is about to return. Nothing of the library waits for it: a call's lines have reached it when the call
+        returns, unless it takes longer than 100 ms for one; at most 4096 lines wait, and a line says how many more were dropped.
+        The first exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it causes itself are
+        dropped too. None restores stderr; what waits reaches the former function first.
     Returns 0.
     """
 

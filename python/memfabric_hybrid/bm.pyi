@@ -110,7 +110,7 @@ class BigMemory:
         size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must hold as much.
         type: BmCopyType; AUTO decides by the addresses.
         flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2 accepted without effect,
-            4 to use `stream`.
+            4 to use `stream`. Other bits are ignored.
         stream: with flag 4.
         Returns 0 once the bytes are in place at the destination and visible to its owner, after this thread's earlier copies.
             INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the argument, its value and the limit. An int below 0
@@ -159,8 +159,10 @@ class BigMemory:
         Sets who is told of other ranks' coming and going.
 
         fn: called as fn(rank_id, BmGroupEvent) when another rank joins, leaves or dies; in order, on a thread of the library's, with
-            the GIL. What it raises goes to sys.unraisablehook. None removes it.
-        Returns 0. When it has returned (to any other thread than the handler's), the former function is not running any more.
+            the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it but what follows; at most 4096
+            events wait, more are dropped with a warning.
+        Returns 0. When it has returned (to any other thread than the handler's), the former function is not running any more, unless it
+        has not returned for 5 s: a warning says so, and it is left to itself. So do destroy() and uninitialize().
         """
 
     def wait(self) -> int:
@@ -478,7 +480,8 @@ def create(id: int, local_dram_size: int, local_hbm_size: int = 0, data_op_type:
         64 GiB. The pool's maximum a rank is what the first contributing rank gives: less is fine, more is an error (create2() sets
         the maximum). A rank that contributes nothing waits up to create_timeout for the first that does.
     data_op_type: BmDataOpType.
-    flags: bits 0-6 NUMA node (127: automatic), bit 7 fault the memory in at once; bit 8 see create2(); bits 9 and 10 hints.
+    flags: bits 0-6 NUMA node (127: automatic; one that isn't there is a warning, an error with MEMFABRIC_STRICT=1), bit 7 fault the
+        memory in at once; bit 8 see create2(); bits 9 and 10 hints.
     Raises RuntimeError with a message that names the argument, its value and the limit; nothing is left behind.
 
     >>> pool = mf.bm.create(0, 1 << 30)

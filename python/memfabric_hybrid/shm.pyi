@@ -333,8 +333,8 @@ def create(id: int, rank_size: int, rank_id: int, local_mem_size: int, data_op_t
     rank_size: how many ranks it has, 1 to world_size. rank_id: this process's rank in it, which may differ from initialize()'s.
     local_mem_size: bytes of each rank, the same on all: a multiple of 2 MiB from 2 MiB to 64 GiB.
     data_op_type: ShmDataOpType; where the machine doesn't have it, the next best is used and a warning says so, or create() fails
-        with the environment variable MEMFABRIC_STRICT=1.
-    flags: bits 0-6 NUMA node (0 and 127: the kernel's choice), bit 7 back the memory at once.
+        with the environment variable MEMFABRIC_STRICT=1. Several bits: any of them will do; unknown ones are ignored.
+    flags: hints: bits 0-6 NUMA node (0, 127 and one that isn't there: the kernel's choice), bit 7 back the memory at once.
     Raises RuntimeError on every rank, with a message that names those that did not come within create_timeout, died, or gave another
     size or rank_size; nothing is left behind.
 
