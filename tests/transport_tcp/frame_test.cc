@@ -24,6 +24,9 @@ const std::vector<Header> kGood{
     {.op = Op::kDone, .sequence = 11, .offset = ~std::uint64_t{0}},
     {.op = Op::kPing},
     {.op = Op::kPong},
+    {.op = Op::kMore, .sequence = 7, .size_bytes = kSegmentBytes},
+    {.op = Op::kAbort, .sequence = 7},
+    {.op = Op::kCancel, .sequence = 8},
 };
 
 TEST(TcpFrame, HeadersSurviveTheWire) {
@@ -56,6 +59,10 @@ TEST(TcpFrame, RefusalsNameTheField) {
   for (const Case& each : std::vector<Case>{
            {{.op = Op::kPut, .zone = 2, .count = 1, .sequence = 1}, "zone 2"},
            {{.op = Op::kPut, .count = 0, .sequence = 1}, "count 0"},
+           {{.op = Op::kMore, .sequence = 1, .size_bytes = kSegmentBytes + 1}, "size 1048577"},
+           {{.op = Op::kMore, .sequence = 1}, "size 0"},
+           {{.op = Op::kAbort}, "sequence 0"},
+           {{.op = Op::kCancel, .sequence = 1, .size_bytes = 1}, "size 1"},
            {{.op = Op::kSignal, .count = 2, .sequence = 1, .size_bytes = 8}, "count 2"},
            {{.op = Op::kSignal, .count = 1, .sequence = 1, .size_bytes = 0}, "size 0"},
            {{.op = Op::kSignal, .count = 1, .sequence = 1, .size_bytes = 65}, "size 65"},
@@ -99,7 +106,7 @@ TEST(TcpFrame, AnotherVersionIsNamedWithOurs) {
   header.count = 1;
   auto tokens = ParsePreface(header);
   EXPECT_TRUE(IsUnsupported(tokens.status()));
-  EXPECT_THAT(tokens.status().message(), AllOf(HasSubstr("version 1"), HasSubstr("not 2")));
+  EXPECT_THAT(tokens.status().message(), AllOf(HasSubstr("version 1"), HasSubstr("not 3")));
 }
 
 }  // namespace
