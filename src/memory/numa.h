@@ -1,9 +1,10 @@
-// memory/numa.h: the NUMA nodes of this machine, by libnuma. Any thread.
+// memory/numa.h: the NUMA nodes of this machine, by the kernel's own files and calls. Any thread.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -18,6 +19,9 @@ struct NumaNode {
 // The nodes with memory that this process may use, in the order of their ids; node 0 with all memory where the kernel knows
 // none.
 std::vector<NumaNode> NumaNodes();
+
+// The nodes with memory that a folder like /sys/devices/system/node describes, in the order of their ids.
+std::vector<NumaNode> ReadNumaNodes(const std::string& folder);
 
 // InvalidArgument names the nodes there are.
 Status CheckNumaNode(unsigned node);
