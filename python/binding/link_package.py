@@ -1,6 +1,6 @@
-"""Makes the package of a build tree: <root>/memfabric_hybrid and mf_adapter, links to the sources, headers and library.
+"""Makes the package of a build tree: <root>/memfabric_hybrid and mf_adapter, links to the sources, headers and libraries.
 
-Arguments: the source tree, <root>, the built libmf_smem.so.
+Arguments: the source tree, <root>, the built libraries.
 """
 
 import sys
@@ -14,7 +14,7 @@ def link(path: Path, target: Path) -> None:
     path.symlink_to(target)
 
 
-def main(source: Path, root: Path, library: Path) -> None:
+def main(source: Path, root: Path, *libraries: Path) -> None:
     for package in ("memfabric_hybrid", "mf_adapter"):
         for file in sorted((source / "python" / package).rglob("*")):
             if file.suffix not in (".py", ".pyi") and file.name != "py.typed":
@@ -29,9 +29,9 @@ def main(source: Path, root: Path, library: Path) -> None:
     (package / "lib").mkdir(parents=True, exist_ok=True)
     (package / "include").mkdir(exist_ok=True)
     link(package / "include" / "memfabric", source / "include" / "memfabric")
-    link(package / "lib" / "libmf_smem.so", library)
-    link(package / "lib" / "libmemfabric.so", Path("libmf_smem.so"))
+    for library in libraries:
+        link(package / "lib" / library.name, library)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    main(*map(Path, sys.argv[1:]))

@@ -1,5 +1,5 @@
-// The extension module memfabric_hybrid._memfabric: what memfabric_hybrid itself offers, bm and shm inside. The package loads
-// libmf_smem.so before it and gives the names their home.
+// The extension module memfabric_hybrid._memfabric: what memfabric_hybrid itself offers, bm and shm inside. The package
+// gives the names their home.
 
 #include <memfabric/smem.h>
 #include <nanobind/nanobind.h>

@@ -20,13 +20,9 @@ wrong, with the value, the limit and what to do.
 
 import atexit as _atexit
 
-from . import _library
-
-_loaded = _library.load()
-
-from . import _memfabric, bm, shm  # noqa: E402
-from ._library import get_include_path, get_lib_path  # noqa: E402
-from ._memfabric import (  # noqa: E402
+from . import _memfabric, bm, shm
+from ._library import get_include_path, get_lib_path
+from ._memfabric import (
     Device,
     ErrorCode,
     Stream,
@@ -48,7 +44,7 @@ from ._memfabric import (  # noqa: E402
     uninitialize,
 )
 
-from ._memory import empty  # noqa: E402
+from ._memory import empty
 
 _atexit.register(_memfabric._close)
 

@@ -1,24 +1,15 @@
-"""Loads libmf_smem.so before the extension, for all of the process: C clients that ask for it by name get this one."""
+"""Where the package's headers and library are."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-from pathlib import Path
 
-_PACKAGE = Path(__file__).parent.absolute()
-
-LIBRARY = _PACKAGE / "lib" / "libmf_smem.so"
-
-
-def load() -> ctypes.CDLL:
-    """The library, loaded with RTLD_GLOBAL."""
-    return ctypes.CDLL(str(LIBRARY), mode=os.RTLD_NOW | ctypes.RTLD_GLOBAL)
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
 def get_include_path() -> str:
     """The directory to give a C or C++ compiler with -I; the headers are <memfabric/smem.h> and <memfabric/smem_bm.h>."""
-    return str(_PACKAGE / "include")
+    return os.path.join(_PACKAGE, "include")
 
 
 def get_lib_path() -> str:
@@ -27,4 +18,4 @@ def get_lib_path() -> str:
     cmake/memfabric there is a CMake package (`find_package(memfabric)`, target `memfabric::mf_smem`), and pkgconfig the
     directory for PKG_CONFIG_PATH (`memfabric`).
     """
-    return str(_PACKAGE / "lib")
+    return os.path.join(_PACKAGE, "lib")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Sequence
 
 from ._memfabric import alloc
 
+TYPE_CHECKING = False  # typing's, without importing it
 if TYPE_CHECKING:
+    from typing import Any, Sequence
+
     import numpy as np
 
 

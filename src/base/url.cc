@@ -54,7 +54,10 @@ std::string HostPort::ToString() const {
 
 std::string StoreUrl::ToString() const {
   std::string text = scheme == Scheme::kTcp ? "tcp://" : "etcd://";
-  for (std::size_t i = 0; i < endpoints.size(); ++i) text += (i == 0 ? "" : ",") + endpoints[i].ToString();
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    if (i > 0) text += ',';
+    text += endpoints[i].ToString();
+  }
   return text + prefix;
 }
 

@@ -3,10 +3,12 @@
 
 #include <dlfcn.h>
 #include <elf.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -249,6 +251,9 @@ const std::set<std::string> kFunctions = {
 struct Library {
   std::string soname;
   std::set<std::string> exports;
+  std::set<std::string> needed;
+  bool never_unloaded = false;
+  bool patches_code = false;  // DT_TEXTREL: its code is not position-independent
 };
 
 Library ReadLibrary(const std::string& path) {
@@ -272,6 +277,9 @@ Library ReadLibrary(const std::string& path) {
       const auto* entries = reinterpret_cast<const Elf64_Dyn*>(begin);
       for (size_t k = 0; k < section.sh_size / sizeof(Elf64_Dyn); ++k) {
         if (entries[k].d_tag == DT_SONAME) library.soname = strings + entries[k].d_un.d_val;
+        if (entries[k].d_tag == DT_NEEDED) library.needed.insert(strings + entries[k].d_un.d_val);
+        if (entries[k].d_tag == DT_FLAGS_1) library.never_unloaded = (entries[k].d_un.d_val & DF_1_NODELETE) != 0;
+        if (entries[k].d_tag == DT_TEXTREL) library.patches_code = true;
       }
     }
   }
@@ -281,6 +289,29 @@ Library ReadLibrary(const std::string& path) {
 TEST(Abi, ExportsTheFunctionsAndNothingElse) { EXPECT_EQ(ReadLibrary(MF_SMEM_LIBRARY).exports, kFunctions); }
 
 TEST(Abi, ItsNameIsTheOneThatClientsAskFor) { EXPECT_EQ(ReadLibrary(MF_SMEM_LIBRARY).soname, "libmf_smem.so"); }
+
+TEST(Abi, NeedsNothingButLibcsFamily) {
+  Library library = ReadLibrary(MF_SMEM_LIBRARY);
+  EXPECT_TRUE(library.never_unloaded);
+  EXPECT_FALSE(library.patches_code);
+  if (!MF_SELF_CONTAINED) GTEST_SKIP() << "this build links shared libraries (MEMFABRIC_SELF_CONTAINED)";
+  for (const std::string& needed : library.needed)
+    EXPECT_THAT(needed,
+                testing::AnyOf("libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", testing::StartsWith("ld-linux")));
+}
+
+TEST(Abi, ItsSecondNameIsTheSameLibrary) {
+  EXPECT_EQ(ReadLibrary(MF_SECOND_NAME).exports, kFunctions);
+  EXPECT_LT(std::filesystem::file_size(MF_SECOND_NAME), 65536u) << "a second copy of the code";
+  void* second = dlopen(MF_SECOND_NAME, RTLD_NOW | RTLD_LOCAL | MF_DEEP_BINDING);
+  ASSERT_NE(second, nullptr) << dlerror();
+  for (const std::string& name : kFunctions) {
+    Dl_info info;
+    ASSERT_NE(dladdr(dlsym(second, name.c_str()), &info), 0) << name;
+    EXPECT_THAT(info.dli_fname, testing::EndsWith("libmf_smem.so")) << name;
+  }
+  dlclose(second);
+}
 
 TEST(Abi, VersionIsOneThree) {
   EXPECT_EQ(smem_get_abi_version(), 0x10003u);
