@@ -4,7 +4,7 @@
 #             three hosts, which are network namespaces (root)
 #   test      build everything, run all tests: C++ by ctest, Python by pytest; results in build/results/
 #   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are benchmarks/run.py's options
-#   bench-peers  our TransferEngine against Mooncake's and NIXL, which come into a venv of their own (700 MB); --quick in PEERS_ARGS
+#   bench-peers  our TransferEngine against Mooncake's and NIXL, which come into build/others (1.2 GB); --quick in PEERS_ARGS
 #   harsh     the tests again under a profiler's timer, and as an ordinary user in what a container leaves
 #   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
 #   fuzz      each fuzz target for FUZZ_SECONDS (20)

@@ -2,10 +2,10 @@
 """make bench-peers: our TransferEngine against Mooncake's (TCP) and NIXL (UCX), in turns, on one host and between two.
 
 On one host, NIXL runs twice: with UCX's shared-memory transports (its best there) and over TCP. Between two network namespaces
-(root) everything goes over TCP. The others come from PyPI into build/peers-venv, which this makes; nothing of them is used
-elsewhere. Each row is one transfer that was waited for, of one piece or of the KV batch, from Python; memory is numpy's, as users
-have it. While one moves bytes the others' processes are stopped, because their threads poll also when nothing is asked of them; ours
-are not: they sleep. Prints `name, ours, reference, ratio, bar, pass|FAIL`; exit status as benchmarks/run.py.
+(root) everything goes over TCP. The others are in build/others (scripts/others.py). Each row is one transfer that was waited for, of
+one piece or of the KV batch, from Python; memory is numpy's, as users have it. While one moves bytes the others' processes are
+stopped, because their threads poll also when nothing is asked of them; ours are not: they sleep. Prints
+`name, ours, reference, ratio, bar, pass|FAIL`; exit status as benchmarks/run.py.
 """
 
 import argparse
@@ -24,10 +24,8 @@ import run
 import tcp_bench
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-VENV = ROOT / "build/peers-venv"
-# Without their dependencies: what those are for (torch tensors, CUDA) is not here. The lines below are what is imported.
-PACKAGES = ("mooncake-transfer-engine-non-cuda==0.3.13.post1", "nixl-cu12==1.5.1")
-NEEDED = ("numpy", "aiohttp", "requests", "nvidia-cuda-runtime-cu12")
+sys.path.append(str(ROOT / "scripts"))
+import others  # noqa: E402
 
 SIZES = {"8B": 8, "64B": 64, "512B": 512, "4KiB": 4 << 10, "32KiB": 32 << 10, "256KiB": 256 << 10, "1MiB": 1 << 20, "4MiB": 4 << 20,
          "16MiB": 16 << 20, "64MiB": 64 << 20}
@@ -63,12 +61,12 @@ class End:
 
     def __init__(self, contender: Contender, role: str, namespace: str, address: str, store: str, build: pathlib.Path):
         ours = contender.kind == "ours"
-        environment = os.environ | contender.environment | {"PYTHONPATH": str(build / "python") if ours else ""}
+        python, libraries = (sys.executable, {"PYTHONPATH": str(build / "python")}) if ours else others.make()
         self.name = contender.name
         self.process = subprocess.Popen(
-            tcp_bench.within(namespace, sys.executable if ours else VENV / "bin/python", ROOT / "benchmarks/peers_engine.py",
-                             contender.kind, role, address, store),
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            tcp_bench.within(namespace, python, ROOT / "benchmarks/peers_engine.py", contender.kind, role, address, store),
+            env=os.environ | contender.environment | libraries, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True)
 
     def tell(self, value: object) -> None:
         self.process.stdin.write(json.dumps(value) + "\n")
@@ -139,22 +137,12 @@ def measure(place: str, ends: dict[str, tuple[End, End]], quick: bool) -> Iterat
             yield run.at_least(f"{place}_{op}_{name}", ours, medians, "us", 1.0)
 
 
-def install() -> None:
-    if (VENV / "complete").exists():
-        return
-    print(f"installing {', '.join(PACKAGES)} into {VENV.relative_to(ROOT)}", flush=True)
-    subprocess.run(["/usr/bin/python3", "-m", "venv", "--clear", VENV], check=True)
-    subprocess.run([VENV / "bin/pip", "install", "-q", *NEEDED], check=True)
-    subprocess.run([VENV / "bin/pip", "install", "-q", "--no-deps", *PACKAGES], check=True)
-    (VENV / "complete").touch()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a measurement")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build tree (build/release)")
     options = parser.parse_args()
-    install()
+    others.make()
     build = options.build.resolve()
     bars: list[run.Bar] = []
 
