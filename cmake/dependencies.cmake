@@ -13,10 +13,21 @@ find_package(Protobuf REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
 
+set(third_party ${PROJECT_SOURCE_DIR}/third_party)
+if(MEMFABRIC_SELF_CONTAINED AND NOT EXISTS ${third_party}/made-from)
+  message(FATAL_ERROR "third_party/ is empty: run scripts/fetch_sources (Debian), or link shared libraries with "
+    "-DMEMFABRIC_SELF_CONTAINED=OFF")
+endif()
+
 # Debian has no archives of these two. fmt is its headers and the one file that instantiates them; spdlog, which one of our files
 # includes, its headers. Neither's own target: those bring libfmt.so.
-add_library(memfabric_fmt STATIC ${PROJECT_SOURCE_DIR}/third_party/fmt/format.cc)
-target_include_directories(memfabric_fmt SYSTEM PUBLIC $<TARGET_PROPERTY:fmt::fmt-header-only,INTERFACE_INCLUDE_DIRECTORIES>)
+if(MEMFABRIC_SELF_CONTAINED)
+  add_library(memfabric_fmt STATIC ${third_party}/fmtlib/format.cc)
+  target_include_directories(memfabric_fmt SYSTEM PUBLIC $<TARGET_PROPERTY:fmt::fmt-header-only,INTERFACE_INCLUDE_DIRECTORIES>)
+else()
+  add_library(memfabric_fmt INTERFACE)
+  target_link_libraries(memfabric_fmt INTERFACE fmt::fmt)
+endif()
 add_library(memfabric_spdlog INTERFACE)
 target_include_directories(memfabric_spdlog SYSTEM INTERFACE
   $<TARGET_PROPERTY:spdlog::spdlog_header_only,INTERFACE_INCLUDE_DIRECTORIES>)
@@ -66,7 +77,6 @@ function(memfabric_self_contained target)
   if(NOT MEMFABRIC_SELF_CONTAINED)
     return()
   endif()
-  set(third_party ${PROJECT_SOURCE_DIR}/third_party)
   set(instead ${third_party}/protobuf/arena.cc ${third_party}/abseil/cordz_functions.cc ${third_party}/abseil/pool_urbg.cc
     ${third_party}/abseil/raw_hash_set.cc ${third_party}/abseil/sysinfo.cc)
   add_library(${target}_instead OBJECT ${instead})
