@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "cluster/rank_process.h"
 
 namespace memfabric::cluster {
@@ -154,7 +155,7 @@ class OddServer {
     thread_ = std::thread([this, reply] {
       std::vector<UniqueFd> open;
       for (;;) {
-        UniqueFd connection(::accept(listener_.get(), nullptr, nullptr));
+        UniqueFd connection(RetryOnSignal([&] { return ::accept(listener_.get(), nullptr, nullptr); }));
         if (!connection) return;
         (void)!::write(connection.get(), reply.data(), reply.size());
         open.push_back(std::move(connection));

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/retry.h"
+
 #ifndef MEMFABRIC_RANK_PROGRAM
 #error "CMake names the rank program"
 #endif
@@ -46,7 +48,7 @@ RankProcess::~RankProcess() { Kill(); }
 void RankProcess::Kill() {
   if (pid_ <= 0) return;
   ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
+  RetryOnSignal([&] { return ::waitpid(pid_, nullptr, 0); });
   pid_ = -1;
 }
 
@@ -60,9 +62,9 @@ int RankProcess::Finish(std::chrono::seconds within) {
     pollfd readable{output_.get(), POLLIN, 0};
     if (::poll(&readable, 1, 100) <= 0) continue;
     char buffer[256];
-    if (::read(output_.get(), buffer, sizeof(buffer)) > 0) continue;
+    if (RetryOnSignal([&] { return ::read(output_.get(), buffer, sizeof(buffer)); }) > 0) continue;
     int status = 0;
-    ::waitpid(pid_, &status, 0);
+    RetryOnSignal([&] { return ::waitpid(pid_, &status, 0); });
     pid_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
@@ -78,7 +80,7 @@ Answer RankProcess::Do(const std::string& command, std::chrono::seconds within) 
 void RankProcess::Send(const std::string& command) {
   std::string line = command + "\n";
   ::signal(SIGPIPE, SIG_IGN);
-  if (::write(input_.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+  if (RetryOnSignal([&] { return ::write(input_.get(), line.data(), line.size()); }) != static_cast<ssize_t>(line.size()))
     ADD_FAILURE() << "rank process " << pid_ << " takes no command: " << command;
 }
 
@@ -93,12 +95,14 @@ Answer RankProcess::Receive(std::chrono::seconds within) {
     }
     auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd readable{output_.get(), POLLIN, 0};
-    if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) == 0) {
+    const int ready = left.count() <= 0 ? 0 : ::poll(&readable, 1, static_cast<int>(left.count()));
+    if (ready == 0) {
       PrintStacks();
       return {-9999, "no answer in time"};
     }
+    if (ready < 0) continue;  // a signal; what is left is computed anew
     char buffer[4096];
-    ssize_t count = ::read(output_.get(), buffer, sizeof(buffer));
+    ssize_t count = RetryOnSignal([&] { return ::read(output_.get(), buffer, sizeof(buffer)); });
     if (count <= 0) return {-9999, "the process has ended"};
     pending_.append(buffer, static_cast<std::size_t>(count));
   }

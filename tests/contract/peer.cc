@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/fd.h"
+#include "base/retry.h"
 
 namespace memfabric::transport::test {
 namespace {
@@ -56,20 +57,22 @@ class ProcessPeer final : public Peer {
   void Kill() override {
     if (process_ <= 0) return;
     ::kill(process_, SIGKILL);
-    ::waitpid(process_, nullptr, 0);
+    RetryOnSignal([&] { return ::waitpid(process_, nullptr, 0); });
     process_ = 0;
   }
   void Stop() override {
     ::kill(process_, SIGSTOP);
     siginfo_t info;
-    EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(process_), &info, WSTOPPED), 0);  // returns once it stands still
+    EXPECT_EQ(RetryOnSignal([&] { return ::waitid(P_PID, static_cast<id_t>(process_), &info, WSTOPPED); }),
+              0);  // returns once it stands still
   }
   void Continue() override { ::kill(process_, SIGCONT); }
 
  protected:
   std::string Exchange(const std::string& order) override {
     std::string line = order + "\n";
-    if (::write(orders_.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) return "9 the peer is gone";
+    if (RetryOnSignal([&] { return ::write(orders_.get(), line.data(), line.size()); }) != static_cast<ssize_t>(line.size()))
+      return "9 the peer is gone";
     while (true) {
       if (std::size_t end = received_.find('\n'); end != std::string::npos) {
         std::string answer = received_.substr(0, end);
@@ -77,9 +80,9 @@ class ProcessPeer final : public Peer {
         return answer;
       }
       pollfd ready{answers_.get(), POLLIN, 0};
-      if (::poll(&ready, 1, kAnswerTimeoutMs) <= 0) return "9 the peer process doesn't answer";
+      if (RetryOnSignal([&] { return ::poll(&ready, 1, kAnswerTimeoutMs); }) <= 0) return "9 the peer process doesn't answer";
       char buffer[4096];
-      ssize_t got = ::read(answers_.get(), buffer, sizeof buffer);
+      ssize_t got = RetryOnSignal([&] { return ::read(answers_.get(), buffer, sizeof buffer); });
       if (got <= 0) return "9 the peer process has ended";
       received_.append(buffer, static_cast<std::size_t>(got));
     }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "store/proto/rpc.grpc.pb.h"
 
 namespace memfabric {
@@ -121,7 +122,7 @@ EtcdProcess::~EtcdProcess() {
 void EtcdProcess::Kill() {
   if (pid_ < 0) return;
   kill(pid_, SIGKILL);
-  waitpid(pid_, nullptr, 0);
+  (void)RetryOnSignal([&] { return waitpid(pid_, nullptr, 0); });
   pid_ = -1;
 }
 

@@ -12,6 +12,8 @@
 #include <functional>
 #include <string>
 
+#include "base/retry.h"
+
 namespace memfabric {
 
 // What `body` returned in the child; "killed by …" when a signal ended it, "hangs" when it took longer than a minute.
@@ -24,7 +26,7 @@ inline std::string InChild(const std::function<std::string()>& body) {
   if (child == 0) {
     ::close(pipe_fds[0]);
     std::string text = body();
-    ssize_t written = ::write(pipe_fds[1], text.data(), text.size());
+    ssize_t written = RetryOnSignal([&] { return ::write(pipe_fds[1], text.data(), text.size()); });
     ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
   }
   ::close(pipe_fds[1]);
@@ -32,18 +34,18 @@ inline std::string InChild(const std::function<std::string()>& body) {
   constexpr int kMinute = 60'000;
   for (char buffer[4096];;) {
     pollfd readable{pipe_fds[0], POLLIN, 0};
-    if (::poll(&readable, 1, kMinute) == 0) {
+    if (RetryOnSignal([&] { return ::poll(&readable, 1, kMinute); }) == 0) {
       ::kill(child, SIGKILL);
       text = "hangs";
       break;
     }
-    ssize_t count = ::read(pipe_fds[0], buffer, sizeof(buffer));
+    ssize_t count = RetryOnSignal([&] { return ::read(pipe_fds[0], buffer, sizeof(buffer)); });
     if (count <= 0) break;
     text.append(buffer, static_cast<std::size_t>(count));
   }
   ::close(pipe_fds[0]);
   int status = 0;
-  ::waitpid(child, &status, 0);
+  RetryOnSignal([&] { return ::waitpid(child, &status, 0); });
   if (text != "hangs" && WIFSIGNALED(status)) return std::string("killed by ") + ::strsignal(WTERMSIG(status));
   return text;
 }

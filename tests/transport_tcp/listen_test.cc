@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "base/log.h"
+#include "base/retry.h"
 
 namespace memfabric::transport::tcp {
 namespace {
@@ -71,14 +72,14 @@ std::string InOwnNamespace(const std::string& commands, const std::function<std:
   if (child == 0) {
     std::string text = "no namespace";
     if (::unshare(CLONE_NEWNET) == 0) text = std::system(commands.c_str()) == 0 ? check() : "ip failed";
-    [[maybe_unused]] ssize_t written = ::write(answer[1], text.data(), text.size());
+    [[maybe_unused]] ssize_t written = RetryOnSignal([&] { return ::write(answer[1], text.data(), text.size()); });
     ::_exit(0);
   }
   ::close(answer[1]);
   std::string text(4096, '\0');
-  const ssize_t got = ::read(answer[0], text.data(), text.size());
+  const ssize_t got = RetryOnSignal([&] { return ::read(answer[0], text.data(), text.size()); });
   ::close(answer[0]);
-  ::waitpid(child, nullptr, 0);
+  RetryOnSignal([&] { return ::waitpid(child, nullptr, 0); });
   text.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   return text;
 }
@@ -136,7 +137,7 @@ TEST(TcpListen, ThePortOfSomebodyElseIsWarnedOfAndOnesOwnIsNot) {
   EXPECT_THAT(warnings(),
               AllOf(HasSubstr(held->address.ToString()), HasSubstr("taken"), HasSubstr(fmt::format("pid {}", child))));
   ::kill(child, SIGKILL);
-  ::waitpid(child, nullptr, 0);
+  RetryOnSignal([&] { return ::waitpid(child, nullptr, 0); });
 }
 
 // Pairs of which the near end has the name; the far ends stay in the same namespace, without addresses.

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/retry.h"
 #include "contract/transport_fixture.h"
 #include "transport/local_protocol.h"
 #include "transport/tcp/advert.h"
@@ -77,7 +78,7 @@ class RawPeer {
   void Send(const tcp::Header& header) { Send(tcp::EncodeHeader(header)); }
   void Send(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      ssize_t sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      ssize_t sent = RetryOnSignal([&] { return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
       if (sent <= 0) return;  // the other end has closed it: the test sees that
       bytes = bytes.subspan(static_cast<std::size_t>(sent));
     }
@@ -86,7 +87,7 @@ class RawPeer {
   std::vector<std::byte> Take(std::size_t size) {
     std::vector<std::byte> bytes(size);
     for (std::size_t done = 0; done < size;) {
-      ssize_t got = ::recv(socket_.get(), bytes.data() + done, size - done, 0);
+      ssize_t got = RetryOnSignal([&] { return ::recv(socket_.get(), bytes.data() + done, size - done, 0); });
       if (got <= 0) return {};
       done += static_cast<std::size_t>(got);
     }
@@ -114,7 +115,7 @@ class RawPeer {
   bool IsClosed() {
     char bytes[4096];
     ssize_t got;
-    while ((got = ::recv(socket_.get(), bytes, sizeof bytes, 0)) > 0) {
+    while ((got = RetryOnSignal([&] { return ::recv(socket_.get(), bytes, sizeof bytes, 0); })) > 0) {
     }
     return got == 0 || errno == ECONNRESET;
   }

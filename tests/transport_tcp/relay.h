@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/retry.h"
 #include "transport_tcp/raw_peer.h"
 
 namespace memfabric::transport::test {
@@ -37,22 +38,23 @@ class Relay {
  private:
   void Run(const HostPort& to, Pace pace) {
     pollfd ready{listener_.socket.get(), POLLIN, 0};
-    ::poll(&ready, 1, -1);
-    UniqueFd client(::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    RetryOnSignal([&] { return ::poll(&ready, 1, -1); });
+    UniqueFd client(RetryOnSignal([&] { return ::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
     auto at = ToSocketAddress(to);
     UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(server.get(), at.get(), at.size_bytes), 0);
     for (bool open = true; open;) {
       pollfd both[2] = {{client.get(), POLLIN, 0}, {server.get(), POLLIN, 0}};
-      ::poll(both, 2, -1);
+      RetryOnSignal([&] { return ::poll(both, 2, -1); });
       for (int i = 0; i < 2; ++i) {
         if (both[i].revents == 0) continue;
         std::byte bytes[16 << 10];
-        ssize_t got = ::recv(both[i].fd, bytes, sizeof bytes, 0);
+        ssize_t got = RetryOnSignal([&] { return ::recv(both[i].fd, bytes, sizeof bytes, 0); });
         if (got <= 0) open = false;
         if (got > 0 && i == 0 && pace == Pace::kFull) said_.insert(said_.end(), bytes, bytes + got);
         for (ssize_t sent = 0; sent < got;) {
-          ssize_t more = ::send(both[1 - i].fd, bytes + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
+          ssize_t more = RetryOnSignal(
+              [&] { return ::send(both[1 - i].fd, bytes + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL); });
           if (more <= 0) break;
           sent += more;
         }

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "store/embedded/core.h"
 #include "store/embedded/key_range.h"
 #include "store/server/connection.h"
@@ -421,7 +422,7 @@ class Program {
   ~Program() {
     if (pid_ < 0) return;
     kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    (void)RetryOnSignal([&] { return waitpid(pid_, nullptr, 0); });
   }
   // Reads until `text` has been printed, or nothing more comes within the bound.
   bool Prints(const std::string& text) {
@@ -437,7 +438,7 @@ class Program {
   // After ReadAll().
   int ExitCode() {
     int status = -1;
-    if (pid_ < 0 || waitpid(pid_, &status, 0) != pid_) return -1;
+    if (pid_ < 0 || RetryOnSignal([&] { return waitpid(pid_, &status, 0); }) != pid_) return -1;
     pid_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }

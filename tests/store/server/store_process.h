@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "base/url.h"
 
 namespace memfabric::store::test {
@@ -51,7 +52,7 @@ class StoreProcess {
   }
   ~StoreProcess() {
     ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    RetryOnSignal([&] { return ::waitpid(pid_, nullptr, 0); });
   }
   StoreProcess(const StoreProcess&) = delete;
   StoreProcess& operator=(const StoreProcess&) = delete;
@@ -59,11 +60,14 @@ class StoreProcess {
   // The answer; "" when none came within a minute.
   std::string Do(const std::string& command) {
     const std::string line = command + "\n";
-    EXPECT_EQ(::write(input_.get(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    EXPECT_EQ(RetryOnSignal([&] { return ::write(input_.get(), line.data(), line.size()); }),
+              static_cast<ssize_t>(line.size()));
     std::string answer;
     for (char byte = 0; byte != '\n';) {
       pollfd readable{output_.get(), POLLIN, 0};
-      if (::poll(&readable, 1, 60'000) <= 0 || ::read(output_.get(), &byte, 1) != 1) return "";
+      if (RetryOnSignal([&] { return ::poll(&readable, 1, 60'000); }) <= 0 ||
+          RetryOnSignal([&] { return ::read(output_.get(), &byte, 1); }) != 1)
+        return "";
       if (byte != '\n') answer += byte;
     }
     return answer;

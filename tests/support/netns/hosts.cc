@@ -12,6 +12,8 @@
 #include <cstring>
 #include <thread>
 
+#include "base/retry.h"
+
 namespace memfabric::netns {
 namespace {
 
@@ -75,13 +77,15 @@ Status RunIn(int network, const std::vector<std::string>& command, const std::st
   in_read.Reset();
   err_write.Reset();
   if (child < 0) return IoError("no child: {}", ErrnoText(errno));
-  bool written = ::write(in_write.get(), input.data(), input.size()) == static_cast<ssize_t>(input.size());
+  bool written =
+      RetryOnSignal([&] { return ::write(in_write.get(), input.data(), input.size()); }) == static_cast<ssize_t>(input.size());
   in_write.Reset();
   std::string said;
   char buffer[1024];
-  for (ssize_t got; (got = ::read(err_read.get(), buffer, sizeof(buffer))) > 0;) said.append(buffer, static_cast<size_t>(got));
+  for (ssize_t got; (got = RetryOnSignal([&] { return ::read(err_read.get(), buffer, sizeof(buffer)); })) > 0;)
+    said.append(buffer, static_cast<size_t>(got));
   int status = 0;
-  ::waitpid(child, &status, 0);
+  RetryOnSignal([&] { return ::waitpid(child, &status, 0); });
   if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return Unsupported("'{}' can't be run in a namespace here", command[0]);
   if (written && status == 0) return Ok();
   return IoError("'{}' failed: {}", command[0], said);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/retry.h"
+
 namespace memfabric::netns {
 namespace {
 
@@ -59,7 +61,9 @@ void Wire::Run() {
       auto left = std::max<std::chrono::nanoseconds>(frames_.top().due - std::chrono::steady_clock::now(), {});
       wait = {left.count() / 1'000'000'000, left.count() % 1'000'000'000};
     }
-    ::ppoll(polled.data(), polled.size(), &wait, nullptr);
+    if (::ppoll(polled.data(), polled.size(), &wait, nullptr) < 0) {
+      for (pollfd& one : polled) one.revents = 0;  // a signal
+    }
     {
       std::lock_guard lock(mutex_);
       if (stopping_) return;
@@ -76,7 +80,7 @@ void Wire::Take(int from, TimePoint now) {
   std::vector<char> bytes(kMostFrameBytes);
   for (int i = 0; i < kBudget; ++i) {
     bytes.resize(kMostFrameBytes);
-    ssize_t got = ::read(taps_[from].get(), bytes.data(), bytes.size());
+    ssize_t got = RetryOnSignal([&] { return ::read(taps_[from].get(), bytes.data(), bytes.size()); });
     if (got <= static_cast<ssize_t>(kHardwareBytes)) return;
     bytes.resize(static_cast<std::size_t>(got));
     std::lock_guard lock(mutex_);
