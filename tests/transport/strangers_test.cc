@@ -146,7 +146,7 @@ TEST_F(StrangersTest, AnotherVersionHearsOurs) {
   bytes[4] = std::byte{9};
   UniqueFd socket = Call();
   ASSERT_OK(SendPacket(socket.get(), bytes, {}));
-  EXPECT_THAT(RefusalOf(socket), HasSubstr("version 9, not 1"));
+  EXPECT_THAT(RefusalOf(socket), HasSubstr(fmt::format("version 9, not {}", local::kProtocolVersion)));
 }
 
 TEST_F(StrangersTest, WhoHasNotReadTheDirectoryIsRefused) {

@@ -9,6 +9,8 @@ namespace memfabric::transport {
 namespace {
 
 constexpr std::size_t kMaxWanted = 4096;  // questions of a peer's that wait
+constexpr std::size_t kMaxUnread = 64;    // answers that it hasn't read
+constexpr std::chrono::milliseconds kUnreadPause{5};
 constexpr std::size_t kMaxReasonBytes = 400;
 
 // DATA, followed by the reason where it is a refusal.
@@ -152,15 +154,19 @@ Status MappedLink::OnWanted(Zone zone, std::uint64_t first, std::uint64_t count)
   return Ok();
 }
 
-void MappedLink::BackLater() {
-  options_.reactor->Post([self = weak_from_this()] {
+void MappedLink::BackLater(std::chrono::milliseconds wait) {
+  auto work = [self = weak_from_this()] {
     if (auto link = self.lock()) link->BackOne();
-  });
+  };
+  if (wait.count() == 0) return options_.reactor->Post(work);
+  options_.reactor->CallAt(std::chrono::steady_clock::now() + wait, work);
 }
 
 void MappedLink::BackOne() {
   // Once it is down, the segments may be gone.
   if (down_.load(std::memory_order_relaxed)) return;
+  // Whoever is stopped meanwhile reads first, and is answered then.
+  if (options_.socket->waiting_packets() > kMaxUnread) return BackLater(kUnreadPause);
   Wanted wanted = wanted_.front();
   wanted_.pop_front();
   Status backed =

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -68,7 +69,7 @@ class MappedLink final : public LocalLink, public std::enable_shared_from_this<M
   std::byte* Slot(Zone zone) const { return options_.window->data() + options_.slots[Index(zone)]; }
   Status OnWanted(Zone zone, std::uint64_t first, std::uint64_t count);
   void BackOne();
-  void BackLater();
+  void BackLater(std::chrono::milliseconds wait = {});
 
   const Options options_;
   ZoneChunks chunks_;          // shared with whoever copies
