@@ -297,8 +297,7 @@ don't reuse the memory, call again.)");
 
 fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in order), on a thread of the
     library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it, as for
-    BigMemory.set_group_event_handler(). Without a shared store, peers that this
-    engine has never named are not told of.
+    BigMemory.set_group_event_handler(). Without a shared store, peers that this engine has never named are not told of.
 Returns 0.)");
   type.def(
       "path", &TransferEngine::Path, nb::arg("destflag"), nb::sig("def path(self, destflag: str | bytes) -> str"),
