@@ -129,7 +129,7 @@ Returns 0. INVALID_PARAM (-2000): another number.)");
       nb::sig("def set_extern_logger(log_fn: collections.abc.Callable[[int, str], object] | None) -> int"),
       R"(Sends the log to a function instead of stderr.
 
-log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order: by a thread of its own, or by a call
+log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order, by a thread of its own or by a call
     of this package that is about to return. Nothing of the library waits for it: a call's lines have reached it when the call
     returns, unless it takes longer than 100 ms for one; at most 4096 lines wait, and a line says how many more were dropped.
     The first exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it causes itself are

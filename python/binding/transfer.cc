@@ -117,7 +117,8 @@ Returns 0, or the first error since the last synchronize(), once. A transfer of 
 constexpr const char* kTransferDoc = R"(, once: returns when the bytes are in place.
 
 destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
+buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be
+    registered.
 peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
 length: bytes, 1 to 2**63 - 1.
 flags: reserved.

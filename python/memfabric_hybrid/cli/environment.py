@@ -27,7 +27,7 @@ VARIABLES = (
     Variable("MF_CONFIG_STORE_URL", "the same, when ASCEND_MF_STORE_URL is not set"),
     Variable("ACCLINK_CHECK_PERIOD_HOURS", "hours between checks of the certificates for their end, 24 to 720 (168)"),
     Variable("ACCLINK_CERT_CHECK_AHEAD_DAYS", "days before a certificate's end that a warning is logged, 7 to 180 (30)"),
-    Variable("MEMFABRIC_STRICT", "1: create() fails when this machine lacks the path that it asks for, instead of another one"),
+    Variable("MEMFABRIC_STRICT", "1: create() fails when this machine lacks the path or NUMA node asked for"),
     Variable("MEMFABRIC_DATA_TLS", "1: what goes between hosts is encrypted; set it on all ranks alike"),
     Variable("MEMFABRIC_PEER_TIMEOUT", "seconds that a transfer waits for a peer to appear, 1 to 3600; 5 without it"),
     Variable("MEMFABRIC_SPIN_US", "how long a TCP transfer is polled for before it is slept for: 0 to 1000 microseconds, 50 when unset"),
