@@ -253,14 +253,16 @@ class TcpSlowly : public TcpSurvival {
 };
 
 TEST_P(TcpSlowly, WhatMovesIsNotLateWhateverItTakes) {
-  auto bytes = Pattern(1, 3_MiB);
+  auto bytes = Pattern(1, 2_MiB);
   auto begin = steady_clock::now();
   ASSERT_OK(Move(true, bytes, Bound::WithoutProgress(seconds(1))));
-  EXPECT_GT(steady_clock::now() - begin, seconds(2));
-  EXPECT_EQ(peer_->DigestOf(kHost, 0, 3_MiB), Digest(bytes));
+  EXPECT_GT(steady_clock::now() - begin, seconds(1));
+  EXPECT_EQ(peer_->DigestOf(kHost, 0, 2_MiB), Digest(bytes));
   std::vector<std::byte> back(2_MiB);
+  begin = steady_clock::now();
   ASSERT_OK(Move(false, back, Bound::WithoutProgress(seconds(1))));
-  EXPECT_EQ(Digest(back), Digest(bytes.data(), 2_MiB));
+  EXPECT_GT(steady_clock::now() - begin, seconds(1));
+  EXPECT_EQ(back, bytes);
 }
 
 TEST_P(TcpSlowly, WhatDoesNotMoveIsLate) {
@@ -287,7 +289,7 @@ TEST_P(TcpSlowly, WhatIsGivenUpDoesNotHoldUpTheNext) {
     auto begin = steady_clock::now();
     auto bytes = Pattern(put ? 1 : 2, 100);
     ASSERT_OK(Move(true, bytes, Soon()));
-    EXPECT_LT(steady_clock::now() - begin, seconds(12)) << put;  // what both sockets hold, and a segment
+    EXPECT_LT(steady_clock::now() - begin, seconds(25)) << put;  // what both sockets hold, and a segment
     EXPECT_EQ(peer_->DigestOf(kHost, 0, 100), Digest(bytes));
   }
 }
