@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,6 +49,10 @@ Result<BounceBuffer> BounceArena::Take() {
     std::lock_guard lock(mutex_);
     if (free_.empty()) {
       const std::uint64_t size_bytes = size_bytes_ + BounceBuffer::kBytes;
+      rlimit limit{};  // to grow beyond it would end the process with SIGXFSZ
+      if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size_bytes > limit.rlim_cur)
+        return OutOfMemory("a memfd of {} bytes is above RLIMIT_FSIZE, {}: raise it (ulimit -f unlimited)", size_bytes,
+                           limit.rlim_cur);
       if (RetryOnSignal([&] { return ::ftruncate(file_.get(), static_cast<off_t>(size_bytes)); }) != 0)
         return OutOfMemory("a memfd of {} bytes: {}", size_bytes, ErrnoText(errno));
       free_.push_back(size_bytes_);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -80,6 +81,19 @@ TEST_F(BounceTest, BuffersAreApartAndGivenAgain) {
   auto third = *arena_->Take();
   EXPECT_EQ(third.data()[0], std::byte{0});
   EXPECT_EQ(buffer_.data()[0], std::byte{1});
+}
+
+TEST_F(BounceTest, ALimitOfFileSizesIsAnErrorAndNoSignal) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit limit = before;
+  limit.rlim_cur = BounceBuffer::kBytes;  // what the fixture's has taken
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  auto refused = arena_->Take();
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("RLIMIT_FSIZE"), std::string::npos) << refused.status();
+  EXPECT_TRUE(arena_->Take().ok());
 }
 
 TEST_F(BounceTest, TheFirstPartThatCannotBeReadIsFound) {
