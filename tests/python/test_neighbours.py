@@ -74,6 +74,15 @@ def turns(count):
     return ""
 """
 
+# The same, who asks once.
+ASKS_ONCE = """
+import sys
+import memfabric_hybrid as mf
+config = mf.bm.BmConfig()
+config.rank_id, config.init_timeout, config.start_store = 3, 20, False
+print(int(mf.bm.initialize(sys.argv[1], 4, 0, config)), mf.get_last_err_msg())
+"""
+
 
 def limited() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
@@ -141,3 +150,15 @@ def test_a_job_feels_nothing_of_its_neighbours(start_rank: Start) -> None:
     for rank in ranks:
         rank.run("pool.destroy()\nmf.uninitialize()")
         assert rank.exit() == (0, "")  # nothing at level error, all the while
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to become another user")
+def test_another_user_of_the_host_is_told_why_he_can_not_join(job: str) -> None:
+    for listed, refused_by in ((None, "belongs to user 0"), ("0", "belongs to user 0 and this process to user 65534")):
+        environment = {**os.environ, "MEMFABRIC_HOST_ID": "elsewhere"}
+        if listed is not None:  # the stranger doesn't mind whose the store is; the store minds
+            environment["MEMFABRIC_ALLOW_UIDS"] = listed
+        answer = subprocess.run([sys.executable, "-c", ASKS_ONCE, job], user=NOBODY, group=NOBODY, extra_groups=[],
+                                env=environment, capture_output=True, text=True, timeout=60).stdout
+        assert answer.startswith(f"{int(mf.ErrorCode.INVALID_PARAM)} "), answer
+        assert refused_by in answer and "MEMFABRIC_ALLOW_UIDS" in answer
