@@ -84,10 +84,6 @@ print(int(mf.bm.initialize(sys.argv[1], 4, 0, config)), mf.get_last_err_msg())
 """
 
 
-def limited() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-
-
 def data_ports(pids: list[int]) -> list[int]:
     """TCP ports of loopback that these processes listen on."""
     sockets = set()
@@ -108,14 +104,10 @@ def data_ports(pids: list[int]) -> list[int]:
 @pytest.mark.timeout(SECONDS + 110)
 def test_a_job_feels_nothing_of_its_neighbours(start_rank: Start) -> None:
     url = free_url()
-    own = resource.getrlimit(resource.RLIMIT_NOFILE)
     ranks = []
     for number in range(RANKS):  # two to a host
-        limited()
-        try:
-            ranks.append(start_rank(MEMFABRIC_HOST_ID=f"host-{number // 2}", MEMFABRIC_LOG_LEVEL="3"))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, own)
+        ranks.append(start_rank(MEMFABRIC_HOST_ID=f"host-{number // 2}", MEMFABRIC_LOG_LEVEL="3"))
+        resource.prlimit(ranks[-1].process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     for number, rank in enumerate(ranks):
         assert rank(f"init('{url}', 16, {number})") == 0, rank("mf.get_last_err_msg()")
         rank.run(f"rank = {number}\npool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, mf.get_last_err_msg()\n{TURN}")
