@@ -75,11 +75,14 @@ def _complete(part: pathlib.Path, make: object) -> None:
 
 def make() -> tuple[pathlib.Path, dict[str, str]]:
     """Their interpreter, and the environment that it needs. Raises Unavailable."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with open(FOLDER / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _complete(VENV, _make_venv)
-        _complete(DEBIAN, _unpack_debian)
+    try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with open(FOLDER / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _complete(VENV, _make_venv)
+            _complete(DEBIAN, _unpack_debian)
+    except OSError as error:  # no apt-get here, a folder that isn't ours, a full disk
+        raise Unavailable(str(error)) from error
     architecture = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
     folders = [f"{DEBIAN}/{folder}" for folder in (f"usr/lib/{architecture}", f"lib/{architecture}", "usr/lib")]
     blas = [str(path) for path in DEBIAN.glob(f"usr/lib/{architecture}/*") if path.name in ("blas", "lapack")]
