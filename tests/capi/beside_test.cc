@@ -1,5 +1,5 @@
-// A program that exports libraries of its own: spdlog of another configuration, fmt, and functions with the names of OpenSSL's and
-// gRPC's; and that uses protobuf. libmf_smem.so in it uses its own, whether it is linked or loaded.
+// A program that exports libraries of its own: spdlog of another configuration, fmt, and functions with the names of OpenSSL's
+// and gRPC's; and that uses protobuf. libmf_smem.so in it uses its own, whether it is linked or loaded.
 
 #include <dlfcn.h>
 #include <google/protobuf/duration.pb.h>
@@ -59,7 +59,8 @@ void UseItsOwn(const std::string& word) {
 
 void UseOurs(void* library) {
   MF_FROM(library, smem_set_log_level)(0);  // everything goes through spdlog and fmt
-  EXPECT_NE(MF_FROM(library, smem_set_conf_store_tls)(true, "tlsCaPath:/dev/null/;tlsCert:/dev/null;tlsPk:/dev/null", 51), SMEM_OK);
+  EXPECT_NE(MF_FROM(library, smem_set_conf_store_tls)(true, "tlsCaPath:/dev/null/;tlsCert:/dev/null;tlsPk:/dev/null", 51),
+            SMEM_OK);
   smem_bm_config_t config;
   ASSERT_EQ(MF_FROM(library, smem_bm_config_init)(&config), SMEM_OK);
   config.rankId = 0;
