@@ -2,14 +2,12 @@
 
 #include <sys/mman.h>
 
-#include <cstdlib>
-#include <string_view>
+#include "base/environment.h"
 
 namespace memfabric {
 
 void LeaveOutOfCoreDumps(void* address, std::size_t size_bytes) {
-  const char* wanted = std::getenv("MEMFABRIC_DUMP_MEMORY");
-  if (wanted != nullptr && std::string_view(wanted) == "1") return;
+  if (EnvironmentAsks("MEMFABRIC_DUMP_MEMORY")) return;
   (void)::madvise(address, size_bytes, MADV_DONTDUMP);  // a wish, which Linux has known since 3.4
 }
 

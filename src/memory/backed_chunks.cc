@@ -5,9 +5,12 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/timed_wait.h"
 
 namespace memfabric {
 namespace {
+
+using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPatience{200};  // with a peer that is stopped, or starved
 
@@ -38,9 +41,10 @@ Status BackedChunks::Obtain(std::uint64_t offset, std::uint64_t size_bytes) {
   waiters_.push_back(&waiter);
   for (;;) {
     std::uint64_t before = answers_;
-    bool answered = changed_.wait_for(lock, kPatience, [&] { return ended_ || answers_ != before; });
+    for (auto until = steady_clock::now() + kPatience; !ended_ && answers_ == before && steady_clock::now() < until;)
+      WaitOn(lock, changed_, until);
     if (ended_ || !waiter.refused.ok() || Covers(offset, size_bytes)) break;
-    if (answered) continue;
+    if (answers_ != before) continue;
     late_ = true;
     break;
   }
