@@ -2,6 +2,7 @@
 // and gRPC's; and that uses protobuf. libmf_smem.so in it uses its own, whether it is linked or loaded.
 
 #include <dlfcn.h>
+#include <gmock/gmock.h>
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/util/time_util.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
 
@@ -59,8 +62,13 @@ void UseItsOwn(const std::string& word) {
 
 void UseOurs(void* library) {
   MF_FROM(library, smem_set_log_level)(0);  // everything goes through spdlog and fmt
-  EXPECT_NE(MF_FROM(library, smem_set_conf_store_tls)(true, "tlsCaPath:/dev/null/;tlsCert:/dev/null;tlsPk:/dev/null", 51),
-            SMEM_OK);
+  std::string file = testing::TempDir() + "memfabric_beside_test.pem";
+  std::ofstream(file) << "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  std::string tls = "tlsCaPath: /; tlsCaFile: " + file + "; tlsCert: " + file + ";";
+  EXPECT_EQ(MF_FROM(library, smem_set_conf_store_tls)(true, tls.c_str(), static_cast<uint32_t>(tls.size())),
+            SMEM_INVALID_PARAM);
+  EXPECT_THAT(MF_FROM(library, smem_get_last_err_msg)(), testing::HasSubstr(file)) << "OpenSSL has read it";
+  std::filesystem::remove(file);
   smem_bm_config_t config;
   ASSERT_EQ(MF_FROM(library, smem_bm_config_init)(&config), SMEM_OK);
   config.rankId = 0;
