@@ -227,7 +227,8 @@ class TransferEngine:
         Writes to a peer's memory, once: returns when the bytes are in place.
 
         destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
+        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be
+            registered.
         peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
@@ -247,7 +248,8 @@ class TransferEngine:
         Reads a peer's memory, once: returns when the bytes are in place.
 
         destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be registered.
+        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be
+            registered.
         peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
@@ -371,8 +373,7 @@ class TransferEngine:
 
         fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in order), on a thread of the
             library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it, as for
-            BigMemory.set_group_event_handler(). Without a shared store, peers that this
-            engine has never named are not told of.
+            BigMemory.set_group_event_handler(). Without a shared store, peers that this engine has never named are not told of.
         Returns 0.
         """
 
@@ -515,7 +516,7 @@ def set_extern_logger(log_fn: Callable[[int, str], object] | None) -> int:
     """
     Sends the log to a function instead of stderr.
 
-    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order: by a thread of its own, or by a call
+    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order, by a thread of its own or by a call
         of this package that is about to return. Nothing of the library waits for it: a call's lines have reached it when the call
         returns, unless it takes longer than 100 ms for one; at most 4096 lines wait, and a line says how many more were dropped.
         The first exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it causes itself are

@@ -104,9 +104,9 @@ class BigMemory:
         """
         Copies `size` bytes between this process and the pool, or within the pool.
 
-        src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_void_p holds) or an object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
-            __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. The destination must be writable (TypeError). The pool's
-            side is a global address: peer_rank_ptr(rank) + offset.
+        src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_void_p holds) or an object with contiguous memory:
+            buffer protocol (numpy array, bytearray, memoryview), __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. The
+            destination must be writable (TypeError). The pool's side is a global address: peer_rank_ptr(rank) + offset.
         size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must hold as much.
         type: BmCopyType; AUTO decides by the addresses.
         flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2 accepted without effect,
@@ -130,8 +130,8 @@ class BigMemory:
         in any order, several at once.
 
         src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may be whatever copy_data() takes) or a
-            one-dimensional contiguous array of uint64 or int64, which is taken without a copy; slower: arrays of other ints, and whatever
-            else iterates.
+            one-dimensional contiguous array of uint64 or int64, which is taken without a copy; slower: other arrays of ints, and
+            whatever else iterates.
         sizes: as many sizes in bytes, in the same forms (ints only).
         count: 1 to 4294967295, the length of each of the three.
         type: as copy_data(); it is judged for each copy.
