@@ -169,11 +169,10 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
   std::span<const Names> all = kNames;
   if (batch) all = kBatchNames;
   for (const Names& names : all) {
-    std::string signature = "def " + name + "(self, " + names.peer + ": str | bytes, " + names.buffer + ": " + address + ", " +
-                            names.remote + ": " + address + ", " + names.length + ": " +
-                            (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
-                            (submit ? "stream: Stream | int, flags: int = 0" : "flags: int = 0, timeout: float | None = None") +
-                            ") -> int";
+    std::string signature =
+        "def " + name + "(self, " + names.peer + ": str | bytes, " + names.buffer + ": " + address + ", " + names.remote +
+        ": " + address + ", " + names.length + ": " + (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
+        (submit ? "stream: Stream | int, flags: int = 0" : "flags: int = 0, timeout: float | None = None") + ") -> int";
     const char* text = &names == &all.front() ? doc.c_str() : "The same, by other names of its arguments.";
     if constexpr (submit) {
       type.def(
