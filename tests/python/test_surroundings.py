@@ -64,11 +64,8 @@ def test_without_a_loopback_a_start_ends_in_time() -> None:
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
-@pytest.mark.parametrize(("monotonic", "jumps"), [("0", ("+1h", "+10y")), ("1", ("+1h", "+10y", "-1h", "-10y"))])
-def test_clocks_that_jump_by_an_hour_or_ten_years_hold_up_nothing(
-        tmp_path: pathlib.Path, monotonic: str, jumps: tuple[str, ...]) -> None:
-    """Alone ("1"), or with the monotonic clock, which goes forward only."""
+def test_clocks_that_jump_by_an_hour_or_ten_years_hold_up_nothing(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "clock"
     file.write_text("+0")
-    run(sys.executable, "-c", WITH_JUMPS, free_url(), str(file), *jumps, LD_PRELOAD=str(FAKETIME),
-        FAKETIME_TIMESTAMP_FILE=str(file), FAKETIME_NO_CACHE="1", DONT_FAKE_MONOTONIC=monotonic)
+    run(sys.executable, "-c", WITH_JUMPS, free_url(), str(file), "+1h", "+10y", "-1h", "-10y", LD_PRELOAD=str(FAKETIME),
+        FAKETIME_TIMESTAMP_FILE=str(file), FAKETIME_NO_CACHE="1", DONT_FAKE_MONOTONIC="1")
