@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "address/window.h"
+#include "base/addresses.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "memory/segment.h"
@@ -224,7 +225,7 @@ void ServeTls(const tcp::Tls& tls, const tcp::Tls::Identity& identity, UniqueFd 
 }
 
 UniqueFd ConnectTo(const HostPort& address) {
-  auto to = tcp::ToSocketAddress(address);
+  auto to = ToSocketAddress(address);
   UniqueFd socket(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (::connect(socket.get(), to.get(), to.size_bytes) != 0) Must(IoError("can't connect: {}", ErrnoText(errno)));
   int on = 1;
