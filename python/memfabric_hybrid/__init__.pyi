@@ -114,7 +114,8 @@ class Stream:
         """
         Waits for all that was submitted before.
 
-        Returns 0, or the first error since the last synchronize(), once. TIMEOUT (-2004): 120 s have passed, and they go on.
+        Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves for 120 s ends with TIMEOUT
+        (-2004).
         """
 
     def query(self) -> bool:
@@ -222,7 +223,7 @@ class TransferEngine:
         """
 
     @overload
-    def transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+    def transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0, timeout: float | None = None) -> int:
         """
         Writes to a peer's memory, once: returns when the bytes are in place.
 
@@ -232,6 +233,8 @@ class TransferEngine:
         peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
+        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes move, and ends when none have
+            for 120 s.
         Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier transfers.
             INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't mapped; the message names the address.
             NOT_CONNECTED (-2014): the peer didn't appear within 5 s (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
@@ -239,11 +242,11 @@ class TransferEngine:
         """
 
     @overload
-    def transfer_sync_write(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+    def transfer_sync_write(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0, timeout: float | None = None) -> int:
         """The same, by other names of its arguments."""
 
     @overload
-    def transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+    def transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0, timeout: float | None = None) -> int:
         """
         Reads a peer's memory, once: returns when the bytes are in place.
 
@@ -253,6 +256,8 @@ class TransferEngine:
         peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
+        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes move, and ends when none have
+            for 120 s.
         Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier transfers.
             INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't mapped; the message names the address.
             NOT_CONNECTED (-2014): the peer didn't appear within 5 s (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
@@ -260,11 +265,11 @@ class TransferEngine:
         """
 
     @overload
-    def transfer_sync_read(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0) -> int:
+    def transfer_sync_read(self, dest_session: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer: memfabric_hybrid._types.Address, length: int, flags: int = 0, timeout: float | None = None) -> int:
         """The same, by other names of its arguments."""
 
     @overload
-    def batch_transfer_sync_write(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+    def batch_transfer_sync_write(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int:
         """
         Writes to a peer's memory, a list of pieces at once, in as few system calls as can be.
 
@@ -276,14 +281,14 @@ class TransferEngine:
         """
 
     @overload
-    def batch_transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, flags: int = 0) -> int: ...
+    def batch_transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int: ...
 
     @overload
-    def batch_transfer_sync_write(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+    def batch_transfer_sync_write(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int:
         """The same, by other names of its arguments."""
 
     @overload
-    def batch_transfer_sync_read(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+    def batch_transfer_sync_read(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int:
         """
         Reads a peer's memory, a list of pieces at once, in as few system calls as can be.
 
@@ -295,10 +300,10 @@ class TransferEngine:
         """
 
     @overload
-    def batch_transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, flags: int = 0) -> int: ...
+    def batch_transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.AddressList, peer_buffer_address: memfabric_hybrid._types.AddressList, length: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int: ...
 
     @overload
-    def batch_transfer_sync_read(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0) -> int:
+    def batch_transfer_sync_read(self, dest_session: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffers: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int:
         """The same, by other names of its arguments."""
 
     @overload

@@ -100,7 +100,7 @@ class BigMemory:
         Returns 0. OBJECT_NOT_EXISTS (-2007): there is none.
         """
 
-    def copy_data(self, src_ptr: memfabric_hybrid._types.Address, dst_ptr: memfabric_hybrid._types.Address, size: int, type: BmCopyType | int, flags: int = 0, stream: int = 0) -> int:
+    def copy_data(self, src_ptr: memfabric_hybrid._types.Address, dst_ptr: memfabric_hybrid._types.Address, size: int, type: BmCopyType | int, flags: int = 0, stream: int = 0, timeout: float | None = None) -> int:
         """
         Copies `size` bytes between this process and the pool, or within the pool.
 
@@ -112,6 +112,8 @@ class BigMemory:
         flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2 accepted without effect,
             4 to use `stream`. Other bits are ignored.
         stream: with flag 4.
+        timeout: seconds for the call as a whole, None for no such bound; not for what flag 1 leaves to later. Without it a copy goes on
+            as long as bytes move, and ends when none have for operation_timeout.
         Returns 0 once the bytes are in place at the destination and visible to its owner, after this thread's earlier copies.
             INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the argument, its value and the limit. An int below 0
             or above 2**64 - 1 is that too.
@@ -122,7 +124,7 @@ class BigMemory:
         0
         """
 
-    def copy_data_batch(self, src_addrs: memfabric_hybrid._types.AddressList, dst_addrs: memfabric_hybrid._types.AddressList, sizes: memfabric_hybrid._types.IntList, count: int, type: BmCopyType | int, flags: int = 0, stream: int = 0) -> int:
+    def copy_data_batch(self, src_addrs: memfabric_hybrid._types.AddressList, dst_addrs: memfabric_hybrid._types.AddressList, sizes: memfabric_hybrid._types.IntList, count: int, type: BmCopyType | int, flags: int = 0, stream: int = 0, timeout: float | None = None) -> int:
         """
         Makes `count` copies; all are checked before the first byte moves.
 
@@ -135,7 +137,7 @@ class BigMemory:
         sizes: as many sizes in bytes, in the same forms (ints only).
         count: 1 to 4294967295, the length of each of the three.
         type: as copy_data(); it is judged for each copy.
-        flags, stream: as copy_data().
+        flags, stream, timeout: as copy_data().
         Returns 0 once all bytes are in place. INVALID_PARAM (-2000): lengths that differ, count 0, a negative number, or any copy that
             copy_data() would refuse; nothing was copied. NOT_CONNECTED (-2014): as copy_data(); earlier copies may have been made.
         Raises TypeError when an element is no address or int, and names it; for arrays of other types or shapes, too.

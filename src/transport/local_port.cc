@@ -112,6 +112,7 @@ Status LocalPort::Announce(Deadline deadline) {
 
 Status LocalPort::StartListening() {
   if (venue_->listener() < 0) return Ok();
+  if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));  // now: when it is needed, there is none to be had
   return reactor_.Add(venue_->listener(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
 }
 

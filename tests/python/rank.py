@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from typing import Any, Sequence
 
@@ -70,6 +72,13 @@ class Rank:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """By SIGSTOP; returns when every thread stands still. send(SIGCONT) ends it."""
+        self.send(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
+        while any((task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()):
+            time.sleep(0.001)
 
     def kill(self) -> None:
         """At once, as kill -9 does; nothing when it has ended."""

@@ -328,7 +328,7 @@ assert pool.copy_data_batch(sources, destinations, np.full(4, 8, np.uint64), 4, 
 def test_an_owner_that_is_stopped_keeps_nobody(start_rank: Start) -> None:
     ranks = joined(start_rank, 2, 64)
     before = in_files(ranks[0])
-    ranks[0].send(signal.SIGSTOP)
+    ranks[0].stop()
     try:
         begin = time.monotonic()
         assert ranks[1]("pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H), 8, 3)") == 0

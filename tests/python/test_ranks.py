@@ -266,7 +266,7 @@ def test_what_grew_is_reached(start_rank: Start) -> None:
 
 def test_a_stopped_rank_holds_nobody_up(start_rank: Start) -> None:
     first, second = started(start_rank, 2)
-    second.send(signal.SIGSTOP)
+    second.stop()
     begun = time.monotonic()
     third = start_rank()
     code = third(f"init('{first('url')}', 4, 2)")

@@ -48,7 +48,7 @@ BATCH = "pool.copy_data_batch([block], [there], [block.nbytes], 1, mf.bm.BmCopyT
 def test_call_timeouts_of_copies(pair: tuple[Rank, Rank], call: str) -> None:
     rank, other = pair
     assert rank(call.format(30)) == rank(call.format(0.5)) == rank(call.format(None)) == 0
-    other.send(signal.SIGSTOP)
+    other.stop()
     code, seconds = rank(f"took(lambda: {call.format(0.2)})")
     other.send(signal.SIGCONT)
     assert code == TIMEOUT and 0.1 < seconds < 1.5
@@ -68,7 +68,7 @@ def test_call_timeouts_of_transfers(start_rank: Callable[..., Rank]) -> None:
     for call in (f"engine.transfer_sync_write('timeout-1', memory, {theirs}, memory.nbytes, timeout={{}})",
                  f"engine.batch_transfer_sync_read('timeout-1', [memory], [{theirs}], [memory.nbytes], timeout={{}})"):
         assert rank(call.format(30)) == 0
-        other.send(signal.SIGSTOP)
+        other.stop()
         code, seconds = rank(f"took(lambda: {call.format(0.2)})")
         other.send(signal.SIGCONT)
         assert code == TIMEOUT and 0.1 < seconds < 1.5

@@ -148,7 +148,7 @@ def test_a_stopped_peer_is_given_up_and_comes_back(engine, start_peer) -> None:
     peer, addresses = start_peer("sleeper")
     mine = np.ones(8, np.uint8)
     assert engine.transfer_sync_write("sleeper", mine, addresses[0], 8) == 0
-    peer.send(signal.SIGSTOP)
+    peer.stop()
     began = time.monotonic()
     until(lambda: engine.transfer_sync_write("sleeper", mine, addresses[0], 8) == NOT_CONNECTED, 20)
     assert time.monotonic() - began < 15

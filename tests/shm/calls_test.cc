@@ -124,7 +124,7 @@ TEST_F(ShmPair, RangesEndWhereTheMemoryEnds) {
       EXPECT_EQ(-2000, answer.code) << command << " " << range;
     }
   }
-  EXPECT_CODE(-2000, ranks_[0]->Do("put 0 1 0 8 1 flags=2"));
+  EXPECT_CODE(0, ranks_[0]->Do("put 0 1 0 8 1 flags=2"));  // a hint of some other release
 }
 
 TEST_F(ShmPair, AContextIsWhereKernelsLook) {

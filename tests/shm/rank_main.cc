@@ -314,7 +314,7 @@ Answer Exits(const Words& words) {
 Answer Fork(const Words& words) {
   pid_t child = fork();
   if (child == 0) {
-    bool no_object = smem_shm_control_barrier(Shm(words)) == SMEM_OBJECT_NOT_EXISTS;
+    bool no_object = smem_shm_control_barrier(Shm(words)) == SMEM_NOT_INITIALIZED;
     void* gva = nullptr;
     bool no_library = smem_shm_create(1, 1, 0, 2 << 20, SMEMS_DATA_OP_MTE, 0, &gva) == nullptr &&
                       smem_get_last_err_code() == SMEM_NOT_INITIALIZED;
