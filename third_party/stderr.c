@@ -1,5 +1,5 @@
-/* stderr for code that addresses it directly, which a shared library can't do with libc's: hidden, so that it is the library's own,
- * and the same stream. */
+/* stderr for code that addresses it directly, which a shared library can't do with libc's: hidden, so that it is the library's
+ * own, and the same stream. */
 #include <dlfcn.h>
 #include <stddef.h>
 

@@ -261,10 +261,10 @@ SMEM_API int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_
 
 /*
  * Many copies of one type; SMEMB_COPY_AUTO is judged for each. All are checked before the first byte moves. They take effect in
- * the order of the lists: an element that reads or overwrites what an earlier one wrote, or overwrites what it read, moves after
- * it. Elements that share no such memory move in any order, several at once. (That two addresses of this process lead to one
- * memory isn't seen.) The three lists may be reused once it has returned, also with SMEM_BM_COPY_ASYNC; the memory they name then
- * belongs to the copies until smem_bm_wait.
+ * the order of the lists: an element that reads or overwrites what an earlier one wrote, or overwrites what it read, moves
+ * after it. Elements that share no such memory move in any order, several at once. (That two addresses of this process lead to
+ * one memory isn't seen.) The three lists may be reused once it has returned, also with SMEM_BM_COPY_ASYNC; the memory they
+ * name then belongs to the copies until smem_bm_wait.
  */
 SMEM_API int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type, uint32_t flags);
 

@@ -1,9 +1,8 @@
 #include "base/thread_limits.h"
 
+#include <fmt/core.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include <fmt/core.h>
 
 #include "base/cgroups.h"
 #include "base/units.h"

@@ -99,7 +99,8 @@ void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
       return CloseConnection(connection, Disconnected("{} died: {}", Name(connection->rank, connection->who),
                                                       why.ok() ? "its connection ended" : why.message()));
     default:
-      if (!why.ok()) LOG(kDebug, "a connection of {} to the port of pool {}: {}", connection->who, options_.pool, why.message());
+      if (!why.ok())
+        LOG(kDebug, "a connection of {} to the port of pool {}: {}", connection->who, options_.pool, why.message());
       return CloseConnection(connection, Ok());
   }
 }

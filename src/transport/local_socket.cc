@@ -84,7 +84,8 @@ Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users) {
   ASSIGN_OR_RETURN(LocalPeer peer, PeerOf(socket));
   if (users.Has(peer.uid)) return peer;
   return Unsupported(
-      "the process of user {} (pid {}) shares no memory with that of user {} (pid {}), which lets {} in: MEMFABRIC_ALLOW_UIDS on "
+      "the process of user {} (pid {}) shares no memory with that of user {} (pid {}), which lets {} in: MEMFABRIC_ALLOW_UIDS "
+      "on "
       "both lists others",
       peer.uid, peer.pid, ::geteuid(), ::getpid(), users.ToString());
 }

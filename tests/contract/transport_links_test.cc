@@ -244,8 +244,8 @@ TEST_P(TransportLinks, TwoHundredMembersLeaveNothingBehind) {
     mappings = SegmentMappings();
     threads = Entries("/proc/self/task");
   }
-  // A peer in this process maps the last member's slot until another takes it, and may not have closed its socket yet, to which a
-  // buffer belongs.
+  // A peer in this process maps the last member's slot until another takes it, and may not have closed its socket yet, to which
+  // a buffer belongs.
   EXPECT_LE(Entries("/proc/self/fd"), fds + 1);
   EXPECT_LE(SegmentMappings(), mappings + 1);
   EXPECT_EQ(Entries("/proc/self/task"), threads);

@@ -13,8 +13,8 @@ namespace memfabric::copy {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::HasSubstr;
 using testing::AllOf;
+using testing::HasSubstr;
 
 class BoundsTest : public testing::Test {
  protected:

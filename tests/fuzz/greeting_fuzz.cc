@@ -1,5 +1,5 @@
-// What either end of a store's connection says first comes from strangers. No bytes may crash what looks at them, and what is read
-// as a server's goodbye it must be able to say again.
+// What either end of a store's connection says first comes from strangers. No bytes may crash what looks at them, and what is
+// read as a server's goodbye it must be able to say again.
 
 #include <cstddef>
 #include <cstdint>

@@ -20,6 +20,8 @@
 
 namespace memfabric::store::test {
 
+extern const char* const kStoreProgram;  // where the build has put it
+
 class StoreProcess {
  public:
   struct Options {
@@ -32,7 +34,7 @@ class StoreProcess {
   explicit StoreProcess(const Options& options) {
     int to_child[2], from_child[2];
     if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) std::abort();
-    std::vector<std::string> words{MEMFABRIC_STORE_PROGRAM, std::to_string(options.user), std::to_string(options.descriptors)};
+    std::vector<std::string> words{kStoreProgram, std::to_string(options.user), std::to_string(options.descriptors)};
     words.insert(words.end(), options.tls.begin(), options.tls.end());
     std::vector<char*> arguments;
     for (auto& word : words) arguments.push_back(word.data());
@@ -42,7 +44,7 @@ class StoreProcess {
       ::dup2(to_child[0], STDIN_FILENO);
       ::dup2(from_child[1], STDOUT_FILENO);
       for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
-      ::execv(MEMFABRIC_STORE_PROGRAM, arguments.data());
+      ::execv(kStoreProgram, arguments.data());
       ::_exit(127);
     }
     ::close(to_child[0]);
