@@ -311,6 +311,11 @@ Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch&
 }
 
 Status Engine::MoveTogether(transport::Link& link, Direction direction, const Batch& batch, std::uint64_t total_bytes) {
+  // As a whole, and before anything moves: links look at what is large only, and parts are not.
+  for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
+    if (batch.sizes[i] < kCheapCheckBytes) continue;
+    RETURN_IF_ERROR(CheckOwnMemory(PieceOf(batch, i).local, batch.sizes[i], direction == Direction::kRead));
+  }
   std::uint64_t threads = runtime_.team().helpers() + 1;
   std::uint64_t part_bytes = std::clamp(total_bytes / (kPartsAThread * threads), kSmallestPart, kLargestPart);
   // Where parts begin: an entry of the batch, and an offset in it.

@@ -76,6 +76,7 @@ TEST(ThreadTest, KnowsItselfAndIsJoinedWhenItGoes) {
 
 // Not under sanitizers: their runtimes want threads and descriptors of their own.
 TEST(ThreadLimitsTest, AThreadThatIsRefusedIsAnErrorThatNamesTheLimit) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can be another user, whose threads are few";
   auto text = InChild([] {
     rlimit few{5, 5};
     if (::setrlimit(RLIMIT_NPROC, &few) != 0 || ::setuid(kNobodyElse) != 0) return std::string("can't be another user");
