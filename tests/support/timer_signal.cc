@@ -1,6 +1,8 @@
-// For LD_PRELOAD: every thread of the process gets SIGPROF a thousand times a second (or as often as TIMER_SIGNAL_HZ says), as
-// profilers send it. The handler does nothing and is installed without SA_RESTART, so that whatever system call a thread is in
-// ends with EINTR. Threads that block the signal are left in peace; children of fork() get timers of their own.
+// For LD_PRELOAD: every thread of the process gets a signal a thousand times a second (or as often as TIMER_SIGNAL_HZ says), as
+// profilers send SIGPROF. It is SIGURG: one that is on its way when a program is replaced by another (exec) does nothing to the
+// new one, where SIGPROF would end it. The handler does nothing and is installed without SA_RESTART, so that whatever system
+// call a thread is in ends with EINTR. Threads that block the signal are left in peace; children of fork() get timers of their
+// own.
 //
 // The whole suite under it:
 //     LD_PRELOAD=$PWD/build/release/tests/support/libmf_test_timer_signal.so ctest --test-dir build/release
@@ -35,7 +37,7 @@ class ThreadTimer {
   ThreadTimer() {
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = SIGPROF;
+    event.sigev_signo = SIGURG;
     event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
     if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) != 0) return;  // one more than the limits allow
     armed_ = true;
@@ -56,7 +58,7 @@ class ThreadTimer {
 void StartInThisProcess() {
   struct sigaction action {};
   action.sa_handler = DoNothing;
-  (void)sigaction(SIGPROF, &action, nullptr);
+  (void)sigaction(SIGURG, &action, nullptr);
   static_cast<void>(new ThreadTimer);  // for as long as the process lives
 }
 
