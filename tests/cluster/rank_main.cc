@@ -505,6 +505,7 @@ std::map<std::string, std::function<Answer(const Words&)>> commands{
 }  // namespace
 
 int main() {
+  std::ios::sync_with_stdio(false);  // C's input ends at the first read that a signal interrupts
   commands.merge(EngineCommands());
   std::string line;
   while (std::getline(std::cin, line)) {

@@ -397,6 +397,7 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
 }  // namespace
 
 int main() {
+  std::ios::sync_with_stdio(false);  // C's input ends at the first read that a signal interrupts
   std::string line;
   while (std::getline(std::cin, line)) {
     std::istringstream stream(line);

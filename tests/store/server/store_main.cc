@@ -100,6 +100,7 @@ std::string Run(int argc, char** argv) {
 }  // namespace memfabric::store
 
 int main(int argc, char** argv) {
+  std::ios::sync_with_stdio(false);  // C's input ends at the first read that a signal interrupts
   const auto user = static_cast<uid_t>(std::atoi(argv[1]));
   const auto files = static_cast<rlim_t>(std::atoi(argv[2]));
   const rlimit limit{.rlim_cur = files, .rlim_max = files};
