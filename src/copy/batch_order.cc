@@ -40,8 +40,8 @@ void GiveBackIfLarge(std::vector<T>& kept) {
   if (kept.capacity() > kMostKeptElements) std::vector<T>().swap(kept);
 }
 
-// By digits of where they begin, from the least: a batch of 10,000 pieces is sorted in a tenth of the time that comparing
-// takes, and that time counts against the copies themselves. Bits in which all agree cost nothing.
+// By digits of where they begin, from the least, because the time counts against the copies themselves: for 10,000 pieces of 4
+// KiB it is some hundredths of theirs (copy_bench, order_us). Bits in which all agree cost nothing.
 void SortByBegin(std::vector<Extent>& extents, std::vector<Extent>& spare) {
   auto by_begin = [](const Extent& a, const Extent& b) { return a.begin < b.begin; };
   if (std::is_sorted(extents.begin(), extents.end(), by_begin)) return;
