@@ -1,15 +1,20 @@
-# Two commands: `make demo` and `make test`. Both install what is missing first (scripts/setup), on Debian 12.
+# Two commands: `make demo` and `make test`. Both install what is missing first (scripts/setup), on
+# Debian 12.
 #
-#   demo      build, then run ranks that pool memory and move KV blocks (examples/kv_pool.py and kv_pool.cc); with HOSTS=3 on
-#             three hosts, which are network namespaces (root)
-#   test      build everything, run all tests: C++ by ctest, Python by pytest; results in build/results/
-#   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are benchmarks/run.py's options
-#   bench-peers  our TransferEngine against Mooncake's and NIXL, which come into build/others (1.2 GB); --quick in PEERS_ARGS
-#   harsh     the tests again under a profiler's timer, and as an ordinary user in what a container leaves
+#   demo      build, then run ranks that pool memory and move KV blocks (examples/kv_pool.py and
+#             kv_pool.cc); with HOSTS=3 on three hosts, which are network namespaces (root)
+#   test      build everything, run all tests: C++ by ctest, Python by pytest; results in
+#             build/results/
+#   bench     run the benchmarks and print each bar with pass or FAIL; BENCH_ARGS are
+#             benchmarks/run.py's options
+#   bench-peers  our TransferEngine against Mooncake's and NIXL, which come into build/others (1.2
+#                GB); --quick in PEERS_ARGS
+#   harsh     the tests again under a profiler's timer, and as an ordinary user in what a container
+#             leaves
 #   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
 #   fuzz      each fuzz target for FUZZ_SECONDS (20)
 #   lint      include direction, clang-format, headers alone, stubs in step, names, links
-#   format    clang-format all C and C++ files
+#   format    clang-format all C and C++ files, ruff all Python files
 #   docs      check the pages' links, make the Python reference in build/docs
 #   clean     remove what was built; .venv stays
 
@@ -57,6 +62,7 @@ lint: setup
 
 format: setup
 	git ls-files -z --cached --others --exclude-standard '*.h' '*.cc' '*.c' | xargs -0 -r clang-format-14 -i
+	git ls-files -z --cached --others --exclude-standard '*.py' | xargs -0 -r .venv/bin/ruff format --quiet
 
 docs: setup
 	scripts/check_links.py

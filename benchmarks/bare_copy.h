@@ -1,5 +1,6 @@
-// benchmarks/bare_copy.h: what ours is compared with: memcpy, non-temporal stores and page faults with nothing around them,
-// by one thread or by a fixed set of them. Written apart from the library's kernels, so that a slow kernel shows.
+// benchmarks/bare_copy.h: what ours is compared with: memcpy, non-temporal stores and page faults
+// with nothing around them, by one thread or by a fixed set of them. Written apart from the
+// library's kernels, so that a slow kernel shows.
 //
 // Threads: Crew::Run from one thread.
 
@@ -23,12 +24,14 @@ namespace bare {
 
 #if defined(__x86_64__)
 // REQUIRES: 64-byte aligned destination, a multiple of 64 bytes.
-__attribute__((target("avx512f"))) inline void StreamAvx512(std::byte* to, const std::byte* from, std::size_t bytes) {
+__attribute__((target("avx512f"))) inline void StreamAvx512(std::byte* to, const std::byte* from,
+                                                            std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 64) {
     _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
   }
 }
-__attribute__((target("avx2"))) inline void StreamAvx2(std::byte* to, const std::byte* from, std::size_t bytes) {
+__attribute__((target("avx2"))) inline void StreamAvx2(std::byte* to, const std::byte* from,
+                                                       std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 64) {
     __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
     __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + 32));
@@ -38,7 +41,8 @@ __attribute__((target("avx2"))) inline void StreamAvx2(std::byte* to, const std:
 }
 inline void StreamSse2(std::byte* to, const std::byte* from, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 16) {
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
   }
 }
 inline void Stream(std::byte* to, const std::byte* from, std::size_t bytes) {
@@ -49,10 +53,14 @@ inline void Stream(std::byte* to, const std::byte* from, std::size_t bytes) {
   _mm_sfence();
 }
 #else
-inline void Stream(std::byte* to, const std::byte* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+inline void Stream(std::byte* to, const std::byte* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
 #endif
 
-inline void Memcpy(std::byte* to, const std::byte* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+inline void Memcpy(std::byte* to, const std::byte* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
 
 using Copy = void (*)(std::byte* to, const std::byte* from, std::size_t bytes);
 

@@ -1,6 +1,6 @@
-// The C ABI on one host, beside the same bytes moved by bare instructions in the same process and moment. Rank 0 measures; a
-// forked rank 1 lends its memory and sleeps. benchmarks/run.py interleaves the cases and turns them into bars; each name is
-// bar/ours or bar/reference….
+// The C ABI on one host, beside the same bytes moved by bare instructions in the same process and
+// moment. Rank 0 measures; a forked rank 1 lends its memory and sleeps. benchmarks/run.py
+// interleaves the cases and turns them into bars; each name is bar/ours or bar/reference….
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
@@ -68,11 +68,14 @@ struct Stage {
   bare::Crew alone{1};
   bare::Crew crew{std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads)};
 
-  explicit Stage(smem_bm_t joined) : pool(joined), peer(SlotOf(joined, 1)) { std::fill_n(local, kPoolBytes, std::byte{2}); }
+  explicit Stage(smem_bm_t joined) : pool(joined), peer(SlotOf(joined, 1)) {
+    std::fill_n(local, kPoolBytes, std::byte{2});
+  }
 };
 
 // Pieces that lie apart by `gap` bytes at both ends.
-std::vector<bare::Piece> List(const Stage& stage, const std::vector<std::size_t>& sizes, std::size_t gap) {
+std::vector<bare::Piece> List(const Stage& stage, const std::vector<std::size_t>& sizes,
+                              std::size_t gap) {
   std::vector<bare::Piece> pieces;
   std::size_t offset = 0;
   for (std::size_t size : sizes) {
@@ -89,12 +92,14 @@ void SetBytes(benchmark::State& state, std::size_t bytes) {
 void OurCopy(benchmark::State& state, Stage* stage, std::size_t bytes) {
   smem_copy_params copy{stage->local, stage->peer, bytes, nullptr};
   for (auto _ : state) {
-    if (smem_bm_copy(stage->pool, &copy, SMEMB_COPY_H2GH, 0) != SMEM_OK) state.SkipWithError(smem_get_last_err_msg());
+    if (smem_bm_copy(stage->pool, &copy, SMEMB_COPY_H2GH, 0) != SMEM_OK)
+      state.SkipWithError(smem_get_last_err_msg());
   }
   SetBytes(state, bytes);
 }
 
-void BareCopy(benchmark::State& state, Stage* stage, bare::Crew* crew, bare::Copy copy, std::size_t bytes) {
+void BareCopy(benchmark::State& state, Stage* stage, bare::Crew* crew, bare::Copy copy,
+              std::size_t bytes) {
   for (auto _ : state) {
     if (crew->size() == 1) {
       copy(stage->peer, stage->local, bytes);
@@ -116,14 +121,17 @@ void OurBatch(benchmark::State& state, Stage* stage, const std::vector<bare::Pie
     sizes.push_back(piece.bytes);
     bytes += piece.bytes;
   }
-  smem_batch_copy_params batch{from.data(), to.data(), sizes.data(), static_cast<std::uint32_t>(sizes.size()), nullptr};
+  smem_batch_copy_params batch{from.data(), to.data(), sizes.data(),
+                               static_cast<std::uint32_t>(sizes.size()), nullptr};
   for (auto _ : state) {
-    if (smem_bm_copy_batch(stage->pool, &batch, SMEMB_COPY_H2GH, 0) != SMEM_OK) state.SkipWithError(smem_get_last_err_msg());
+    if (smem_bm_copy_batch(stage->pool, &batch, SMEMB_COPY_H2GH, 0) != SMEM_OK)
+      state.SkipWithError(smem_get_last_err_msg());
   }
   SetBytes(state, bytes);
 }
 
-void BareList(benchmark::State& state, bare::Crew* crew, bare::Copy copy, const std::vector<bare::Piece>* pieces) {
+void BareList(benchmark::State& state, bare::Crew* crew, bare::Copy copy,
+              const std::vector<bare::Piece>* pieces) {
   std::size_t bytes = 0;
   for (const bare::Piece& piece : *pieces) bytes += piece.bytes;
   for (auto _ : state) {
@@ -143,14 +151,17 @@ void OurCreate(benchmark::State& state, std::uint32_t flags) {
   }
 }
 
-// Shared memory of 1 GiB whose pages are all there: the least that create with the performance flag can be.
+// Shared memory of 1 GiB whose pages are all there: the least that create with the performance flag
+// can be.
 void BareFaultIn(benchmark::State& state, bare::Crew* crew) {
   for (auto _ : state) {
     int fd = memfd_create("bare", MFD_CLOEXEC);
     bool ok = fd >= 0 && ftruncate(fd, kGiB) == 0;
     // Aligned for huge pages, as a pool's slot is.
-    void* reserved = mmap(nullptr, kGiB + 2 * kMiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    auto aligned = (reinterpret_cast<std::uintptr_t>(reserved) + 2 * kMiB - 1) / (2 * kMiB) * (2 * kMiB);
+    void* reserved = mmap(nullptr, kGiB + 2 * kMiB, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    auto aligned =
+        (reinterpret_cast<std::uintptr_t>(reserved) + 2 * kMiB - 1) / (2 * kMiB) * (2 * kMiB);
     auto* begin = reinterpret_cast<std::byte*>(aligned);
     ok = ok && mmap(begin, kGiB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == begin;
     madvise(begin, kGiB, MADV_HUGEPAGE);
@@ -171,7 +182,8 @@ auto* Case(const std::string& name, Args&&... args) {
   return benchmark::RegisterBenchmark(name.c_str(), std::forward<Args>(args)...)->UseRealTime();
 }
 
-void RegisterCopies(Stage* stage, const std::vector<bare::Piece>* kv, const std::vector<bare::Piece>* small) {
+void RegisterCopies(Stage* stage, const std::vector<bare::Piece>* kv,
+                    const std::vector<bare::Piece>* small) {
   bare::Crew *alone = &stage->alone, *crew = &stage->crew;
   Case("copy_8B/ours", OurCopy, stage, 8);
   Case("copy_8B/reference_memcpy", BareCopy, stage, alone, bare::Memcpy, 8);
@@ -197,7 +209,9 @@ void RegisterCopies(Stage* stage, const std::vector<bare::Piece>* kv, const std:
 int main(int count, char** arguments) {
   benchmark::Initialize(&count, arguments);
   if (count != 2) {
-    fmt::print(stderr, "usage: capi_bench [--benchmark_...] tcp://127.0.0.1:PORT   (a free port, for the store)\n");
+    fmt::print(stderr,
+               "usage: capi_bench [--benchmark_...] tcp://127.0.0.1:PORT   (a free port, for the "
+               "store)\n");
     return 2;
   }
   std::string store = arguments[1];
@@ -220,7 +234,9 @@ int main(int count, char** arguments) {
     auto small = List(stage, std::vector<std::size_t>(10000, 4096), 4096);
     RegisterCopies(&stage, &kv, &small);
     Case("create_1GiB/ours", OurCreate, SMEM_BM_CREATE_NUMA_AUTO)->Iterations(1);
-    Case("create_1GiB_faulted/ours", OurCreate, SMEM_BM_CREATE_NUMA_AUTO | SMEM_BM_CREATE_PERFORMANCE)->Iterations(1);
+    Case("create_1GiB_faulted/ours", OurCreate,
+         SMEM_BM_CREATE_NUMA_AUTO | SMEM_BM_CREATE_PERFORMANCE)
+        ->Iterations(1);
     Case("create_1GiB_faulted/reference_populate", BareFaultIn, &stage.crew)->Iterations(1);
     benchmark::RunSpecifiedBenchmarks();
   }

@@ -1,7 +1,8 @@
-"""What a job costs: start-up of 2 and 64 ranks, of 64 on 8 hosts (namespaces; as root), idle CPU, and what 200 create/destroy cycles leave behind. Prints JSON.
+"""What a job costs: start-up of 2 and 64 ranks, of 64 on 8 hosts (namespaces; as root), idle CPU,
+and what 200 create/destroy cycles leave behind. Prints JSON.
 
-Start-up counts from the first rank's initialize to the last rank's join, on several hosts to everybody's first copies to both
-neighbours; the processes are up and wait at a gate before.
+Start-up counts from the first rank's initialize to the last rank's join, on several hosts to
+everybody's first copies to both neighbours; the processes are up and wait at a gate before.
 """
 
 import json
@@ -18,7 +19,8 @@ CYCLES = 200
 POOL_BYTES = 64 << 20
 
 
-# ------------------------------------------------------------------------------------------------- in the rank's own process
+# --------------------------------------------------------------------------------
+# in the rank's own process
 
 
 def rank_main(store: str, ranks: int, rank: int, copies: bool) -> None:
@@ -38,7 +40,10 @@ def rank_main(store: str, ranks: int, rank: int, copies: bool) -> None:
         sys.exit(f"rank {rank}: {mf.get_last_err_msg()}")
     for neighbour in ((rank + 1) % ranks, (rank - 1) % ranks) if copies else ():
         where = pool.peer_rank_ptr(neighbour, bm.BmMemType.HOST)
-        while (code := pool.copy_data(bytes(4096), where, 4096, bm.BmCopyType.H2GH)) in (mf.ErrorCode.NOT_CONNECTED, mf.ErrorCode.RECONNECT):
+        while (code := pool.copy_data(bytes(4096), where, 4096, bm.BmCopyType.H2GH)) in (
+            mf.ErrorCode.NOT_CONNECTED,
+            mf.ErrorCode.RECONNECT,
+        ):
             time.sleep(0.001)  # it hasn't joined yet
         if code != 0:
             sys.exit(f"rank {rank}: {mf.get_last_err_msg()}")
@@ -48,10 +53,15 @@ def rank_main(store: str, ranks: int, rank: int, copies: bool) -> None:
 
 
 def footprint() -> dict[str, int]:
-    status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-    return {"fds": len(os.listdir("/proc/self/fd")), "threads": len(os.listdir("/proc/self/task")),
-            "mappings": len(pathlib.Path("/proc/self/maps").read_text().splitlines()),
-            "rss_kib": int(status["VmRSS"].split()[0])}
+    status = dict(
+        line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines()
+    )
+    return {
+        "fds": len(os.listdir("/proc/self/fd")),
+        "threads": len(os.listdir("/proc/self/task")),
+        "mappings": len(pathlib.Path("/proc/self/maps").read_text().splitlines()),
+        "rss_kib": int(status["VmRSS"].split()[0]),
+    }
 
 
 def cycles_main(store: str) -> None:
@@ -60,7 +70,8 @@ def cycles_main(store: str) -> None:
 
     config = bm.BmConfig()
     config.rank_id = 0
-    config.start_store = False  # its history of changes, which is bounded, is not what is looked for here
+    # its history of changes, which is bounded, is not what is looked for here
+    config.start_store = False
     if bm.initialize(store, 2, 0, config) != 0:
         sys.exit(mf.get_last_err_msg())
 
@@ -79,7 +90,8 @@ def cycles_main(store: str) -> None:
     print(json.dumps({"before": before, "after": after}))
 
 
-# --------------------------------------------------------------------------------------------------------- the one that starts
+# --------------------------------------------------------------------------------
+# the one that starts
 
 
 class Job:
@@ -88,10 +100,23 @@ class Job:
     def __init__(self, store: str, ranks: int, hosts: Sequence[str] = ()):
         def command(rank: int) -> list[str]:
             enter = ["ip", "netns", "exec", hosts[rank % len(hosts)]] if hosts else []
-            return [*enter, sys.executable, __file__, "rank", store, str(ranks), str(rank), "copy" if hosts else ""]
+            return [
+                *enter,
+                sys.executable,
+                __file__,
+                "rank",
+                store,
+                str(ranks),
+                str(rank),
+                "copy" if hosts else "",
+            ]
 
-        self.processes = [subprocess.Popen(command(rank), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                          for rank in range(ranks)]
+        self.processes = [
+            subprocess.Popen(
+                command(rank), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for rank in range(ranks)
+        ]
         for process in self.processes:
             if process.stdout.readline() != "ready\n":
                 self.kill()
@@ -111,8 +136,14 @@ class Job:
 
     def cpu_seconds(self) -> list[float]:
         """CPU time of each rank so far, all of its threads."""
-        return [sum(int(task.joinpath("schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{p.pid}/task").iterdir())
-                / 1e9 for p in self.processes]
+        return [
+            sum(
+                int(task.joinpath("schedstat").read_text().split()[0])
+                for task in pathlib.Path(f"/proc/{p.pid}/task").iterdir()
+            )
+            / 1e9
+            for p in self.processes
+        ]
 
     def end(self) -> None:
         self._tell()
@@ -146,7 +177,12 @@ def startup_on_hosts() -> list[float]:
     if os.geteuid() != 0:
         return []
     hosts = pathlib.Path(__file__).parent.parent / "scripts/hosts"
-    done = subprocess.run([hosts, "8", sys.executable, __file__, "hosts", "{hosts}"], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [hosts, "8", sys.executable, __file__, "hosts", "{hosts}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
@@ -167,9 +203,15 @@ def cycles(store: str) -> dict:
 
     if mf.create_config_store(store) != 0:
         sys.exit(f"cluster_bench: {mf.get_last_err_msg()}")
-    # One malloc arena: how many glibc makes, each a mapping, depends on which threads happen to allocate at one time.
-    done = subprocess.run([sys.executable, __file__, "cycles", store], stdout=subprocess.PIPE, text=True, check=True,
-                          env=os.environ | {"MALLOC_ARENA_MAX": "1"})
+    # One malloc arena: how many glibc makes, each a mapping, depends on which threads happen to
+    # allocate at one time.
+    done = subprocess.run(
+        [sys.executable, __file__, "cycles", store],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"MALLOC_ARENA_MAX": "1"},
+    )
     mf.uninitialize()
     return json.loads(done.stdout)
 
@@ -178,10 +220,13 @@ def main() -> None:
     from run import free_store_url
 
     quick = "--quick" in sys.argv
-    results = {"startup_2_s": startup([free_store_url() for _ in range(3 if quick else 7)], 2),
-               "startup_64_s": startup([free_store_url() for _ in range(1 if quick else 3)], 64),
-               "startup_64_on_8_hosts_s": startup_on_hosts(),
-               "idle_percent": idle_percent(free_store_url()), "cycles": cycles(free_store_url())}
+    results = {
+        "startup_2_s": startup([free_store_url() for _ in range(3 if quick else 7)], 2),
+        "startup_64_s": startup([free_store_url() for _ in range(1 if quick else 3)], 64),
+        "startup_64_on_8_hosts_s": startup_on_hosts(),
+        "idle_percent": idle_percent(free_store_url()),
+        "cycles": cycles(free_store_url()),
+    }
     print(json.dumps(results))
     print(f"2 ranks {statistics.median(results['startup_2_s']):.3f} s", file=sys.stderr)
 
@@ -192,8 +237,11 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["hosts"]:  # on the first of them
         job = Job("tcp://10.77.0.1:8570", 64, sys.argv[2].split(","))
         seconds = job.start()
-        print(f"64 ranks on {len(sys.argv[2].split(','))} hosts: {seconds:.2f} s, {sum(job.cpu_seconds()):.1f} s of CPU since "
-              "they were started", file=sys.stderr)
+        print(
+            f"64 ranks on {len(sys.argv[2].split(','))} hosts: {seconds:.2f} s, {sum(job.cpu_seconds()):.1f} s of CPU since "
+            "they were started",
+            file=sys.stderr,
+        )
         print(json.dumps([seconds]))
         job.end()
     elif sys.argv[1:2] == ["cycles"]:

@@ -1,10 +1,11 @@
-// The copy engine beside the same bytes moved with nothing around them: memcpy, non-temporal stores, one thread and as many as
-// ours has. All contestants of a line take turns in one loop; counters are medians of their times, and ours_over_best is the
-// time of the best bare one divided by ours (above 1: ours is quicker). The whole process's time a round is no figure of
-// interest.
+// The copy engine beside the same bytes moved with nothing around them: memcpy, non-temporal
+// stores, one thread and as many as ours has. All contestants of a line take turns in one loop;
+// counters are medians of their times, and ours_over_best is the time of the best bare one divided
+// by ours (above 1: ours is quicker). The whole process's time a round is no figure of interest.
 //
-// It is also where the thresholds come from: StreamingThreshold() (memory/kernels.cc), kParallelBytes and kPartBytes
-// (copy/engine.h): "warm" lines use the same memory again and again, "cold" ones walk through more than the caches hold.
+// It is also where the thresholds come from: StreamingThreshold() (memory/kernels.cc),
+// kParallelBytes and kPartBytes (copy/engine.h): "warm" lines use the same memory again and again,
+// "cold" ones walk through more than the caches hold.
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
@@ -35,7 +36,8 @@ namespace {
 
 constexpr std::uint64_t kSlotBytes = 512_MiB;
 
-// A pool of two mapped ranks in shared memory, as a real one, and local memory beside it; all touched.
+// A pool of two mapped ranks in shared memory, as a real one, and local memory beside it; all
+// touched.
 class Stage {
  public:
   Stage()
@@ -50,11 +52,14 @@ class Stage {
 
   const Engine& engine() const { return engine_; }
   bare::Crew& crew() { return crew_; }
-  std::byte* pool(std::uint64_t offset) const { return window_.data() + kSlotBytes + offset; }  // rank 1's
+  // rank 1's
+  std::byte* pool(std::uint64_t offset) const { return window_.data() + kSlotBytes + offset; }
   std::byte* local(std::uint64_t offset) const { return local_.data() + offset; }
 
  private:
-  static std::uint64_t Address(const Mapping& mapping) { return reinterpret_cast<std::uint64_t>(mapping.data()); }
+  static std::uint64_t Address(const Mapping& mapping) {
+    return reinterpret_cast<std::uint64_t>(mapping.data());
+  }
   static Mapping Shared(std::uint64_t bytes) {
     int fd = memfd_create("copy_bench", MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) std::abort();
@@ -78,7 +83,8 @@ Stage& TheStage() {
   return stage;
 }
 
-// Runs the contestants in turns, each `repeats` times a turn, and reports their medians in microseconds a call.
+// Runs the contestants in turns, each `repeats` times a turn, and reports their medians in
+// microseconds a call.
 void Race(benchmark::State& state, std::uint64_t bytes, int repeats,
           const std::map<std::string, std::function<void()>>& contestants) {
   std::map<std::string, std::vector<double>> times;
@@ -87,8 +93,10 @@ void Race(benchmark::State& state, std::uint64_t bytes, int repeats,
       run();  // so that nobody starts with what another one has left in the caches
       auto begin = std::chrono::steady_clock::now();
       for (int i = 0; i < repeats; ++i) run();
-      times[name].push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() /
-                            repeats);
+      times[name].push_back(
+          std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin)
+              .count() /
+          repeats);
     }
   }
   double best = 1e300;
@@ -104,7 +112,9 @@ void Race(benchmark::State& state, std::uint64_t bytes, int repeats,
   state.counters["ours_GBps"] = static_cast<double>(bytes) / ours / 1e3;
 }
 
-std::uint64_t AddressOf(const std::byte* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
+std::uint64_t AddressOf(const std::byte* pointer) {
+  return reinterpret_cast<std::uint64_t>(pointer);
+}
 
 void Require(const Status& status) {
   if (status.ok()) return;
@@ -127,7 +137,8 @@ void One(benchmark::State& state) {
       {"ours",
        [&] {
          std::uint64_t o = next();
-         Require(stage.engine().Copy({AddressOf(stage.local(o)), AddressOf(stage.pool(o)), bytes}, Direction::kH2GH));
+         Require(stage.engine().Copy({AddressOf(stage.local(o)), AddressOf(stage.pool(o)), bytes},
+                                     Direction::kH2GH));
        }},
       {"memcpy", [&] {
          std::uint64_t o = next();
@@ -150,7 +161,8 @@ void One(benchmark::State& state) {
 }
 BENCHMARK(One)
     ->ArgNames({"bytes", "cold"})
-    ->ArgsProduct({{8, 64, 4 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20, 64 << 20, 256 << 20},
+    ->ArgsProduct({{8, 64, 4 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20, 4 << 20, 8 << 20,
+                    16 << 20, 64 << 20, 256 << 20},
                    {0, 1}});
 
 // The list of pieces as it is, by each contestant.
@@ -168,7 +180,8 @@ void RaceList(benchmark::State& state, const std::vector<bare::Piece>& pieces) {
     for (const bare::Piece& piece : pieces) copy(piece.to, piece.from, piece.bytes);
   };
   std::vector<Touched> elements;
-  for (const bare::Piece& piece : pieces) elements.push_back({AddressOf(piece.from), AddressOf(piece.to), piece.bytes});
+  for (const bare::Piece& piece : pieces)
+    elements.push_back({AddressOf(piece.from), AddressOf(piece.to), piece.bytes});
   Race(state, total, 1,
        {{"ours",
          [&] {
@@ -192,7 +205,8 @@ void KvBlock(benchmark::State& state) {
   std::vector<bare::Piece> pieces;
   std::uint64_t at = 0;
   for (std::uint64_t bytes : {128_KiB, 16_KiB}) {
-    for (int layer = 0; layer < 61; ++layer, at += 1_MiB) pieces.push_back({stage.pool(at), stage.local(at + 64_KiB), bytes});
+    for (int layer = 0; layer < 61; ++layer, at += 1_MiB)
+      pieces.push_back({stage.pool(at), stage.local(at + 64_KiB), bytes});
   }
   RaceList(state, pieces);
 }
@@ -206,7 +220,8 @@ void ManyElements(benchmark::State& state) {
   std::iota(places.begin(), places.end(), 0);
   if (state.range(2) != 0) std::shuffle(places.begin(), places.end(), std::mt19937_64(1));
   std::vector<bare::Piece> pieces;
-  for (std::uint64_t i = 0; i < count; ++i) pieces.push_back({stage.pool(places[i] * bytes), stage.local(i * bytes), bytes});
+  for (std::uint64_t i = 0; i < count; ++i)
+    pieces.push_back({stage.pool(places[i] * bytes), stage.local(i * bytes), bytes});
   RaceList(state, pieces);
 }
 BENCHMARK(ManyElements)

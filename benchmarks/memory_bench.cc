@@ -1,5 +1,6 @@
-// What a pool's memory costs to make: a segment of 1 GiB in its window, lazily backed and faulted in, and what the kernel needs
-// for the same at least. FaultedInAgainstBare measures ours and the bare fault-in in turn; its "ratio" is bare time / our time.
+// What a pool's memory costs to make: a segment of 1 GiB in its window, lazily backed and faulted
+// in, and what the kernel needs for the same at least. FaultedInAgainstBare measures ours and the
+// bare fault-in in turn; its "ratio" is bare time / our time.
 
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
@@ -51,7 +52,8 @@ double Seconds(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// A memfd of the same size, and each thread has the kernel fill its share. Less than 0 when that fails.
+// A memfd of the same size, and each thread has the kernel fill its share. Less than 0 when that
+// fails.
 double BareFaultIn(unsigned threads) {
   UniqueFd fd(::memfd_create("bare", MFD_CLOEXEC));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(kBytes)) != 0) return -1;
@@ -64,7 +66,8 @@ double BareFaultIn(unsigned threads) {
   std::uint64_t share = kBytes / threads / kHugePageBytes * kHugePageBytes;
   for (unsigned i = 0; i < threads; ++i) {
     std::uint64_t size = i + 1 == threads ? kBytes - i * share : share;
-    crew.emplace_back([part = mapping.data() + i * share, size] { ::madvise(part, size, MADV_POPULATE_WRITE); });
+    crew.emplace_back(
+        [part = mapping.data() + i * share, size] { ::madvise(part, size, MADV_POPULATE_WRITE); });
   }
   for (std::thread& thread : crew) thread.join();
   return Seconds(begin);

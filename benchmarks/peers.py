@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""make bench-peers: our TransferEngine against Mooncake's (TCP) and NIXL (UCX), in turns, on one host and between two.
+"""make bench-peers: our TransferEngine against Mooncake's (TCP) and NIXL (UCX), in turns, on one
+host and between two.
 
-On one host, NIXL runs twice: with UCX's shared-memory transports (its best there) and over TCP. Between two network namespaces
-(root) everything goes over TCP. The others are in build/others (scripts/others.py). Each row is one transfer that was waited for, of
-one piece or of the KV batch, from Python; memory is numpy's, as users have it. While one moves bytes the others' processes are
-stopped, because their threads poll also when nothing is asked of them; ours are not: they sleep. Prints
+On one host, NIXL runs twice: with UCX's shared-memory transports (its best there) and over TCP.
+Between two network namespaces (root) everything goes over TCP. The others are in build/others
+(scripts/others.py). Each row is one transfer that was waited for, of one piece or of the KV batch,
+from Python; memory is numpy's, as users have it. While one moves bytes the others' processes are
+stopped, because their threads poll also when nothing is asked of them; ours are not: they sleep.
+Prints
 `name, ours, reference, ratio, bar, pass|FAIL`; exit status as benchmarks/run.py.
 """
 
@@ -27,8 +30,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts"))
 import others  # noqa: E402
 
-SIZES = {"8B": 8, "64B": 64, "512B": 512, "4KiB": 4 << 10, "32KiB": 32 << 10, "256KiB": 256 << 10, "1MiB": 1 << 20, "4MiB": 4 << 20,
-         "16MiB": 16 << 20, "64MiB": 64 << 20}
+SIZES = {
+    "8B": 8,
+    "64B": 64,
+    "512B": 512,
+    "4KiB": 4 << 10,
+    "32KiB": 32 << 10,
+    "256KiB": 256 << 10,
+    "1MiB": 1 << 20,
+    "4MiB": 4 << 20,
+    "16MiB": 16 << 20,
+    "64MiB": 64 << 20,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +54,14 @@ class Contender:
 OURS = Contender("ours", "ours")
 MOONCAKE = Contender("mooncake_tcp", "mooncake", {"MC_LOG_LEVEL": "ERROR"})
 # Without tcp its agents can't meet; bytes go by shared memory and CMA all the same.
-NIXL_SHM = Contender("nixl_shm", "nixl", {"UCX_TLS": "sm,tcp,self", "NIXL_LOG_LEVEL": "ERROR", "UCX_LOG_LEVEL": "error"})
-NIXL_TCP = Contender("nixl_tcp", "nixl", {"UCX_TLS": "tcp,self", "NIXL_LOG_LEVEL": "ERROR", "UCX_LOG_LEVEL": "error"})
+NIXL_SHM = Contender(
+    "nixl_shm",
+    "nixl",
+    {"UCX_TLS": "sm,tcp,self", "NIXL_LOG_LEVEL": "ERROR", "UCX_LOG_LEVEL": "error"},
+)
+NIXL_TCP = Contender(
+    "nixl_tcp", "nixl", {"UCX_TLS": "tcp,self", "NIXL_LOG_LEVEL": "ERROR", "UCX_LOG_LEVEL": "error"}
+)
 
 
 def kv_pieces() -> list[tuple[int, int, int]]:
@@ -59,14 +78,36 @@ def kv_pieces() -> list[tuple[int, int, int]]:
 class End:
     """A process of one contender in one namespace."""
 
-    def __init__(self, contender: Contender, role: str, namespace: str, address: str, store: str, build: pathlib.Path):
+    def __init__(
+        self,
+        contender: Contender,
+        role: str,
+        namespace: str,
+        address: str,
+        store: str,
+        build: pathlib.Path,
+    ):
         ours = contender.kind == "ours"
-        python, libraries = (sys.executable, {"PYTHONPATH": str(build / "python")}) if ours else others.make()
+        python, libraries = (
+            (sys.executable, {"PYTHONPATH": str(build / "python")}) if ours else others.make()
+        )
         self.name = contender.name
         self.process = subprocess.Popen(
-            tcp_bench.within(namespace, python, ROOT / "benchmarks/peers_engine.py", contender.kind, role, address, store),
-            env=os.environ | contender.environment | libraries, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True)
+            tcp_bench.within(
+                namespace,
+                python,
+                ROOT / "benchmarks/peers_engine.py",
+                contender.kind,
+                role,
+                address,
+                store,
+            ),
+            env=os.environ | contender.environment | libraries,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
     def tell(self, value: object) -> None:
         self.process.stdin.write(json.dumps(value) + "\n")
@@ -87,8 +128,12 @@ class End:
 
 
 @contextlib.contextmanager
-def drivers(contenders: list[Contender], places: tcp_bench.Namespaces, addresses: tuple[str, str],
-            build: pathlib.Path) -> Iterator[dict[str, tuple[End, End]]]:
+def drivers(
+    contenders: list[Contender],
+    places: tcp_bench.Namespaces,
+    addresses: tuple[str, str],
+    build: pathlib.Path,
+) -> Iterator[dict[str, tuple[End, End]]]:
     store = f"tcp://{addresses[0]}:{run.free_port()}"
     ends: list[End] = []
     found: dict[str, tuple[End, End]] = {}
@@ -97,7 +142,9 @@ def drivers(contenders: list[Contender], places: tcp_bench.Namespaces, addresses
             ends.append(server := End(contender, "serve", places[0], addresses[0], store, build))
             try:
                 card = server.hear()
-                ends.append(driver := End(contender, "drive", places[1], addresses[1], store, build))
+                ends.append(
+                    driver := End(contender, "drive", places[1], addresses[1], store, build)
+                )
                 driver.tell(card)
                 driver.hear()
             except RuntimeError as error:
@@ -132,21 +179,37 @@ def measure(place: str, ends: dict[str, tuple[End, End]], quick: bool) -> Iterat
                     driver.tell({"op": op, "pieces": pieces, "seconds": seconds})
                     times.setdefault(contender, []).append(driver.hear())
                     pause(contender, (server, driver))
-            medians = {contender: statistics.median(values) / 1e3 for contender, values in times.items()}
+            medians = {
+                contender: statistics.median(values) / 1e3 for contender, values in times.items()
+            }
             ours = medians.pop("ours")
             yield run.at_least(f"{place}_{op}_{name}", ours, medians, "us", 1.0)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions: a look, not a measurement")
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build tree (build/release)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer repetitions: a look, not a measurement"
+    )
+    parser.add_argument(
+        "--build",
+        type=pathlib.Path,
+        default=ROOT / "build/release",
+        help="build tree (build/release)",
+    )
     options = parser.parse_args()
     others.make()
     build = options.build.resolve()
     bars: list[run.Bar] = []
 
-    def hold(place: str, contenders: list[Contender], places: tcp_bench.Namespaces, addresses: tuple[str, str]) -> None:
+    def hold(
+        place: str,
+        contenders: list[Contender],
+        places: tcp_bench.Namespaces,
+        addresses: tuple[str, str],
+    ) -> None:
         with drivers(contenders, places, addresses, build) as ends:
             if len(ends) == 1:
                 raise RuntimeError("there is nobody to be held against")
@@ -162,7 +225,9 @@ def main() -> int:
     else:
         print("two_hosts: left out, network namespaces need root", flush=True)
     failed = [bar.name for bar in bars if bar.passed is False]
-    print(f"{len(bars) - len(failed)} passed, {len(failed)} FAILed{': ' + ', '.join(failed) if failed else ''}")
+    print(
+        f"{len(bars) - len(failed)} passed, {len(failed)} FAILed{': ' + ', '.join(failed) if failed else ''}"
+    )
     return 1 if failed else 0
 
 

@@ -1,7 +1,8 @@
-"""What calls from Python cost. Prints JSON: {bar: {"ours": [ns, ...], "reference": [ns, ...]}}, measured in turns.
+"""What calls from Python cost. Prints JSON: {bar: {"ours": [ns, ...], "reference": [ns, ...]}},
+measured in turns.
 
-The reference is the cheapest call that a nanobind module can answer: bm_rank_id(), no arguments, an int back.
-"""
+The reference is the cheapest call that a nanobind module can answer: bm_rank_id(), no arguments, an
+int back."""
 
 import json
 import os
@@ -49,11 +50,21 @@ def main() -> None:
         sys.exit("python_bench: rank 1 did not come up")
     try:
         local = np.ones(8, dtype=np.uint8)
-        names = {"copy": pool.copy_data, "pointer": pool.peer_rank_ptr, "plain": bm.bm_rank_id, "HOST": HOST,
-                 "type": bm.BmCopyType.H2GH, "source": local.ctypes.data, "target": pool.peer_rank_ptr(1, HOST)}
+        names = {
+            "copy": pool.copy_data,
+            "pointer": pool.peer_rank_ptr,
+            "plain": bm.bm_rank_id,
+            "HOST": HOST,
+            "type": bm.BmCopyType.H2GH,
+            "source": local.ctypes.data,
+            "target": pool.peer_rank_ptr(1, HOST),
+        }
         if eval("copy(source, target, 8, type)", names) != 0:
             sys.exit(f"python_bench: {mf.get_last_err_msg()}")
-        statements = {"python_copy_8B": "copy(source, target, 8, type)", "python_peer_rank_ptr": "pointer(1, HOST)"}
+        statements = {
+            "python_copy_8B": "copy(source, target, 8, type)",
+            "python_peer_rank_ptr": "pointer(1, HOST)",
+        }
         results = {name: {"ours": [], "reference": []} for name in statements}
         for _ in range(ROUNDS):
             for name, statement in statements.items():

@@ -1,12 +1,14 @@
-// What `make bench` measures of Shared Memory: ranks of one host, each a process of its own, through the C ABI.
+// What `make bench` measures of Shared Memory: ranks of one host, each a process of its own,
+// through the C ABI.
 //
-//   shm_bench STORE RANKS SECONDS: prints JSON {case: {"ours": [ns, …], "reference": [ns, …]}}; ours and reference in turns.
-//   With 0 seconds: the time of create alone.
-//   shm_bench STORE RANKS SECONDS NAMESPACE …: rank i in the i-th network namespace, round and round. Measures barriers, and
-//   the round trip of 8 bytes over a bare TCP connection between ranks 0 and 1, which both poll.
+//   shm_bench STORE RANKS SECONDS: prints JSON {case: {"ours": [ns, …], "reference": [ns, …]}};
+//   ours and reference in turns. With 0 seconds: the time of create alone.
+//   shm_bench STORE RANKS SECONDS NAMESPACE …: rank i in the i-th network namespace, round and
+//   round. Measures barriers, and the round trip of 8 bytes over a bare TCP connection between
+//   ranks 0 and 1, which both poll.
 //
-// Barriers and all-gathers have their reference in another program (shm_reference.c, by MPI), which the caller runs in turns
-// with this one.
+// Barriers and all-gathers have their reference in another program (shm_reference.c, by MPI), which
+// the caller runs in turns with this one.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -59,9 +61,11 @@ double TimeTogether(smem_shm_t shm, double seconds, const std::function<void()>&
   auto begin = Clock::now();
   for (std::uint64_t i = 0; i < kTrial; ++i) call();
   double each = Nanoseconds(Clock::now() - begin, kTrial);
-  std::uint64_t calls = std::max<std::uint64_t>(kTrial, static_cast<std::uint64_t>(seconds * 1e9 / each));
+  std::uint64_t calls =
+      std::max<std::uint64_t>(kTrial, static_cast<std::uint64_t>(seconds * 1e9 / each));
   std::vector<std::uint64_t> all(smem_shm_get_global_rank_size(shm));
-  Check(smem_shm_control_allgather(shm, reinterpret_cast<char*>(&calls), sizeof(calls), reinterpret_cast<char*>(all.data()),
+  Check(smem_shm_control_allgather(shm, reinterpret_cast<char*>(&calls), sizeof(calls),
+                                   reinterpret_cast<char*>(all.data()),
                                    static_cast<uint32_t>(all.size() * sizeof(calls))));
   begin = Clock::now();
   for (std::uint64_t i = 0; i < all[0]; ++i) call();
@@ -71,7 +75,8 @@ double TimeTogether(smem_shm_t shm, double seconds, const std::function<void()>&
 double TimeAlone(double seconds, const std::function<void()>& call) {
   auto begin = Clock::now(), end = begin;
   std::uint64_t calls = 0;
-  for (std::uint64_t batch = 1; end - begin < std::chrono::duration<double>(seconds); batch *= 2, end = Clock::now()) {
+  for (std::uint64_t batch = 1; end - begin < std::chrono::duration<double>(seconds);
+       batch *= 2, end = Clock::now()) {
     for (std::uint64_t i = 0; i < batch; ++i) call();
     calls += batch;
   }
@@ -117,14 +122,16 @@ int BareConnection(std::uint32_t rank, const char* address_of_0) {
   if (rank == 0) {
     int listener = socket;
     ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(listener, 1) != 0) {
+    if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(listener, 1) != 0) {
       std::perror("shm_bench: port 7999");
       std::exit(1);
     }
     socket = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     ::close(listener);
   } else {
-    while (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) ::sched_yield();
+    while (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      ::sched_yield();
   }
   ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   return socket;
@@ -141,11 +148,13 @@ double TcpPingPong(int socket, std::uint32_t rank, std::uint64_t turns) {
   return Nanoseconds(Clock::now() - begin, turns);
 }
 
-void MeasureApart(smem_shm_t shm, const std::string& store, std::uint32_t rank, double seconds, Times& times) {
+void MeasureApart(smem_shm_t shm, const std::string& store, std::uint32_t rank, double seconds,
+                  Times& times) {
   const std::string host = store.substr(6, store.rfind(':') - 6);  // of tcp://host:port
   const int socket = rank < 2 ? BareConnection(rank, host.c_str()) : -1;
   for (int repetition = 0; repetition < kRepetitions; ++repetition) {
-    times["shm_barrier"]["ours"].push_back(TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
+    times["shm_barrier"]["ours"].push_back(
+        TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
     if (rank < 2) times["shm_barrier"]["reference_tcp"].push_back(TcpPingPong(socket, rank, 2000));
     Check(smem_shm_control_barrier(shm));
   }
@@ -156,9 +165,13 @@ double SignalPingPong(smem_shm_t shm, std::uint32_t rank, std::uint64_t turns, s
   std::uint64_t payload = 1;
   auto begin = Clock::now();
   for (std::uint64_t turn = base + 1; turn <= base + turns; ++turn) {
-    if (rank == 0) Check(smem_shm_put_signal(shm, 1, 64, &payload, sizeof(payload), 0, turn, SMEM_SHM_SIGNAL_SET));
+    if (rank == 0)
+      Check(
+          smem_shm_put_signal(shm, 1, 64, &payload, sizeof(payload), 0, turn, SMEM_SHM_SIGNAL_SET));
     Check(smem_shm_wait_until(shm, 0, SMEM_SHM_CMP_GE, turn, 1 - rank));
-    if (rank == 1) Check(smem_shm_put_signal(shm, 0, 64, &payload, sizeof(payload), 0, turn, SMEM_SHM_SIGNAL_SET));
+    if (rank == 1)
+      Check(
+          smem_shm_put_signal(shm, 0, 64, &payload, sizeof(payload), 0, turn, SMEM_SHM_SIGNAL_SET));
   }
   return Nanoseconds(Clock::now() - begin, turns);
 }
@@ -176,8 +189,9 @@ void MeasureCopies(smem_shm_t shm, char* gva, double seconds, Times& times) {
   std::vector<char> memory((64 << 20) + 64, 'x');
   char* local = memory.data() + 64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64;
   char* peer = gva + kRankBytes;
-  for (const auto& [name, bytes] :
-       {std::pair{"8B", std::size_t{8}}, {"64KiB", std::size_t{64} << 10}, {"64MiB", std::size_t{64} << 20}}) {
+  for (const auto& [name, bytes] : {std::pair{"8B", std::size_t{8}},
+                                    {"64KiB", std::size_t{64} << 10},
+                                    {"64MiB", std::size_t{64} << 20}}) {
     std::size_t size = bytes;
     times[std::string("shm_put_") + name]["ours"].push_back(
         TimeAlone(seconds, [&] { Check(smem_shm_put(shm, 1, 0, local, size, 0)); }));
@@ -190,14 +204,15 @@ void MeasureCopies(smem_shm_t shm, char* gva, double seconds, Times& times) {
   }
 }
 
-int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double seconds, bool apart, Words& words) {
+int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double seconds, bool apart,
+            Words& words) {
   smem_shm_config_t config;
   smem_shm_config_init(&config);
   Check(smem_shm_init(store, ranks, rank, 0, &config));
   void* gva = nullptr;
   auto begin = Clock::now();
-  smem_shm_t shm =
-      smem_shm_create(0, ranks, rank, seconds > 0 && !apart ? kRankBytes : kSmallBytes, SMEMS_DATA_OP_MTE, 0, &gva);
+  smem_shm_t shm = smem_shm_create(0, ranks, rank, seconds > 0 && !apart ? kRankBytes : kSmallBytes,
+                                   SMEMS_DATA_OP_MTE, 0, &gva);
   if (shm == nullptr) Check(SMEM_ERROR);
   Times times;
   times["shm_create"]["ours"].push_back(Nanoseconds(Clock::now() - begin, 1));
@@ -205,11 +220,14 @@ int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double s
   std::uint64_t turns = 0;
   if (apart) MeasureApart(shm, store, rank, seconds, times);
   for (int repetition = 0; repetition < kRepetitions && seconds > 0 && !apart; ++repetition) {
-    times["shm_barrier"]["ours"].push_back(TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
+    times["shm_barrier"]["ours"].push_back(
+        TimeTogether(shm, seconds, [&] { Check(smem_shm_control_barrier(shm)); }));
     for (const auto& [name, size] : {std::pair{"8B", 8u}, {"64KiB", 65536u}}) {
       std::uint32_t bytes = size;
-      times[std::string("shm_all_gather_") + name]["ours"].push_back(TimeTogether(
-          shm, seconds, [&] { Check(smem_shm_control_allgather(shm, block.data(), bytes, all.data(), bytes * ranks)); }));
+      times[std::string("shm_all_gather_") + name]["ours"].push_back(
+          TimeTogether(shm, seconds, [&] {
+            Check(smem_shm_control_allgather(shm, block.data(), bytes, all.data(), bytes * ranks));
+          }));
     }
     if (ranks != 2) continue;
     constexpr std::uint64_t kTurns = 20000;
@@ -230,7 +248,8 @@ int RunRank(const char* store, std::uint32_t ranks, std::uint32_t rank, double s
     bool first = true;
     for (const auto& [side, values] : sides) {
       json += (first ? "\"" : ", \"") + side + "\": [";
-      for (std::size_t i = 0; i < values.size(); ++i) json += (i == 0 ? "" : ", ") + std::to_string(values[i]);
+      for (std::size_t i = 0; i < values.size(); ++i)
+        json += (i == 0 ? "" : ", ") + std::to_string(values[i]);
       json += "]";
       first = false;
     }
@@ -249,7 +268,8 @@ int main(int argc, char** argv) {
   }
   auto ranks = static_cast<std::uint32_t>(std::atoi(argv[2]));
   double seconds = std::atof(argv[3]);
-  auto* words = static_cast<Words*>(::mmap(nullptr, sizeof(Words), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* words = static_cast<Words*>(
+      ::mmap(nullptr, sizeof(Words), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   const std::vector<std::string> namespaces(argv + 4, argv + argc);
   auto run = [&](std::uint32_t rank) {
     if (!namespaces.empty()) EnterNamespace(namespaces[rank % namespaces.size()]);

@@ -1,5 +1,6 @@
-/* shmem_putmem and shmem_getmem, for shm_bench's bars: prints JSON {case: [ns, ...]} on PE 0 of 2. Argument: seconds a case.
- * Compiled by run.py with oshcc where OpenMPI's OpenSHMEM is installed (libopenmpi-dev, openmpi-bin); nothing else needs it. */
+/* shmem_putmem and shmem_getmem, for shm_bench's bars: prints JSON {case: [ns, ...]} on PE 0 of 2.
+ * Argument: seconds a case. Compiled by run.py with oshcc where OpenMPI's OpenSHMEM is installed
+ * (libopenmpi-dev, openmpi-bin); nothing else needs it. */
 #include <shmem.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ int main(int argc, char** argv) {
   static double times[kCases][kRepetitions];
   if (own == 0) {
     for (int repetition = 0; repetition < kRepetitions; ++repetition)
-      for (int i = 0; i < kCases; ++i) times[i][repetition] = measure(i < kCases / 2, symmetric, local, kBytes[i], seconds);
+      for (int i = 0; i < kCases; ++i)
+        times[i][repetition] = measure(i < kCases / 2, symmetric, local, kBytes[i], seconds);
     for (int i = 0; i < kCases; ++i) {
       printf("%s\"%s\": [", i == 0 ? "{" : ", ", kNames[i]);
       for (int repetition = 0; repetition < kRepetitions; ++repetition)

@@ -1,5 +1,6 @@
-/* MPI_Barrier and MPI_Allgather, for shm_bench's bars: prints JSON {case: [ns, ...]} on rank 0. Argument: seconds a case.
- * Compiled by run.py with mpicc where OpenMPI is installed (libopenmpi-dev, openmpi-bin); nothing else needs it. */
+/* MPI_Barrier and MPI_Allgather, for shm_bench's bars: prints JSON {case: [ns, ...]} on rank 0.
+ * Argument: seconds a case. Compiled by run.py with mpicc where OpenMPI is installed
+ * (libopenmpi-dev, openmpi-bin); nothing else needs it. */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>

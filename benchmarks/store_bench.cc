@@ -1,7 +1,9 @@
-// The embedded store beside a real etcd, in turns: one put, and one put until a watch has told of it. usage:
+// The embedded store beside a real etcd, in turns: one put, and one put until a watch has told of
+// it. usage:
 //   store_bench OUR_PORT ETCD_PORT ROUNDS
-// OUR_PORT is where this process serves the embedded store; an etcd (benchmarks/run.py starts it, its data in memory, so that
-// neither side waits for a disk) answers at ETCD_PORT. Both are spoken to by the same client. Prints JSON: microseconds.
+// OUR_PORT is where this process serves the embedded store; an etcd (benchmarks/run.py starts it,
+// its data in memory, so that neither side waits for a disk) answers at ETCD_PORT. Both are spoken
+// to by the same client. Prints JSON: microseconds.
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>
@@ -40,14 +42,17 @@ class Contender {
     StoreUrl url = Must(ParseStoreUrl(fmt::format("tcp://127.0.0.1:{}", port)), "url");
     client_ = Must(Client::Connect(url, {}, Soon()), "connect");
     auto snapshot = Must(client_->GetPrefix("/bench/", Soon()), "get");
-    watch_ = client_->WatchPrefix("/bench/", snapshot.revision + 1,
-                                  {.on_events = [this](const std::vector<WatchEvent>& events) { Seen(events.size()); },
-                                   .on_reset = [](const Snapshot&, bool) {}});
+    watch_ = client_->WatchPrefix(
+        "/bench/", snapshot.revision + 1,
+        {.on_events = [this](const std::vector<WatchEvent>& events) { Seen(events.size()); },
+         .on_reset = [](const Snapshot&, bool) {}});
   }
 
   void Round(bool count) {
     auto begin = steady_clock::now();
-    Must(client_->Put("/bench/key", "a value of some forty bytes, as leases have", kNoLease, Soon()), "put");
+    Must(
+        client_->Put("/bench/key", "a value of some forty bytes, as leases have", kNoLease, Soon()),
+        "put");
     auto put = steady_clock::now();
     std::unique_lock lock(mutex_);
     ++expected_;
@@ -96,7 +101,9 @@ int main(int count, char** arguments) {
     ours.Round(i >= warm_up);
     etcd.Round(i >= warm_up);
   }
-  fmt::print("{{\"store_put\": {{\"ours\": {}, \"reference\": {}}}, \"store_watch\": {{\"ours\": {}, \"reference\": {}}}}}\n",
-             ours.puts_us, etcd.puts_us, ours.watches_us, etcd.watches_us);
+  fmt::print(
+      "{{\"store_put\": {{\"ours\": {}, \"reference\": {}}}, \"store_watch\": {{\"ours\": {}, "
+      "\"reference\": {}}}}}\n",
+      ours.puts_us, etcd.puts_us, ours.watches_us, etcd.watches_us);
   return 0;
 }

@@ -1,10 +1,10 @@
-// tcp_bench [server-namespace client-namespace server-address client-address]: the TCP transport between two processes, each in
-// its network namespace if any are given, against bare sockets between the same two in turns. Prints JSON; run.py makes bars of
-// it.
+// tcp_bench [server-namespace client-namespace server-address client-address]: the TCP transport
+// between two processes, each in its network namespace if any are given, against bare sockets
+// between the same two in turns. Prints JSON; run.py makes bars of it.
 //
-// The server is a fork of this program. It holds rank 1 (and, for the many-to-one rows, is rank 0's peers), and serves the
-// references on listening sockets of its own: a byte stream that is read and acknowledged or sent on order, a ping-pong, and
-// the same stream inside OpenSSL's TLS.
+// The server is a fork of this program. It holds rank 1 (and, for the many-to-one rows, is rank 0's
+// peers), and serves the references on listening sockets of its own: a byte stream that is read and
+// acknowledged or sent on order, a ping-pong, and the same stream inside OpenSSL's TLS.
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -45,7 +45,7 @@
 
 namespace {
 
-using namespace memfabric;             // NOLINT(google-build-using-namespace): this program has nothing else
+using namespace memfabric;  // NOLINT(google-build-using-namespace): this program has nothing else
 using namespace memfabric::transport;  // NOLINT(google-build-using-namespace)
 using Clock = std::chrono::steady_clock;
 
@@ -227,7 +227,8 @@ void ServeTls(const tcp::Tls& tls, const tcp::Tls::Identity& identity, UniqueFd 
 UniqueFd ConnectTo(const HostPort& address) {
   auto to = ToSocketAddress(address);
   UniqueFd socket(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (::connect(socket.get(), to.get(), to.size_bytes) != 0) Must(IoError("can't connect: {}", ErrnoText(errno)));
+  if (::connect(socket.get(), to.get(), to.size_bytes) != 0)
+    Must(IoError("can't connect: {}", ErrnoText(errno)));
   int on = 1;
   ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   return socket;
@@ -244,8 +245,9 @@ UniqueFd AcceptFrom(int listener) {
 
 tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench", true}; }
 
-// One line each: the adverts of rank 1, plain and encrypted, and the ports of the bare servers. Then a line of its CPU seconds
-// for every line on `orders`; "fan N ADVERT" first puts 1 MiB at a time from N ranks into the advert's for a second.
+// One line each: the adverts of rank 1, plain and encrypted, and the ports of the bare servers.
+// Then a line of its CPU seconds for every line on `orders`; "fan N ADVERT" first puts 1 MiB at a
+// time from N ranks into the advert's for a second.
 [[noreturn]] void Serve(const std::string& host, const std::string& name, int orders, int answers) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   EnterNamespace(name);
@@ -267,8 +269,8 @@ tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench",
   }).detach();
   std::FILE* out = ::fdopen(answers, "w");
   std::FILE* in = ::fdopen(orders, "r");
-  fmt::print(out, "{}\n{}\n{}\n{}\n", plain.address().advert, encrypted.address().advert, bare.address.port,
-             bare_tls.address.port);
+  fmt::print(out, "{}\n{}\n{}\n{}\n", plain.address().advert, encrypted.address().advert,
+             bare.address.port, bare_tls.address.port);
   std::fflush(out);
   std::vector<std::unique_ptr<Member>> fan;
   std::vector<std::shared_ptr<Link>> links;
@@ -280,7 +282,8 @@ tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench",
       const std::size_t count = std::strtoul(text.c_str() + 4, nullptr, 10);
       MemberAddress to{"bench/plain", 0, 1, "bench", 1, text.substr(text.find(' ', 4) + 1)};
       while (fan.size() < count) {
-        fan.push_back(std::make_unique<Member>(static_cast<Rank>(2 + fan.size()), nic, false, false));
+        fan.push_back(
+            std::make_unique<Member>(static_cast<Rank>(2 + fan.size()), nic, false, false));
         links.push_back(fan.back()->Connect(to));
       }
       std::vector<std::uint64_t> rounds(count);
@@ -307,12 +310,15 @@ tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench",
 }
 
 double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                   values.end());
   return values[values.size() / 2];
 }
 
 std::map<std::string, std::map<std::string, std::vector<double>>> results;
-void Note(const std::string& row, const std::string& side, double value) { results[row][side].push_back(value); }
+void Note(const std::string& row, const std::string& side, double value) {
+  results[row][side].push_back(value);
+}
 
 double Timed(const std::function<void()>& work) {
   auto begin = Clock::now();
@@ -366,7 +372,8 @@ class Client {
 
   bool Wanted(std::string_view part) const { return only_.empty() || only_ == part; }
 
-  void Copies(Link& link, int bare, std::vector<std::byte>& memory, int rounds, std::uint64_t total) {
+  void Copies(Link& link, int bare, std::vector<std::byte>& memory, int rounds,
+              std::uint64_t total) {
     auto cpu = [&] { return CpuSeconds() + std::stod(Ask("cpu")); };
     for (std::uint64_t size : {1_MiB, 16_MiB, 64_MiB}) {
       const std::uint64_t count = total / size;
@@ -399,7 +406,8 @@ class Client {
     return (CpuSeconds() + std::stod(Ask("cpu")) - before) / 2 * 100;
   }
 
-  static void BareStream(int socket, bool put, std::uint64_t size, std::uint64_t count, std::vector<std::byte>& memory) {
+  static void BareStream(int socket, bool put, std::uint64_t size, std::uint64_t count,
+                         std::vector<std::byte>& memory) {
     Order order{put ? Order::What::kTake : Order::What::kGive, size, count};
     SendAll(socket, reinterpret_cast<std::byte*>(&order), sizeof order);
     std::byte one{};
@@ -432,13 +440,15 @@ class Client {
       for (bool put : {true, false}) {
         for (bool batch : {true, false}) {
           const double seconds = Timed([&] {
-            std::span<const Piece> list = batch ? std::span<const Piece>(pieces) : std::span<const Piece>(&whole, 1);
+            std::span<const Piece> list =
+                batch ? std::span<const Piece>(pieces) : std::span<const Piece>(&whole, 1);
             for (int i = 0; i < 20; ++i) {
               Must(put ? link.Put(Zone::kHost, list) : link.Get(Zone::kHost, list));
               Must(link.Flush(Soon()));
             }
           });
-          Note(put ? "kv_put" : "kv_get", batch ? "ours" : "reference_contiguous", 1e6 * seconds / 20);
+          Note(put ? "kv_put" : "kv_get", batch ? "ours" : "reference_contiguous",
+               1e6 * seconds / 20);
         }
       }
     }
@@ -452,10 +462,11 @@ class Client {
       for (bool put : {true, false}) {
         std::vector<double> times;
         for (int i = 0; i < kCount; ++i) {
-          times.push_back(1e6 * Timed([&] {
-                            Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
-                            Must(link.Flush(Soon()));
-                          }));
+          times.push_back(
+              1e6 * Timed([&] {
+                Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
+                Must(link.Flush(Soon()));
+              }));
         }
         Note(put ? "put_8B" : "get_8B", "ours", Median(times));
       }
@@ -463,8 +474,10 @@ class Client {
         Order order{busy ? Order::What::kBusyPingPong : Order::What::kPingPong, 8, kCount};
         SendAll(bare, reinterpret_cast<std::byte*>(&order), sizeof order);
         std::vector<double> times;
-        for (int i = 0; i < kCount; ++i) times.push_back(1e6 * Timed([&] { Exchange8(bare, busy, true); }));
-        for (const char* row : {"put_8B", "get_8B"}) Note(row, busy ? "reference_busy" : "reference_blocking", Median(times));
+        for (int i = 0; i < kCount; ++i)
+          times.push_back(1e6 * Timed([&] { Exchange8(bare, busy, true); }));
+        for (const char* row : {"put_8B", "get_8B"})
+          Note(row, busy ? "reference_busy" : "reference_blocking", Median(times));
       }
     }
   }
@@ -483,13 +496,16 @@ class Client {
           Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
           Must(link.Flush(Soon()));
         });
-        Note(put ? "tls_put_64MiB" : "tls_get_64MiB", "ours", 1e-9 * static_cast<double>(size) / ours);
+        Note(put ? "tls_put_64MiB" : "tls_get_64MiB", "ours",
+             1e-9 * static_cast<double>(size) / ours);
       }
       const double reference = Timed([&] {
         std::size_t moved = 0;
         SSL_write_ex(ssl.get(), &size, sizeof size, &moved);
         for (std::uint64_t done = 0; done < size; done += moved) {
-          if (SSL_write_ex(ssl.get(), memory.data() + done, std::min(size - done, kChunk), &moved) != 1) std::_Exit(2);
+          if (SSL_write_ex(ssl.get(), memory.data() + done, std::min(size - done, kChunk),
+                           &moved) != 1)
+            std::_Exit(2);
         }
         std::byte one;
         SSL_read_ex(ssl.get(), &one, 1, &moved);
@@ -509,7 +525,8 @@ class Client {
     for (double each : rounds) sum += each;
     Note("fan_in", count == 1 ? "one_mib_s" : "all_mib_s", sum / 2);
     if (count > 1)
-      Note("fan_in", "slowest_share", *std::min_element(rounds.begin(), rounds.end()) * static_cast<double>(count) / sum);
+      Note("fan_in", "slowest_share",
+           *std::min_element(rounds.begin(), rounds.end()) * static_cast<double>(count) / sum);
   }
 
   const std::string host_;
@@ -540,10 +557,13 @@ int main(int argc, char** argv) {
   }
   if (places.empty()) places = {"", "", "127.0.0.1", "127.0.0.1"};
   if (places.size() != 4) {
-    fmt::print(stderr, "tcp_bench [server-namespace client-namespace server-address client-address] [--quick] [--only=PART]\n");
+    fmt::print(stderr,
+               "tcp_bench [server-namespace client-namespace server-address client-address] "
+               "[--quick] [--only=PART]\n");
     return 2;
   }
-  const auto& [server_space, client_space, host, own_host] = std::tie(places[0], places[1], places[2], places[3]);
+  const auto& [server_space, client_space, host, own_host] =
+      std::tie(places[0], places[1], places[2], places[3]);
   int orders[2];
   int answers[2];
   if (::pipe2(orders, O_CLOEXEC) != 0 || ::pipe2(answers, O_CLOEXEC) != 0) return 1;

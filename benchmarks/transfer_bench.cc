@@ -1,6 +1,6 @@
-// What transfers between two engines of one host cost, in turns with bare calls that move the same bytes. Prints JSON:
-// {bar: {"ours": [ns, ...], "reference": [ns, ...]}}. The peer is a process of its own. Usage: transfer_bench <store url>
-// <rounds>
+// What transfers between two engines of one host cost, in turns with bare calls that move the same
+// bytes. Prints JSON: {bar: {"ours": [ns, ...], "reference": [ns, ...]}}. The peer is a process of
+// its own. Usage: transfer_bench <store url> <rounds>
 
 #include <fmt/core.h>
 #include <memfabric/smem_trans.h>
@@ -50,7 +50,8 @@ smem_trans_t Open(const char* url, const char* name, bool serve) {
 }
 
 std::byte* Anonymous(std::size_t bytes) {
-  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* address =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED) Fail("mmap");
   std::memset(address, 1, bytes);
   return static_cast<std::byte*>(address);
@@ -59,7 +60,8 @@ std::byte* Anonymous(std::size_t bytes) {
 // Serves its memory until it is killed; tells where that is.
 [[noreturn]] void Serve(const char* url, int told) {
   smem_trans_t engine = Open(url, "peer", true);
-  Peer peer{::getpid(), Anonymous(kBytes), static_cast<std::byte*>(smem_trans_malloc(engine, kBytes, 0))};
+  Peer peer{::getpid(), Anonymous(kBytes),
+            static_cast<std::byte*>(smem_trans_malloc(engine, kBytes, 0))};
   if (peer.mapped == nullptr) Fail("smem_trans_malloc");
   std::memset(peer.mapped, 1, kBytes);
   if (smem_trans_register_mem(engine, peer.plain, kBytes, 0) != 0 ||
@@ -87,7 +89,8 @@ struct Lists {
   void Bare(pid_t pid) const {
     for (std::size_t i = 0; i < here.size(); i += kMostIovecs) {
       std::size_t count = std::min(kMostIovecs, here.size() - i);
-      if (::process_vm_writev(pid, &here[i], count, &there[i], count, 0) < 0) Fail("process_vm_writev");
+      if (::process_vm_writev(pid, &here[i], count, &there[i], count, 0) < 0)
+        Fail("process_vm_writev");
     }
   }
 };
@@ -96,7 +99,9 @@ double Nanoseconds(int calls, const std::function<void()>& call) {
   call();  // else the first pays for what the row before left in the caches
   auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < calls; ++i) call();
-  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count() / calls;
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin)
+             .count() /
+         calls;
 }
 
 struct Case {
@@ -125,30 +130,33 @@ int main(int argc, char** argv) {
   auto bare = [&](bool write_it, std::size_t bytes) {
     iovec here{mine, bytes};
     iovec there{peer.plain, bytes};
-    ssize_t moved =
-        write_it ? ::process_vm_writev(peer.pid, &here, 1, &there, 1, 0) : ::process_vm_readv(peer.pid, &here, 1, &there, 1, 0);
+    ssize_t moved = write_it ? ::process_vm_writev(peer.pid, &here, 1, &there, 1, 0)
+                             : ::process_vm_readv(peer.pid, &here, 1, &there, 1, 0);
     if (moved != static_cast<ssize_t>(bytes)) Fail("process_vm");
   };
   auto read = [&](std::size_t bytes) {
     if (smem_trans_read(engine, mine, "peer", peer.plain, bytes, 0) != 0) Fail("read");
   };
   auto batch = [&](Lists& lists) {
-    if (smem_trans_batch_write(engine, lists.local.data(), "peer", lists.remote.data(), lists.sizes.data(),
-                               static_cast<std::uint32_t>(lists.sizes.size()), 0) != 0)
+    if (smem_trans_batch_write(engine, lists.local.data(), "peer", lists.remote.data(),
+                               lists.sizes.data(), static_cast<std::uint32_t>(lists.sizes.size()),
+                               0) != 0)
       Fail("batch");
   };
   Lists kv;
   std::size_t at = 0;
   for (std::size_t layer = 0; layer < kLayers; ++layer) {
     for (std::size_t bytes : {std::size_t{128} << 10, std::size_t{16} << 10}) {
-      kv.Add(mine + at, peer.plain + (kBytes - at - bytes), bytes);  // no neighbours that could be merged
+      // no neighbours that could be merged
+      kv.Add(mine + at, peer.plain + (kBytes - at - bytes), bytes);
       at += bytes;
     }
   }
   Lists small;
   for (std::size_t i = 0; i < kSmallPieces; ++i)
     small.Add(mine + i * 4096, peer.plain + (i * 7919 % kSmallPieces) * 4096, 4096);
-  // What the mapped path is compared with: plain non-temporal stores between memory of the same kind.
+  // What the mapped path is compared with: plain non-temporal stores between memory of the same
+  // kind.
   auto* block = static_cast<std::byte*>(smem_trans_malloc(nullptr, kBytes, 0));
   if (block == nullptr) Fail("smem_trans_malloc");
   std::memset(block, 1, kBytes);
@@ -166,7 +174,8 @@ int main(int argc, char** argv) {
        [&] {
          crew.CopyWhole(bare::Stream, {block, mine, kBytes});
        }},
-      {"mapped_write_8B", 20000, [&] { write(peer.mapped, 8); }, [&] { std::memcpy(block, mine, 8); }},
+      {"mapped_write_8B", 20000, [&] { write(peer.mapped, 8); },
+       [&] { std::memcpy(block, mine, 8); }},
   };
   std::map<std::string, std::pair<std::vector<double>, std::vector<double>>> times;
   for (int round = 0; round <= std::atoi(argv[2]); ++round) {
@@ -185,8 +194,8 @@ int main(int argc, char** argv) {
   };
   std::string json;
   for (const auto& [bar, sides] : times)
-    json += fmt::format("{}\"{}\": {{\"ours\": [{}], \"reference\": [{}]}}", json.empty() ? "" : ",\n", bar, list(sides.first),
-                        list(sides.second));
+    json += fmt::format("{}\"{}\": {{\"ours\": [{}], \"reference\": [{}]}}",
+                        json.empty() ? "" : ",\n", bar, list(sides.first), list(sides.second));
   fmt::print("{{{}}}\n", json);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);

@@ -1,7 +1,9 @@
-"""What transfers cost from Python. Prints JSON: {bar: {"ours": [ns, ...], "reference": [ns, ...]}}, measured in turns.
+"""What transfers cost from Python. Prints JSON: {bar: {"ours": [ns, ...], "reference": [ns, ...]}},
+measured in turns.
 
-The reference of cma is the bare system call by ctypes, less what ctypes takes for a function of as many arguments that does nothing
-in the kernel; that of mapped and of a submit is the cheapest call that a nanobind module can answer.
+The reference of cma is the bare system call by ctypes, less what ctypes takes for a function of as
+many arguments that does nothing in the kernel; that of mapped and of a submit is the cheapest call
+that a nanobind module can answer.
 """
 
 import ctypes
@@ -31,7 +33,9 @@ def nanoseconds(statement: str, names: dict, calls: int = CALLS) -> float:
 
 
 def first_transfer(store: str, name: str, target: int) -> float:
-    """Milliseconds from initialize to the end of the first write, in a process that had no engine before."""
+    """Milliseconds from initialize to the end of the first write, in a process that had no engine
+    before.
+    """
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
@@ -58,13 +62,16 @@ def main() -> None:
     if peer == 0:
         engine = engine_at(store, "peer", "Decode")
         plain, mapped = np.ones(64 << 20, np.uint8), mf.empty(4096, np.uint8)
-        if engine.register_memory(plain, plain.nbytes) or engine.register_memory(mapped, mapped.nbytes):
+        if engine.register_memory(plain, plain.nbytes) or engine.register_memory(
+            mapped, mapped.nbytes
+        ):
             sys.exit(mf.get_last_err_msg())
         os.write(told, json.dumps([plain.ctypes.data, mapped.ctypes.data]).encode())
         signal.pause()
     os.close(told)
     plain, mapped = json.loads(os.read(ready, 1000))
-    first = [first_transfer(store, f"first{i}", plain) for i in range(5)]  # forks: before the library is initialized here
+    # forks: before the library is initialized here
+    first = [first_transfer(store, f"first{i}", plain) for i in range(5)]
     engine = engine_at(store, "bench", "Prefill")
     try:
         libc = ctypes.CDLL(None)
@@ -74,20 +81,46 @@ def main() -> None:
         pieces = np.arange(10_000, dtype=np.uint64) * 4096
         scattered = pieces * 7919 % np.uint64(40_960_000)
         iovecs = [np.empty((10_000, 2), np.uint64) for _ in range(2)]
-        for list_, base, offsets in ((iovecs[0], local.ctypes.data, pieces), (iovecs[1], plain, scattered)):
+        for list_, base, offsets in (
+            (iovecs[0], local.ctypes.data, pieces),
+            (iovecs[1], plain, scattered),
+        ):
             list_[:, 0], list_[:, 1] = base + offsets, 4096
 
         def bare_batch() -> None:
             for first in range(0, 10_000, 1024):
                 count = min(1024, 10_000 - first)
-                libc.process_vm_writev(peer, ctypes.c_void_p(iovecs[0][first:].ctypes.data), count,
-                                       ctypes.c_void_p(iovecs[1][first:].ctypes.data), count, 0)
+                libc.process_vm_writev(
+                    peer,
+                    ctypes.c_void_p(iovecs[0][first:].ctypes.data),
+                    count,
+                    ctypes.c_void_p(iovecs[1][first:].ctypes.data),
+                    count,
+                    0,
+                )
 
         stream = mf.Stream()
-        names = {"write": engine.transfer_sync_write, "submit": engine.transfer_async_write_submit, "source": local.ctypes.data,
-                 "plain": plain, "mapped": mapped, "stream": stream, "bare": libc.process_vm_writev, "nothing": libc.abs, "pid": peer,
-                 "here": here, "there": there, "cheapest": mf.bm.bm_rank_id, "batch": engine.batch_transfer_sync_write,
-                 "bare_batch": bare_batch, "lists": (local.ctypes.data + pieces, plain + scattered, np.full(10_000, 4096, np.uint64))}
+        names = {
+            "write": engine.transfer_sync_write,
+            "submit": engine.transfer_async_write_submit,
+            "source": local.ctypes.data,
+            "plain": plain,
+            "mapped": mapped,
+            "stream": stream,
+            "bare": libc.process_vm_writev,
+            "nothing": libc.abs,
+            "pid": peer,
+            "here": here,
+            "there": there,
+            "cheapest": mf.bm.bm_rank_id,
+            "batch": engine.batch_transfer_sync_write,
+            "bare_batch": bare_batch,
+            "lists": (
+                local.ctypes.data + pieces,
+                plain + scattered,
+                np.full(10_000, 4096, np.uint64),
+            ),
+        }
         for target in ("plain", "mapped"):
             if eval(f"write('peer', source, {target}, 8)", names) != 0:
                 sys.exit(mf.get_last_err_msg())
@@ -101,12 +134,28 @@ def main() -> None:
         for _ in range(ROUNDS):
             ours = nanoseconds("write('peer', source, plain, 8)", names)
             called = nanoseconds("bare(pid, here, 1, there, 1, 0)", names)
-            note("python_cma_8B", ours, called - nanoseconds("nothing(pid, here, 1, there, 1, 0)", names))
-            note("python_mapped_8B", nanoseconds("write('peer', source, mapped, 8)", names), nanoseconds("cheapest()", names))
-            note("python_submit", nanoseconds("submit('peer', source, mapped, 8, stream)", names), nanoseconds("cheapest()", names))
+            note(
+                "python_cma_8B",
+                ours,
+                called - nanoseconds("nothing(pid, here, 1, there, 1, 0)", names),
+            )
+            note(
+                "python_mapped_8B",
+                nanoseconds("write('peer', source, mapped, 8)", names),
+                nanoseconds("cheapest()", names),
+            )
+            note(
+                "python_submit",
+                nanoseconds("submit('peer', source, mapped, 8, stream)", names),
+                nanoseconds("cheapest()", names),
+            )
             if stream.synchronize() != 0:
                 sys.exit(mf.get_last_err_msg())
-            note("python_batch_10000x4KiB", nanoseconds("batch('peer', *lists)", names, 2), nanoseconds("bare_batch()", names, 2))
+            note(
+                "python_batch_10000x4KiB",
+                nanoseconds("batch('peer', *lists)", names, 2),
+                nanoseconds("bare_batch()", names, 2),
+            )
         results["first_transfer_ms"] = {"ours": first}
         print(json.dumps(results))
     finally:

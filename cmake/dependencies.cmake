@@ -1,9 +1,10 @@
-# The libraries of others that the core is made from, as targets: memfabric_fmt, memfabric_spdlog, memfabric_openssl,
-# memfabric_protobuf, memfabric_grpc.
+# The libraries of others that the core is made from, as targets: memfabric_fmt, memfabric_spdlog,
+# memfabric_openssl, memfabric_protobuf, memfabric_grpc.
 #
-# libmf_smem.so lives in processes that have libraries of the same names and other versions: it holds its own, hidden, and loads
-# nothing but libc's family (MEMFABRIC_SELF_CONTAINED). Tests link the shared ones, which is quicker: what a target gets hangs on its
-# property MEMFABRIC_SELF_CONTAINED.
+# libmf_smem.so lives in processes that have libraries of the same names and other versions: it
+# holds its own, hidden, and loads nothing but libc's family (MEMFABRIC_SELF_CONTAINED). Tests link
+# the shared ones, which is quicker: what a target gets hangs on its property
+# MEMFABRIC_SELF_CONTAINED.
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
@@ -19,8 +20,8 @@ if(MEMFABRIC_SELF_CONTAINED AND NOT EXISTS ${third_party}/made-from)
     "-DMEMFABRIC_SELF_CONTAINED=OFF")
 endif()
 
-# Debian has no archives of these two. fmt is its headers and the one file that instantiates them; spdlog, which one of our files
-# includes, its headers. Neither's own target: those bring libfmt.so.
+# Debian has no archives of these two. fmt is its headers and the one file that instantiates them;
+# spdlog, which one of our files includes, its headers. Neither's own target: those bring libfmt.so.
 if(MEMFABRIC_SELF_CONTAINED)
   add_library(memfabric_fmt STATIC ${third_party}/fmtlib/format.cc)
   target_include_directories(memfabric_fmt SYSTEM PUBLIC $<TARGET_PROPERTY:fmt::fmt-header-only,INTERFACE_INCLUDE_DIRECTORIES>)
@@ -33,7 +34,8 @@ target_include_directories(memfabric_spdlog SYSTEM INTERFACE
   $<TARGET_PROPERTY:spdlog::spdlog_header_only,INTERFACE_INCLUDE_DIRECTORIES>)
 target_compile_definitions(memfabric_spdlog INTERFACE SPDLOG_FMT_EXTERNAL)
 
-# memfabric_dependency(NAME SHARED … ARCHIVES …): an interface target for either. Archives may name system libraries too.
+# memfabric_dependency(NAME SHARED … ARCHIVES …): an interface target for either. Archives may name
+# system libraries too.
 function(memfabric_dependency name)
   cmake_parse_arguments(arg "" "" "SHARED;ARCHIVES" ${ARGN})
   set(archives)
@@ -56,7 +58,8 @@ function(memfabric_dependency name)
     "$<IF:$<BOOL:$<TARGET_PROPERTY:MEMFABRIC_SELF_CONTAINED>>,${archives},${arg_SHARED}>")
 endfunction()
 
-# The store's TLS is our own, so the library holds the smaller gRPC, which has none; tests talk TLS to etcd by the larger one.
+# The store's TLS is our own, so the library holds the smaller gRPC, which has none; tests talk TLS
+# to etcd by the larger one.
 if(MEMFABRIC_SELF_CONTAINED)
   pkg_check_modules(GRPC_UNSECURE REQUIRED grpc++_unsecure)
 endif()
@@ -70,9 +73,10 @@ target_link_libraries(memfabric_grpc INTERFACE memfabric_grpc_only memfabric_pro
 
 # memfabric_self_contained(TARGET): a shared library that holds what it needs.
 #
-# The archives' code is compiled for programs (-fPIE), which a shared library may hold but for two things. Thread-local variables of
-# its own must not be at an offset that the linker knows: five files are compiled here instead (third_party/README.md). Data of
-# other shared libraries must not be addressed directly: libstdc++ is inside too, and stderr has a stand-in.
+# The archives' code is compiled for programs (-fPIE), which a shared library may hold but for two
+# things. Thread-local variables of its own must not be at an offset that the linker knows: five
+# files are compiled here instead (third_party/README.md). Data of other shared libraries must not
+# be addressed directly: libstdc++ is inside too, and stderr has a stand-in.
 function(memfabric_self_contained target)
   if(NOT MEMFABRIC_SELF_CONTAINED)
     return()

@@ -1,7 +1,8 @@
 # memfabric_library(NAME SOURCES … [PUBLIC …] [PRIVATE …]): one static library a folder.
-# memfabric_test(NAME [SERIAL] SOURCES … [LIBS …] [LABELS …] [TIMEOUT s]): one GoogleTest binary, run by ctest case by case; SERIAL:
-# with nothing beside it.
-# memfabric_fuzz(NAME SOURCES … [LIBS …]): one libFuzzer target, run by `make fuzz`; only with MEMFABRIC_BUILD_FUZZ.
+# memfabric_test(NAME [SERIAL] SOURCES … [LIBS …] [LABELS …] [TIMEOUT s]): one GoogleTest binary,
+# run by ctest case by case; SERIAL: with nothing beside it.
+# memfabric_fuzz(NAME SOURCES … [LIBS …]): one libFuzzer target, run by `make fuzz`; only with
+# MEMFABRIC_BUILD_FUZZ.
 
 function(memfabric_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})

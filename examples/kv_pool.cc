@@ -1,16 +1,20 @@
-// Ranks pool their memory and move KV-cache blocks between each other; every byte is verified where it arrives.
-// The same as kv_pool.py, in C++ against the C ABI alone. This process serves the store, starts itself once for each rank
-// (--rank), and reads from each a pipe of text lines. With --hosts the ranks run in the network namespaces that scripts/hosts
-// makes. One file, though long, so that it can be read and built alone.
+// Ranks pool their memory and move KV-cache blocks between each other; every byte is verified where
+// it arrives. The same as kv_pool.py, in C++ against the C ABI alone. This process serves the
+// store, starts itself once for each rank (--rank), and reads from each a pipe of text lines. With
+// --hosts the ranks run in the network namespaces that scripts/hosts makes. One file, though long,
+// so that it can be read and built alone.
 //
-// A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece that lie apart at the receiver,
-// so one block is one smem_bm_copy_batch of 122 pieces. A rank's memory, as all ranks compute it:
+// A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece
+// that lie apart at the receiver, so one block is one smem_bm_copy_batch of 122 pieces. A rank's
+// memory, as all ranks compute it:
 //
-//   arrived[source]   blocks that the source has put (written by the source after each block, with an 8-byte copy)
+//   arrived[source]   blocks that the source has put (written by the source after each block, with
+//                     an 8-byte copy)
 //   done[target]      blocks of ours that the target has verified (written by the target)
 //   inbox[source]     kSlots blocks: guard, piece, guard, piece, ..., guard
 //
-// Exit status 0: every block that was sent was verified. 1: not so, or a rank failed or died. 130: Ctrl-C.
+// Exit status 0: every block that was sent was verified. 1: not so, or a rank failed or died. 130:
+// Ctrl-C.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -51,7 +55,8 @@ constexpr std::uint64_t kGuard = 0xA5A5'5A5A'DEAD'BEEF;
 constexpr std::uint64_t kFinal = 1ULL << 63;  // in arrived[] and done[]: no more will come
 constexpr std::size_t kMailWords = 2048;      // arrived[1024], done[1024]
 constexpr std::size_t kPoolUnit = 2 << 20;
-constexpr std::chrono::seconds kPatience{30};  // that a rank waits for a peer that neither fails nor gets on
+// that a rank waits for a peer that neither fails nor gets on
+constexpr std::chrono::seconds kPatience{30};
 
 struct Options {
   std::uint32_t ranks = 4;
@@ -59,15 +64,17 @@ struct Options {
   std::string pattern = "all-to-all";  // ring, all-to-all, one-to-all, random
   std::size_t layers = 61;
   std::vector<std::size_t> piece_bytes = {128 << 10, 16 << 10};
-  bool flip = false;                 // rank 0 flips one byte of its third block, to see it found
-  std::vector<std::string> hosts;    // network namespaces to start the ranks in, in turn (see scripts/hosts)
+  bool flip = false;  // rank 0 flips one byte of its third block, to see it found
+  // network namespaces to start the ranks in, in turn (see scripts/hosts)
+  std::vector<std::string> hosts;
   std::string listen = "127.0.0.1";  // address that the store is served at
   std::optional<std::uint32_t> rank;
   std::string store;
 };
 
 constexpr const char* kUsage =
-    "kv_pool [--ranks 4] [--seconds 5] [--pattern ring|all-to-all|one-to-all|random] [--block-layers 61]\n"
+    "kv_pool [--ranks 4] [--seconds 5] [--pattern ring|all-to-all|one-to-all|random] "
+    "[--block-layers 61]\n"
     "        [--sizes 131072,16384] [--flip] [--hosts NAME,...] [--listen 127.0.0.1]\n";
 
 std::vector<std::string> Split(const std::string& text) {
@@ -121,7 +128,8 @@ Options ParseOptions(int count, char** arguments) {
     throw std::invalid_argument("--pattern: " + options.pattern);
   }
   auto bad = [](std::size_t size) { return size < 8 || size % 8 != 0; };
-  if (options.layers == 0 || options.piece_bytes.empty() || std::ranges::any_of(options.piece_bytes, bad)) {
+  if (options.layers == 0 || options.piece_bytes.empty() ||
+      std::ranges::any_of(options.piece_bytes, bad)) {
     throw std::invalid_argument("at least one layer, and pieces of a multiple of 8 bytes");
   }
   return options;
@@ -137,7 +145,8 @@ std::vector<std::uint32_t> TargetsOf(std::uint32_t rank, const Options& options)
   return targets;
 }
 
-// ---------------------------------------------------------------------------------------------------------------- one block
+// --------------------------------------------------------------------------------
+// one block
 
 // Where a block's pieces and guards lie, in 8-byte words, and the pattern that fills it.
 struct Block {
@@ -165,7 +174,9 @@ struct Block {
     return ((source << 52) ^ (target << 40) ^ number) * 0xD6E8'FEB8'6659'FD93;
   }
   // Every word of a block has its own value.
-  static std::uint64_t Word(std::uint64_t seed, std::size_t index) { return seed + index * 0x9E37'79B9'7F4A'7C15; }
+  static std::uint64_t Word(std::uint64_t seed, std::size_t index) {
+    return seed + index * 0x9E37'79B9'7F4A'7C15;
+  }
 
   void Fill(std::uint64_t* block, std::uint64_t seed) const {
     for (std::size_t i = 0; i < words; ++i) block[i] = Word(seed, i);
@@ -177,16 +188,19 @@ struct Block {
   std::size_t CountWrong(const std::uint64_t* block, std::uint64_t seed) const {
     std::size_t wrong = 0;
     for (const Run& piece : pieces) {
-      for (std::size_t i = piece.begin; i < piece.begin + piece.words; ++i) wrong += block[i] != Word(seed, i);
+      for (std::size_t i = piece.begin; i < piece.begin + piece.words; ++i)
+        wrong += block[i] != Word(seed, i);
     }
     for (const Run& guard : guards) {
-      for (std::size_t i = guard.begin; i < guard.begin + guard.words; ++i) wrong += block[i] != kGuard;
+      for (std::size_t i = guard.begin; i < guard.begin + guard.words; ++i)
+        wrong += block[i] != kGuard;
     }
     return wrong;
   }
 };
 
-// ----------------------------------------------------------------------------------------------------------------- one rank
+// --------------------------------------------------------------------------------
+// one rank
 
 void Check(std::int32_t code, const std::string& what) {
   if (code != SMEM_OK) throw std::runtime_error(what + ": " + smem_get_last_err_msg());
@@ -203,7 +217,11 @@ void Report(fmt::format_string<Args...> format, Args&&... args) {
 class Rank {
  public:
   explicit Rank(const Options& options)
-      : options_(options), rank_(*options.rank), block_(options), local_(block_.words), verified_(options.ranks) {
+      : options_(options),
+        rank_(*options.rank),
+        block_(options),
+        local_(block_.words),
+        verified_(options.ranks) {
     smem_bm_config_t config;
     Check(smem_bm_config_init(&config), "smem_bm_config_init");
     config.rankId = rank_;
@@ -214,14 +232,17 @@ class Rank {
     std::uint64_t bytes = (kMailWords + options.ranks * kSlots * block_.words) * 8;
     bytes = (bytes + kPoolUnit - 1) / kPoolUnit * kPoolUnit;
     pool_ = smem_bm_create(0, options.ranks, SMEMB_DATA_OP_SDMA, bytes, 0, 0);
-    if (pool_ == nullptr) throw std::runtime_error(std::string("smem_bm_create: ") + smem_get_last_err_msg());
-    mine_ = static_cast<std::uint64_t*>(smem_bm_ptr_by_mem_type(pool_, SMEM_MEM_TYPE_HOST, static_cast<std::uint16_t>(rank_)));
+    if (pool_ == nullptr)
+      throw std::runtime_error(std::string("smem_bm_create: ") + smem_get_last_err_msg());
+    mine_ = static_cast<std::uint64_t*>(
+        smem_bm_ptr_by_mem_type(pool_, SMEM_MEM_TYPE_HOST, static_cast<std::uint16_t>(rank_)));
 
     for (std::uint32_t source = 0; source < options.ranks; ++source) {
       auto targets = TargetsOf(source, options);
       if (std::ranges::find(targets, rank_) == targets.end()) continue;
       sources_.push_back(source);
-      for (std::uint32_t slot = 0; slot < kSlots; ++slot) block_.SetGuards(InboxSlot(mine_, source, slot));
+      for (std::uint32_t slot = 0; slot < kSlots; ++slot)
+        block_.SetGuards(InboxSlot(mine_, source, slot));
     }
     Check(smem_bm_join(pool_, 0), "smem_bm_join");
     WaitForEverybody();
@@ -252,7 +273,8 @@ class Rank {
     }
     Report("blocks {}", verified_blocks_);
     for (auto& [target, out] : outgoing_) ReportPair(target, out);
-    for (std::uint32_t source : sources_) Report("verified {} {}", source, verified_[source].blocks);
+    for (std::uint32_t source : sources_)
+      Report("verified {} {}", source, verified_[source].blocks);
     Report("complete {}", wrong_blocks_);
   }
 
@@ -272,9 +294,12 @@ class Rank {
     return of + kMailWords + (source * kSlots + slot) * block_.words;
   }
   std::uint64_t* MemoryOf(std::uint32_t rank) const {
-    return static_cast<std::uint64_t*>(smem_bm_ptr_by_mem_type(pool_, SMEM_MEM_TYPE_HOST, static_cast<std::uint16_t>(rank)));
+    return static_cast<std::uint64_t*>(
+        smem_bm_ptr_by_mem_type(pool_, SMEM_MEM_TYPE_HOST, static_cast<std::uint16_t>(rank)));
   }
-  std::uint64_t Mail(std::size_t index) const { return std::atomic_ref(mine_[index]).load(std::memory_order_acquire); }
+  std::uint64_t Mail(std::size_t index) const {
+    return std::atomic_ref(mine_[index]).load(std::memory_order_acquire);
+  }
 
   void WaitForEverybody() {
     auto deadline = Clock::now() + kPatience;
@@ -282,15 +307,18 @@ class Rank {
       std::uint32_t here = 0;
       Check(smem_bm_get_members(pool_, nullptr, &here), "smem_bm_get_members");
       if (here == options_.ranks) return;
-      if (Clock::now() > deadline) throw std::runtime_error(fmt::format("{} of {} ranks joined", here, options_.ranks));
+      if (Clock::now() > deadline)
+        throw std::runtime_error(fmt::format("{} of {} ranks joined", here, options_.ranks));
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   }
 
-  // Writes one word of the mail at the beginning of the peer's memory. A copy is seen after this thread's earlier ones.
+  // Writes one word of the mail at the beginning of the peer's memory. A copy is seen after this
+  // thread's earlier ones.
   void Tell(std::uint32_t peer, std::size_t index, std::uint64_t value) {
     smem_copy_params copy{&value, MemoryOf(peer) + index, sizeof(value), nullptr};
-    Check(smem_bm_copy(pool_, &copy, SMEMB_COPY_H2GH, 0), fmt::format("copy of 8 bytes to rank {}", peer));
+    Check(smem_bm_copy(pool_, &copy, SMEMB_COPY_H2GH, 0),
+          fmt::format("copy of 8 bytes to rank {}", peer));
   }
 
   void Send(std::uint32_t target, Outgoing& out) {
@@ -303,10 +331,12 @@ class Rank {
       targets_of_pieces_.push_back(inbox + piece.begin);
       sizes_of_pieces_.push_back(piece.words * 8);
     }
-    smem_batch_copy_params copy{sources_of_pieces_.data(), targets_of_pieces_.data(), sizes_of_pieces_.data(),
+    smem_batch_copy_params copy{sources_of_pieces_.data(), targets_of_pieces_.data(),
+                                sizes_of_pieces_.data(),
                                 static_cast<std::uint32_t>(block_.pieces.size()), nullptr};
     auto begin = Clock::now();
-    Check(smem_bm_copy_batch(pool_, &copy, SMEMB_COPY_H2GH, 0), fmt::format("copy of a block to rank {}", target));
+    Check(smem_bm_copy_batch(pool_, &copy, SMEMB_COPY_H2GH, 0),
+          fmt::format("copy of a block to rank {}", target));
     out.microseconds.push_back(duration<double, std::micro>(Clock::now() - begin).count());
     Tell(target, rank_, ++out.put);
   }
@@ -317,11 +347,12 @@ class Rank {
     Incoming& in = verified_[source];
     if (in.blocks < count) {
       for (; in.blocks < count; ++in.blocks, ++verified_blocks_) {
-        std::size_t wrong =
-            block_.CountWrong(InboxSlot(mine_, source, in.blocks % kSlots), Block::Seed(source, rank_, in.blocks));
+        std::size_t wrong = block_.CountWrong(InboxSlot(mine_, source, in.blocks % kSlots),
+                                              Block::Seed(source, rank_, in.blocks));
         if (wrong == 0) continue;
         ++wrong_blocks_;
-        Report("error block {} of rank {} has {} wrong words at rank {}", in.blocks, source, wrong, rank_);
+        Report("error block {} of rank {} has {} wrong words at rank {}", in.blocks, source, wrong,
+               rank_);
       }
       Tell(source, 1024 + rank_, count);
       return true;
@@ -338,7 +369,10 @@ class Rank {
   bool Step(bool sending) {
     bool moved = false;
     for (std::uint32_t source : sources_) moved |= Receive(source);
-    std::size_t chosen = options_.pattern == "random" && !outgoing_.empty() ? random() % outgoing_.size() : 0, index = 0;
+    std::size_t chosen = options_.pattern == "random" && !outgoing_.empty()
+                             ? random() % outgoing_.size()
+                             : 0,
+                index = 0;
     for (auto& [target, out] : outgoing_) {
       bool skip = sending && options_.pattern == "random" && index++ != chosen;
       if (!skip && sending && out.put - (Mail(1024 + target) & ~kFinal) < kSlots) {
@@ -352,12 +386,14 @@ class Rank {
     return moved;
   }
 
-  // Nobody will touch our memory again: what we sent is acknowledged, and what we shall get is verified.
+  // Nobody will touch our memory again: what we sent is acknowledged, and what we shall get is
+  // verified.
   bool IsComplete() const {
     for (auto& [target, out] : outgoing_) {
       if (!out.finished || Mail(1024 + target) != (out.put | kFinal)) return false;
     }
-    return std::ranges::all_of(sources_, [&](std::uint32_t source) { return verified_[source].finished; });
+    return std::ranges::all_of(sources_,
+                               [&](std::uint32_t source) { return verified_[source].finished; });
   }
 
   static void ReportPair(std::uint32_t target, Outgoing& out) {
@@ -366,7 +402,8 @@ class Rank {
     std::ranges::sort(times);
     double total = 0;
     for (double time : times) total += time;
-    Report("sent {} {} {} {} {} {}", target, out.path, out.put, total, times[times.size() / 2], times[times.size() * 99 / 100]);
+    Report("sent {} {} {} {} {} {}", target, out.path, out.put, total, times[times.size() / 2],
+           times[times.size() * 99 / 100]);
   }
 
   const Options& options_;
@@ -398,7 +435,8 @@ int RankMain(const Options& options) {
   return status;
 }
 
-// -------------------------------------------------------------------------------------------------- the process that starts
+// --------------------------------------------------------------------------------
+// the process that starts
 
 volatile sig_atomic_t interrupted = 0;
 
@@ -411,8 +449,10 @@ struct Pair {
 // The rank processes: what they report, and their end.
 class Ranks {
  public:
-  Ranks(const Options& options, int count, char** arguments) : blocks_(options.ranks), partial_(options.ranks) {
-    for (std::uint32_t rank = 0; rank < options.ranks; ++rank) Start(rank, options, count, arguments);
+  Ranks(const Options& options, int count, char** arguments)
+      : blocks_(options.ranks), partial_(options.ranks) {
+    for (std::uint32_t rank = 0; rank < options.ranks; ++rank)
+      Start(rank, options, count, arguments);
   }
 
   ~Ranks() {
@@ -449,16 +489,20 @@ class Ranks {
   }
   const std::map<std::pair<std::uint32_t, std::uint32_t>, Pair>& pairs() const { return pairs_; }
   const std::vector<std::string>& errors() const { return errors_; }
-  bool complete() const { return complete_ == pipes_.size() && wrong_blocks_ == 0 && errors_.empty(); }
+  bool complete() const {
+    return complete_ == pipes_.size() && wrong_blocks_ == 0 && errors_.empty();
+  }
 
  private:
   void Start(std::uint32_t rank, const Options& options, int count, char** arguments) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe: " + std::string(strerror(errno)));
+    if (pipe2(ends, O_CLOEXEC) != 0)
+      throw std::runtime_error("pipe: " + std::string(strerror(errno)));
     std::string number = std::to_string(rank);
     std::string self = std::filesystem::read_symlink("/proc/self/exe");
     std::vector<const char*> words;
-    if (!options.hosts.empty()) words = {"ip", "netns", "exec", options.hosts[rank % options.hosts.size()].c_str()};
+    if (!options.hosts.empty())
+      words = {"ip", "netns", "exec", options.hosts[rank % options.hosts.size()].c_str()};
     words.push_back(self.c_str());
     words.insert(words.end(), arguments + 1, arguments + count);
     words.insert(words.end(), {"--rank", number.c_str(), "--store", options.store.c_str()});
@@ -486,14 +530,17 @@ class Ranks {
       int status = 0;
       waitpid(pids_[rank], &status, 0);
       pids_[rank] = -1;
-      if (WIFSIGNALED(status)) errors_.push_back(fmt::format("rank {} was ended by {}", rank, strsignal(WTERMSIG(status))));
+      if (WIFSIGNALED(status))
+        errors_.push_back(
+            fmt::format("rank {} was ended by {}", rank, strsignal(WTERMSIG(status))));
       if (WIFEXITED(status) && WEXITSTATUS(status) != 0 && errors_.empty()) {
         errors_.push_back(fmt::format("rank {} ended with status {}", rank, WEXITSTATUS(status)));
       }
       return;
     }
     partial_[rank].append(data, got);
-    for (std::size_t end; (end = partial_[rank].find('\n')) != std::string::npos; partial_[rank].erase(0, end + 1)) {
+    for (std::size_t end; (end = partial_[rank].find('\n')) != std::string::npos;
+         partial_[rank].erase(0, end + 1)) {
       Take(static_cast<std::uint32_t>(rank), partial_[rank].substr(0, end));
     }
   }
@@ -532,12 +579,15 @@ class Ranks {
   std::uint64_t wrong_blocks_ = 0;
 };
 
-// Shows how it goes until every rank has ended; after a failure the others get three seconds to say what they saw.
+// Shows how it goes until every rank has ended; after a failure the others get three seconds to say
+// what they saw.
 void Watch(Ranks& ranks, std::uint64_t block_bytes) {
   bool terminal = isatty(STDOUT_FILENO) == 1;
   std::optional<Clock::time_point> failed_at;
   while (interrupted == 0 && ranks.Poll(100)) {
-    if (terminal) fmt::print("\r{} blocks, {:.1f} GB verified ", ranks.blocks(), ranks.blocks() * block_bytes / 1e9);
+    if (terminal)
+      fmt::print("\r{} blocks, {:.1f} GB verified ", ranks.blocks(),
+                 ranks.blocks() * block_bytes / 1e9);
     fflush(stdout);
     if (ranks.errors().empty()) continue;
     if (!failed_at) failed_at = Clock::now();
@@ -549,19 +599,21 @@ void Watch(Ranks& ranks, std::uint64_t block_bytes) {
 bool PrintTable(const Ranks& ranks, std::uint64_t block_bytes) {
   bool verified = ranks.complete();
   double total = 0;
-  fmt::print("{:>4} {:>4}  {:8} {:>7} {:>8} {:>7} {:>8} {:>8}  {}\n", "from", "to", "path", "blocks", "GB", "GB/s", "p50 us",
-             "p99 us", "verified");
+  fmt::print("{:>4} {:>4}  {:8} {:>7} {:>8} {:>7} {:>8} {:>8}  {}\n", "from", "to", "path",
+             "blocks", "GB", "GB/s", "p50 us", "p99 us", "verified");
   for (auto& [ends, pair] : ranks.pairs()) {
     verified &= pair.blocks == pair.verified;
     if (pair.blocks == 0) continue;
     double bytes = static_cast<double>(pair.blocks * block_bytes);
     total += bytes;
-    fmt::print("{:>4} {:>4}  {:8} {:>7} {:>8.2f} {:>7.1f} {:>8.0f} {:>8.0f}  {}\n", ends.first, ends.second, pair.path,
-               pair.blocks, bytes / 1e9, bytes / pair.total_us / 1e3, pair.p50_us, pair.p99_us,
+    fmt::print("{:>4} {:>4}  {:8} {:>7} {:>8.2f} {:>7.1f} {:>8.0f} {:>8.0f}  {}\n", ends.first,
+               ends.second, pair.path, pair.blocks, bytes / 1e9, bytes / pair.total_us / 1e3,
+               pair.p50_us, pair.p99_us,
                pair.blocks == pair.verified ? "all" : fmt::format("{} only", pair.verified));
   }
   verified &= total > 0;
-  fmt::print("{:.2f} GB moved; {}\n", total / 1e9, verified ? "every byte verified" : "NOT VERIFIED");
+  fmt::print("{:.2f} GB moved; {}\n", total / 1e9,
+             verified ? "every byte verified" : "NOT VERIFIED");
   return verified;
 }
 
@@ -585,9 +637,11 @@ int StarterMain(Options options, int count, char** arguments) {
   sigaction(SIGTERM, &stop, nullptr);
   options.store = FreeStoreUrl(options.listen);
   std::uint64_t block_bytes = Block(options).data_bytes;
-  std::string where = options.hosts.empty() ? "" : fmt::format(" on {} hosts", options.hosts.size());
-  fmt::print("{} ranks{}, {}, {} s; blocks of {:.1f} MiB; the store is {}\n", options.ranks, where, options.pattern,
-             options.seconds, static_cast<double>(block_bytes) / (1 << 20), options.store);
+  std::string where =
+      options.hosts.empty() ? "" : fmt::format(" on {} hosts", options.hosts.size());
+  fmt::print("{} ranks{}, {}, {} s; blocks of {:.1f} MiB; the store is {}\n", options.ranks, where,
+             options.pattern, options.seconds, static_cast<double>(block_bytes) / (1 << 20),
+             options.store);
   fflush(stdout);
   Check(smem_create_config_store(options.store.c_str(), 0), "smem_create_config_store");
   bool verified = false;

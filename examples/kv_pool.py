@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Ranks on one host or several pool their memory and move KV-cache blocks between each other; every byte is verified where it arrives.
+"""Ranks on one host or several pool their memory and move KV-cache blocks between each other; every
+byte is verified where it arrives.
 
-A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece that lie apart at the receiver,
-so one block is one copy_data_batch of 122 pieces. The sender's pattern depends on the pair, the block's number and the offset;
-the receiver, which shares nothing with the sender but the pool, checks all of it and the guard bytes around each piece.
+A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece that
+lie apart at the receiver, so one block is one copy_data_batch of 122 pieces. The sender's pattern
+depends on the pair, the block's number and the offset; the receiver, which shares nothing with the
+sender but the pool, checks all of it and the guard bytes around each piece.
 
 The receiver's memory, as all ranks compute it:
 
-    arrived[source]   blocks that the source has put (written by the source after each block, with an 8-byte copy)
+    arrived[source]   blocks that the source has put (written by the source after each block, with
+                      an 8-byte copy)
     done[target]      blocks of ours that the target has verified (written by the target)
     inbox[source]     SLOTS blocks: guard, piece, guard, piece, ..., guard
 
-Exit status 0: every block that was sent was verified.  1: not so, or a rank failed or died.  130: Ctrl-C.
+Exit status 0: every block that was sent was verified.  1: not so, or a rank failed or died.  130:
+Ctrl-C.
 """
 
 import argparse
@@ -44,17 +48,39 @@ HOST = bm.BmMemType.HOST
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Ranks pool memory and move KV blocks; every byte is verified.")
+    parser = argparse.ArgumentParser(
+        description="Ranks pool memory and move KV blocks; every byte is verified."
+    )
     parser.add_argument("--ranks", type=int, default=4, help="processes (default 4)")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to send (default 5)")
-    parser.add_argument("--pattern", choices=("ring", "all-to-all", "one-to-all", "random"), default="all-to-all")
-    parser.add_argument("--block-layers", type=int, default=61, help="layers of a block (default 61)")
-    parser.add_argument("--sizes", default="131072,16384", help="bytes of a layer's pieces (default 131072,16384)")
-    parser.add_argument("--flip", action="store_true", help="rank 0 flips one byte of its third block, to see it found")
-    parser.add_argument("--hosts", type=lambda names: names.split(","), default=[], metavar="NAME,...",
-                        help="network namespaces to start the ranks in, in turn (see scripts/hosts)")
-    parser.add_argument("--listen", default="127.0.0.1", help="address that the store is served at (default 127.0.0.1)")
-    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)  # set for the processes that this one starts
+    parser.add_argument(
+        "--pattern", choices=("ring", "all-to-all", "one-to-all", "random"), default="all-to-all"
+    )
+    parser.add_argument(
+        "--block-layers", type=int, default=61, help="layers of a block (default 61)"
+    )
+    parser.add_argument(
+        "--sizes", default="131072,16384", help="bytes of a layer's pieces (default 131072,16384)"
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="rank 0 flips one byte of its third block, to see it found",
+    )
+    parser.add_argument(
+        "--hosts",
+        type=lambda names: names.split(","),
+        default=[],
+        metavar="NAME,...",
+        help="network namespaces to start the ranks in, in turn (see scripts/hosts)",
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1",
+        help="address that the store is served at (default 127.0.0.1)",
+    )
+    # set for the processes that this one starts
+    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
@@ -87,11 +113,15 @@ class Block:
         self.words = layers * self.layer_words + GUARD_WORDS
         self.data_bytes = layers * sum(piece_bytes)
         # Every word of a block has its own value before the block's seed is added.
-        self.ramp = np.arange(layers * self.layer_words, dtype=np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15)
+        self.ramp = np.arange(layers * self.layer_words, dtype=np.uint64) * np.uint64(
+            0x9E37_79B9_7F4A_7C15
+        )
         self.ramp = self.ramp.reshape(layers, self.layer_words)
         begins = np.cumsum([GUARD_WORDS] + [words + GUARD_WORDS for words in self.piece_words[:-1]])
         self.pieces = [slice(int(b), int(b) + w) for b, w in zip(begins, self.piece_words)]
-        layer_offsets = np.arange(layers, dtype=np.uint64)[:, None] * np.uint64(self.layer_words * 8)
+        layer_offsets = np.arange(layers, dtype=np.uint64)[:, None] * np.uint64(
+            self.layer_words * 8
+        )
         self.offsets = (layer_offsets + begins.astype(np.uint64) * np.uint64(8)).reshape(-1)
         self.sizes = np.tile(np.array(piece_bytes, dtype=np.uint64), layers)
         self.scratch = np.empty((layers, self.layer_words), dtype=np.uint64)
@@ -101,7 +131,9 @@ class Block:
 
     def guards(self, words: np.ndarray) -> list[np.ndarray]:
         layers = self.layer_view(words)
-        return [layers[:, p.start - GUARD_WORDS : p.start] for p in self.pieces] + [words[-GUARD_WORDS:]]
+        return [layers[:, p.start - GUARD_WORDS : p.start] for p in self.pieces] + [
+            words[-GUARD_WORDS:]
+        ]
 
     def fill(self, words: np.ndarray, seed: np.uint64) -> None:
         np.add(self.ramp, seed, out=self.layer_view(words))
@@ -117,7 +149,8 @@ def seed_of(source: int, target: int, number: int) -> np.uint64:
     return np.uint64(((source << 52) ^ (target << 40) ^ number) * 0xD6E8_FEB8_6659_FD93 % 2**64)
 
 
-# ---------------------------------------------------------------------------------------------------------------- one rank
+# --------------------------------------------------------------------------------
+# one rank
 
 
 class RankError(Exception):
@@ -145,7 +178,9 @@ class Rank:
         self.ranks = options.ranks
         self.block = Block(options.block_layers, options.piece_bytes)
         self.inbox_bytes = SLOTS * self.block.words * 8
-        self.sources = [r for r in range(self.ranks) if self.rank in targets_of(r, self.ranks, options.pattern)]
+        self.sources = [
+            r for r in range(self.ranks) if self.rank in targets_of(r, self.ranks, options.pattern)
+        ]
         self.verified = dict.fromkeys(self.sources, 0)
         self.sources_finished: set[int] = set()
         self.wrong_blocks = 0
@@ -172,8 +207,10 @@ class Rank:
         check(self.pool.join(), "join")
         self._wait_for_everybody()
         self.outgoing = {
-            target: Outgoing(self.pool.peer_rank_ptr(target, HOST) + MAIL_BYTES + self.rank * self.inbox_bytes,
-                             self.pool.path(target))
+            target: Outgoing(
+                self.pool.peer_rank_ptr(target, HOST) + MAIL_BYTES + self.rank * self.inbox_bytes,
+                self.pool.path(target),
+            )
             for target in targets_of(self.rank, self.ranks, self.options.pattern)
         }
 
@@ -192,17 +229,26 @@ class Rank:
         """Writes one word of the mail at the beginning of the peer's slot."""
         self.word[0] = value
         address = self.pool.peer_rank_ptr(peer, HOST) + 8 * index
-        check(self.pool.copy_data(self.word, address, 8, bm.BmCopyType.H2GH), f"copy of 8 bytes to rank {peer}")
+        check(
+            self.pool.copy_data(self.word, address, 8, bm.BmCopyType.H2GH),
+            f"copy of 8 bytes to rank {peer}",
+        )
 
     def send(self, target: int) -> None:
         out = self.outgoing[target]
         self.block.fill(self.local, seed_of(self.rank, target, out.put))
         if self.options.flip and self.rank == 0 and out.put == 2:
-            self.local.view(np.uint8)[GUARD_WORDS * 8 + 12345 % (8 * self.block.piece_words[0])] ^= 1
+            self.local.view(np.uint8)[
+                GUARD_WORDS * 8 + 12345 % (8 * self.block.piece_words[0])
+            ] ^= 1
         sources = self.block.offsets + np.uint64(self.local.ctypes.data)
-        targets = self.block.offsets + np.uint64(out.address + out.put % SLOTS * self.block.words * 8)
+        targets = self.block.offsets + np.uint64(
+            out.address + out.put % SLOTS * self.block.words * 8
+        )
         begin = time.perf_counter()
-        code = self.pool.copy_data_batch(sources, targets, self.block.sizes, len(sources), bm.BmCopyType.H2GH)
+        code = self.pool.copy_data_batch(
+            sources, targets, self.block.sizes, len(sources), bm.BmCopyType.H2GH
+        )
         out.microseconds.append((time.perf_counter() - begin) * 1e6)
         check(code, f"copy of a block to rank {target}")
         out.put += 1
@@ -215,10 +261,14 @@ class Rank:
         if self.verified[source] < count:
             while self.verified[source] < count:
                 number = self.verified[source]
-                wrong = self.block.count_wrong(self.inbox_slot(source, number % SLOTS), seed_of(source, self.rank, number))
+                wrong = self.block.count_wrong(
+                    self.inbox_slot(source, number % SLOTS), seed_of(source, self.rank, number)
+                )
                 if wrong:
                     self.wrong_blocks += 1
-                    report(error=f"block {number} of rank {source} has {wrong} wrong words at rank {self.rank}")
+                    report(
+                        error=f"block {number} of rank {source} has {wrong} wrong words at rank {self.rank}"
+                    )
                 self.verified[source] += 1
             self.tell(source, 1024 + self.rank, count)
             return True
@@ -260,13 +310,25 @@ class Rank:
             if now - self.last_report > 0.1:
                 self.last_report = now
                 report(blocks=sum(self.verified.values()))
-        report(blocks=sum(self.verified.values()), result={
-            "sent": {t: {"blocks": o.put, "path": o.path, "us": o.microseconds} for t, o in self.outgoing.items()},
-            "verified": self.verified, "wrong_blocks": self.wrong_blocks})
+        report(
+            blocks=sum(self.verified.values()),
+            result={
+                "sent": {
+                    t: {"blocks": o.put, "path": o.path, "us": o.microseconds}
+                    for t, o in self.outgoing.items()
+                },
+                "verified": self.verified,
+                "wrong_blocks": self.wrong_blocks,
+            },
+        )
 
     def is_complete(self) -> bool:
-        """Nobody will touch our memory again: all that we sent is acknowledged, and all that we shall get is verified."""
-        sent = all(o.finished and int(self.done[t]) == o.put | FINAL for t, o in self.outgoing.items())
+        """Nobody will touch our memory again: all that we sent is acknowledged, and all that we
+        shall get is verified.
+        """
+        sent = all(
+            o.finished and int(self.done[t]) == o.put | FINAL for t, o in self.outgoing.items()
+        )
         return sent and len(self.sources_finished) == len(self.sources)
 
 
@@ -291,7 +353,8 @@ def rank_main(options: argparse.Namespace) -> int:
     return 0
 
 
-# -------------------------------------------------------------------------------------------------- the process that starts
+# --------------------------------------------------------------------------------
+# the process that starts
 
 
 class Ranks:
@@ -309,10 +372,20 @@ class Ranks:
 
     def start(self, store: str) -> None:
         for rank in range(len(self.blocks)):
-            command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--rank", str(rank), "--store", store]
+            command = [
+                sys.executable,
+                os.path.abspath(__file__),
+                *sys.argv[1:],
+                "--rank",
+                str(rank),
+                "--store",
+                store,
+            ]
             if self.hosts:
                 command = ["ip", "netns", "exec", self.hosts[rank % len(self.hosts)], *command]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.logs[rank])
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.logs[rank]
+            )
             self.processes.append(process)
             self.selector.register(process.stdout, selectors.EVENT_READ, rank)
 
@@ -364,16 +437,28 @@ class Ranks:
         text = []
         for rank, log in enumerate(self.logs):
             log.seek(0)
-            text += [f"rank {rank}: {line}" for line in log.read().decode(errors="replace").splitlines()[-5:]]
+            text += [
+                f"rank {rank}: {line}"
+                for line in log.read().decode(errors="replace").splitlines()[-5:]
+            ]
             log.close()
         return "\n".join(text)
 
 
-def watch(ranks: Ranks, options: argparse.Namespace, block_bytes: int, interrupted: threading.Event) -> None:
-    """Shows how it goes until every rank has ended; after a failure the others get three seconds to say what they saw."""
+def watch(
+    ranks: Ranks, options: argparse.Namespace, block_bytes: int, interrupted: threading.Event
+) -> None:
+    """Shows how it goes until every rank has ended; after a failure the others get three seconds to
+    say what they saw.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[moved]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[moved]}"),
+        TimeElapsedColumn(),
+    )
     begin = failed_at = None
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("ranks are joining", total=options.seconds, moved="")
@@ -383,8 +468,12 @@ def watch(ranks: Ranks, options: argparse.Namespace, block_bytes: int, interrupt
             if begin is None and blocks:
                 begin = now
             if begin is not None:
-                progress.update(task, completed=min(now - begin, options.seconds), description="moving blocks",
-                                moved=f"{blocks} blocks, {blocks * block_bytes / 1e9:.1f} GB verified")
+                progress.update(
+                    task,
+                    completed=min(now - begin, options.seconds),
+                    description="moving blocks",
+                    moved=f"{blocks} blocks, {blocks * block_bytes / 1e9:.1f} GB verified",
+                )
             if ranks.failed():
                 failed_at = failed_at or now
                 if now - failed_at > 3:
@@ -396,7 +485,9 @@ def print_table(ranks: Ranks, options: argparse.Namespace, block_bytes: int) -> 
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"KV blocks of {options.block_layers} x ({options.sizes}) bytes, {block_bytes / 2**20:.1f} MiB each")
+    table = Table(
+        title=f"KV blocks of {options.block_layers} x ({options.sizes}) bytes, {block_bytes / 2**20:.1f} MiB each"
+    )
     for name in ("from", "to", "path", "blocks", "GB", "GB/s", "p50 us", "p99 us", "verified"):
         table.add_column(name, justify="left" if name == "path" else "right")
     complete = len(ranks.results) == options.ranks
@@ -410,15 +501,29 @@ def print_table(ranks: Ranks, options: argparse.Namespace, block_bytes: int) -> 
             times = np.array(sent["us"])
             size = sent["blocks"] * block_bytes
             total += size
-            table.add_row(str(source), target, sent["path"], str(sent["blocks"]), f"{size / 1e9:.2f}",
-                          f"{size / times.sum() / 1e3:.1f}", f"{np.percentile(times, 50):.0f}",
-                          f"{np.percentile(times, 99):.0f}", "all" if verified == sent["blocks"] else f"{verified} only")
+            table.add_row(
+                str(source),
+                target,
+                sent["path"],
+                str(sent["blocks"]),
+                f"{size / 1e9:.2f}",
+                f"{size / times.sum() / 1e3:.1f}",
+                f"{np.percentile(times, 50):.0f}",
+                f"{np.percentile(times, 99):.0f}",
+                "all" if verified == sent["blocks"] else f"{verified} only",
+            )
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
     wrong = sum(result["wrong_blocks"] for result in ranks.results.values())
     complete &= wrong == 0 and total > 0
-    console.print(f"{total / 1e9:.2f} GB moved; " + ("every byte verified" if complete else f"NOT VERIFIED, {wrong} wrong blocks"))
-    console.print("GB/s, p50 and p99 are of the copies themselves, without making and checking the pattern.", style="dim")
+    console.print(
+        f"{total / 1e9:.2f} GB moved; "
+        + ("every byte verified" if complete else f"NOT VERIFIED, {wrong} wrong blocks")
+    )
+    console.print(
+        "GB/s, p50 and p99 are of the copies themselves, without making and checking the pattern.",
+        style="dim",
+    )
     return complete
 
 
@@ -432,7 +537,8 @@ def main() -> int:
     options = parse_arguments()
     if options.rank is not None:
         return rank_main(options)
-    # A flag, not KeyboardInterrupt: that could come between the start of a rank and the note of its pid.
+    # A flag, not KeyboardInterrupt: that could come between the start of a rank and the note of its
+    # pid.
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
@@ -441,7 +547,9 @@ def main() -> int:
         print(f"kv_pool: {mf.get_last_err_msg()}", file=sys.stderr)
         return 1
     where = f" on {len(options.hosts)} hosts" if options.hosts else ""
-    print(f"{options.ranks} ranks{where}, {options.pattern}, {options.seconds:g} s; the store is {store}, an etcd to etcdctl")
+    print(
+        f"{options.ranks} ranks{where}, {options.pattern}, {options.seconds:g} s; the store is {store}, an etcd to etcdctl"
+    )
     block_bytes = options.block_layers * sum(options.piece_bytes)
     ranks = Ranks(options)
     try:

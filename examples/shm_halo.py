@@ -1,10 +1,12 @@
-"""A halo exchange: heat spreads along a rod that several ranks share, each with the ends of its neighbours beside its own.
+"""A halo exchange: heat spreads along a rod that several ranks share, each with the ends of its
+neighbours beside its own.
 
     python shm_halo.py [--ranks 4] [--cells 1000] [--steps 500] [--store tcp://127.0.0.1:8571]
 
-Every rank puts its two outermost cells into its neighbours' halos, with a signal; nobody waits for all of them. At the end the
-parts are compared with the same rod computed in one piece.
+Every rank puts its two outermost cells into its neighbours' halos, with a signal; nobody waits for
+all of them. At the end the parts are compared with the same rod computed in one piece.
 """
+
 import argparse
 import multiprocessing
 import sys
@@ -16,7 +18,8 @@ from memfabric_hybrid import shm
 
 MIB = 1 << 20
 FROM_LEFT, FROM_RIGHT = 0, 8  # signals: how many steps of that neighbour have come
-HALO_LEFT, HALO_RIGHT = 64, 128  # two of each, by parity of the step: the next one may come before the last was read
+# two of each, by parity of the step: the next one may come before the last was read
+HALO_LEFT, HALO_RIGHT = 64, 128
 
 
 def begin(cells: int) -> np.ndarray:
@@ -53,7 +56,9 @@ def run(store: str, ranks: int, rank: int, cells: int, steps: int) -> None:
         if any(codes):
             sys.exit(f"rank {rank}, step {turn}: {mf.get_last_err_msg()}")
         own = step(padded)
-    area.put(0, MIB + 8 * sum(len(part) for part in np.array_split(np.empty(cells), ranks)[:rank]), own)
+    area.put(
+        0, MIB + 8 * sum(len(part) for part in np.array_split(np.empty(cells), ranks)[:rank]), own
+    )
     area.barrier()
     if rank == 0:
         whole = begin(cells)
@@ -75,8 +80,14 @@ def main() -> None:
     parser.add_argument("--store", default="tcp://127.0.0.1:8571")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=run, args=(options.store, options.ranks, rank, options.cells, options.steps), daemon=True)
-                 for rank in range(options.ranks)]
+    processes = [
+        spawn.Process(
+            target=run,
+            args=(options.store, options.ranks, rank, options.cells, options.steps),
+            daemon=True,
+        )
+        for rank in range(options.ranks)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,4 +1,5 @@
-/* Two processes and a "kernel": a function that gets nothing but the address of the symmetric memory. */
+/* Two processes and a "kernel": a function that gets nothing but the address of the symmetric
+ * memory. */
 #define _DEFAULT_SOURCE
 #include <memfabric/smem_shm.h>
 #include <memfabric/smem_shm_device.h>
@@ -11,7 +12,8 @@ struct context {
   char greeting[32];
 };
 
-/* Writes a greeting, found in this process's context, into the next rank's memory by plain stores. */
+/* Writes a greeting, found in this process's context, into the next rank's memory by plain stores.
+ */
 static void kernel(void* gva) {
   const struct context* context = smem_shm_get_extra_context_addr(gva);
   uint32_t next = (smem_shm_get_local_rank(gva) + 1) % smem_shm_get_rank_size(gva);
@@ -34,7 +36,8 @@ int main(int argc, char** argv) {
   kernel(gva);
   if (smem_shm_control_barrier(shm) != SMEM_OK) return puts(smem_get_last_err_msg()), 1;
   for (uint32_t turn = 0; turn < 2; ++turn) { /* in the order of ranks */
-    if (turn == rank) printf("rank %u: %s\n", rank, (char*)smem_shm_get_peer_addr(gva, rank, 0)), fflush(stdout);
+    if (turn == rank)
+      printf("rank %u: %s\n", rank, (char*)smem_shm_get_peer_addr(gva, rank, 0)), fflush(stdout);
     smem_shm_control_barrier(shm);
   }
   smem_shm_uninit(0);

@@ -2,9 +2,10 @@
 
     python shm_queue.py [--ranks 4] [--items 2000] [--store tcp://127.0.0.1:8572]
 
-Each item is taken once, by whoever is free. A rank that is slow takes fewer; one that dies keeps the item it had, and the others
-go on.
+Each item is taken once, by whoever is free. A rank that is slow takes fewer; one that dies keeps
+the item it had, and the others go on.
 """
+
 import argparse
 import multiprocessing
 import sys
@@ -14,7 +15,8 @@ import numpy as np
 import memfabric_hybrid as mf
 from memfabric_hybrid import shm
 
-NEXT, DONE, RESULTS = 0, 64, 4096  # in rank 0's memory: the next item, how many are done, what came out
+# in rank 0's memory: the next item, how many are done, what came out
+NEXT, DONE, RESULTS = 0, 64, 4096
 
 
 def collatz(number: int) -> int:
@@ -55,8 +57,12 @@ def main() -> None:
     parser.add_argument("--store", default="tcp://127.0.0.1:8572")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=run, args=(options.store, options.ranks, rank, options.items), daemon=True)
-                 for rank in range(options.ranks)]
+    processes = [
+        spawn.Process(
+            target=run, args=(options.store, options.ranks, rank, options.items), daemon=True
+        )
+        for rank in range(options.ranks)
+    ]
     for process in processes:
         process.start()
     for process in processes:

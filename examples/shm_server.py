@@ -1,10 +1,12 @@
-"""A parameter server: rank 0 has the weights, the others compute gradients on data of their own and send them.
+"""A parameter server: rank 0 has the weights, the others compute gradients on data of their own and
+send them.
 
     python shm_server.py [--workers 3] [--steps 200] [--store tcp://127.0.0.1:8573]
 
-Workers read the weights by get, put their gradient into the place that the server keeps for them, and signal it; the server
-takes all of a step, and publishes new weights by counting up a version that the workers wait for in their own memory.
-"""
+Workers read the weights by get, put their gradient into the place that the server keeps for them,
+and signal it; the server takes all of a step, and publishes new weights by counting up a version
+that the workers wait for in their own memory."""
+
 import argparse
 import multiprocessing
 import sys
@@ -15,7 +17,8 @@ import memfabric_hybrid as mf
 from memfabric_hybrid import shm
 
 FEATURES = 64
-VERSION, WEIGHTS, GRADIENTS = 0, 4096, 65536  # VERSION is in each worker's memory, the others are in the server's
+# VERSION is in each worker's memory, the others are in the server's
+VERSION, WEIGHTS, GRADIENTS = 0, 4096, 65536
 ARRIVED = 8  # in the server's: how many gradients have come
 
 
@@ -24,7 +27,9 @@ def train(area: shm.ShareMemory, rank: int, ranks: int, steps: int) -> None:
     if rank == 0:
         view = area.view(0)
         weights = np.frombuffer(view, np.float64, FEATURES, WEIGHTS)
-        gradients = np.frombuffer(view, np.float64, FEATURES * (ranks - 1), GRADIENTS).reshape(ranks - 1, FEATURES)
+        gradients = np.frombuffer(view, np.float64, FEATURES * (ranks - 1), GRADIENTS).reshape(
+            ranks - 1, FEATURES
+        )
         for step in range(1, steps + 1):
             check(area.wait_until(ARRIVED, shm.ShmCmp.GE, step * (ranks - 1)))
             weights -= 0.1 * gradients.mean(axis=0)
@@ -40,7 +45,16 @@ def train(area: shm.ShareMemory, rank: int, ranks: int, steps: int) -> None:
     for step in range(1, steps + 1):
         check(area.get_into(0, WEIGHTS, weights))
         gradient = data.T @ (data @ (weights - truth)) / len(data)
-        check(area.put_signal(0, GRADIENTS + (rank - 1) * gradient.nbytes, gradient, ARRIVED, 1, shm.ShmSignalOp.ADD))
+        check(
+            area.put_signal(
+                0,
+                GRADIENTS + (rank - 1) * gradient.nbytes,
+                gradient,
+                ARRIVED,
+                1,
+                shm.ShmSignalOp.ADD,
+            )
+        )
         check(area.wait_until(VERSION, shm.ShmCmp.GE, step, writer=0))
 
 
@@ -65,7 +79,10 @@ def main() -> None:
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     ranks = options.workers + 1
-    processes = [spawn.Process(target=run, args=(options.store, ranks, rank, options.steps), daemon=True) for rank in range(ranks)]
+    processes = [
+        spawn.Process(target=run, args=(options.store, ranks, rank, options.steps), daemon=True)
+        for rank in range(ranks)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,4 +1,7 @@
-"""Weights from one process to many, without a shared store: each engine is found at its own address."""
+"""Weights from one process to many, without a shared store: each engine is found at its own
+address.
+"""
+
 import multiprocessing
 
 import numpy as np
@@ -45,7 +48,9 @@ def main() -> None:
     for process in processes:
         process.join()
     engine.destroy()
-    print(f"{BYTES >> 20} MiB to {WORKERS} workers, {'verified' if not any(p.exitcode for p in processes) else 'FAILED'}")
+    print(
+        f"{BYTES >> 20} MiB to {WORKERS} workers, {'verified' if not any(p.exitcode for p in processes) else 'FAILED'}"
+    )
     raise SystemExit(max(process.exitcode for process in processes))
 
 

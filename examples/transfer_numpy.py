@@ -1,4 +1,7 @@
-"""Prefill and decode: one process writes a KV cache into the memory of another, by name and address."""
+"""Prefill and decode: one process writes a KV cache into the memory of another, by name and
+address.
+"""
+
 import multiprocessing
 
 import numpy as np
@@ -16,7 +19,8 @@ def check(code: int) -> None:
 def decode(pipe) -> None:
     engine = mf.TransferEngine()
     check(engine.initialize(STORE, "decode-0", "Decode", 0))  # serves the store
-    cache = mf.empty((61, 1024), np.float32)  # or any array: this one moves at memory speed on one host
+    # or any array: this one moves at memory speed on one host
+    cache = mf.empty((61, 1024), np.float32)
     check(engine.register_memory(cache, cache.nbytes))
     pipe.send(cache.ctypes.data)
     pipe.recv()  # it is there
@@ -37,7 +41,8 @@ def prefill(pipe) -> None:
 
 if __name__ == "__main__":
     ours, theirs = multiprocessing.Pipe()
-    other = multiprocessing.Process(target=decode, args=(theirs,), daemon=True)  # forked before anything is initialized
+    # forked before anything is initialized
+    other = multiprocessing.Process(target=decode, args=(theirs,), daemon=True)
     other.start()
     prefill(ours)
     other.join()

@@ -1,4 +1,7 @@
-"""A paged KV cache: 61 layers of pages that lie anywhere, handed over in one batch on a stream, every byte checked."""
+"""A paged KV cache: 61 layers of pages that lie anywhere, handed over in one batch on a stream,
+every byte checked.
+"""
+
 import multiprocessing
 
 import numpy as np
@@ -36,9 +39,15 @@ def prefill(pipe) -> None:
     cache = np.empty((LAYERS, len(pages), PAGE_BYTES), np.uint8)
     cache[:] = (np.arange(LAYERS * len(pages)) % 251).reshape(LAYERS, len(pages), 1)
     local = cache.ctypes.data + np.arange(LAYERS * len(pages), dtype=np.uint64) * PAGE_BYTES
-    remote = (np.array(bases, np.uint64)[:, None] + pages.astype(np.uint64) * PAGE_BYTES).reshape(-1)
+    remote = (np.array(bases, np.uint64)[:, None] + pages.astype(np.uint64) * PAGE_BYTES).reshape(
+        -1
+    )
     stream = mf.Stream()
-    check(engine.batch_transfer_async_write_submit("decode-0", local, remote, np.full(len(local), PAGE_BYTES), stream))
+    check(
+        engine.batch_transfer_async_write_submit(
+            "decode-0", local, remote, np.full(len(local), PAGE_BYTES), stream
+        )
+    )
     check(stream.synchronize())  # the next block could be computed meanwhile
     pipe.send("done")
     engine.destroy()

@@ -1,4 +1,5 @@
 """As transfer_numpy.py, with torch CPU tensors: they are passed as they are."""
+
 import multiprocessing
 
 import torch
@@ -29,7 +30,11 @@ def prefill(pipe) -> None:
     addresses = pipe.recv()
     check(engine.initialize(STORE, "prefill-0", "Prefill", 0))
     layers = [torch.ones(1024) for _ in range(61)]
-    check(engine.batch_transfer_sync_write("decode-0", layers, addresses, [layer.nbytes for layer in layers]))
+    check(
+        engine.batch_transfer_sync_write(
+            "decode-0", layers, addresses, [layer.nbytes for layer in layers]
+        )
+    )
     pipe.send("done")
     engine.destroy()
 

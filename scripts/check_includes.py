@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Include direction: what each folder of src/ may include, as DESIGN's table has it. Prints violations, exits 1 if any.
+"""Include direction: what each folder of src/ may include, as DESIGN's table has it. Prints
+violations, exits 1 if any.
 
-A folder may include itself, its parents (a backend its own interface, a recipe the store's headers) and what its row lists;
-never a sibling backend. Only runtime/default_backends.cc may name backends. Programs see the public headers only.
-"""
+A folder may include itself, its parents (a backend its own interface, a recipe the store's headers)
+and what its row lists; never a sibling backend. Only runtime/default_backends.cc may name backends.
+Programs see the public headers only."""
 
 import pathlib
 import re
@@ -14,8 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUOTED = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 ANY_INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^">]+)[">]')
 
-# Top to bottom; a layer may use the layers below it, and what it names of its own. Folders in one layer don't see each other,
-# but for `address`, whose types the others of the bottom layer speak.
+# Top to bottom; a layer may use the layers below it, and what it names of its own. Folders in one
+# layer don't see each other, but for `address`, whose types the others of the bottom layer speak.
 LAYERS = [
     ["capi"],
     ["bm", "shm", "trans"],
@@ -32,11 +33,25 @@ WITHIN = {
     "store/embedded": ["store/proto", "store/tls"],
     "store/recipes": ["store/client", "store/embedded", "store/proto", "store/tls"],
 }
-# Implementations behind an interface: nobody but themselves includes them, and the one file that lists them.
-BACKENDS = ["transport/mapped", "transport/fake", "transport/cma", "transport/tcp", "transport/ucx",
-            "memory/host", "memory/cuda", "memory/fake"]
+# Implementations behind an interface: nobody but themselves includes them, and the one file that
+# lists them.
+BACKENDS = [
+    "transport/mapped",
+    "transport/fake",
+    "transport/cma",
+    "transport/tcp",
+    "transport/ucx",
+    "memory/host",
+    "memory/cuda",
+    "memory/fake",
+]
 BACKEND_LIST = "runtime/default_backends.cc"
-PROGRAMS = ["examples", "python/binding", "benchmarks/capi_bench.cc", "benchmarks/transfer_bench.cc"]
+PROGRAMS = [
+    "examples",
+    "python/binding",
+    "benchmarks/capi_bench.cc",
+    "benchmarks/transfer_bench.cc",
+]
 
 
 def layer(folder: str) -> int | None:
@@ -54,7 +69,11 @@ def complaint(file: str, included: str) -> str | None:
     if there in BACKENDS and file != BACKEND_LIST:
         return f"only {BACKEND_LIST} may include the backend {there}"
     if here.split("/")[0] == there.split("/")[0]:
-        if there in WITHIN.get(here, []) or here.count("/") < there.count("/") and there not in BACKENDS:
+        if (
+            there in WITHIN.get(here, [])
+            or here.count("/") < there.count("/")
+            and there not in BACKENDS
+        ):
             return None
         return f"{here} may not include its sibling {there}"
     mine, theirs = layer(here), layer(there)
@@ -90,7 +109,7 @@ def cycles(graph: dict[str, list[str]]) -> Iterator[str]:
 
     def visit(file: str, trail: list[str]) -> Iterator[str]:
         if file in trail:
-            yield "src/" + " -> ".join([*trail[trail.index(file):], file]) + ": a cycle"
+            yield "src/" + " -> ".join([*trail[trail.index(file) :], file]) + ": a cycle"
             return
         if file in done:
             return
@@ -110,7 +129,11 @@ def program_violations() -> Iterator[str]:
             if path.suffix not in (".h", ".cc", ".c"):
                 continue
             for number, included in lines(path, ANY_INCLUDE):
-                if included.split("/")[0] in internal and "/" in included and not (path.parent / included).exists():
+                if (
+                    included.split("/")[0] in internal
+                    and "/" in included
+                    and not (path.parent / included).exists()
+                ):
                     yield f"{path.relative_to(ROOT)}:{number}: {included}: programs include only <memfabric/...>"
 
 

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""Links of the Markdown pages: every relative target exists, and every #anchor is a heading of its page. Exits 1 if not."""
+"""Links of the Markdown pages: every relative target exists, and every #anchor is a heading of its
+page. Exits 1 if not.
+"""
 
 import pathlib
 import re
@@ -29,7 +31,11 @@ def anchors(page: pathlib.Path) -> set[str]:
 
 
 def pages() -> list[pathlib.Path]:
-    return [p for p in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))] if p.is_file()]
+    return [
+        p
+        for p in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+        if p.is_file()
+    ]
 
 
 def broken_links() -> Iterator[str]:

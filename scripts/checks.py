@@ -1,4 +1,6 @@
-"""Runs named checks, prints one line for each and writes them as JUnit XML, so that lint and fuzz count like tests."""
+"""Runs named checks, prints one line for each and writes them as JUnit XML, so that lint and fuzz
+count like tests.
+"""
 
 import concurrent.futures
 import pathlib
@@ -19,11 +21,17 @@ def run(suite: str, checks: dict[str, Check], report: pathlib.Path, jobs: int = 
         futures = {name: pool.submit(_timed, check) for name, check in checks.items()}
         for name, future in futures.items():
             complaints, seconds = future.result()
-            case = xml.SubElement(root, "testcase", classname=suite, name=name, time=f"{seconds:.3f}")
+            case = xml.SubElement(
+                root, "testcase", classname=suite, name=name, time=f"{seconds:.3f}"
+            )
             if complaints:
                 failed += 1
-                xml.SubElement(case, "failure", message=complaints[0][:200]).text = "\n".join(complaints)
-            print(f"{'FAIL' if complaints else 'ok  '} {suite}: {name} ({seconds:.1f} s)", flush=True)
+                xml.SubElement(case, "failure", message=complaints[0][:200]).text = "\n".join(
+                    complaints
+                )
+            print(
+                f"{'FAIL' if complaints else 'ok  '} {suite}: {name} ({seconds:.1f} s)", flush=True
+            )
             for complaint in complaints:
                 print(f"     {complaint}", flush=True)
     root.set("failures", str(failed))
@@ -37,7 +45,8 @@ def _timed(check: Check) -> tuple[list[str], float]:
     begin = time.monotonic()
     try:
         complaints = list(check())
-    except Exception as error:  # a check that breaks is a failure of that check, not the end of the run
+    # a check that breaks is a failure of that check, not the end of the run
+    except Exception as error:
         complaints = [f"{type(error).__name__}: {error}"]
     return complaints, time.monotonic() - begin
 

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""make fuzz: runs every libFuzzer target of build/asan for FUZZ_SECONDS (20); a crash, leak or hang fails it.
+"""make fuzz: runs every libFuzzer target of build/asan for FUZZ_SECONDS (20); a crash, leak or hang
+fails it.
 
-Seeds come from tests/fuzz/corpus/<target>/, what is found new stays in build/fuzz/corpus/<target>/, and an input that crashes
-is kept in build/fuzz/crashes/ with the command that replays it printed.
+Seeds come from tests/fuzz/corpus/<target>/, what is found new stays in build/fuzz/corpus/<target>/,
+and an input that crashes is kept in build/fuzz/crashes/ with the command that replays it printed.
 """
 
 import os
@@ -26,13 +27,32 @@ def fuzz(target: pathlib.Path) -> Iterator[str]:
     crashes = FOUND / "crashes"
     crashes.mkdir(parents=True, exist_ok=True)
     seeds = ROOT / "tests/fuzz/corpus" / target.name
-    command = [str(target), f"-max_total_time={SECONDS}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
-               f"-artifact_prefix={crashes}/{target.name}-", str(found), *([str(seeds)] if seeds.is_dir() else [])]
-    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-                                "LSAN_OPTIONS": f"suppressions={ROOT}/scripts/lsan.supp:print_suppressions=0"}
+    command = [
+        str(target),
+        f"-max_total_time={SECONDS}",
+        "-timeout=10",
+        "-rss_limit_mb=2048",
+        "-print_final_stats=1",
+        f"-artifact_prefix={crashes}/{target.name}-",
+        str(found),
+        *([str(seeds)] if seeds.is_dir() else []),
+    ]
+    environment = os.environ | {
+        "ASAN_OPTIONS": "detect_leaks=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "LSAN_OPTIONS": f"suppressions={ROOT}/scripts/lsan.supp:print_suppressions=0",
+    }
     try:
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, errors="replace", timeout=SECONDS + 120)
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=SECONDS + 120,
+        )
     except subprocess.TimeoutExpired:
         yield f"still running {120} s after its time was up"
         return
@@ -50,7 +70,9 @@ def main() -> int:
     if not targets:
         print(f"no targets in {TARGETS}")
         return 1
-    return checks.run("fuzz", {t.name: (lambda t=t: fuzz(t)) for t in targets}, REPORT, jobs=os.cpu_count() or 1)
+    return checks.run(
+        "fuzz", {t.name: (lambda t=t: fuzz(t)) for t in targets}, REPORT, jobs=os.cpu_count() or 1
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""make lint: the rules about how the tree looks that a program can check. Each check is one line and one test case.
+"""make lint: the rules about how the tree looks that a program can check. Each check is one line
+and one test case.
 
-Needs build/release, or MEMFABRIC_BUILD_DIR, built (the Makefile sees to it): the headers' include paths and what is generated
-come from there.
+Needs build/release, or MEMFABRIC_BUILD_DIR, built (the Makefile sees to it): the headers' include
+paths and what is generated come from there.
 """
 
 import json
@@ -23,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("MEMFABRIC_BUILD_DIR", ROOT / "build/release"))
 REPORT = ROOT / "build/results/lint.xml"
 OURS = ("benchmarks", "examples", "include", "python", "src", "tests")
+COLUMNS = 100
 BANNED_WORDS = ("manager", "helper", "common", "util", "utils", "default", "entity", "impl2")
 # Named so by DESIGN: the one file that lists every backend.
 ALLOWED_NAMES = {"src/runtime/default_backends.cc", "src/runtime/default_backends.h"}
@@ -30,9 +32,18 @@ ALLOWED_NAMES = {"src/runtime/default_backends.cc", "src/runtime/default_backend
 
 def tracked(*suffixes: str) -> list[pathlib.Path]:
     """Files of the tree with these suffixes; new ones count, ignored ones don't."""
-    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True,
-                           stdout=subprocess.PIPE, text=True).stdout.split("\0")
-    return [ROOT / n for n in sorted(set(names)) if n and (not suffixes or n.endswith(suffixes)) and (ROOT / n).is_file()]
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.split("\0")
+    return [
+        ROOT / n
+        for n in sorted(set(names))
+        if n and (not suffixes or n.endswith(suffixes)) and (ROOT / n).is_file()
+    ]
 
 
 def c_files(*suffixes: str) -> list[pathlib.Path]:
@@ -41,9 +52,18 @@ def c_files(*suffixes: str) -> list[pathlib.Path]:
 
 def output(*command: str) -> Iterator[str]:
     """The output of a command that should succeed; nothing when it does."""
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if done.returncode != 0:
-        yield from [line for line in done.stdout.splitlines() if line.strip()][:40] or [f"exit status {done.returncode}"]
+        yield from [line for line in done.stdout.splitlines() if line.strip()][:40] or [
+            f"exit status {done.returncode}"
+        ]
 
 
 def formatted() -> Iterator[str]:
@@ -51,6 +71,16 @@ def formatted() -> Iterator[str]:
     for line in output("clang-format-14", "--dry-run", "-Werror", *files):
         if "error:" in line:
             yield line
+    python = [str(p.relative_to(ROOT)) for p in tracked(".py")]
+    yield from output(str(ROOT / ".venv/bin/ruff"), "format", "--quiet", "--diff", *python)
+
+
+def columns() -> Iterator[str]:
+    """What clang-format can't break: comments, raw strings, macros."""
+    for path in c_files(".h", ".cc", ".c"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if len(line) > COLUMNS:
+                yield f"{path.relative_to(ROOT)}:{number}: {len(line)} columns, of {COLUMNS}"
 
 
 def include_flags(commands: list[dict]) -> list[str]:
@@ -67,12 +97,23 @@ def include_flags(commands: list[dict]) -> list[str]:
 
 
 def compiles(header: pathlib.Path, *command: str) -> checks.Check:
-    return lambda: output(*command, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-include", str(header.relative_to(ROOT)),
-                          "-Iinclude", "/dev/null")
+    return lambda: output(
+        *command,
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsyntax-only",
+        "-include",
+        str(header.relative_to(ROOT)),
+        "-Iinclude",
+        "/dev/null",
+    )
 
 
 def comes_first(header: pathlib.Path, built: set[str]) -> bool:
-    """Whether a source file of the build includes it before all else: then the build compiled it alone already."""
+    """Whether a source file of the build includes it before all else: then the build compiled it
+    alone already.
+    """
     source = header.with_suffix(".cc")
     if not source.exists():
         return False
@@ -88,8 +129,12 @@ def header_checks() -> dict[str, checks.Check]:
         name = str(header.relative_to(ROOT))
         cxx = ("g++", "-std=c++20", "-fvisibility=hidden", *flags, "-Itests", "-x", "c++")
         if name.startswith("include/"):
-            found[f"{name} alone, as C99"] = compiles(header, "gcc", "-std=c99", "-pedantic-errors", "-x", "c")
-            found[f"{name} alone, as C++"] = compiles(header, "g++", "-std=c++11", "-pedantic-errors", "-x", "c++")
+            found[f"{name} alone, as C99"] = compiles(
+                header, "gcc", "-std=c99", "-pedantic-errors", "-x", "c"
+            )
+            found[f"{name} alone, as C++"] = compiles(
+                header, "g++", "-std=c++11", "-pedantic-errors", "-x", "c++"
+            )
         elif comes_first(header, built):
             found[f"{name} first in its source"] = tuple
         else:
@@ -100,14 +145,23 @@ def header_checks() -> dict[str, checks.Check]:
 def names() -> Iterator[str]:
     for path in tracked():
         name = str(path.relative_to(ROOT))
-        if name in ALLOWED_NAMES or path.suffix not in (".h", ".cc", ".c", ".py", ".cmake", ".proto"):
+        if name in ALLOWED_NAMES or path.suffix not in (
+            ".h",
+            ".cc",
+            ".c",
+            ".py",
+            ".cmake",
+            ".proto",
+        ):
             continue
         words = re.split(r"[_\-.]", path.stem.lower())
         if banned := [w for w in words if w in BANNED_WORDS]:
             yield f"{name}: banned word in a name: {banned[0]}"
         if path.suffix in (".h", ".cc", ".c", ".py") and not re.fullmatch(r"[a-z0-9_]+", path.stem):
             yield f"{name}: file names are snake_case"
-    banned_type = re.compile(r"\b(?:class|struct|enum(?: class)?)\s+(\w*(?:Manager|Helper|Common|Utils?|Entity|Impl2))\b")
+    banned_type = re.compile(
+        r"\b(?:class|struct|enum(?: class)?)\s+(\w*(?:Manager|Helper|Common|Utils?|Entity|Impl2))\b"
+    )
     for path in c_files(".h", ".cc", ".py"):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if match := banned_type.search(line):
@@ -115,17 +169,28 @@ def names() -> Iterator[str]:
 
 
 def machine_names() -> list[str]:
-    """What names this machine: the checkout's place, the user's home, the host, the package index it is told to use."""
+    """What names this machine: the checkout's place, the user's home, the host, the package index
+    it is told to use.
+    """
     found = [str(ROOT) + "/"]
     home = os.path.expanduser("~")
     if home.count("/") > 1:
         found.append(home + "/")
     if len(socket.gethostname()) >= 8:
         found.append(socket.gethostname())
-    pip = subprocess.run([sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    settings = pip.stdout + "\n".join(v for k, v in os.environ.items() if k.lower().endswith("proxy") or k.startswith("PIP_"))
+    pip = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    settings = pip.stdout + "\n".join(
+        v for k, v in os.environ.items() if k.lower().endswith("proxy") or k.startswith("PIP_")
+    )
     hosts = re.findall(r"https?://(?:[^@/\s']*@)?([A-Za-z0-9.\-]+)", settings)
-    return found + [h for h in hosts if h not in ("pypi.org", "files.pythonhosted.org", "localhost")]
+    return found + [
+        h for h in hosts if h not in ("pypi.org", "files.pythonhosted.org", "localhost")
+    ]
 
 
 def no_machine_names() -> Iterator[str]:
@@ -142,10 +207,14 @@ def no_machine_names() -> Iterator[str]:
 
 
 def threads() -> Iterator[str]:
-    """Threads are started in one place, which names them, blocks their signals and turns a refusal into a Status; they wait for a
-    limited time in one place, which goes by the kernel's clock."""
-    rules = {re.compile(r"\bstd::(?:jthread|async)\b|\bstd::thread\b(?!::)|\bpthread_create\b"): "base/thread",
-             re.compile(r"\bwait_(?:for|until)\("): "base/timed_wait"}
+    """Threads are started in one place, which names them, blocks their signals and turns a refusal
+    into a Status; they wait for a limited time in one place, which goes by the kernel's clock."""
+    rules = {
+        re.compile(
+            r"\bstd::(?:jthread|async)\b|\bstd::thread\b(?!::)|\bpthread_create\b"
+        ): "base/thread",
+        re.compile(r"\bwait_(?:for|until)\("): "base/timed_wait",
+    }
     for path in c_files(".h", ".cc"):
         file = str(path.relative_to(ROOT))
         if not file.startswith("src/"):
@@ -165,7 +234,8 @@ def main() -> int:
         "includes point downward": check_includes.core_violations,
         "programs include only public headers": check_includes.program_violations,
         "public headers stand alone": check_includes.public_violations,
-        "clang-format": formatted,
+        "clang-format and ruff": formatted,
+        "lines of at most 100 columns": columns,
         "names": names,
         "threads start, and wait, in one place": threads,
         "no name of this machine": no_machine_names,

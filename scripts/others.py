@@ -1,7 +1,9 @@
-"""Other people's packages that the fabric is held against (`make bench-peers`) or shares a process with (tests/python/test_beside.py).
+"""Other people's packages that the fabric is held against (`make bench-peers`) or shares a process
+with (tests/python/test_beside.py).
 
-They live in build/others, made when missing: a venv with what comes from PyPI (700 MB), and Debian's torch, unpacked there (500 MB),
-because PyPI's for x86-64 needs gigabytes of CUDA. Nothing of it is used elsewhere.
+They live in build/others, made when missing: a venv with what comes from PyPI (700 MB), and
+Debian's torch, unpacked there (500 MB), because PyPI's for x86-64 needs gigabytes of CUDA. Nothing
+of it is used elsewhere.
 """
 
 import fcntl
@@ -15,10 +17,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build/others"
 VENV = FOLDER / "venv"
 DEBIAN = FOLDER / "debian"
-# Without their dependencies: what those are for (CUDA) is not here. The lines below are what is imported.
+# Without their dependencies: what those are for (CUDA) is not here. The lines below are what is
+# imported.
 PACKAGES = ("mooncake-transfer-engine-non-cuda==0.3.13.post1", "nixl-cu12==1.5.1")
-NEEDED = ("aiohttp", "requests", "nvidia-cuda-runtime-cu12", "grpcio==1.85.3", "protobuf==7.36.2",
-          "numpy==1.26.4", "pyarrow==21.0.0")  # Debian's torch is of the time before numpy 2
+NEEDED = (
+    "aiohttp",
+    "requests",
+    "nvidia-cuda-runtime-cu12",
+    "grpcio==1.85.3",
+    "protobuf==7.36.2",
+    "numpy==1.26.4",
+    "pyarrow==21.0.0",
+)  # Debian's torch is of the time before numpy 2
 DEBIAN_PACKAGE = "python3-torch"
 
 
@@ -27,9 +37,17 @@ class Unavailable(Exception):
 
 
 def _run(*command: object, **options: object) -> str:
-    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        **options,
+    )
     if done.returncode != 0:
-        raise Unavailable(f"{' '.join(str(word) for word in command[:4])} …: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise Unavailable(
+            f"{' '.join(str(word) for word in command[:4])} …: {(done.stderr or done.stdout).strip()[-300:]}"
+        )
     return done.stdout
 
 
@@ -38,8 +56,14 @@ def _make_venv() -> None:
     _run(VENV / "bin/pip", "install", "-q", *NEEDED)
     _run(VENV / "bin/pip", "install", "-q", "--no-deps", *PACKAGES)
     # After the venv's own packages, so that those come first.
-    (pathlib.Path(_run(VENV / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()) /
-     "debian.pth").write_text(f"{DEBIAN}/usr/lib/python3/dist-packages\n/usr/lib/python3/dist-packages\n")
+    (
+        pathlib.Path(
+            _run(
+                VENV / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"
+            ).strip()
+        )
+        / "debian.pth"
+    ).write_text(f"{DEBIAN}/usr/lib/python3/dist-packages\n/usr/lib/python3/dist-packages\n")
 
 
 def _unpack_debian() -> None:
@@ -84,6 +108,17 @@ def make() -> tuple[pathlib.Path, dict[str, str]]:
     except OSError as error:  # no apt-get here, a folder that isn't ours, a full disk
         raise Unavailable(str(error)) from error
     architecture = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
-    folders = [f"{DEBIAN}/{folder}" for folder in (f"usr/lib/{architecture}", f"lib/{architecture}", "usr/lib")]
-    blas = [str(path) for path in DEBIAN.glob(f"usr/lib/{architecture}/*") if path.name in ("blas", "lapack")]
-    return VENV / "bin/python", {"LD_LIBRARY_PATH": ":".join([*folders, *blas, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(":")}
+    folders = [
+        f"{DEBIAN}/{folder}"
+        for folder in (f"usr/lib/{architecture}", f"lib/{architecture}", "usr/lib")
+    ]
+    blas = [
+        str(path)
+        for path in DEBIAN.glob(f"usr/lib/{architecture}/*")
+        if path.name in ("blas", "lapack")
+    ]
+    return VENV / "bin/python", {
+        "LD_LIBRARY_PATH": ":".join(
+            [*folders, *blas, os.environ.get("LD_LIBRARY_PATH", "")]
+        ).rstrip(":")
+    }

@@ -1,7 +1,7 @@
 """make docs: the Python reference in build/docs, by pdoc, from the built package's docstrings.
 
-pdoc takes nanobind's functions for variables and would leave their docstrings out: plain functions stand in for them. Their
-signatures are the first line of the docstring.
+pdoc takes nanobind's functions for variables and would leave their docstrings out: plain functions
+stand in for them. Their signatures are the first line of the docstring.
 """
 
 import pathlib
@@ -20,7 +20,12 @@ def stand_in(name: str, module: str, doc: str) -> types.FunctionType:
     def function(*arguments, **options):
         raise NotImplementedError
 
-    function.__name__, function.__qualname__, function.__module__, function.__doc__ = name, name, module, doc
+    function.__name__, function.__qualname__, function.__module__, function.__doc__ = (
+        name,
+        name,
+        module,
+        doc,
+    )
     return function
 
 
@@ -30,7 +35,8 @@ def main() -> None:
             value = getattr(module, name)
             if type(value).__name__ == "nb_func":
                 setattr(module, name, stand_in(name, module.__name__, value.__doc__))
-    warnings.simplefilter("ignore")  # the stubs' names are used before they are defined, as stubs may
+    # the stubs' names are used before they are defined, as stubs may
+    warnings.simplefilter("ignore")
     pdoc.render.configure(show_source=False, search=False)
     pdoc.pdoc("memfabric_hybrid", "!memfabric_hybrid.cli", output_directory=OUTPUT)
     page = (OUTPUT / "memfabric_hybrid/bm.html").read_text()

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Sums the JUnit files named as arguments (ctest's, pytest's, lint's, fuzz's) and prints `passed failed skipped`.
+"""Sums the JUnit files named as arguments (ctest's, pytest's, lint's, fuzz's) and prints `passed
+failed skipped`.
 
-X.again.xml beside X.xml has the second try of what failed in the first; it is what counts for them. What failed, with the end of
-its output, and what passed at the second try only goes to stderr.
+X.again.xml beside X.xml has the second try of what failed in the first; it is what counts for them.
+What failed, with the end of its output, and what passed at the second try only goes to stderr.
 """
 
 import pathlib
@@ -19,7 +20,8 @@ def outcome(case: xml.Element) -> str:
     skipped = case.find("skipped")
     if skipped is None:
         return "passed"
-    # ctest calls a test that it could not start skipped too; only a skip that the test itself asked for is one.
+    # ctest calls a test that it could not start skipped too; only a skip that the test itself asked
+    # for is one.
     if case.get("status") == "notrun" and "SKIP" not in skipped.get("message", ""):
         return "failed"
     return "skipped"
@@ -28,11 +30,18 @@ def outcome(case: xml.Element) -> str:
 def cases(path: pathlib.Path) -> dict[str, xml.Element]:
     if not path.exists():
         return {}
-    return {f"{case.get('classname')} {case.get('name')}": case for case in xml.parse(path).getroot().iter("testcase")}
+    return {
+        f"{case.get('classname')} {case.get('name')}": case
+        for case in xml.parse(path).getroot().iter("testcase")
+    }
 
 
 def said(case: xml.Element) -> list[str]:
-    texts = [element.text or element.get("message") or "" for element in case if element.tag in ("failure", "error", "system-out")]
+    texts = [
+        element.text or element.get("message") or ""
+        for element in case
+        if element.tag in ("failure", "error", "system-out")
+    ]
     return [f"    {line[:300]}" for line in "\n".join(texts).splitlines()[-MOST_LINES:]]
 
 

@@ -1,5 +1,6 @@
-# Installs the C interface below ${memfabric_install_prefix}: lib/libmf_smem.so (and libmemfabric.so, its second name),
-# include/memfabric, the CMake package and the pkg-config file; component memfabric. All of it may be moved: paths are relative.
+# Installs the C interface below ${memfabric_install_prefix}: lib/libmf_smem.so (and
+# libmemfabric.so, its second name), include/memfabric, the CMake package and the pkg-config file;
+# component memfabric. All of it may be moved: paths are relative.
 
 install(TARGETS mf_smem mf_second_name LIBRARY DESTINATION ${memfabric_install_prefix}/lib COMPONENT memfabric)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/memfabric DESTINATION ${memfabric_install_prefix}/include COMPONENT memfabric

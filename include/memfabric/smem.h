@@ -1,17 +1,20 @@
 /*
- * memfabric/smem.h: what every service of the library shares: start and end, codes and messages, the log, the store, devices.
+ * memfabric/smem.h: what every service of the library shares: start and end, codes and messages,
+ * the log, the store, devices.
  *
- * Link with -lmf_smem, or dlopen("libmf_smem.so"). C99 and C++; nothing but the standard headers is needed.
+ * Link with -lmf_smem, or dlopen("libmf_smem.so"). C99 and C++; nothing but the standard headers is
+ * needed.
  *
- * Codes. A function that returns int32_t returns SMEM_OK (0) or one of the negative codes below, and no other number. Every
- * failure leaves a message for people in the calling thread (smem_get_last_err_msg): what was wrong, with the value, the limit
- * and the way out. Success doesn't clear it.
- * Threads. Any function may be called from any thread, unless its comment says otherwise. Callbacks may come from any thread,
- * never with a lock of the library held; they may call back into the library.
- * Waits. No function waits without bound: what waits ends at the timeouts of the service's configuration.
- * fork. A child of a process that had initialized the library sees it uninitialized.
- * URLs. "tcp://host:port" (IPv4, [IPv6] or a name; port 1 to 65535) is an embedded store, "etcd://h1:p1,h2:p2[/prefix]" an
- * etcd v3 cluster. Anything else is SMEM_INVALID_PARAM and the message names the part that is wrong.
+ * Codes. A function that returns int32_t returns SMEM_OK (0) or one of the negative codes below,
+ * and no other number. Every failure leaves a message for people in the calling thread
+ * (smem_get_last_err_msg): what was wrong, with the value, the limit and the way out. Success
+ * doesn't clear it. Threads. Any function may be called from any thread, unless its comment says
+ * otherwise. Callbacks may come from any thread, never with a lock of the library held; they may
+ * call back into the library. Waits. No function waits without bound: what waits ends at the
+ * timeouts of the service's configuration. fork. A child of a process that had initialized the
+ * library sees it uninitialized. URLs. "tcp://host:port" (IPv4, [IPv6] or a name; port 1 to 65535)
+ * is an embedded store, "etcd://h1:p1,h2:p2[/prefix]" an etcd v3 cluster. Anything else is
+ * SMEM_INVALID_PARAM and the message names the part that is wrong.
  */
 #ifndef MEMFABRIC_SMEM_H
 #define MEMFABRIC_SMEM_H
@@ -30,7 +33,8 @@
 extern "C" {
 #endif
 
-/* What smem_get_abi_version() returns for this header: major version in bits 16 and up, minor below. */
+/* What smem_get_abi_version() returns for this header: major version in bits 16 and up, minor
+ * below. */
 #define SMEM_ABI_VERSION 0x10003u
 
 /* Bytes of a file name in smem_tls_config, its final NUL included. */
@@ -49,17 +53,26 @@ enum {
   SMEM_DUPLICATED_OBJECT = -2006, /* the name, rank or range is taken by another */
   SMEM_OBJECT_NOT_EXISTS = -2007, /* the handle or range names nothing (any more) */
   SMEM_NOT_INITIALIZED = -2008,   /* the service was not initialized, or has been uninitialized */
-  SMEM_RESOURCE_IN_USE = -2009,   /* full, or a port taken by something else: retry later or elsewhere */
-  SMEM_RECONNECT = -2010,         /* this process was given up by the others and is coming back by itself: retry */
-  SMEM_GET_OBJECT = -2011,        /* an object that must be there could not be read */
-  SMEM_PARTIAL_FAILED = -2012,    /* some of several operations failed */
-  SMEM_NOT_CONNECTED = -2014,     /* the peer or the store has not joined, left, died or can't be reached */
-  SMEM_NOT_SUPPORTED = -2015,     /* not on this machine, or not in this version */
-  SMEM_IO_ERROR = -2016           /* the operating system failed in a way that the caller can't mend */
+  SMEM_RESOURCE_IN_USE =
+      -2009, /* full, or a port taken by something else: retry later or elsewhere */
+  SMEM_RECONNECT =
+      -2010, /* this process was given up by the others and is coming back by itself: retry */
+  SMEM_GET_OBJECT = -2011,     /* an object that must be there could not be read */
+  SMEM_PARTIAL_FAILED = -2012, /* some of several operations failed */
+  SMEM_NOT_CONNECTED =
+      -2014, /* the peer or the store has not joined, left, died or can't be reached */
+  SMEM_NOT_SUPPORTED = -2015, /* not on this machine, or not in this version */
+  SMEM_IO_ERROR = -2016       /* the operating system failed in a way that the caller can't mend */
 };
 
 /* Levels of the log. */
-enum { SMEM_LOG_DEBUG = 0, SMEM_LOG_INFO = 1, SMEM_LOG_WARN = 2, SMEM_LOG_ERROR = 3, SMEM_LOG_OFF = 4 };
+enum {
+  SMEM_LOG_DEBUG = 0,
+  SMEM_LOG_INFO = 1,
+  SMEM_LOG_WARN = 2,
+  SMEM_LOG_ERROR = 3,
+  SMEM_LOG_OFF = 4
+};
 
 /* Names of files for TLS, each terminated by NUL. 1793 bytes, alignment 1. */
 typedef struct {
@@ -70,20 +83,23 @@ typedef struct {
   char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key, PEM */
   char keyPassPath[SMEM_TLS_PATH_SIZE];      /* file with the key's password, or "" */
   char packagePath[SMEM_TLS_PATH_SIZE];      /* accepted, not used */
-  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* library whose smem_decrypt_password (a smem_decrypt_handler) makes it plain */
+  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* library whose smem_decrypt_password (a
+                                                smem_decrypt_handler) makes it plain */
 } smem_tls_config;
 
-/* Gets a line of the log: `level` as SMEM_LOG_*, `message` UTF-8 without a newline, valid during the call. */
+/* Gets a line of the log: `level` as SMEM_LOG_*, `message` UTF-8 without a newline, valid during
+ * the call. */
 typedef void (*smem_extern_logger)(int level, const char* message);
 
 /* Of a language's lock: takes it (1) or gives it back (0); see smem_set_gated_logger. */
 typedef void (*smem_logger_gate)(int enter);
 
 /*
- * Decrypts the private key's password. On entry *plain_len is the room at `plain`; on return the length written there.
- * Returns 0 on success.
+ * Decrypts the private key's password. On entry *plain_len is the room at `plain`; on return the
+ * length written there. Returns 0 on success.
  */
-typedef int (*smem_decrypt_handler)(const char* cipher, size_t cipher_len, char* plain, size_t* plain_len);
+typedef int (*smem_decrypt_handler)(const char* cipher, size_t cipher_len, char* plain,
+                                    size_t* plain_len);
 
 /* Asked by a waiting call whether it shall end; see smem_set_interrupt_check. */
 typedef int (*smem_interrupt_check)(void);
@@ -97,43 +113,50 @@ typedef struct {
   char name[64];     /* for people; terminated by NUL */
 } smem_device_t;
 
-/* SMEM_ABI_VERSION of the library that is loaded. A client works with a library of the same major and no smaller minor. */
+/* SMEM_ABI_VERSION of the library that is loaded. A client works with a library of the same major
+ * and no smaller minor. */
 SMEM_API uint32_t smem_get_abi_version(void);
 
 /*
- * Starts what the process needs once. Any `flags`: reserved. Calling it is not required, the services do it themselves;
- * calling it again returns 0.
+ * Starts what the process needs once. Any `flags`: reserved. Calling it is not required, the
+ * services do it themselves; calling it again returns 0.
  */
 SMEM_API int32_t smem_init(uint32_t flags);
 
 /*
- * Closes everything that is still open: pools, services, stores, in the right order. Safe to call at any time, again, and
- * without smem_init. Calls that run meanwhile in other threads end with an error.
+ * Closes everything that is still open: pools, services, stores, in the right order. Safe to call
+ * at any time, again, and without smem_init. Calls that run meanwhile in other threads end with an
+ * error.
  */
 SMEM_API void smem_uninit(void);
 
 /*
- * Serves a store at `url` (tcp://host:port) from this process, and returns once it answers. `flags`: reserved, 0.
- * The same url again: 0. SMEM_RESOURCE_IN_USE: something else has the port. SMEM_INVALID_PARAM: not such a url.
+ * Serves a store at `url` (tcp://host:port) from this process, and returns once it answers.
+ * `flags`: reserved, 0. The same url again: 0. SMEM_RESOURCE_IN_USE: something else has the port.
+ * SMEM_INVALID_PARAM: not such a url.
  */
 SMEM_API int32_t smem_create_config_store(const char* url, uint64_t flags);
 
-/* Ends the store that smem_create_config_store started at `url`; nothing happens when there is none. */
+/* Ends the store that smem_create_config_store started at `url`; nothing happens when there is
+ * none. */
 SMEM_API void smem_destroy_config_store(const char* url);
 
 /*
- * Sends the log to `logger` instead of stderr; NULL restores stderr. It is called with one line at a time, in order, from a
- * thread of its own or by a function of this library that is about to return; no thread of the library waits for it. The lines
- * of a call have reached it when the call returns, unless it is in a line for longer than 100 ms. At most 4096 lines wait; what
- * doesn't fit is dropped, and a line says how much. Lines that it causes itself are dropped. What waits when it is replaced
- * still reaches it, unless it is stalled; a line that it is in may outlast its replacement.
+ * Sends the log to `logger` instead of stderr; NULL restores stderr. It is called with one line at
+ * a time, in order, from a thread of its own or by a function of this library that is about to
+ * return; no thread of the library waits for it. The lines of a call have reached it when the call
+ * returns, unless it is in a line for longer than 100 ms. At most 4096 lines wait; what doesn't fit
+ * is dropped, and a line says how much. Lines that it causes itself are dropped. What waits when it
+ * is replaced still reaches it, unless it is stalled; a line that it is in may outlast its
+ * replacement.
  */
 SMEM_API int32_t smem_set_extern_logger(smem_extern_logger logger);
 
 /*
- * The same for language bindings whose code runs under a lock of the language. The logger's own thread calls gate(1) before it
- * takes a line from the queue and gate(0) afterwards. Functions of this library don't call the logger on their return; the
- * binding does, by smem_deliver_log, inside its lock.
+ * The same for language bindings whose code runs under a lock of the language. The logger's own
+ * thread calls gate(1) before it takes a line from the queue and gate(0) afterwards. Functions of
+ * this library don't call the logger on their return; the binding does, by smem_deliver_log, inside
+ * its lock.
  */
 SMEM_API int32_t smem_set_gated_logger(smem_extern_logger logger, smem_logger_gate gate);
 
@@ -141,49 +164,56 @@ SMEM_API int32_t smem_set_gated_logger(smem_extern_logger logger, smem_logger_ga
 SMEM_API bool smem_log_waits(void);
 
 /*
- * Gives the lines that wait to the logger, on this thread. 0: done. 1: another thread is in the logger; smem_await_log waits
- * for it. 2: the same, for longer than 100 ms: don't wait.
+ * Gives the lines that wait to the logger, on this thread. 0: done. 1: another thread is in the
+ * logger; smem_await_log waits for it. 2: the same, for longer than 100 ms: don't wait.
  */
 SMEM_API int32_t smem_deliver_log(void);
 
 /* Waits until other threads have given the logger what waits now, for 100 ms at most. */
 SMEM_API void smem_await_log(void);
 
-/* Logs what is at least as grave as `level`, SMEM_LOG_DEBUG to SMEM_LOG_OFF; else SMEM_INVALID_PARAM. At first: ERROR. */
+/* Logs what is at least as grave as `level`, SMEM_LOG_DEBUG to SMEM_LOG_OFF; else
+ * SMEM_INVALID_PARAM. At first: ERROR. */
 SMEM_API int32_t smem_set_log_level(int level);
 
 /*
- * Turns TLS on or off for the stores and store connections that are opened from now on (docs/tls.md). `info` holds `len` bytes
- * of "key: value;" pairs, 10 KiB at most: tlsCaPath, tlsCaFile (files of trusted certificates, split by commas), tlsCert (this
- * process's), and if wanted tlsCrlPath, tlsCrlFile (lists of revoked ones) and packagePath (not used). Files are PEM; relative
- * names are under the path that belongs to them. Off: `info` is not looked at, and everything that was given is forgotten, the
- * key as well. SMEM_INVALID_PARAM: what is wrong with the text, a file, or the certificate (expired, not yet valid, revoked,
- * signed by none of the trusted, not the key's); nothing changes.
+ * Turns TLS on or off for the stores and store connections that are opened from now on
+ * (docs/tls.md). `info` holds `len` bytes of "key: value;" pairs, 10 KiB at most: tlsCaPath,
+ * tlsCaFile (files of trusted certificates, split by commas), tlsCert (this process's), and if
+ * wanted tlsCrlPath, tlsCrlFile (lists of revoked ones) and packagePath (not used). Files are PEM;
+ * relative names are under the path that belongs to them. Off: `info` is not looked at, and
+ * everything that was given is forgotten, the key as well. SMEM_INVALID_PARAM: what is wrong with
+ * the text, a file, or the certificate (expired, not yet valid, revoked, signed by none of the
+ * trusted, not the key's); nothing changes.
  */
 SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char* info, uint32_t len);
 
 /*
- * Gives the private key (PEM text, `key_len` bytes, 64 KiB at most) for the store's TLS, before or after
- * smem_set_conf_store_tls, and its password, which is looked at when the key is encrypted. `decrypt` makes the password plain,
- * at once; NULL: it is. The decrypted key is kept, the rest is wiped; nothing of it appears in a message or the log.
- * SMEM_INVALID_PARAM: no key, the wrong password, a key that isn't the certificate's, or `decrypt` failed: which, is said.
+ * Gives the private key (PEM text, `key_len` bytes, 64 KiB at most) for the store's TLS, before or
+ * after smem_set_conf_store_tls, and its password, which is looked at when the key is encrypted.
+ * `decrypt` makes the password plain, at once; NULL: it is. The decrypted key is kept, the rest is
+ * wiped; nothing of it appears in a message or the log. SMEM_INVALID_PARAM: no key, the wrong
+ * password, a key that isn't the certificate's, or `decrypt` failed: which, is said.
  */
-SMEM_API int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len, const char* password, uint32_t password_len,
+SMEM_API int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len,
+                                               const char* password, uint32_t password_len,
                                                smem_decrypt_handler decrypt);
 
 /* The calling thread's last message, "" for none. Valid until the thread's next failing call. */
 SMEM_API const char* smem_get_last_err_msg(void);
 
-/* The same, and there is none from then on; the code becomes SMEM_OK. The text stays valid until the next failing call. */
+/* The same, and there is none from then on; the code becomes SMEM_OK. The text stays valid until
+ * the next failing call. */
 SMEM_API const char* smem_get_and_clear_last_err_msg(void);
 
 /* The code of the calling thread's last failure, SMEM_OK for none. */
 SMEM_API int32_t smem_get_last_err_code(void);
 
 /*
- * Makes `code` and `message` (copied; NULL: the code's own words) the calling thread's last failure, and returns `code`. For
- * language bindings that refuse an argument which they can't pass on, such as a number that doesn't fit its type. Logged as
- * failures of this library's functions are: at level warn.
+ * Makes `code` and `message` (copied; NULL: the code's own words) the calling thread's last
+ * failure, and returns `code`. For language bindings that refuse an argument which they can't pass
+ * on, such as a number that doesn't fit its type. Logged as failures of this library's functions
+ * are: at level warn.
  */
 SMEM_API int32_t smem_set_last_err(int32_t code, const char* message);
 
@@ -191,23 +221,24 @@ SMEM_API int32_t smem_set_last_err(int32_t code, const char* message);
 SMEM_API const char* smem_strerror(int32_t code);
 
 /*
- * Installs `check` for the calling thread, NULL for none, and returns the former one. Waits of this thread call it at most
- * every 50 ms, without a lock held; once it returns a value other than 0, the wait ends with an error. For language bindings
- * that must handle signals while a call waits.
+ * Installs `check` for the calling thread, NULL for none, and returns the former one. Waits of this
+ * thread call it at most every 50 ms, without a lock held; once it returns a value other than 0,
+ * the wait ends with an error. For language bindings that must handle signals while a call waits.
  */
 SMEM_API smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check);
 
 /*
- * Bounds the calling thread's calls as a whole: they end with SMEM_TIMEOUT once `milliseconds` have passed since this call,
- * whatever moves. 0: no such bound any more. Set it before the call that it is meant for, and reset it after. Applies to calls
- * that move bytes or wait for them, and to barriers; not to what a call leaves to others (asynchronous copies, streams). What a
- * transfer that ended so has written is not defined; its memory is the caller's again.
+ * Bounds the calling thread's calls as a whole: they end with SMEM_TIMEOUT once `milliseconds` have
+ * passed since this call, whatever moves. 0: no such bound any more. Set it before the call that it
+ * is meant for, and reset it after. Applies to calls that move bytes or wait for them, and to
+ * barriers; not to what a call leaves to others (asynchronous copies, streams). What a transfer
+ * that ended so has written is not defined; its memory is the caller's again.
  */
 SMEM_API void smem_set_call_timeout(uint64_t milliseconds);
 
 /*
- * Lists the devices. *count: in, the room at `devices`; out, how many devices there are (the first min(in, out) are written).
- * `devices` may be NULL when *count is 0.
+ * Lists the devices. *count: in, the room at `devices`; out, how many devices there are (the first
+ * min(in, out) are written). `devices` may be NULL when *count is 0.
  */
 SMEM_API int32_t smem_get_devices(smem_device_t* devices, uint32_t* count);
 

@@ -1,8 +1,10 @@
 /*
- * memfabric/smem_bm.h: Big Memory, a pool of host and device memory that up to 1024 ranks contribute.
+ * memfabric/smem_bm.h: Big Memory, a pool of host and device memory that up to 1024 ranks
+ * contribute.
  *
- * A pool is one range of 64-bit global virtual addresses (GVA), the same in every process and linear in rank: rank r's slot
- * begins at the base + r * (the pool's maximum a rank), once for host memory and once for device memory.
+ * A pool is one range of 64-bit global virtual addresses (GVA), the same in every process and
+ * linear in rank: rank r's slot begins at the base + r * (the pool's maximum a rank), once for host
+ * memory and once for device memory.
  *
  *   smem_bm_config_t config;
  *   smem_bm_config_init(&config);
@@ -10,11 +12,12 @@
  *   smem_bm_t pool = smem_bm_create(0, 2, SMEMB_DATA_OP_SDMA, 1 << 30, 0, 0);
  *   if (pool == NULL) puts(smem_get_last_err_msg());
  *   smem_bm_join(pool, 0);
- *   smem_copy_params copy = {block, smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, 1), sizeof(block), NULL};
- *   smem_bm_copy(pool, &copy, SMEMB_COPY_H2GH, 0);
+ *   smem_copy_params copy = {block, smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, 1),
+ * sizeof(block), NULL}; smem_bm_copy(pool, &copy, SMEMB_COPY_H2GH, 0);
  *
- * Sizes are in bytes. Codes, messages, threads and waits: memfabric/smem.h. A handle that was destroyed may still be passed:
- * the call fails with SMEM_OBJECT_NOT_EXISTS (or returns 0, NULL or UINT32_MAX where it returns no code).
+ * Sizes are in bytes. Codes, messages, threads and waits: memfabric/smem.h. A handle that was
+ * destroyed may still be passed: the call fails with SMEM_OBJECT_NOT_EXISTS (or returns 0, NULL or
+ * UINT32_MAX where it returns no code).
  */
 #ifndef MEMFABRIC_SMEM_BM_H
 #define MEMFABRIC_SMEM_BM_H
@@ -35,9 +38,11 @@ extern "C" {
 #define SMEM_BM_RANK_NONE UINT32_MAX
 
 /* Bits of `flags` of smem_bm_create and smem_bm_create_option_t. */
-#define SMEM_BM_CREATE_NUMA_MASK 0x7fu        /* bits 0-6: NUMA node of the contributed host memory */
-#define SMEM_BM_CREATE_NUMA_AUTO 0x7fu        /* in those bits: the library chooses */
-#define SMEM_BM_CREATE_PERFORMANCE (1u << 7)  /* hint: fault the memory in at create, in parallel */
+#define SMEM_BM_CREATE_NUMA_MASK 0x7fu /* bits 0-6: NUMA node of the contributed host memory */
+#define SMEM_BM_CREATE_NUMA_AUTO 0x7fu /* in those bits: the library chooses */
+#define SMEM_BM_CREATE_PERFORMANCE                                                                \
+  (1u << 7)                                   /* hint: fault the memory in at create, in parallel \
+                                               */
 #define SMEM_BM_CREATE_SHM_FD (1u << 8)       /* host memory is that of dramShmFd */
 #define SMEM_BM_CREATE_HOST_ADDRESS (1u << 9) /* hint: map at the host's address */
 #define SMEM_BM_CREATE_BEST_EFFORT (1u << 10) /* hint: do with what is there */
@@ -51,8 +56,8 @@ extern "C" {
 #define SMEM_BM_PATH_SIZE 32
 
 /*
- * Each enum ends with a FORCE_INT32 that is no value: it gives the type the range of int32_t, so that any number that a
- * caller passes is well defined, and answered with SMEM_INVALID_PARAM.
+ * Each enum ends with a FORCE_INT32 that is no value: it gives the type the range of int32_t, so
+ * that any number that a caller passes is well defined, and answered with SMEM_INVALID_PARAM.
  */
 
 /* Which memory. In a pool, LOCAL_* stand for this rank's own part. */
@@ -65,8 +70,9 @@ typedef enum {
 } smem_bm_mem_type;
 
 /*
- * The path that copies should take. Where the machine doesn't have it, the next best is taken, a warning says so once, and
- * smem_bm_get_path tells the truth; with the environment variable MEMFABRIC_STRICT=1 create fails instead.
+ * The path that copies should take. Where the machine doesn't have it, the next best is taken, a
+ * warning says so once, and smem_bm_get_path tells the truth; with the environment variable
+ * MEMFABRIC_STRICT=1 create fails instead.
  */
 typedef enum {
   SMEMB_DATA_OP_SDMA = 1, /* the best there is */
@@ -80,7 +86,8 @@ typedef enum {
   SMEMB_DATA_OP_FORCE_INT32 = INT32_MIN
 } smem_bm_data_op_type;
 
-/* Source and destination of a copy: L local device memory, H host memory of this process, G the pool, GH its host part. */
+/* Source and destination of a copy: L local device memory, H host memory of this process, G the
+ * pool, GH its host part. */
 typedef enum {
   SMEMB_COPY_L2G = 0,
   SMEMB_COPY_G2L = 1,
@@ -106,25 +113,31 @@ typedef void* smem_bm_t;
 
 /* Fill it by smem_bm_config_init and then change what you need. 3680 bytes. */
 typedef struct {
-  uint32_t initTimeout;             /* seconds that smem_bm_init may take, 1 to SMEM_BM_TIMEOUT_MAX; 120 */
-  uint32_t createTimeout;           /* the same for create; 120 */
+  uint32_t initTimeout;   /* seconds that smem_bm_init may take, 1 to SMEM_BM_TIMEOUT_MAX; 120 */
+  uint32_t createTimeout; /* the same for create; 120 */
   uint32_t controlOperationTimeout; /* the same for join, leave and the like; 120 */
-  bool startConfigStoreServer;      /* rank 0 (auto-ranking: the first on the store's host) serves the store; true */
-  bool startConfigStoreOnly;        /* smem_bm_init starts the store and returns, create fails; false */
-  bool dynamicWorldSize;            /* the world size may differ between ranks, the first creator's holds; false */
-  bool unifiedAddressSpace;         /* must be true */
-  bool autoRanking;                 /* assign a rank, the lowest free one; false */
-  uint32_t rankId;                  /* this rank, below the world size; SMEM_BM_RANK_UNSET */
-  uint32_t flags;                   /* reserved; 0 */
-  char hcomUrl[64];                 /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves it open.
-                                     * The port is the first of a range: rank r listens at port + r. 0: the kernel's choice */
-  smem_tls_config hcomTlsConfig;    /* tlsEnable: encrypts between hosts; only with a store that uses TLS. The rest is unused */
-  smem_tls_config storeTlsConfig;   /* TLS of the store, instead of what smem_set_conf_store_tls says */
+  bool startConfigStoreServer; /* rank 0 (auto-ranking: the first on the store's host) serves the
+                                  store; true */
+  bool startConfigStoreOnly;   /* smem_bm_init starts the store and returns, create fails; false */
+  bool dynamicWorldSize;    /* the world size may differ between ranks, the first creator's holds;
+                               false */
+  bool unifiedAddressSpace; /* must be true */
+  bool autoRanking;         /* assign a rank, the lowest free one; false */
+  uint32_t rankId;          /* this rank, below the world size; SMEM_BM_RANK_UNSET */
+  uint32_t flags;           /* reserved; 0 */
+  char hcomUrl[64]; /* interface of the data plane: tcp://ip[/maskbits]:port or its name; "" leaves
+                     * it open. The port is the first of a range: rank r listens at port + r. 0: the
+                     * kernel's choice */
+  smem_tls_config hcomTlsConfig; /* tlsEnable: encrypts between hosts; only with a store that uses
+                                    TLS. The rest is unused */
+  smem_tls_config
+      storeTlsConfig; /* TLS of the store, instead of what smem_set_conf_store_tls says */
 } smem_bm_config_t;
 
 /*
- * What this rank contributes and the pool's maximum a rank. Sizes are multiples of 2 MiB, local <= max, host memory at most
- * 2 TiB and device memory at most 64 GiB a rank, not both maxima 0. 336 bytes.
+ * What this rank contributes and the pool's maximum a rank. Sizes are multiples of 2 MiB, local <=
+ * max, host memory at most 2 TiB and device memory at most 64 GiB a rank, not both maxima 0. 336
+ * bytes.
  */
 typedef struct {
   uint64_t maxDramSize;   /* host memory; the same on all ranks, */
@@ -132,11 +145,13 @@ typedef struct {
   uint64_t localDRAMSize; /* 0 for a rank that only consumes */
   uint64_t localHBMSize;
   smem_bm_data_op_type dataOpType;
-  bool enable56BitsGva; /* addresses above 2^48, numbers only: smem_bm_gva_to_va gives the usable ones */
+  bool enable56BitsGva; /* addresses above 2^48, numbers only: smem_bm_gva_to_va gives the usable
+                           ones */
   uint32_t flags;       /* SMEM_BM_CREATE_* */
   char tag[32];         /* kept for the user's own purposes, as is */
   char tagOpInfo[256];  /* this */
-  int dramShmFd;        /* looked at only with SMEM_BM_CREATE_SHM_FD: shared memory that backs the host part */
+  int dramShmFd; /* looked at only with SMEM_BM_CREATE_SHM_FD: shared memory that backs the host
+                    part */
 } smem_bm_create_option_t;
 
 /* One copy. 32 bytes. */
@@ -171,68 +186,80 @@ typedef struct {
   uint32_t rank;
   uint32_t reserved;
   uint64_t bytes;      /* copied, counted at each rank whose memory a copy read or wrote */
-  uint64_t operations; /* the copies and elements of batches that those were, by rank; large ones count in several pieces */
+  uint64_t operations; /* the copies and elements of batches that those were, by rank; large ones
+                          count in several pieces */
   uint64_t errors;     /* tries that ended because the rank could not be reached */
   uint64_t retries;    /* tries to reach it again */
-  char path[SMEM_BM_PATH_SIZE]; /* as smem_bm_get_path; "none" for tries when there was no path; terminated by NUL */
+  char path[SMEM_BM_PATH_SIZE]; /* as smem_bm_get_path; "none" for tries when there was no path;
+                                   terminated by NUL */
 } smem_bm_stats_t;
 
-/* Told that another rank joined, or left or died. Called in order, from a thread of the library's, without locks held. */
-typedef void (*smem_bm_group_event_handler)(smem_bm_t pool, uint32_t rank, smem_bm_group_event event, void* context);
+/* Told that another rank joined, or left or died. Called in order, from a thread of the library's,
+ * without locks held. */
+typedef void (*smem_bm_group_event_handler)(smem_bm_t pool, uint32_t rank,
+                                            smem_bm_group_event event, void* context);
 
 /* Fills `config` with what the comments of smem_bm_config_t give. SMEM_INVALID_PARAM: NULL. */
 SMEM_API int32_t smem_bm_config_init(smem_bm_config_t* config);
 
 /*
- * Joins this process to the ranks at the store `url`; returns once it has its rank, within initTimeout.
+ * Joins this process to the ranks at the store `url`; returns once it has its rank, within
+ * initTimeout.
  *
- * world_size: how many ranks there may be, 1 to 1024; far fewer may ever come. device: one that smem_get_devices lists (the
- * host backend takes any number and uses NUMA node device % nodes).
- * SMEM_DUPLICATED_OBJECT: a live process holds the rank (the message names it). SMEM_RESOURCE_IN_USE: all ranks are taken, or
- * the store's port is, by something else. SMEM_TIMEOUT, SMEM_NOT_CONNECTED: the store doesn't answer. SMEM_REPEAT_CALL:
- * initialized before with other arguments (with equal ones: 0).
+ * world_size: how many ranks there may be, 1 to 1024; far fewer may ever come. device: one that
+ * smem_get_devices lists (the host backend takes any number and uses NUMA node device % nodes).
+ * SMEM_DUPLICATED_OBJECT: a live process holds the rank (the message names it).
+ * SMEM_RESOURCE_IN_USE: all ranks are taken, or the store's port is, by something else.
+ * SMEM_TIMEOUT, SMEM_NOT_CONNECTED: the store doesn't answer. SMEM_REPEAT_CALL: initialized before
+ * with other arguments (with equal ones: 0).
  */
-SMEM_API int32_t smem_bm_init(const char* url, uint32_t world_size, uint16_t device, const smem_bm_config_t* config);
+SMEM_API int32_t smem_bm_init(const char* url, uint32_t world_size, uint16_t device,
+                              const smem_bm_config_t* config);
 
-/* Destroys this process's pools and gives its rank back. `flags`: reserved. Harmless when not initialized. */
+/* Destroys this process's pools and gives its rank back. `flags`: reserved. Harmless when not
+ * initialized. */
 SMEM_API void smem_bm_uninit(uint32_t flags);
 
 /* This process's rank; SMEM_BM_RANK_NONE before smem_bm_init. */
 SMEM_API uint32_t smem_bm_get_rank_id(void);
 
 /*
- * Opens pool `id` (0 to 63, one of a number per process), contributing `dram` bytes of host and `hbm` of device memory.
- * NULL on failure, see the last message; a failed create leaves nothing behind.
+ * Opens pool `id` (0 to 63, one of a number per process), contributing `dram` bytes of host and
+ * `hbm` of device memory. NULL on failure, see the last message; a failed create leaves nothing
+ * behind.
  *
- * The pool's maximum a rank is what the first contributing rank gives: less is fine, more fails and names both sizes
- * (smem_bm_create2 sets the maximum). A rank that contributes nothing waits up to createTimeout for the first that does.
- * member_size: the ranks that are expected, at most 1024; the pool's capacity is smem_bm_init's world size whatever it is.
- * flags: SMEM_BM_CREATE_*.
+ * The pool's maximum a rank is what the first contributing rank gives: less is fine, more fails and
+ * names both sizes (smem_bm_create2 sets the maximum). A rank that contributes nothing waits up to
+ * createTimeout for the first that does. member_size: the ranks that are expected, at most 1024;
+ * the pool's capacity is smem_bm_init's world size whatever it is. flags: SMEM_BM_CREATE_*.
  */
-SMEM_API smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram, uint64_t hbm,
-                                  uint32_t flags);
+SMEM_API smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op,
+                                  uint64_t dram, uint64_t hbm, uint32_t flags);
 
-/* The same with an explicit maximum, which all ranks have to give alike; a mismatch names the rank and both values. */
+/* The same with an explicit maximum, which all ranks have to give alike; a mismatch names the rank
+ * and both values. */
 SMEM_API smem_bm_t smem_bm_create2(uint32_t id, const smem_bm_create_option_t* option);
 
 /*
- * Leaves the pool and gives up its memory. Calls that run on it in other threads end with an error, none crashes. Views stay
- * valid until they are closed. NULL and destroyed handles are ignored.
+ * Leaves the pool and gives up its memory. Calls that run on it in other threads end with an error,
+ * none crashes. Views stay valid until they are closed. NULL and destroyed handles are ignored.
  */
 SMEM_API void smem_bm_destroy(smem_bm_t pool);
 
 /*
- * Makes this rank's memory part of the pool. When it has returned 0, this rank reaches every rank that had joined before and
- * every one of them reaches it. Not collective. Joined already: 0. `flags`: reserved.
+ * Makes this rank's memory part of the pool. When it has returned 0, this rank reaches every rank
+ * that had joined before and every one of them reaches it. Not collective. Joined already: 0.
+ * `flags`: reserved.
  */
 SMEM_API int32_t smem_bm_join(smem_bm_t pool, uint32_t flags);
 
-/* Takes it out again: copies to it fail with SMEM_NOT_CONNECTED. SMEM_NOT_STARTED: not joined. It may join again. */
+/* Takes it out again: copies to it fail with SMEM_NOT_CONNECTED. SMEM_NOT_STARTED: not joined. It
+ * may join again. */
 SMEM_API int32_t smem_bm_leave(smem_bm_t pool, uint32_t flags);
 
 /*
- * Adds `size` bytes (a multiple of 2 MiB) to what this rank contributes, in place, up to the pool's maximum; peers reach the
- * new part when it returns.
+ * Adds `size` bytes (a multiple of 2 MiB) to what this rank contributes, in place, up to the pool's
+ * maximum; peers reach the new part when it returns.
  */
 SMEM_API int32_t smem_bm_extend_local_mem(smem_bm_t pool, smem_bm_mem_type mem_type, uint64_t size);
 
@@ -240,8 +267,9 @@ SMEM_API int32_t smem_bm_extend_local_mem(smem_bm_t pool, smem_bm_mem_type mem_t
 SMEM_API uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type);
 
 /*
- * The global address of `rank`'s slot; NULL for a rank beyond the world size or memory that the pool has none of. On the same
- * host it can be read and written by loads and stores once the rank has joined.
+ * The global address of `rank`'s slot; NULL for a rank beyond the world size or memory that the
+ * pool has none of. On the same host it can be read and written by loads and stores once the rank
+ * has joined.
  */
 SMEM_API void* smem_bm_ptr_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type, uint16_t rank);
 
@@ -249,37 +277,42 @@ SMEM_API void* smem_bm_ptr_by_mem_type(smem_bm_t pool, smem_bm_mem_type mem_type
 SMEM_API int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type mem_type, void** va);
 
 /*
- * Copies. Returns 0 once the bytes are in place at the destination and visible to its owner, after this thread's earlier
- * copies. `flags`: SMEM_BM_COPY_*.
+ * Copies. Returns 0 once the bytes are in place at the destination and visible to its owner, after
+ * this thread's earlier copies. `flags`: SMEM_BM_COPY_*.
  *
- * The pool's side of the direction is a global address, and the range must lie in what its ranks contribute (it may span
- * adjacent, fully contributed slots). SMEM_INVALID_PARAM: it doesn't, or size 0, a null, a bad type; nothing was copied.
- * SMEM_NOT_CONNECTED: the peer hasn't joined, left or died; the destination may hold part of the bytes.
- * SMEM_NOT_STARTED: this rank hasn't joined.
+ * The pool's side of the direction is a global address, and the range must lie in what its ranks
+ * contribute (it may span adjacent, fully contributed slots). SMEM_INVALID_PARAM: it doesn't, or
+ * size 0, a null, a bad type; nothing was copied. SMEM_NOT_CONNECTED: the peer hasn't joined, left
+ * or died; the destination may hold part of the bytes. SMEM_NOT_STARTED: this rank hasn't joined.
  */
-SMEM_API int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type, uint32_t flags);
+SMEM_API int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type,
+                              uint32_t flags);
 
 /*
- * Many copies of one type; SMEMB_COPY_AUTO is judged for each. All are checked before the first byte moves. They take effect in
- * the order of the lists: an element that reads or overwrites what an earlier one wrote, or overwrites what it read, moves
- * after it. Elements that share no such memory move in any order, several at once. (That two addresses of this process lead to
- * one memory isn't seen.) The three lists may be reused once it has returned, also with SMEM_BM_COPY_ASYNC; the memory they
- * name then belongs to the copies until smem_bm_wait.
+ * Many copies of one type; SMEMB_COPY_AUTO is judged for each. All are checked before the first
+ * byte moves. They take effect in the order of the lists: an element that reads or overwrites what
+ * an earlier one wrote, or overwrites what it read, moves after it. Elements that share no such
+ * memory move in any order, several at once. (That two addresses of this process lead to one memory
+ * isn't seen.) The three lists may be reused once it has returned, also with SMEM_BM_COPY_ASYNC;
+ * the memory they name then belongs to the copies until smem_bm_wait.
  */
-SMEM_API int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type, uint32_t flags);
+SMEM_API int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params,
+                                    smem_bm_copy_type type, uint32_t flags);
 
 /*
- * Waits for all asynchronous copies that any thread issued on this pool before the call; returns the first error among those
- * that ended since the last wait.
+ * Waits for all asynchronous copies that any thread issued on this pool before the call; returns
+ * the first error among those that ended since the last wait.
  *
- * Asynchronous copies are carried out in the order of their issue as far as they concern the same rank, or one writes what
- * another reads or writes; others side by side, so that a slow rank delays no copies to the rest.
+ * Asynchronous copies are carried out in the order of their issue as far as they concern the same
+ * rank, or one writes what another reads or writes; others side by side, so that a slow rank delays
+ * no copies to the rest.
  */
 SMEM_API int32_t smem_bm_wait(smem_bm_t pool);
 
 /*
- * Announces memory of this process that is used often as a copy's local side; never required. The same range again: 0.
- * SMEM_INVALID_PARAM: null or size 0. SMEM_DUPLICATED_OBJECT: it overlaps another registration.
+ * Announces memory of this process that is used often as a copy's local side; never required. The
+ * same range again: 0. SMEM_INVALID_PARAM: null or size 0. SMEM_DUPLICATED_OBJECT: it overlaps
+ * another registration.
  */
 SMEM_API int32_t smem_bm_register_user_mem(smem_bm_t pool, uint64_t addr, uint64_t size);
 
@@ -293,39 +326,45 @@ SMEM_API uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t pool, void* gva);
 SMEM_API int32_t smem_bm_update_store_url(const char* url);
 
 /*
- * Sets who is told of other ranks' coming and going; NULL for nobody. When it has returned (to anyone but the handler itself),
- * the former one is not running and not called again; the same holds for smem_bm_destroy.
+ * Sets who is told of other ranks' coming and going; NULL for nobody. When it has returned (to
+ * anyone but the handler itself), the former one is not running and not called again; the same
+ * holds for smem_bm_destroy.
  */
-SMEM_API int32_t smem_bm_set_group_event_handler(smem_bm_t pool, smem_bm_group_event_handler handler, void* context);
+SMEM_API int32_t smem_bm_set_group_event_handler(smem_bm_t pool,
+                                                 smem_bm_group_event_handler handler,
+                                                 void* context);
 
 /*
- * Writes the path that a copy between this rank and `rank` takes ("mapped", ...) to `path`, terminated by NUL.
- * `capacity`: bytes there; SMEM_BM_PATH_SIZE always suffices. SMEM_NOT_CONNECTED: the rank is not there.
+ * Writes the path that a copy between this rank and `rank` takes ("mapped", ...) to `path`,
+ * terminated by NUL. `capacity`: bytes there; SMEM_BM_PATH_SIZE always suffices.
+ * SMEM_NOT_CONNECTED: the rank is not there.
  */
 SMEM_API int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uint32_t capacity);
 
 /*
- * Lists the ranks that are joined, this one included, by rank. *count: in, the room at `members`; out, how many there are (the
- * first min(in, out) are written). `members` may be NULL when *count is 0.
+ * Lists the ranks that are joined, this one included, by rank. *count: in, the room at `members`;
+ * out, how many there are (the first min(in, out) are written). `members` may be NULL when *count
+ * is 0.
  */
 SMEM_API int32_t smem_bm_get_members(smem_bm_t pool, smem_bm_member_t* members, uint32_t* count);
 
 /*
- * Lists what isn't 0, by rank and path. *count: in, the room at `stats`; out, how many there are (the first min(in, out) are
- * written). `stats` may be NULL when *count is 0.
+ * Lists what isn't 0, by rank and path. *count: in, the room at `stats`; out, how many there are
+ * (the first min(in, out) are written). `stats` may be NULL when *count is 0.
  */
 SMEM_API int32_t smem_bm_get_stats(smem_bm_t pool, smem_bm_stats_t* stats, uint32_t* count);
 
 /*
- * Opens a view of what `rank` contributes, on the same host: *size bytes at *va, readable and writable. They stay mapped until
- * smem_bm_view_close(*view), also after the rank has died and the pool has been destroyed.
- * SMEM_NOT_CONNECTED: the rank hasn't joined. SMEM_NOT_SUPPORTED: it is on another host. SMEM_INVALID_PARAM: a bad rank or
- * type, or it contributes no such memory.
+ * Opens a view of what `rank` contributes, on the same host: *size bytes at *va, readable and
+ * writable. They stay mapped until smem_bm_view_close(*view), also after the rank has died and the
+ * pool has been destroyed. SMEM_NOT_CONNECTED: the rank hasn't joined. SMEM_NOT_SUPPORTED: it is on
+ * another host. SMEM_INVALID_PARAM: a bad rank or type, or it contributes no such memory.
  */
-SMEM_API int32_t smem_bm_view_open(smem_bm_t pool, uint32_t rank, smem_bm_mem_type mem_type, void** view, void** va,
-                                   uint64_t* size);
+SMEM_API int32_t smem_bm_view_open(smem_bm_t pool, uint32_t rank, smem_bm_mem_type mem_type,
+                                   void** view, void** va, uint64_t* size);
 
-/* Ends a view; nothing may touch its memory any more. NULL is ignored. May be called after smem_uninit. */
+/* Ends a view; nothing may touch its memory any more. NULL is ignored. May be called after
+ * smem_uninit. */
 SMEM_API void smem_bm_view_close(void* view);
 
 #ifdef __cplusplus

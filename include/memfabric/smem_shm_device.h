@@ -1,11 +1,13 @@
 /*
- * memfabric/smem_shm_device.h: what a kernel can find out from nothing but the address of a Shared Memory object.
+ * memfabric/smem_shm_device.h: what a kernel can find out from nothing but the address of a Shared
+ * Memory object.
  *
- * Usable from C99, C++ and CUDA, on the processor that has the object's memory mapped. Nothing here calls the library; the
- * functions are plain loads. `gva` is what smem_shm_create gave in this process.
+ * Usable from C99, C++ and CUDA, on the processor that has the object's memory mapped. Nothing here
+ * calls the library; the functions are plain loads. `gva` is what smem_shm_create gave in this
+ * process.
  *
- * Below gva every process has 2 MiB of its own (no other rank sees them): smem_shm_info_t at their begin and the user's context
- * (smem_shm_set_extra_context) 4096 bytes further.
+ * Below gva every process has 2 MiB of its own (no other rank sees them): smem_shm_info_t at their
+ * begin and the user's context (smem_shm_set_extra_context) 4096 bytes further.
  */
 #ifndef MEMFABRIC_SMEM_SHM_DEVICE_H
 #define MEMFABRIC_SMEM_SHM_DEVICE_H
@@ -26,7 +28,8 @@
 #define SMEM_SHM_INFO_CONTEXT_OFFSET 4096u
 #define SMEM_SHM_CONTEXT_MAX 65536u
 
-/* What stands at gva - SMEM_SHM_INFO_BYTES. Only context_size changes while the object lives. 32 bytes. */
+/* What stands at gva - SMEM_SHM_INFO_BYTES. Only context_size changes while the object lives. 32
+ * bytes. */
 typedef struct {
   uint32_t magic;
   uint32_t version;
@@ -41,19 +44,26 @@ SMEM_SHM_DEVICE const volatile smem_shm_info_t* smem_shm_get_info(const void* gv
 }
 
 /* This process's rank in the object, and how many there are. */
-SMEM_SHM_DEVICE uint32_t smem_shm_get_local_rank(const void* gva) { return smem_shm_get_info(gva)->rank; }
-SMEM_SHM_DEVICE uint32_t smem_shm_get_rank_size(const void* gva) { return smem_shm_get_info(gva)->rank_size; }
+SMEM_SHM_DEVICE uint32_t smem_shm_get_local_rank(const void* gva) {
+  return smem_shm_get_info(gva)->rank;
+}
+SMEM_SHM_DEVICE uint32_t smem_shm_get_rank_size(const void* gva) {
+  return smem_shm_get_info(gva)->rank_size;
+}
 
 /* Bytes of each rank: rank r's memory begins at gva + r * this. */
-SMEM_SHM_DEVICE uint64_t smem_shm_get_stride(const void* gva) { return smem_shm_get_info(gva)->symmetric_size; }
+SMEM_SHM_DEVICE uint64_t smem_shm_get_stride(const void* gva) {
+  return smem_shm_get_info(gva)->symmetric_size;
+}
 
-/* Where this process can load and store what stands at `offset` of rank's memory, if that rank is on the same host. */
+/* Where this process can load and store what stands at `offset` of rank's memory, if that rank is
+ * on the same host. */
 SMEM_SHM_DEVICE void* smem_shm_get_peer_addr(const void* gva, uint32_t rank, uint64_t offset) {
   return (void*)((uintptr_t)gva + rank * smem_shm_get_stride(gva) + offset);
 }
 
-/* The context that this process set last, and its bytes (0: none was set). A reader of a changing context is the user's to
- * order. */
+/* The context that this process set last, and its bytes (0: none was set). A reader of a changing
+ * context is the user's to order. */
 SMEM_SHM_DEVICE void* smem_shm_get_extra_context_addr(const void* gva) {
   return (void*)((uintptr_t)gva - SMEM_SHM_INFO_BYTES + SMEM_SHM_INFO_CONTEXT_OFFSET);
 }

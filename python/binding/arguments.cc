@@ -13,7 +13,8 @@ namespace {
 std::optional<std::uint64_t> AsUnsigned(nb::handle number) {
   std::uint64_t value = 0;
   bool fits = false;
-  if (!number.is_valid() || !ReadInt(number, 0, UINT64_MAX, &value, &fits) || !fits) return std::nullopt;
+  if (!number.is_valid() || !ReadInt(number, 0, UINT64_MAX, &value, &fits) || !fits)
+    return std::nullopt;
   return value;
 }
 
@@ -45,17 +46,21 @@ std::uint64_t ElementBytes(const char* type_string) {
   return type_string[1] == 'U' ? bytes * 4 : bytes;
 }
 
-// An int, or a number like np.uint64: that has memory too, but no elements that could be set. An array has both.
+// An int, or a number like np.uint64: that has memory too, but no elements that could be set. An
+// array has both.
 bool IsNumber(nb::handle object) {
   if (PyLong_Check(object.ptr())) return true;
   const PyMappingMethods* mapping = Py_TYPE(object.ptr())->tp_as_mapping;
-  return PyIndex_Check(object.ptr()) != 0 && (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
+  return PyIndex_Check(object.ptr()) != 0 &&
+         (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
 }
 
-// A number that can be no address, like np.float64: it has memory of its own, and nobody means that.
+// A number that can be no address, like np.float64: it has memory of its own, and nobody means
+// that.
 bool IsOtherNumber(nb::handle object) {
   const PyMappingMethods* mapping = Py_TYPE(object.ptr())->tp_as_mapping;
-  return PyNumber_Check(object.ptr()) != 0 && (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
+  return PyNumber_Check(object.ptr()) != 0 &&
+         (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
 }
 
 // The format of a ctypes pointer: c_void_p, c_char_p, c_wchar_p, POINTER(…), a function.
@@ -68,13 +73,16 @@ bool IsPointer(const Py_buffer& view) {
 
 }  // namespace
 
-void WrongType(const char* name, const std::string& what) { throw nb::type_error((std::string(name) + ": " + what).c_str()); }
+void WrongType(const char* name, const std::string& what) {
+  throw nb::type_error((std::string(name) + ": " + what).c_str());
+}
 
 std::string TypeName(nb::handle object) { return nb::inst_name(object).c_str(); }
 
 bool ReadFlag(nb::handle object, bool* value) {
   std::string_view type = Py_TYPE(object.ptr())->tp_name;
-  bool is_flag = object.is_none() || type == "numpy.bool" || type == "numpy.bool_" || IsNumber(object);
+  bool is_flag =
+      object.is_none() || type == "numpy.bool" || type == "numpy.bool_" || IsNumber(object);
   if (!is_flag) return false;
   int truth = InPython([&] { return PyObject_IsTrue(object.ptr()); });
   if (truth < 0) PyErr_Clear();
@@ -90,7 +98,8 @@ void Buffer::Release() {
   if (view.obj != nullptr) InPython([&] { PyBuffer_Release(&view); });
 }
 
-bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint64_t* value, bool* fits) {
+bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint64_t* value,
+             bool* fits) {
   nb::object index;
   if (!PyLong_Check(object.ptr())) {
     if (!PyIndex_Check(object.ptr())) return false;
@@ -123,24 +132,28 @@ bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint6
   return true;
 }
 
-void RefuseNumber(nb::handle number, const char* name, const std::string& low, const std::string& high) {
-  throw Refused{std::string(name) + " is " + nb::repr(number).c_str() + ", out of range: it must be " + low + " to " + high};
+void RefuseNumber(nb::handle number, const char* name, const std::string& low,
+                  const std::string& high) {
+  throw Refused{std::string(name) + " is " + nb::repr(number).c_str() +
+                ", out of range: it must be " + low + " to " + high};
 }
 
 Address::Address(nb::handle object, const char* name, Access access) {
   bool fits = false;
   if (IsNumber(object)) {
-    if (!ReadInt(object, 0, UINT64_MAX, &value_, &fits)) WrongType(name, "__index__ of " + TypeName(object) + " gives no int");
+    if (!ReadInt(object, 0, UINT64_MAX, &value_, &fits))
+      WrongType(name, "__index__ of " + TypeName(object) + " gives no int");
     if (!fits) RefuseNumber(object, name, "0", std::to_string(UINT64_MAX));
     return;
   }
   if (IsOtherNumber(object)) WrongType(name, "expected an address, not " + TypeName(object));
-  if (ReadBuffer(object, name, access) || ReadArrayInterface(object, name, access) || ReadDataPointer(object, name) ||
-      ReadDlpack(object, name, access)) {
+  if (ReadBuffer(object, name, access) || ReadArrayInterface(object, name, access) ||
+      ReadDataPointer(object, name) || ReadDlpack(object, name, access)) {
     return;
   }
   WrongType(name,
-            "expected an address (int) or an object with memory (buffer protocol, __array_interface__, data_ptr() or "
+            "expected an address (int) or an object with memory (buffer protocol, "
+            "__array_interface__, data_ptr() or "
             "__dlpack__), not " +
                 TypeName(object));
 }
@@ -152,8 +165,8 @@ Address::~Address() {
 
 void Address::CheckHolds(std::uint64_t size, const char* name) const {
   if (size_bytes_.has_value() && size > *size_bytes_) {
-    throw Refused{std::string(name) + " holds " + std::to_string(*size_bytes_) + " bytes, fewer than the " +
-                  std::to_string(size) + " to be copied"};
+    throw Refused{std::string(name) + " holds " + std::to_string(*size_bytes_) +
+                  " bytes, fewer than the " + std::to_string(size) + " to be copied"};
   }
 }
 
@@ -164,7 +177,8 @@ bool Address::ReadBuffer(nb::handle object, const char* name, Access access) {
   if (!buffer_.Get(object, flags)) {
     nb::python_error error;
     if (!error.matches(PyExc_Exception)) throw error;
-    WrongType(name, TypeName(object) + " gives no buffer that can be " + wanted + " in one piece: " + error.what());
+    WrongType(name, TypeName(object) + " gives no buffer that can be " + wanted +
+                        " in one piece: " + error.what());
   }
   const Py_buffer& view = buffer_.view;
   if (IsPointer(view)) {
@@ -190,10 +204,12 @@ bool Address::ReadArrayInterface(nb::handle object, const char* name, Access acc
     WrongType(name, "__array_interface__ lacks data, shape or typestr");
   }
   nb::object data = fields["data"];
-  if (!nb::isinstance<nb::tuple>(data) || nb::len(data) != 2) WrongType(name, "__array_interface__ gives no address");
+  if (!nb::isinstance<nb::tuple>(data) || nb::len(data) != 2)
+    WrongType(name, "__array_interface__ gives no address");
   auto address = AsUnsigned(data[0]);
   if (!address.has_value()) WrongType(name, "__array_interface__ gives no address");
-  if (access == Access::kWrite && PyObject_IsTrue(nb::object(data[1]).ptr()) != 0) WrongType(name, "is read-only");
+  if (access == Access::kWrite && PyObject_IsTrue(nb::object(data[1]).ptr()) != 0)
+    WrongType(name, "is read-only");
 
   nb::object type_string = fields["typestr"];
   nb::object shape = fields["shape"];
@@ -202,13 +218,17 @@ bool Address::ReadArrayInterface(nb::handle object, const char* name, Access acc
   }
   std::uint64_t bytes = ElementBytes(nb::borrow<nb::str>(type_string).c_str());
   if (bytes == 0) WrongType(name, "__array_interface__ has a typestr of no known size");
-  nb::object strides = fields.contains("strides") ? nb::object(fields["strides"]) : nb::object(nb::none());
-  bool contiguous = strides.is_none() || (nb::isinstance<nb::tuple>(strides) && nb::len(strides) == nb::len(shape));
+  nb::object strides =
+      fields.contains("strides") ? nb::object(fields["strides"]) : nb::object(nb::none());
+  bool contiguous = strides.is_none() ||
+                    (nb::isinstance<nb::tuple>(strides) && nb::len(strides) == nb::len(shape));
   for (std::size_t axis = nb::len(shape); axis-- > 0;) {
     auto extent = AsUnsigned(nb::object(shape[axis]));
     if (!extent.has_value()) WrongType(name, "__array_interface__ has a malformed shape");
-    if (contiguous && !strides.is_none() && *extent > 1) contiguous = AsUnsigned(nb::object(strides[axis])) == bytes;
-    if (__builtin_mul_overflow(bytes, *extent, &bytes)) WrongType(name, "__array_interface__ has a shape that is too large");
+    if (contiguous && !strides.is_none() && *extent > 1)
+      contiguous = AsUnsigned(nb::object(strides[axis])) == bytes;
+    if (__builtin_mul_overflow(bytes, *extent, &bytes))
+      WrongType(name, "__array_interface__ has a shape that is too large");
   }
   if (!contiguous) WrongType(name, "is not contiguous");
   value_ = *address;
@@ -240,11 +260,14 @@ bool Address::ReadDlpack(nb::handle object, const char* name, Access access) {
   if (PyObject_HasAttrString(object.ptr(), "__dlpack__") == 0) return false;
   nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu> readable;
   nb::ndarray<nb::c_contig, nb::device::cpu> writable;
-  bool taken = access == Access::kWrite ? nb::try_cast(object, writable) : nb::try_cast(object, readable);
+  bool taken =
+      access == Access::kWrite ? nb::try_cast(object, writable) : nb::try_cast(object, readable);
   if (!taken)
-    WrongType(name, "__dlpack__ gives no contiguous" + std::string(access == Access::kWrite ? ", writable" : "") +
+    WrongType(name, "__dlpack__ gives no contiguous" +
+                        std::string(access == Access::kWrite ? ", writable" : "") +
                         " memory of the CPU");
-  value_ = reinterpret_cast<std::uint64_t>(access == Access::kWrite ? writable.data() : readable.data());
+  value_ =
+      reinterpret_cast<std::uint64_t>(access == Access::kWrite ? writable.data() : readable.data());
   size_bytes_ = access == Access::kWrite ? writable.nbytes() : readable.nbytes();
   owner_ = nb::borrow(object);
   return true;

@@ -1,9 +1,10 @@
 // binding/arguments.h: what Python passes, made into what the C interface takes.
 //
-// A wrong type is a TypeError. A number that doesn't fit its C type is not: the function answers INVALID_PARAM, by a Refused
-// that the functions of calls.h turn into a code or a RuntimeError.
+// A wrong type is a TypeError. A number that doesn't fit its C type is not: the function answers
+// INVALID_PARAM, by a Refused that the functions of calls.h turn into a code or a RuntimeError.
 //
-// Threads: everything here needs the GIL. An Address or a NumberList keeps its object's buffer exported while it lives.
+// Threads: everything here needs the GIL. An Address or a NumberList keeps its object's buffer
+// exported while it lives.
 
 #pragma once
 
@@ -29,7 +30,8 @@ struct Refused {
 [[noreturn]] void WrongType(const char* name, const std::string& what);
 std::string TypeName(nb::handle object);
 
-[[noreturn]] void RefuseNumber(nb::handle number, const char* name, const std::string& low, const std::string& high);
+[[noreturn]] void RefuseNumber(nb::handle number, const char* name, const std::string& low,
+                               const std::string& high);
 
 // An int argument (or anything with __index__) that may not fit T.
 template <typename T>
@@ -40,7 +42,8 @@ struct Int {
 
   T Get(const char* name) const {
     if (!fits) {
-      RefuseNumber(source, name, std::to_string(std::numeric_limits<T>::min()), std::to_string(std::numeric_limits<T>::max()));
+      RefuseNumber(source, name, std::to_string(std::numeric_limits<T>::min()),
+                   std::to_string(std::numeric_limits<T>::max()));
     }
     return value;
   }
@@ -56,7 +59,9 @@ struct Member : Int<std::int32_t> {
 struct Str {
   std::string_view text;
 
-  operator std::string_view() const { return text; }  // NOLINT(google-explicit-constructor): it is one
+  operator std::string_view() const {
+    return text;
+  }  // NOLINT(google-explicit-constructor): it is one
 };
 
 // The same, or None for none.
@@ -68,7 +73,8 @@ struct Flag {
 };
 
 // Sets *value and *fits; false when `object` is no int.
-bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint64_t* value, bool* fits);
+bool ReadInt(nb::handle object, std::int64_t low, std::uint64_t high, std::uint64_t* value,
+             bool* fits);
 
 enum class Access { kRead, kWrite };
 
@@ -88,11 +94,12 @@ struct Buffer {
   void Release();
 };
 
-// An address: an int, a ctypes pointer (such as c_void_p: the address that it holds), or an object that has memory (buffer
-// protocol, __array_interface__, data_ptr(), __dlpack__ on the CPU).
+// An address: an int, a ctypes pointer (such as c_void_p: the address that it holds), or an object
+// that has memory (buffer protocol, __array_interface__, data_ptr(), __dlpack__ on the CPU).
 class Address {
  public:
-  // TypeError: none of those, memory that is not contiguous or not the CPU's, or read-only memory to be written.
+  // TypeError: none of those, memory that is not contiguous or not the CPU's, or read-only memory
+  // to be written.
   Address(nb::handle object, const char* name, Access access);
   ~Address();
   Address(Address&& other) = default;
@@ -129,8 +136,9 @@ struct type_caster<memfabric::python::Int<T>> {
   bool from_python(handle source, std::uint32_t, cleanup_list*) noexcept {
     std::uint64_t bits = 0;
     value.source = source;
-    if (!memfabric::python::ReadInt(source, static_cast<std::int64_t>(std::numeric_limits<T>::min()),
-                                    static_cast<std::uint64_t>(std::numeric_limits<T>::max()), &bits, &value.fits)) {
+    if (!memfabric::python::ReadInt(
+            source, static_cast<std::int64_t>(std::numeric_limits<T>::min()),
+            static_cast<std::uint64_t>(std::numeric_limits<T>::max()), &bits, &value.fits)) {
       return false;
     }
     value.value = static_cast<T>(bits);
@@ -156,11 +164,13 @@ struct type_caster<memfabric::python::Str> {
 
   bool from_python(handle source, std::uint32_t, cleanup_list*) noexcept {
     if (PyBytes_Check(source.ptr())) {
-      value.text = {PyBytes_AS_STRING(source.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(source.ptr()))};
+      value.text = {PyBytes_AS_STRING(source.ptr()),
+                    static_cast<std::size_t>(PyBytes_GET_SIZE(source.ptr()))};
       return true;
     }
     Py_ssize_t size = 0;
-    const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8AndSize(source.ptr(), &size) : nullptr;
+    const char* text =
+        PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8AndSize(source.ptr(), &size) : nullptr;
     if (text == nullptr) {
       PyErr_Clear();
       return false;

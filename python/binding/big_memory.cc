@@ -40,12 +40,14 @@ std::string BigMemory::Repr() const {
   if (destroyed_) return text + " destroyed>";
   text += " rank=" + std::to_string(smem_bm_get_rank_id());
   text += " host=" + SizeText(smem_bm_get_local_mem_size_by_mem_type(handle_, SMEM_MEM_TYPE_HOST));
-  text += " device=" + SizeText(smem_bm_get_local_mem_size_by_mem_type(handle_, SMEM_MEM_TYPE_DEVICE));
+  text +=
+      " device=" + SizeText(smem_bm_get_local_mem_size_by_mem_type(handle_, SMEM_MEM_TYPE_DEVICE));
   return text + ">";
 }
 
-std::int32_t BigMemory::Copy(nb::handle source, nb::handle destination, Int<std::uint64_t> size, Member<smem_bm_copy_type> type,
-                             Int<std::uint32_t> flags, Int<std::uint64_t> stream, nb::handle timeout) {
+std::int32_t BigMemory::Copy(nb::handle source, nb::handle destination, Int<std::uint64_t> size,
+                             Member<smem_bm_copy_type> type, Int<std::uint32_t> flags,
+                             Int<std::uint64_t> stream, nb::handle timeout) {
   return Code([&] {
     CallTimeout bounded(timeout);
     std::uint64_t size_bytes = size.Get("size");
@@ -53,7 +55,8 @@ std::int32_t BigMemory::Copy(nb::handle source, nb::handle destination, Int<std:
     Address to(destination, "dst_ptr", Access::kWrite);
     from.CheckHolds(size_bytes, "src_ptr");
     to.CheckHolds(size_bytes, "dst_ptr");
-    smem_copy_params params{reinterpret_cast<const void*>(from.value()), reinterpret_cast<void*>(to.value()), size_bytes,
+    smem_copy_params params{reinterpret_cast<const void*>(from.value()),
+                            reinterpret_cast<void*>(to.value()), size_bytes,
                             reinterpret_cast<void*>(stream.Get("stream"))};
     smem_bm_copy_type copy_type = type.Get("type");
     std::uint32_t copy_flags = flags.Get("flags");
@@ -66,8 +69,9 @@ std::int32_t BigMemory::Copy(nb::handle source, nb::handle destination, Int<std:
   });
 }
 
-std::int32_t BigMemory::CopyBatch(nb::handle sources, nb::handle destinations, nb::handle sizes, Int<std::uint64_t> count,
-                                  Member<smem_bm_copy_type> type, Int<std::uint32_t> flags, Int<std::uint64_t> stream,
+std::int32_t BigMemory::CopyBatch(nb::handle sources, nb::handle destinations, nb::handle sizes,
+                                  Int<std::uint64_t> count, Member<smem_bm_copy_type> type,
+                                  Int<std::uint32_t> flags, Int<std::uint64_t> stream,
                                   nb::handle timeout) {
   return Code([&] {
     CallTimeout bounded(timeout);
@@ -76,17 +80,20 @@ std::int32_t BigMemory::CopyBatch(nb::handle sources, nb::handle destinations, n
     NumberList lengths(sizes, "sizes");
     std::uint64_t copies = count.Get("count");
     if (copies == 0) throw Refused{"count is 0; it must be 1 or more"};
-    if (copies > UINT32_MAX) throw Refused{"count is " + std::to_string(copies) + ", the limit is 4294967295"};
+    if (copies > UINT32_MAX)
+      throw Refused{"count is " + std::to_string(copies) + ", the limit is 4294967295"};
     if (from.size() != copies || to.size() != copies || lengths.size() != copies) {
-      throw Refused{"count is " + std::to_string(copies) + ", but src_addrs has " + std::to_string(from.size()) +
-                    " elements, dst_addrs " + std::to_string(to.size()) + " and sizes " + std::to_string(lengths.size())};
+      throw Refused{"count is " + std::to_string(copies) + ", but src_addrs has " +
+                    std::to_string(from.size()) + " elements, dst_addrs " +
+                    std::to_string(to.size()) + " and sizes " + std::to_string(lengths.size())};
     }
     from.CheckHolds(lengths, "src_addrs");
     to.CheckHolds(lengths, "dst_addrs");
     // The C interface doesn't write to the lists, though it doesn't say so by const.
     smem_batch_copy_params params{reinterpret_cast<void**>(const_cast<std::uint64_t*>(from.data())),
-                                  reinterpret_cast<void**>(const_cast<std::uint64_t*>(to.data())), lengths.data(),
-                                  static_cast<std::uint32_t>(copies), reinterpret_cast<void*>(stream.Get("stream"))};
+                                  reinterpret_cast<void**>(const_cast<std::uint64_t*>(to.data())),
+                                  lengths.data(), static_cast<std::uint32_t>(copies),
+                                  reinterpret_cast<void*>(stream.Get("stream"))};
     smem_bm_copy_type copy_type = type.Get("type");
     std::uint32_t copy_flags = flags.Get("flags");
     std::uint64_t total = 0;
@@ -121,10 +128,13 @@ std::int32_t BigMemory::Wait() {
 
 std::int32_t BigMemory::SetGroupEventHandler(nb::handle function) {
   bool none = function.is_none();
-  if (!none && PyCallable_Check(function.ptr()) == 0) throw nb::type_error("fn: expected a callable or None");
-  nb::object former = std::exchange(group_event_.function, none ? nb::object() : nb::borrow(function));
+  if (!none && PyCallable_Check(function.ptr()) == 0)
+    throw nb::type_error("fn: expected a callable or None");
+  nb::object former =
+      std::exchange(group_event_.function, none ? nb::object() : nb::borrow(function));
   return InLibrary(Gil::kRelease, [&] {
-    return smem_bm_set_group_event_handler(handle_, none ? nullptr : &TellGroupEvent, none ? nullptr : group_event_.context());
+    return smem_bm_set_group_event_handler(handle_, none ? nullptr : &TellGroupEvent,
+                                           none ? nullptr : group_event_.context());
   });
 }
 
@@ -136,7 +146,8 @@ nb::object BigMemory::View(Int<std::uint32_t> rank, Member<smem_bm_mem_type> mem
       void* mapping = nullptr;
       void* address = nullptr;
       std::uint64_t size_bytes = 0;
-      if (smem_bm_view_open(handle_, owner, type, &mapping, &address, &size_bytes) != SMEM_OK) return nullptr;
+      if (smem_bm_view_open(handle_, owner, type, &mapping, &address, &size_bytes) != SMEM_OK)
+        return nullptr;
       return std::make_unique<SlotView>(mapping, address, size_bytes);
     });
     if (view == nullptr) RaiseLastError();

@@ -27,11 +27,12 @@ class BigMemory {
   smem_bm_t handle() const { return handle_; }
   std::string Repr() const;
 
-  std::int32_t Copy(nb::handle source, nb::handle destination, Int<std::uint64_t> size, Member<smem_bm_copy_type> type,
-                    Int<std::uint32_t> flags, Int<std::uint64_t> stream, nb::handle timeout);
-  std::int32_t CopyBatch(nb::handle sources, nb::handle destinations, nb::handle sizes, Int<std::uint64_t> count,
-                         Member<smem_bm_copy_type> type, Int<std::uint32_t> flags, Int<std::uint64_t> stream,
-                         nb::handle timeout);
+  std::int32_t Copy(nb::handle source, nb::handle destination, Int<std::uint64_t> size,
+                    Member<smem_bm_copy_type> type, Int<std::uint32_t> flags,
+                    Int<std::uint64_t> stream, nb::handle timeout);
+  std::int32_t CopyBatch(nb::handle sources, nb::handle destinations, nb::handle sizes,
+                         Int<std::uint64_t> count, Member<smem_bm_copy_type> type,
+                         Int<std::uint32_t> flags, Int<std::uint64_t> stream, nb::handle timeout);
   std::int32_t Wait();
   std::int32_t SetGroupEventHandler(nb::handle function);
   nb::object View(Int<std::uint32_t> rank, Member<smem_bm_mem_type> mem_type);
@@ -53,7 +54,8 @@ class BigMemory {
 // Memory of a pool, for a memoryview: keeps its mapping.
 class SlotView {
  public:
-  SlotView(void* view, void* address, std::uint64_t size_bytes) : view_(view), address_(address), size_bytes_(size_bytes) {}
+  SlotView(void* view, void* address, std::uint64_t size_bytes)
+      : view_(view), address_(address), size_bytes_(size_bytes) {}
   ~SlotView() { smem_bm_view_close(view_); }
   SlotView(const SlotView&) = delete;
   SlotView& operator=(const SlotView&) = delete;

@@ -1,4 +1,5 @@
-// binding/bm_config.h: BmConfig, as Python fills it. What doesn't fit the C interface is reported by initialize.
+// binding/bm_config.h: BmConfig, as Python fills it. What doesn't fit the C interface is reported
+// by initialize.
 
 #pragma once
 

@@ -14,7 +14,8 @@
 namespace memfabric::python {
 namespace {
 
-// The logger. The C interface has one per process and hands it no context, so it stands here. Guarded by the GIL.
+// The logger. The C interface has one per process and hands it no context, so it stands here.
+// Guarded by the GIL.
 struct Logger {
   PyObject* function = nullptr;
   bool reported = false;  // an exception of it; the next ones are dropped
@@ -28,12 +29,14 @@ Logger& TheLogger() {
 const pid_t importer = getpid();
 
 std::map<std::uintptr_t, CallbackFunction*>& Functions() {
-  static auto* functions = new std::map<std::uintptr_t, CallbackFunction*>;  // never destroyed: objects may outlive statics
+  // never destroyed: objects may outlive statics
+  static auto* functions = new std::map<std::uintptr_t, CallbackFunction*>;
   return *functions;
 }
 
 nb::object Text(const std::string& text) {
-  return nb::steal(PyUnicode_DecodeUTF8(text.c_str(), static_cast<Py_ssize_t>(text.size()), "replace"));
+  return nb::steal(
+      PyUnicode_DecodeUTF8(text.c_str(), static_cast<Py_ssize_t>(text.size()), "replace"));
 }
 
 // REQUIRES: the GIL, by the gate or by who delivers.
@@ -44,7 +47,8 @@ void Log(int level, const char* message) noexcept {
   nb::object text = Text(message);
   nb::object result;
   if (text.is_valid()) {
-    result = nb::steal(InPython([&] { return PyObject_CallFunction(function.ptr(), "iO", level, text.ptr()); }));
+    result = nb::steal(
+        InPython([&] { return PyObject_CallFunction(function.ptr(), "iO", level, text.ptr()); }));
   }
   if (result.is_valid()) return;
   if (std::exchange(logger.reported, true)) {
@@ -87,7 +91,9 @@ std::int32_t SetLogger(nb::handle function) {
   logger.function = function.is_none() ? nullptr : nb::borrow(function).release().ptr();
   logger.reported = false;
   bool none = function.is_none();
-  return InLibrary(Gil::kRelease, [&] { return smem_set_gated_logger(none ? nullptr : &Log, none ? nullptr : &Gate); });
+  return InLibrary(Gil::kRelease, [&] {
+    return smem_set_gated_logger(none ? nullptr : &Log, none ? nullptr : &Gate);
+  });
 }
 
 CallbackFunction::CallbackFunction() {
@@ -103,7 +109,8 @@ nb::object CallbackFunction::Find(void* context) {
   return found == Functions().end() ? nb::object() : found->second->function;
 }
 
-void TellGroupEvent(smem_bm_t, std::uint32_t rank, smem_bm_group_event event, void* context) noexcept {
+void TellGroupEvent(smem_bm_t, std::uint32_t rank, smem_bm_group_event event,
+                    void* context) noexcept {
   Tell(context, [&] {
     nb::object member = nb::cast(event);
     return nb::steal(member.is_valid() ? Py_BuildValue("(IO)", rank, member.ptr()) : nullptr);
@@ -121,8 +128,8 @@ void Close() {
   SetLogger(nb::none());
   Closed().store(true, std::memory_order_release);
   InLibrary(Gil::kRelease, [] { smem_uninit(); });
-  // Threads that are still there, or were where this process was forked, keep what their frames refer to, for ever; nanobind
-  // would call that leaks of ours.
+  // Threads that are still there, or were where this process was forked, keep what their frames
+  // refer to, for ever; nanobind would call that leaks of ours.
   auto frames = nb::borrow<nb::dict>(nb::module_::import_("sys").attr("_current_frames")());
   nb::int_ own(PyThread_get_thread_ident());
   bool others = nb::len(frames) > (frames.contains(own) ? 1U : 0U);

@@ -12,7 +12,8 @@ namespace memfabric::python {
 namespace {
 
 thread_local Call* current_call = nullptr;
-thread_local int callbacks_under_way = 0;  // such a thread may be the library's: it has to come back
+// such a thread may be the library's: it has to come back
+thread_local int callbacks_under_way = 0;
 
 // Of the process; right in a forked child too.
 bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
@@ -46,10 +47,12 @@ CallTimeout::CallTimeout(nb::handle seconds) {
   if (seconds.is_none()) return;
   const double value = PyFloat_AsDouble(seconds.ptr());
   if (value == -1 && PyErr_Occurred() != nullptr) throw nb::python_error();
-  if (!(value >= 0)) throw Refused{"timeout is " + std::to_string(value) + " s; it must be 0 or more"};
+  if (!(value >= 0))
+    throw Refused{"timeout is " + std::to_string(value) + " s; it must be 0 or more"};
   constexpr double kMostMilliseconds = 1e18;
   // 0 has no meaning of its own in C: what is over at once is over in a millisecond.
-  smem_set_call_timeout(static_cast<std::uint64_t>(std::clamp(value * 1000, 1.0, kMostMilliseconds)));
+  smem_set_call_timeout(
+      static_cast<std::uint64_t>(std::clamp(value * 1000, 1.0, kMostMilliseconds)));
   set_ = true;
 }
 
@@ -85,7 +88,8 @@ Callback::~Callback() {
 
 void DeliverWaitingLog() {
   if (Closed().load(std::memory_order_acquire)) return;
-  nb::error_scope pending;  // an exception that a signal's handler raised stays for whoever looks at it next
+  // an exception that a signal's handler raised stays for whoever looks at it next
+  nb::error_scope pending;
   if (smem_deliver_log() != 1) return;
   PyThreadState* state = PyEval_SaveThread();
   smem_await_log();
@@ -100,13 +104,15 @@ void RaiseLastError() {
 }
 
 nb::str Text(const char* text) {
-  PyObject* decoded = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::string_view(text).size()), "replace");
+  PyObject* decoded =
+      PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::string_view(text).size()), "replace");
   if (decoded == nullptr) throw nb::python_error();
   return nb::steal<nb::str>(decoded);
 }
 
 std::string CString(std::string_view text, const char* name) {
-  if (text.find('\0') != std::string_view::npos) throw Refused{std::string(name) + " holds a NUL character"};
+  if (text.find('\0') != std::string_view::npos)
+    throw Refused{std::string(name) + " holds a NUL character"};
   return std::string(text);
 }
 

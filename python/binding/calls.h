@@ -1,7 +1,8 @@
 // binding/calls.h: how the binding calls the C interface: the GIL, Ctrl-C, and failures.
 //
-// Threads: any Python thread. A call that may wait gives the GIL up; one that is expected to be short keeps it, and gives it
-// up once the library turns out to wait (the interrupt check tells). Signals are handled while the main thread waits.
+// Threads: any Python thread. A call that may wait gives the GIL up; one that is expected to be
+// short keeps it, and gives it up once the library turns out to wait (the interrupt check tells).
+// Signals are handled while the main thread waits.
 
 #pragma once
 
@@ -37,7 +38,8 @@ class Call {
   smem_interrupt_check former_check_;
 };
 
-// Bounds the calls of this thread while it lives: seconds, or None for nothing. Refused below 0; TypeError for no number.
+// Bounds the calls of this thread while it lives: seconds, or None for nothing. Refused below 0;
+// TypeError for no number.
 class CallTimeout {
  public:
   explicit CallTimeout(nb::handle seconds);
@@ -49,7 +51,8 @@ class CallTimeout {
   bool set_ = false;
 };
 
-// Runs `body` as a Call. Raises what a signal handler raised meanwhile; then the result is destroyed.
+// Runs `body` as a Call. Raises what a signal handler raised meanwhile; then the result is
+// destroyed.
 template <typename Body>
 auto InLibrary(Gil gil, Body&& body) {
   if constexpr (std::is_void_v<decltype(body())>) {
@@ -74,7 +77,8 @@ inline void DeliverLog() {
   if (smem_log_waits()) DeliverWaitingLog();
 }
 
-// The result of a function that returns codes: `body`'s, or INVALID_PARAM with the message of a Refused.
+// The result of a function that returns codes: `body`'s, or INVALID_PARAM with the message of a
+// Refused.
 template <typename Body>
 std::int32_t Code(Body&& body) {
   std::int32_t code = SMEM_ERROR;
@@ -87,7 +91,8 @@ std::int32_t Code(Body&& body) {
   return code;
 }
 
-// For functions that give an object: raises RuntimeError with the last message, after making a Refused that message.
+// For functions that give an object: raises RuntimeError with the last message, after making a
+// Refused that message.
 [[noreturn]] void RaiseLastError();
 template <typename Body>
 auto OrRaise(Body&& body) {
@@ -105,8 +110,8 @@ nb::str Text(const char* text);
 // `text` for the C interface. Refused when it holds a NUL.
 std::string CString(std::string_view text, const char* name);
 
-// Around a call of a Python function by the library: takes the GIL and puts a pending exception (of a signal) aside. Once the
-// interpreter goes away it doesn't return.
+// Around a call of a Python function by the library: takes the GIL and puts a pending exception (of
+// a signal) aside. Once the interpreter goes away it doesn't return.
 class Callback {
  public:
   Callback();
@@ -119,8 +124,9 @@ class Callback {
   std::optional<nb::error_scope> pending_;
 };
 
-// Set once the interpreter goes down. From then on no callback runs, and threads other than the main one that come back from
-// the library wait for the process's end: taking the GIL would end them in the middle of C++ frames.
+// Set once the interpreter goes down. From then on no callback runs, and threads other than the
+// main one that come back from the library wait for the process's end: taking the GIL would end
+// them in the middle of C++ frames.
 std::atomic<bool>& Closed();
 
 }  // namespace memfabric::python

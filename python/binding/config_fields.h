@@ -1,4 +1,5 @@
-// binding/config_fields.h: fields of the configs that Python fills. What doesn't fit the C interface is reported by initialize.
+// binding/config_fields.h: fields of the configs that Python fills. What doesn't fit the C
+// interface is reported by initialize.
 
 #pragma once
 
@@ -20,8 +21,8 @@ using Field = std::int64_t;
 // Refused: it doesn't fit.
 inline std::uint32_t FieldToC(Field value, const char* name) {
   if (value < 0 || value > std::int64_t{UINT32_MAX}) {
-    throw Refused{std::string("config.") + name + " is " + std::to_string(value) + ", out of range: it must be 0 to " +
-                  std::to_string(UINT32_MAX)};
+    throw Refused{std::string("config.") + name + " is " + std::to_string(value) +
+                  ", out of range: it must be 0 to " + std::to_string(UINT32_MAX)};
   }
   return static_cast<std::uint32_t>(value);
 }
@@ -33,8 +34,10 @@ void BindIntField(nb::class_<Config>& type, const char* name, const char* doc) {
       name, [](const Config& config) { return config.*field; },
       [](Config& config, Int<std::int64_t> value) {
         bool negative = false;
-        if (!value.fits) negative = PyObject_RichCompareBool(value.source.ptr(), nb::int_(0).ptr(), Py_LT) == 1;
-        Field limit = negative ? std::numeric_limits<Field>::min() : std::numeric_limits<Field>::max();
+        if (!value.fits)
+          negative = PyObject_RichCompareBool(value.source.ptr(), nb::int_(0).ptr(), Py_LT) == 1;
+        Field limit =
+            negative ? std::numeric_limits<Field>::min() : std::numeric_limits<Field>::max();
         config.*field = value.fits ? value.value : limit;
       },
       doc);
@@ -44,7 +47,8 @@ template <auto field, typename Config>
 void BindFlagField(nb::class_<Config>& type, const char* name, const char* doc) {
   std::string setter = std::string("def ") + name + "(self, value: bool | None, /) -> None";
   type.def_prop_rw(
-      name, [](const Config& config) { return config.*field; }, [](Config& config, Flag value) { config.*field = value.value; },
+      name, [](const Config& config) { return config.*field; },
+      [](Config& config, Flag value) { config.*field = value.value; },
       nb::for_setter(nb::arg("value").none()), nb::for_setter(nb::sig(setter.c_str())), doc);
 }
 
@@ -56,7 +60,8 @@ void BindReduce(nb::class_<Config>& type, std::vector<const char*> fields) {
       [fields = std::move(fields)](nb::handle self) {
         nb::dict values;
         for (const char* field : fields) values[field] = self.attr(field);
-        nb::object own = nb::getattr(self, "__dict__", nb::none());  // of a class that a user has derived
+        // of a class that a user has derived
+        nb::object own = nb::getattr(self, "__dict__", nb::none());
         return nb::make_tuple(self.type(), nb::tuple(), nb::make_tuple(own, values));
       },
       nb::sig("def __reduce__(self) -> tuple[object, ...]"), "For copy and pickle.");

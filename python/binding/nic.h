@@ -1,4 +1,5 @@
-// binding/nic.h: the form of what BmConfig.set_nic takes. Whether the interface exists is the library's to say.
+// binding/nic.h: the form of what BmConfig.set_nic takes. Whether the interface exists is the
+// library's to say.
 
 #pragma once
 
@@ -7,8 +8,8 @@
 
 namespace memfabric::python {
 
-// "" when `nic` is empty or lists, with commas between, "tcp://ip:port", "tcp://ip/maskbits:port" (either may lack its port) or
-// interfaces' names, in at most 63 bytes; else what is wrong with it.
+// "" when `nic` is empty or lists, with commas between, "tcp://ip:port", "tcp://ip/maskbits:port"
+// (either may lack its port) or interfaces' names, in at most 63 bytes; else what is wrong with it.
 std::string NicError(std::string_view nic);
 
 }  // namespace memfabric::python

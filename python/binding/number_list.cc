@@ -14,10 +14,13 @@ namespace {
 
 constexpr std::uint64_t kItemsBetweenSignals = 1 << 16;
 
-std::string Element(const char* name, std::uint64_t index) { return std::string(name) + "[" + std::to_string(index) + "]"; }
+std::string Element(const char* name, std::uint64_t index) {
+  return std::string(name) + "[" + std::to_string(index) + "]";
+}
 
 void CheckDimensions(int dimensions, const char* name) {
-  if (dimensions != 1) WrongType(name, "the array has " + std::to_string(dimensions) + " dimensions, not one");
+  if (dimensions != 1)
+    WrongType(name, "the array has " + std::to_string(dimensions) + " dimensions, not one");
 }
 
 // Element `index` isn't of ints: `what` it is.
@@ -25,7 +28,9 @@ void CheckDimensions(int dimensions, const char* name) {
   WrongType(Element(name, 0).c_str(), "the array's elements are " + what + ", not ints");
 }
 
-std::uint64_t Swapped(std::uint64_t bits, std::size_t bytes) { return __builtin_bswap64(bits) >> (64 - 8 * bytes); }
+std::uint64_t Swapped(std::uint64_t bits, std::size_t bytes) {
+  return __builtin_bswap64(bits) >> (64 - 8 * bytes);
+}
 
 // The elements of what iterates, one by one: an iteration without end stays interruptible.
 nb::object Iterated(nb::handle iterator) {
@@ -36,20 +41,24 @@ nb::object Iterated(nb::handle iterator) {
     if (item == nullptr) break;
     int failed = PyList_Append(items.ptr(), item);
     InPython([&] { Py_DECREF(item); });
-    if (failed != 0 || (k % kItemsBetweenSignals == 0 && InPython([] { return PyErr_CheckSignals(); }) != 0))
+    if (failed != 0 ||
+        (k % kItemsBetweenSignals == 0 && InPython([] { return PyErr_CheckSignals(); }) != 0))
       throw nb::python_error();
   }
   if (PyErr_Occurred() != nullptr) throw nb::python_error();
   return nb::steal(PyList_AsTuple(items.ptr()));
 }
 
-// One int of a list that is no array. Raises what its __index__ raises, but names the element where it is no int.
+// One int of a list that is no array. Raises what its __index__ raises, but names the element where
+// it is no int.
 std::uint64_t Number(nb::handle item, const char* name, std::uint64_t index) {
   nb::object number = nb::borrow(item);
   if (!PyLong_Check(item.ptr())) {
-    PyObject* made = PyIndex_Check(item.ptr()) ? InPython([&] { return PyNumber_Index(item.ptr()); }) : nullptr;
+    PyObject* made =
+        PyIndex_Check(item.ptr()) ? InPython([&] { return PyNumber_Index(item.ptr()); }) : nullptr;
     if (made == nullptr) {
-      if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
+      if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError))
+        throw nb::python_error();
       PyErr_Clear();
       WrongType(Element(name, index).c_str(), "expected an int, not " + TypeName(item));
     }
@@ -81,7 +90,8 @@ struct NumberList::Array {
     if (*format != '\0' && std::strchr("@=<>!^", *format) != nullptr) ++format;
     item_bytes = static_cast<std::size_t>(bytes);
     is_signed = *format != '\0' && std::strchr("bhilqn", *format) != nullptr;
-    bool is_int = *format != '\0' && format[1] == '\0' && std::strchr("bBhHiIlLqQnNP", *format) != nullptr;
+    bool is_int =
+        *format != '\0' && format[1] == '\0' && std::strchr("bBhHiIlLqQnNP", *format) != nullptr;
     return is_int && bytes >= 1 && bytes <= 8 && std::has_single_bit(item_bytes);
   }
   // The 64 bits of element k, sign extended.
@@ -94,7 +104,8 @@ struct NumberList::Array {
     std::uint64_t bits = 0;
     std::memcpy(&bits, place, item_bytes);
     if (is_swapped) bits = Swapped(bits, item_bytes);
-    if (is_signed && item_bytes < 8 && bits >> (8 * item_bytes - 1) != 0) bits |= ~std::uint64_t{0} << (8 * item_bytes);
+    if (is_signed && item_bytes < 8 && bits >> (8 * item_bytes - 1) != 0)
+      bits |= ~std::uint64_t{0} << (8 * item_bytes);
     return bits;
   }
   bool LiesAsListed() const {
@@ -118,14 +129,16 @@ NumberList::NumberList(nb::handle object, const char* name) {
 nb::object NumberList::Items(nb::handle object, const char* name, const char* what) {
   nb::object items;
   if (PyList_Check(object.ptr()) || PyTuple_Check(object.ptr())) {
-    items = nb::steal(PySequence_Tuple(object.ptr()));  // reading an element may run code that changes a list
+    // reading an element may run code that changes a list
+    items = nb::steal(PySequence_Tuple(object.ptr()));
   } else {
     nb::object iterator = nb::steal(InPython([&] { return PyObject_GetIter(object.ptr()); }));
     if (!iterator.is_valid()) {
       if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
       PyErr_Clear();
-      WrongType(name,
-                std::string("expected ") + what + " in a list, an array or whatever else iterates, not " + TypeName(object));
+      WrongType(name, std::string("expected ") + what +
+                          " in a list, an array or whatever else iterates, not " +
+                          TypeName(object));
     }
     items = Iterated(iterator);
   }
@@ -148,7 +161,8 @@ bool NumberList::ReadBuffer(nb::handle object, const char* name) {
   }
   const Py_buffer& view = buffer_.view;
   // Of Python objects, or of ctypes pointers.
-  bool objects = view.ndim == 1 && view.format != nullptr && std::strchr("O&X", *view.format) != nullptr;
+  bool objects =
+      view.ndim == 1 && view.format != nullptr && std::strchr("O&X", *view.format) != nullptr;
   bool iterates = view.ndim == 0 && Py_TYPE(object.ptr())->tp_iter != nullptr;
   if (objects || iterates) {
     buffer_.Release();
@@ -157,9 +171,10 @@ bool NumberList::ReadBuffer(nb::handle object, const char* name) {
   CheckDimensions(view.ndim, name);
   Array array{};
   if (!array.SetFormat(view.format, view.itemsize))
-    NoInts(name,
-           view.format == nullptr ? "of " + std::to_string(view.itemsize) + " bytes" : "'" + std::string(view.format) + "'");
-  // A shape that is null stands for one dimension, strides that are null for elements one after the other.
+    NoInts(name, view.format == nullptr ? "of " + std::to_string(view.itemsize) + " bytes"
+                                        : "'" + std::string(view.format) + "'");
+  // A shape that is null stands for one dimension, strides that are null for elements one after the
+  // other.
   array.first = static_cast<const char*>(view.buf);
   array.count = view.shape != nullptr ? view.shape[0] : view.len / view.itemsize;
   array.stride = view.strides != nullptr ? view.strides[0] : view.itemsize;
@@ -183,7 +198,8 @@ bool NumberList::ReadDlpack(nb::handle object, const char* name) {
   bool is_int = is_signed || type.code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::UInt);
   Array array{};
   if (!is_int || type.lanes != 1 || !array.SetFormat(is_signed ? "q" : "Q", type.bits / 8)) {
-    NoInts(name, "of DLPack's type " + std::to_string(type.code) + " with " + std::to_string(type.bits) + " bits");
+    NoInts(name, "of DLPack's type " + std::to_string(type.code) + " with " +
+                     std::to_string(type.bits) + " bits");
   }
   array.first = static_cast<const char*>(tensor.data());
   array.count = static_cast<std::int64_t>(tensor.shape(0));
@@ -206,14 +222,16 @@ void NumberList::Copy(const Array& array, const char* name) {
   numbers_.resize(size_);
   data_ = numbers_.data();
   std::uint64_t signs = 0;
-  for (std::uint64_t k = 0; k < size_; ++k) signs |= numbers_[k] = array.At(static_cast<std::int64_t>(k));
+  for (std::uint64_t k = 0; k < size_; ++k)
+    signs |= numbers_[k] = array.At(static_cast<std::int64_t>(k));
   if (array.is_signed && signs >> 63 != 0) RefuseNegative(name);
 }
 
 void NumberList::RefuseNegative(const char* name) const {
   std::uint64_t k = 0;
   while (data_[k] >> 63 == 0) ++k;
-  RefuseNumber(nb::int_(static_cast<std::int64_t>(data_[k])), Element(name, k).c_str(), "0", std::to_string(UINT64_MAX));
+  RefuseNumber(nb::int_(static_cast<std::int64_t>(data_[k])), Element(name, k).c_str(), "0",
+               std::to_string(UINT64_MAX));
 }
 
 AddressList::AddressList(nb::handle object, const char* name, Access access) {
@@ -222,7 +240,8 @@ AddressList::AddressList(nb::handle object, const char* name, Access access) {
   for (std::uint64_t k = 0; k < size_; ++k) {
     nb::handle item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(k));
     bool fits = false;
-    if (PyLong_Check(item.ptr()) && ReadInt(item, 0, UINT64_MAX, &numbers_[k], &fits) && fits) continue;
+    if (PyLong_Check(item.ptr()) && ReadInt(item, 0, UINT64_MAX, &numbers_[k], &fits) && fits)
+      continue;
     Address address(item, Element(name, k).c_str(), access);
     numbers_[k] = address.value();
     if (!address.owns()) continue;

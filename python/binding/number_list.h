@@ -1,9 +1,10 @@
 // binding/number_list.h: what Python passes as a list of sizes or addresses.
 //
-// Arrays of 64-bit ints are taken where they lie, other arrays of ints are read element by element, and whatever else iterates
-// is iterated over, which may run Python code.
+// Arrays of 64-bit ints are taken where they lie, other arrays of ints are read element by element,
+// and whatever else iterates is iterated over, which may run Python code.
 //
-// Threads: everything here needs the GIL. A list that was taken where it lies keeps its buffer exported while it lives.
+// Threads: everything here needs the GIL. A list that was taken where it lies keeps its buffer
+// exported while it lives.
 
 #pragma once
 
@@ -18,8 +19,8 @@ namespace memfabric::python {
 
 class NumberList {
  public:
-  // TypeError: it doesn't iterate, or an element, which the message names, is no int. Refused: a number below 0 or above
-  // 2^64 - 1. What the iteration raises is raised.
+  // TypeError: it doesn't iterate, or an element, which the message names, is no int. Refused: a
+  // number below 0 or above 2^64 - 1. What the iteration raises is raised.
   NumberList(nb::handle object, const char* name);
   NumberList(const NumberList&) = delete;
   NumberList& operator=(const NumberList&) = delete;
@@ -29,7 +30,8 @@ class NumberList {
 
  protected:
   NumberList() = default;
-  // One dimension of ints that lie in memory; false when the object has none and may be iterated over.
+  // One dimension of ints that lie in memory; false when the object has none and may be iterated
+  // over.
   bool ReadArray(nb::handle object, const char* name);
   // The elements of what iterates, with room for as many in numbers_.
   nb::object Items(nb::handle object, const char* name, const char* what);
@@ -54,7 +56,8 @@ class AddressList : public NumberList {
  public:
   AddressList(nb::handle object, const char* name, Access access);
 
-  // Refused when element k is an object of less than sizes[k] bytes. REQUIRES: `sizes` is as long as this.
+  // Refused when element k is an object of less than sizes[k] bytes. REQUIRES: `sizes` is as long
+  // as this.
   void CheckHolds(const NumberList& sizes, const char* name) const;
   // Moves what keeps the elements' memory alive to `owners`.
   void MoveOwners(std::vector<Address>& owners);

@@ -17,17 +17,21 @@ namespace {
 constexpr std::uint64_t kLongCopyBytes = 64 << 10;  // above it the GIL is released
 constexpr std::uint64_t kMaxGatherBytes = 64 << 10;
 
-Gil GilFor(std::uint64_t size_bytes) { return size_bytes > kLongCopyBytes ? Gil::kRelease : Gil::kKeepWhileShort; }
+Gil GilFor(std::uint64_t size_bytes) {
+  return size_bytes > kLongCopyBytes ? Gil::kRelease : Gil::kKeepWhileShort;
+}
 
 // The bytes of an object, or as many as `size` says of what is at an address.
 std::uint64_t SizeOf(const Address& memory, const char* name, nb::handle size) {
   std::uint64_t size_bytes = 0;
   if (size.is_none()) {
-    if (!memory.size_bytes().has_value()) throw nb::type_error((std::string(name) + " is an address: give its size").c_str());
+    if (!memory.size_bytes().has_value())
+      throw nb::type_error((std::string(name) + " is an address: give its size").c_str());
     return *memory.size_bytes();
   }
   bool fits = false;
-  if (!ReadInt(size, 0, UINT64_MAX, &size_bytes, &fits)) throw nb::type_error("size: expected an int or None");
+  if (!ReadInt(size, 0, UINT64_MAX, &size_bytes, &fits))
+    throw nb::type_error("size: expected an int or None");
   if (!fits) RefuseNumber(size, "size", "0", std::to_string(UINT64_MAX));
   memory.CheckHolds(size_bytes, name);
   return size_bytes;
@@ -52,8 +56,11 @@ Subgroup ReadSubgroup(nb::handle group) {
     std::uint64_t value = 0;
     bool fits = false;
     nb::handle number = PyTuple_GET_ITEM(group.ptr(), i + 1);
-    if (!ReadInt(number, 0, UINT32_MAX, &value, &fits)) throw nb::type_error("group: its size and rank are ints");
-    if (!fits) RefuseNumber(number, i == 0 ? "the group's size" : "the rank in the group", "0", std::to_string(UINT32_MAX));
+    if (!ReadInt(number, 0, UINT32_MAX, &value, &fits))
+      throw nb::type_error("group: its size and rank are ints");
+    if (!fits)
+      RefuseNumber(number, i == 0 ? "the group's size" : "the rank in the group", "0",
+                   std::to_string(UINT32_MAX));
     *numbers[i] = static_cast<std::uint32_t>(value);
   }
   return subgroup;
@@ -102,8 +109,8 @@ ShareMemory::~ShareMemory() {
 std::string ShareMemory::Repr() const {
   std::string text = "<ShareMemory id=" + std::to_string(id_);
   if (destroyed_) return text + " destroyed>";
-  return text + " rank=" + std::to_string(rank_) + " of " + std::to_string(rank_size_) + " size=" + SizeText(symmetric_size_) +
-         ">";
+  return text + " rank=" + std::to_string(rank_) + " of " + std::to_string(rank_size_) +
+         " size=" + SizeText(symmetric_size_) + ">";
 }
 
 std::int32_t ShareMemory::SetContext(nb::handle context) {
@@ -128,10 +135,12 @@ std::int32_t ShareMemory::Destroy(Int<std::uint32_t> flags) {
 
 std::int32_t ShareMemory::Barrier(nb::handle group) {
   return Code([&] {
-    if (group.is_none()) return InLibrary(Gil::kRelease, [&] { return smem_shm_control_barrier(handle_); });
+    if (group.is_none())
+      return InLibrary(Gil::kRelease, [&] { return smem_shm_control_barrier(handle_); });
     Subgroup subgroup = ReadSubgroup(group);
-    return InLibrary(Gil::kRelease,
-                     [&] { return smem_shm_subgroup_barrier(handle_, subgroup.key.c_str(), subgroup.size, subgroup.rank); });
+    return InLibrary(Gil::kRelease, [&] {
+      return smem_shm_subgroup_barrier(handle_, subgroup.key.c_str(), subgroup.size, subgroup.rank);
+    });
   });
 }
 
@@ -140,13 +149,15 @@ nb::bytes ShareMemory::AllGather(nb::handle local_data, nb::handle group) {
     Address own(local_data, "local_data", Access::kRead);
     std::uint64_t size_bytes = SizeOf(own, "local_data", nb::none());
     if (size_bytes < 1 || size_bytes > kMaxGatherBytes)
-      throw Refused{"local_data has " + std::to_string(size_bytes) + " bytes; it must have from 1 to " +
-                    std::to_string(kMaxGatherBytes)};
+      throw Refused{"local_data has " + std::to_string(size_bytes) +
+                    " bytes; it must have from 1 to " + std::to_string(kMaxGatherBytes)};
     Subgroup subgroup;
     if (!group.is_none()) subgroup = ReadSubgroup(group);
     std::uint64_t ranks = group.is_none() ? rank_size_ : subgroup.size;
-    if (ranks > 1024) throw Refused{"the group's size is " + std::to_string(ranks) + ", the limit is 1024"};
-    nb::object gathered = nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes * ranks)));
+    if (ranks > 1024)
+      throw Refused{"the group's size is " + std::to_string(ranks) + ", the limit is 1024"};
+    nb::object gathered =
+        nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes * ranks)));
     if (!gathered.is_valid()) throw nb::python_error();
     auto size = static_cast<std::uint32_t>(size_bytes);
     auto all = static_cast<std::uint32_t>(size_bytes * ranks);
@@ -154,7 +165,8 @@ nb::bytes ShareMemory::AllGather(nb::handle local_data, nb::handle group) {
     char* recv = PyBytes_AS_STRING(gathered.ptr());
     std::int32_t code = InLibrary(Gil::kRelease, [&] {
       if (group.is_none()) return smem_shm_control_allgather(handle_, send, size, recv, all);
-      return smem_shm_subgroup_allgather(handle_, subgroup.key.c_str(), subgroup.size, subgroup.rank, send, size, recv, all);
+      return smem_shm_subgroup_allgather(handle_, subgroup.key.c_str(), subgroup.size,
+                                         subgroup.rank, send, size, recv, all);
     });
     if (code != SMEM_OK) RaiseLastError();
     return nb::borrow<nb::bytes>(gathered);
@@ -168,11 +180,13 @@ std::int32_t ShareMemory::TopologyCanReach(Int<std::uint32_t> rank, nb::handle r
     if (!list && !PyLong_Check(reach_info.ptr())) {
       if (PyObject_GetBuffer(reach_info.ptr(), &buffer, PyBUF_WRITABLE) != 0) {
         PyErr_Clear();
-        throw nb::type_error("reach_info: expected a writable buffer of 4 bytes (ctypes.c_uint32), a list or an int");
+        throw nb::type_error(
+            "reach_info: expected a writable buffer of 4 bytes (ctypes.c_uint32), a list or an "
+            "int");
       }
     }
-    std::unique_ptr<Py_buffer, decltype(&PyBuffer_Release)> release(buffer.obj == nullptr ? nullptr : &buffer,
-                                                                    PyBuffer_Release);
+    std::unique_ptr<Py_buffer, decltype(&PyBuffer_Release)> release(
+        buffer.obj == nullptr ? nullptr : &buffer, PyBuffer_Release);
     std::uint32_t reach = 0;
     if (buffer.obj != nullptr && buffer.len < static_cast<Py_ssize_t>(sizeof(reach)))
       throw Refused{"reach_info has " + std::to_string(buffer.len) + " bytes; it must have 4"};
@@ -182,8 +196,8 @@ std::int32_t ShareMemory::TopologyCanReach(Int<std::uint32_t> rank, nb::handle r
     if (list) {
       nb::object bits = nb::int_(reach);
       bool empty = PyList_GET_SIZE(reach_info.ptr()) == 0;
-      int failed =
-          empty ? PyList_Append(reach_info.ptr(), bits.ptr()) : PyList_SetItem(reach_info.ptr(), 0, bits.release().ptr());
+      int failed = empty ? PyList_Append(reach_info.ptr(), bits.ptr())
+                         : PyList_SetItem(reach_info.ptr(), 0, bits.release().ptr());
       if (failed != 0) throw nb::python_error();
     }
     return code;
@@ -193,13 +207,14 @@ std::int32_t ShareMemory::TopologyCanReach(Int<std::uint32_t> rank, nb::handle r
 std::uint32_t ShareMemory::ReachableOps(Int<std::uint32_t> rank) {
   return OrRaise([&] {
     std::uint32_t reach = 0;
-    if (smem_shm_topology_can_reach(handle_, rank.Get("remote_rank"), &reach) != SMEM_OK) RaiseLastError();
+    if (smem_shm_topology_can_reach(handle_, rank.Get("remote_rank"), &reach) != SMEM_OK)
+      RaiseLastError();
     return reach;
   });
 }
 
-std::int32_t ShareMemory::Put(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data, nb::handle size,
-                              Flag blocking) {
+std::int32_t ShareMemory::Put(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data,
+                              nb::handle size, Flag blocking) {
   return Code([&] {
     std::uint32_t to = rank.Get("rank");
     std::uint64_t at = offset.Get("offset");
@@ -208,13 +223,14 @@ std::int32_t ShareMemory::Put(Int<std::uint32_t> rank, Int<std::uint64_t> offset
     const void* bytes = reinterpret_cast<const void*>(source.value());
     std::uint32_t flags = blocking.value ? 0 : SMEM_SHM_NONBLOCKING;
     if (!blocking.value && source.owns()) in_flight_.push_back(std::move(source));
-    return InLibrary(GilFor(size_bytes), [&] { return smem_shm_put(handle_, to, at, bytes, size_bytes, flags); });
+    return InLibrary(GilFor(size_bytes),
+                     [&] { return smem_shm_put(handle_, to, at, bytes, size_bytes, flags); });
   });
 }
 
-std::int32_t ShareMemory::PutSignal(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data,
-                                    Int<std::uint64_t> signal_offset, Word value, Member<smem_shm_signal_op> op,
-                                    nb::handle size) {
+std::int32_t ShareMemory::PutSignal(Int<std::uint32_t> rank, Int<std::uint64_t> offset,
+                                    nb::handle data, Int<std::uint64_t> signal_offset, Word value,
+                                    Member<smem_shm_signal_op> op, nb::handle size) {
   return Code([&] {
     std::uint32_t to = rank.Get("rank");
     std::uint64_t at = offset.Get("offset");
@@ -224,30 +240,34 @@ std::int32_t ShareMemory::PutSignal(Int<std::uint32_t> rank, Int<std::uint64_t> 
     Address source(data, "data", Access::kRead);
     std::uint64_t size_bytes = SizeOf(source, "data", size);
     return InLibrary(GilFor(size_bytes), [&] {
-      return smem_shm_put_signal(handle_, to, at, reinterpret_cast<const void*>(source.value()), size_bytes, signal_at, word,
-                                 operation);
+      return smem_shm_put_signal(handle_, to, at, reinterpret_cast<const void*>(source.value()),
+                                 size_bytes, signal_at, word, operation);
     });
   });
 }
 
-nb::bytes ShareMemory::Get(Int<std::uint32_t> rank, Int<std::uint64_t> offset, Int<std::uint64_t> size) {
+nb::bytes ShareMemory::Get(Int<std::uint32_t> rank, Int<std::uint64_t> offset,
+                           Int<std::uint64_t> size) {
   return OrRaise([&]() -> nb::bytes {
     std::uint32_t from = rank.Get("rank");
     std::uint64_t at = offset.Get("offset");
     std::uint64_t size_bytes = size.Get("size");
     if (size_bytes > symmetric_size_)
-      throw Refused{"size is " + std::to_string(size_bytes) + "; each rank has " + std::to_string(symmetric_size_) + " bytes"};
-    nb::object bytes = nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes)));
+      throw Refused{"size is " + std::to_string(size_bytes) + "; each rank has " +
+                    std::to_string(symmetric_size_) + " bytes"};
+    nb::object bytes =
+        nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes)));
     if (!bytes.is_valid()) throw nb::python_error();
     char* to = PyBytes_AS_STRING(bytes.ptr());
-    std::int32_t code = InLibrary(GilFor(size_bytes), [&] { return smem_shm_get(handle_, from, at, to, size_bytes, 0); });
+    std::int32_t code = InLibrary(
+        GilFor(size_bytes), [&] { return smem_shm_get(handle_, from, at, to, size_bytes, 0); });
     if (code != SMEM_OK) RaiseLastError();
     return nb::borrow<nb::bytes>(bytes);
   });
 }
 
-std::int32_t ShareMemory::GetInto(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle out, nb::handle size,
-                                  Flag blocking) {
+std::int32_t ShareMemory::GetInto(Int<std::uint32_t> rank, Int<std::uint64_t> offset,
+                                  nb::handle out, nb::handle size, Flag blocking) {
   return Code([&] {
     std::uint32_t from = rank.Get("rank");
     std::uint64_t at = offset.Get("offset");
@@ -256,7 +276,8 @@ std::int32_t ShareMemory::GetInto(Int<std::uint32_t> rank, Int<std::uint64_t> of
     void* bytes = reinterpret_cast<void*>(destination.value());
     std::uint32_t flags = blocking.value ? 0 : SMEM_SHM_NONBLOCKING;
     if (!blocking.value && destination.owns()) in_flight_.push_back(std::move(destination));
-    return InLibrary(GilFor(size_bytes), [&] { return smem_shm_get(handle_, from, at, bytes, size_bytes, flags); });
+    return InLibrary(GilFor(size_bytes),
+                     [&] { return smem_shm_get(handle_, from, at, bytes, size_bytes, flags); });
   });
 }
 
@@ -273,7 +294,8 @@ std::int32_t ShareMemory::Quiet() {
   return code;
 }
 
-std::int32_t ShareMemory::WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_cmp> cmp, Word value, nb::handle writer) {
+std::int32_t ShareMemory::WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_cmp> cmp, Word value,
+                                    nb::handle writer) {
   return Code([&] {
     std::uint64_t rank = SMEM_SHM_ANY_RANK;
     bool fits = true;
@@ -283,15 +305,17 @@ std::int32_t ShareMemory::WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_c
     std::uint64_t at = offset.Get("offset");
     smem_shm_cmp comparison = cmp.Get("cmp");
     std::uint64_t word = value.Get("value");
-    return InLibrary(Gil::kRelease,
-                     [&] { return smem_shm_wait_until(handle_, at, comparison, word, static_cast<std::uint32_t>(rank)); });
+    return InLibrary(Gil::kRelease, [&] {
+      return smem_shm_wait_until(handle_, at, comparison, word, static_cast<std::uint32_t>(rank));
+    });
   });
 }
 
 nb::object ShareMemory::OpenView(std::uint32_t rank, void** address) {
   void* mapping = nullptr;
   std::uint64_t size_bytes = 0;
-  if (smem_shm_view_open(handle_, rank, &mapping, address, &size_bytes) != SMEM_OK) RaiseLastError();
+  if (smem_shm_view_open(handle_, rank, &mapping, address, &size_bytes) != SMEM_OK)
+    RaiseLastError();
   return nb::cast(new ShmView(mapping, *address, size_bytes), nb::rv_policy::take_ownership);
 }
 
@@ -312,33 +336,38 @@ nb::ndarray<nb::array_api> ShareMemory::Tensor(Int<std::uint32_t> rank, nb::hand
     for (const Kind& known : kKinds)
       if (dtype.text == known.name) kind = &known;
     if (kind == nullptr)
-      throw Refused{"dtype '" + std::string(dtype) + "' is none of uint8 to int64, float16, bfloat16, float32, float64"};
+      throw Refused{"dtype '" + std::string(dtype) +
+                    "' is none of uint8 to int64, float16, bfloat16, float32, float64"};
     std::uint64_t at = offset.Get("offset");
     std::uint64_t item_bytes = kind->type.bits / 8;
     if (at >= symmetric_size_ || at % item_bytes != 0)
-      throw Refused{"offset is " + std::to_string(at) + "; it must be a multiple of " + std::to_string(item_bytes) + " below " +
-                    std::to_string(symmetric_size_)};
+      throw Refused{"offset is " + std::to_string(at) + "; it must be a multiple of " +
+                    std::to_string(item_bytes) + " below " + std::to_string(symmetric_size_)};
     std::uint64_t room = (symmetric_size_ - at) / item_bytes;
     std::vector<std::size_t> sides;
     if (shape.is_none()) {
       sides.push_back(room);
     } else {
-      nb::object items = nb::steal(PyLong_Check(shape.ptr()) ? PyTuple_Pack(1, shape.ptr()) : PySequence_Tuple(shape.ptr()));
+      nb::object items = nb::steal(PyLong_Check(shape.ptr()) ? PyTuple_Pack(1, shape.ptr())
+                                                             : PySequence_Tuple(shape.ptr()));
       if (!items.is_valid()) throw nb::python_error();
       std::uint64_t count = 1;
       for (nb::handle item : items) {
         std::uint64_t side = 0;
         bool fits = false;
-        if (!ReadInt(item, 0, UINT64_MAX, &side, &fits)) throw nb::type_error("shape: expected ints");
+        if (!ReadInt(item, 0, UINT64_MAX, &side, &fits))
+          throw nb::type_error("shape: expected ints");
         if (!fits || __builtin_mul_overflow(count, side, &count)) count = UINT64_MAX;
         sides.push_back(side);
       }
-      if (count > room) throw Refused{"shape has more elements than the " + std::to_string(room) + " that fit from offset"};
+      if (count > room)
+        throw Refused{"shape has more elements than the " + std::to_string(room) +
+                      " that fit from offset"};
     }
     void* address = nullptr;
     nb::object holder = OpenView(rank.Get("rank"), &address);
-    return nb::ndarray<nb::array_api>(static_cast<char*>(address) + at, sides.size(), sides.data(), holder, nullptr,
-                                      kind->type);
+    return nb::ndarray<nb::array_api>(static_cast<char*>(address) + at, sides.size(), sides.data(),
+                                      holder, nullptr, kind->type);
   });
 }
 

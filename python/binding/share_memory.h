@@ -46,16 +46,21 @@ class ShareMemory {
   std::int32_t TopologyCanReach(Int<std::uint32_t> rank, nb::handle reach_info);
   std::uint32_t ReachableOps(Int<std::uint32_t> rank);
 
-  std::int32_t Put(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data, nb::handle size, Flag blocking);
-  std::int32_t PutSignal(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data, Int<std::uint64_t> signal_offset,
-                         Word value, Member<smem_shm_signal_op> op, nb::handle size);
+  std::int32_t Put(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data,
+                   nb::handle size, Flag blocking);
+  std::int32_t PutSignal(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle data,
+                         Int<std::uint64_t> signal_offset, Word value,
+                         Member<smem_shm_signal_op> op, nb::handle size);
   nb::bytes Get(Int<std::uint32_t> rank, Int<std::uint64_t> offset, Int<std::uint64_t> size);
-  std::int32_t GetInto(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle out, nb::handle size, Flag blocking);
+  std::int32_t GetInto(Int<std::uint32_t> rank, Int<std::uint64_t> offset, nb::handle out,
+                       nb::handle size, Flag blocking);
   std::int32_t Quiet();
-  std::int32_t WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_cmp> cmp, Word value, nb::handle writer);
+  std::int32_t WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_cmp> cmp, Word value,
+                         nb::handle writer);
 
   nb::object View(Int<std::uint32_t> rank);
-  nb::ndarray<nb::array_api> Tensor(Int<std::uint32_t> rank, nb::handle shape, Str dtype, Int<std::uint64_t> offset);
+  nb::ndarray<nb::array_api> Tensor(Int<std::uint32_t> rank, nb::handle shape, Str dtype,
+                                    Int<std::uint64_t> offset);
   nb::list LiveRanks();
 
  private:
@@ -75,7 +80,8 @@ class ShareMemory {
 // Memory of a rank, for a memoryview: keeps its mapping.
 class ShmView {
  public:
-  ShmView(void* view, void* address, std::uint64_t size_bytes) : view_(view), address_(address), size_bytes_(size_bytes) {}
+  ShmView(void* view, void* address, std::uint64_t size_bytes)
+      : view_(view), address_(address), size_bytes_(size_bytes) {}
   ~ShmView() { smem_shm_view_close(view_); }
   ShmView(const ShmView&) = delete;
   ShmView& operator=(const ShmView&) = delete;

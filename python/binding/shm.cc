@@ -1,4 +1,5 @@
-// The module memfabric_hybrid.shm: names, signatures and what help() says. What they do is in share_memory.cc.
+// The module memfabric_hybrid.shm: names, signatures and what help() says. What they do is in
+// share_memory.cc.
 
 #include <memfabric/smem_shm.h>
 #include <nanobind/nanobind.h>
@@ -43,27 +44,31 @@ struct ShmConfig {
     return config;
   }
   std::string Repr() const {
-    return "ShmConfig(init_timeout=" + std::to_string(init_timeout) + ", create_timeout=" + std::to_string(create_timeout) +
-           ", operation_timeout=" + std::to_string(operation_timeout) + ", start_store=" + PythonBool(start_store) +
-           ", flags=" + std::to_string(flags) + ")";
+    return "ShmConfig(init_timeout=" + std::to_string(init_timeout) +
+           ", create_timeout=" + std::to_string(create_timeout) +
+           ", operation_timeout=" + std::to_string(operation_timeout) +
+           ", start_store=" + PythonBool(start_store) + ", flags=" + std::to_string(flags) + ")";
   }
 };
 
 void BindShmConfig(nb::module_& module) {
   nb::class_<ShmConfig> type(module, "ShmConfig", nb::is_weak_referenceable(),
-                             R"(Settings of initialize(). Attributes take ints and bools; anything else raises TypeError.
+                             R"(Settings of initialize(). Attributes take ints and bools; anything
+else raises TypeError.
 
 A number out of range is reported by initialize(), as INVALID_PARAM.)");
   type.def(nb::init<>(), "A config with the values given at each attribute.");
-  BindIntField<&ShmConfig::init_timeout>(type, "init_timeout",
-                                         "Seconds that initialize() may take, 1 to 4294967295. At first 120.");
-  BindIntField<&ShmConfig::create_timeout>(type, "create_timeout",
-                                           "Seconds that create() waits for the other ranks, 1 to 4294967295. At first 120.");
+  BindIntField<&ShmConfig::init_timeout>(
+      type, "init_timeout", "Seconds that initialize() may take, 1 to 4294967295. At first 120.");
+  BindIntField<&ShmConfig::create_timeout>(
+      type, "create_timeout",
+      "Seconds that create() waits for the other ranks, 1 to 4294967295. At first 120.");
   BindIntField<&ShmConfig::operation_timeout>(
-      type, "operation_timeout", "The same for everything else that waits for other ranks, such as barrier(). At first 120.");
-  BindFlagField<&ShmConfig::start_store>(
-      type, "start_store",
-      "Whether rank 0 serves the store at a tcp:// url, and others of its host may take over. At first True.");
+      type, "operation_timeout",
+      "The same for everything else that waits for other ranks, such as barrier(). At first 120.");
+  BindFlagField<&ShmConfig::start_store>(type, "start_store",
+                                         "Whether rank 0 serves the store at a tcp:// url, and "
+                                         "others of its host may take over. At first True.");
   BindIntField<&ShmConfig::flags>(type, "flags", "Reserved, 0.");
   type.def("__repr__", &ShmConfig::Repr);
   BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store", "flags"});
@@ -71,7 +76,8 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
 
 void BindEnums(nb::module_& module) {
   nb::enum_<smem_shm_data_op_type> op(module, "ShmDataOpType", nb::is_arithmetic(), nb::is_flag(),
-                                      R"(How an object shall be used, and the bits of what reaches a rank.)");
+                                      R"(How an object shall be used, and the bits of what reaches a
+rank.)");
   op.value("MTE", SMEMS_DATA_OP_MTE, "Loads and stores: ranks of one host.")
       .value("SDMA", SMEMS_DATA_OP_SDMA, "Copies by the library: put(), get(), atomics.")
       .value("ROCE", SMEMS_DATA_OP_RDMA, "RDMA where the host has it; RDMA is another name of it.");
@@ -88,14 +94,16 @@ void BindEnums(nb::module_& module) {
       .value("LT", SMEM_SHM_CMP_LT)
       .value("GE", SMEM_SHM_CMP_GE);
 
-  nb::enum_<smem_shm_signal_op>(module, "ShmSignalOp", nb::is_arithmetic(), "What put_signal() does to the signal's cell.")
+  nb::enum_<smem_shm_signal_op>(module, "ShmSignalOp", nb::is_arithmetic(),
+                                "What put_signal() does to the signal's cell.")
       .value("SET", SMEM_SHM_SIGNAL_SET)
       .value("ADD", SMEM_SHM_SIGNAL_ADD);
 }
 
 int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
   const auto* view = nb::inst_ptr<ShmView>(self);
-  return PyBuffer_FillInfo(buffer, self, view->address(), static_cast<Py_ssize_t>(view->size_bytes()), /*readonly=*/0, flags);
+  return PyBuffer_FillInfo(buffer, self, view->address(),
+                           static_cast<Py_ssize_t>(view->size_bytes()), /*readonly=*/0, flags);
 }
 
 PyType_Slot kShmViewSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetBuffer)}, {0, nullptr}};
@@ -105,26 +113,32 @@ void BindCollectives(nb::class_<ShareMemory>& type) {
            nb::sig("def barrier(self, group: tuple[str, int, int] | None = None) -> int"),
            R"(Returns when every rank has called it; what a rank wrote before, the others see after.
 
-group: (key, size, rank): only the `size` ranks that call with the same key (1 to 128 bytes), of which this is `rank`. They meet
-    through the store when a key is first used, later in microseconds; at most 45 keys an object.
-Returns 0. NOT_CONNECTED (-2014): a rank died or left; get_last_err_msg() names it and who is left. TIMEOUT (-2004): names who
-    did not call it within operation_timeout; calling it again goes on waiting for the same barrier.
-Threads: any; calls of several threads are taken one after another, each counts as one of this rank's.)");
+group: (key, size, rank): only the `size` ranks that call with the same key (1 to 128 bytes), of
+    which this is `rank`. They meet through the store when a key is first used, later in
+    microseconds; at most 45 keys an object.
+Returns 0. NOT_CONNECTED (-2014): a rank died or left; get_last_err_msg() names it and who is left.
+    TIMEOUT (-2004): names who did not call it within operation_timeout; calling it again goes on
+    waiting for the same barrier.
+Threads: any; calls of several threads are taken one after another, each counts as one of this
+rank's.)");
 
-  type.def("all_gather", &ShareMemory::AllGather, nb::arg("local_data"), nb::arg("group").none() = nb::none(),
+  type.def("all_gather", &ShareMemory::AllGather, nb::arg("local_data"),
+           nb::arg("group").none() = nb::none(),
            nb::sig("def all_gather(self, local_data: memfabric_hybrid._types.SupportsBuffer, "
                    "group: tuple[str, int, int] | None = None) -> bytes"),
            R"(The bytes that every rank gives, in the order of ranks. A barrier, too.
 
 local_data: bytes, or anything with a buffer: 1 to 65536 bytes, as many on every rank.
 group: as barrier().
-Raises RuntimeError with a message that names the rank that gave another length, died or did not come.
+Raises RuntimeError with a message that names the rank that gave another length, died or did not
+come.
 
 >>> shm.all_gather(b'%04d' % shm.local_rank)
 b'00000001')");
 
   type.def("live_ranks", &ShareMemory::LiveRanks, nb::sig("def live_ranks(self) -> list[int]"),
-           "The ranks that are there, this one included: those that have neither died nor left. Raises RuntimeError when "
+           "The ranks that are there, this one included: those that have neither died nor left. "
+           "Raises RuntimeError when "
            "destroyed.");
 
   type.def(
@@ -133,14 +147,16 @@ b'00000001')");
         return OrRaise([&] {
           std::uint32_t below = limit.Get("limit");
           std::int32_t value = -1;
-          std::int32_t code =
-              InLibrary(Gil::kRelease, [&] { return smem_shm_atomic_alloc_value(shm.handle(), below, &value); });
+          std::int32_t code = InLibrary(Gil::kRelease, [&] {
+            return smem_shm_atomic_alloc_value(shm.handle(), below, &value);
+          });
           if (code != SMEM_OK) RaiseLastError();
           return value;
         });
       },
       nb::arg("limit") = 1024, nb::sig("def alloc_value(self, limit: int = 1024) -> int"),
-      R"(The lowest number below `limit` (1 to 1024) that no rank owns; it is this rank's until release_value(), or its end.
+      R"(The lowest number below `limit` (1 to 1024) that no rank owns; it is this rank's until
+release_value(), or its end.
 
 Raises RuntimeError: all are taken, or rank 0, which keeps them, has gone.)");
   type.def(
@@ -148,57 +164,77 @@ Raises RuntimeError: all are taken, or rank 0, which keeps them, has gone.)");
       [](ShareMemory& shm, Int<std::int32_t> value) {
         return Code([&] {
           std::int32_t number = value.Get("value");
-          return InLibrary(Gil::kRelease, [&] { return smem_shm_atomic_release_value(shm.handle(), number); });
+          return InLibrary(Gil::kRelease,
+                           [&] { return smem_shm_atomic_release_value(shm.handle(), number); });
         });
       },
       nb::arg("value"), nb::sig("def release_value(self, value: int) -> int"),
-      "Gives a number of alloc_value() back. Returns 0. OBJECT_NOT_EXISTS (-2007): it isn't this rank's.");
+      "Gives a number of alloc_value() back. Returns 0. OBJECT_NOT_EXISTS (-2007): it isn't this "
+      "rank's.");
 }
 
 void BindPutGet(nb::class_<ShareMemory>& type) {
-  type.def("put", &ShareMemory::Put, nb::arg("rank"), nb::arg("offset"), nb::arg("data"), nb::arg("size").none() = nb::none(),
-           nb::arg("blocking").none() = true,
-           nb::sig("def put(self, rank: int, offset: int, data: memfabric_hybrid._types.Address, size: int | None = None, "
+  type.def("put", &ShareMemory::Put, nb::arg("rank"), nb::arg("offset"), nb::arg("data"),
+           nb::arg("size").none() = nb::none(), nb::arg("blocking").none() = true,
+           nb::sig("def put(self, rank: int, offset: int, data: memfabric_hybrid._types.Address, "
+                   "size: int | None = None, "
                    "blocking: bool = True) -> int"),
            R"(Copies bytes to `offset` of a rank's memory, on this host or another.
 
-data: anything with a buffer (bytes, numpy array, torch CPU tensor), or an address; then give its size.
-blocking: with False it may return before the bytes are in place; quiet() waits for them, and `data` must not change until then.
-Returns 0. INVALID_PARAM (-2000): a bad rank, or a range that leaves its memory. NOT_CONNECTED (-2014): the rank has gone.)");
+data: anything with a buffer (bytes, numpy array, torch CPU tensor), or an address; then give its
+    size.
+blocking: with False it may return before the bytes are in place; quiet() waits for them, and `data`
+    must not change until then.
+Returns 0. INVALID_PARAM (-2000): a bad rank, or a range that leaves its memory. NOT_CONNECTED
+(-2014): the rank has gone.)");
   type.def("get", &ShareMemory::Get, nb::arg("rank"), nb::arg("offset"), nb::arg("size"),
            nb::sig("def get(self, rank: int, offset: int, size: int) -> bytes"),
-           "`size` bytes from `offset` of a rank's memory. Raises RuntimeError; get_into() takes a buffer of yours instead.");
+           "`size` bytes from `offset` of a rank's memory. Raises RuntimeError; get_into() takes a "
+           "buffer of yours instead.");
   type.def("get_into", &ShareMemory::GetInto, nb::arg("rank"), nb::arg("offset"), nb::arg("out"),
            nb::arg("size").none() = nb::none(), nb::arg("blocking").none() = true,
-           nb::sig("def get_into(self, rank: int, offset: int, out: memfabric_hybrid._types.Address, size: int | None = None, "
+           nb::sig("def get_into(self, rank: int, offset: int, out: "
+                   "memfabric_hybrid._types.Address, size: int | None = None, "
                    "blocking: bool = True) -> int"),
-           "Copies from `offset` of a rank's memory to `out`, a writable buffer or an address. Arguments and codes as put().");
-  type.def("put_signal", &ShareMemory::PutSignal, nb::arg("rank"), nb::arg("offset"), nb::arg("data"), nb::arg("signal_offset"),
-           nb::arg("value"), nb::arg("op") = SMEM_SHM_SIGNAL_SET, nb::arg("size").none() = nb::none(),
-           nb::sig("def put_signal(self, rank: int, offset: int, data: memfabric_hybrid._types.Address, signal_offset: int, "
-                   "value: int, op: ShmSignalOp | int = memfabric_hybrid.shm.ShmSignalOp.SET, size: int | None = None) -> int"),
+           "Copies from `offset` of a rank's memory to `out`, a writable buffer or an address. "
+           "Arguments and codes as put().");
+  type.def("put_signal", &ShareMemory::PutSignal, nb::arg("rank"), nb::arg("offset"),
+           nb::arg("data"), nb::arg("signal_offset"), nb::arg("value"),
+           nb::arg("op") = SMEM_SHM_SIGNAL_SET, nb::arg("size").none() = nb::none(),
+           nb::sig("def put_signal(self, rank: int, offset: int, data: "
+                   "memfabric_hybrid._types.Address, signal_offset: int, "
+                   "value: int, op: ShmSignalOp | int = memfabric_hybrid.shm.ShmSignalOp.SET, "
+                   "size: int | None = None) -> int"),
            R"(Puts, then sets (or adds to) the 8-byte cell at `signal_offset` of the same rank.
 
-Whoever sees the signal, by wait_until() or an atomic, sees the bytes. Other arguments and codes as put().)");
-  type.def("wait_until", &ShareMemory::WaitUntil, nb::arg("offset"), nb::arg("cmp"), nb::arg("value"),
-           nb::arg("writer").none() = nb::none(),
-           nb::sig("def wait_until(self, offset: int, cmp: ShmCmp | int, value: int, writer: int | None = None) -> int"),
-           R"(Waits until this rank's own 8-byte cell at `offset` compares true with `value`, unsigned.
+Whoever sees the signal, by wait_until() or an atomic, sees the bytes. Other arguments and codes as
+put().)");
+  type.def("wait_until", &ShareMemory::WaitUntil, nb::arg("offset"), nb::arg("cmp"),
+           nb::arg("value"), nb::arg("writer").none() = nb::none(),
+           nb::sig("def wait_until(self, offset: int, cmp: ShmCmp | int, value: int, writer: int | "
+                   "None = None) -> int"),
+           R"(Waits until this rank's own 8-byte cell at `offset` compares true with `value`,
+unsigned.
 
 writer: the rank that is expected to write it: its end ends the wait. None: any rank's death does.
-Returns 0: what was written before the cell is then seen, too. NOT_CONNECTED (-2014): the writer has gone. TIMEOUT (-2004):
-operation_timeout has passed. Signals and atomics are seen at once, puts and plain stores within a millisecond.)");
+Returns 0: what was written before the cell is then seen, too. NOT_CONNECTED (-2014): the writer has
+gone. TIMEOUT (-2004): operation_timeout has passed. Signals and atomics are seen at once, puts and
+plain stores within a millisecond.)");
   type.def(
-      "fence", [](ShareMemory& shm) { return smem_shm_fence(shm.handle()); }, nb::sig("def fence(self) -> int"),
+      "fence", [](ShareMemory& shm) { return smem_shm_fence(shm.handle()); },
+      nb::sig("def fence(self) -> int"),
       "This thread's puts before it are seen before those after it, at each rank.");
   type.def("quiet", &ShareMemory::Quiet, nb::sig("def quiet(self) -> int"),
-           "Waits until all puts and gets of this thread are in place. Returns 0, or NOT_CONNECTED (-2014).");
+           "Waits until all puts and gets of this thread are in place. Returns 0, or NOT_CONNECTED "
+           "(-2014).");
 }
 
-using FetchingCall = std::int32_t (*)(smem_shm_t, std::uint32_t, std::uint64_t, std::uint64_t, std::uint64_t*);
+using FetchingCall = std::int32_t (*)(smem_shm_t, std::uint32_t, std::uint64_t, std::uint64_t,
+                                      std::uint64_t*);
 
 template <FetchingCall call>
-void BindAtomic(nb::class_<ShareMemory>& type, const char* name, const char* signature, const char* doc) {
+void BindAtomic(nb::class_<ShareMemory>& type, const char* name, const char* signature,
+                const char* doc) {
   type.def(
       name,
       [](ShareMemory& shm, Int<std::uint32_t> rank, Int<std::uint64_t> offset, Word value) {
@@ -207,7 +243,8 @@ void BindAtomic(nb::class_<ShareMemory>& type, const char* name, const char* sig
           std::uint64_t cell = offset.Get("offset");
           std::uint64_t word = value.Get("value");
           std::uint64_t former = 0;
-          std::int32_t code = InLibrary(Gil::kKeepWhileShort, [&] { return call(shm.handle(), at, cell, word, &former); });
+          std::int32_t code = InLibrary(
+              Gil::kKeepWhileShort, [&] { return call(shm.handle(), at, cell, word, &former); });
           if (code != SMEM_OK) RaiseLastError();
           return former;
         });
@@ -217,22 +254,29 @@ void BindAtomic(nb::class_<ShareMemory>& type, const char* name, const char* sig
 
 void BindAtomics(nb::class_<ShareMemory>& type) {
   BindAtomic<smem_shm_atomic_fetch_add>(
-      type, "atomic_fetch_add", "def atomic_fetch_add(self, rank: int, offset: int, value: int) -> int",
-      R"(Adds to the 8-byte cell at `offset` (a multiple of 8) of a rank's memory; what it held before.
+      type, "atomic_fetch_add",
+      "def atomic_fetch_add(self, rank: int, offset: int, value: int) -> int",
+      R"(Adds to the 8-byte cell at `offset` (a multiple of 8) of a rank's memory; what it held
+before.
 
-Sequentially consistent, in one order for each cell, whoever does it from wherever; after this thread's earlier puts to that rank.
-value: from -2**63 to 2**64 - 1; sums wrap. Raises RuntimeError.)");
-  BindAtomic<smem_shm_atomic_swap>(type, "atomic_swap", "def atomic_swap(self, rank: int, offset: int, value: int) -> int",
-                                   "Stores `value`; what the cell held before. As atomic_fetch_add().");
-  BindAtomic<smem_shm_atomic_fetch_and>(type, "atomic_fetch_and",
-                                        "def atomic_fetch_and(self, rank: int, offset: int, value: int) -> int",
-                                        "Bitwise and; what the cell held before. As atomic_fetch_add().");
-  BindAtomic<smem_shm_atomic_fetch_or>(type, "atomic_fetch_or",
-                                       "def atomic_fetch_or(self, rank: int, offset: int, value: int) -> int",
-                                       "Bitwise or; what the cell held before. As atomic_fetch_add().");
-  BindAtomic<smem_shm_atomic_fetch_xor>(type, "atomic_fetch_xor",
-                                        "def atomic_fetch_xor(self, rank: int, offset: int, value: int) -> int",
-                                        "Bitwise exclusive or; what the cell held before. As atomic_fetch_add().");
+Sequentially consistent, in one order for each cell, whoever does it from wherever; after this
+thread's earlier puts to that rank. value: from -2**63 to 2**64 - 1; sums wrap. Raises
+RuntimeError.)");
+  BindAtomic<smem_shm_atomic_swap>(
+      type, "atomic_swap", "def atomic_swap(self, rank: int, offset: int, value: int) -> int",
+      "Stores `value`; what the cell held before. As atomic_fetch_add().");
+  BindAtomic<smem_shm_atomic_fetch_and>(
+      type, "atomic_fetch_and",
+      "def atomic_fetch_and(self, rank: int, offset: int, value: int) -> int",
+      "Bitwise and; what the cell held before. As atomic_fetch_add().");
+  BindAtomic<smem_shm_atomic_fetch_or>(
+      type, "atomic_fetch_or",
+      "def atomic_fetch_or(self, rank: int, offset: int, value: int) -> int",
+      "Bitwise or; what the cell held before. As atomic_fetch_add().");
+  BindAtomic<smem_shm_atomic_fetch_xor>(
+      type, "atomic_fetch_xor",
+      "def atomic_fetch_xor(self, rank: int, offset: int, value: int) -> int",
+      "Bitwise exclusive or; what the cell held before. As atomic_fetch_add().");
   type.def(
       "atomic_fetch",
       [](ShareMemory& shm, Int<std::uint32_t> rank, Int<std::uint64_t> offset) {
@@ -240,13 +284,15 @@ value: from -2**63 to 2**64 - 1; sums wrap. Raises RuntimeError.)");
           std::uint32_t at = rank.Get("rank");
           std::uint64_t cell = offset.Get("offset");
           std::uint64_t value = 0;
-          std::int32_t code =
-              InLibrary(Gil::kKeepWhileShort, [&] { return smem_shm_atomic_fetch(shm.handle(), at, cell, &value); });
+          std::int32_t code = InLibrary(Gil::kKeepWhileShort, [&] {
+            return smem_shm_atomic_fetch(shm.handle(), at, cell, &value);
+          });
           if (code != SMEM_OK) RaiseLastError();
           return value;
         });
       },
-      nb::arg("rank"), nb::arg("offset"), nb::sig("def atomic_fetch(self, rank: int, offset: int) -> int"),
+      nb::arg("rank"), nb::arg("offset"),
+      nb::sig("def atomic_fetch(self, rank: int, offset: int) -> int"),
       "What the cell holds. As atomic_fetch_add().");
   type.def(
       "atomic_set",
@@ -255,7 +301,8 @@ value: from -2**63 to 2**64 - 1; sums wrap. Raises RuntimeError.)");
           std::uint32_t at = rank.Get("rank");
           std::uint64_t cell = offset.Get("offset");
           std::uint64_t word = value.Get("value");
-          return InLibrary(Gil::kKeepWhileShort, [&] { return smem_shm_atomic_set(shm.handle(), at, cell, word); });
+          return InLibrary(Gil::kKeepWhileShort,
+                           [&] { return smem_shm_atomic_set(shm.handle(), at, cell, word); });
         });
       },
       nb::arg("rank"), nb::arg("offset"), nb::arg("value"),
@@ -263,7 +310,8 @@ value: from -2**63 to 2**64 - 1; sums wrap. Raises RuntimeError.)");
       "Stores `value`, as atomic_swap(); returns a code.");
   type.def(
       "atomic_compare_swap",
-      [](ShareMemory& shm, Int<std::uint32_t> rank, Int<std::uint64_t> offset, Word condition, Word value) {
+      [](ShareMemory& shm, Int<std::uint32_t> rank, Int<std::uint64_t> offset, Word condition,
+         Word value) {
         return OrRaise([&] {
           std::uint32_t at = rank.Get("rank");
           std::uint64_t cell = offset.Get("offset");
@@ -278,72 +326,90 @@ value: from -2**63 to 2**64 - 1; sums wrap. Raises RuntimeError.)");
         });
       },
       nb::arg("rank"), nb::arg("offset"), nb::arg("condition"), nb::arg("value"),
-      nb::sig("def atomic_compare_swap(self, rank: int, offset: int, condition: int, value: int) -> int"),
+      nb::sig("def atomic_compare_swap(self, rank: int, offset: int, condition: int, value: int) "
+              "-> int"),
       "Stores `value` if the cell holds `condition`; what it held before. As atomic_fetch_add().");
 }
 
 void BindShareMemory(nb::module_& module) {
   nb::class_<ShareMemory> type(module, "ShareMemory", nb::is_weak_referenceable(),
-                               R"(Symmetric memory of several ranks, as this rank holds it; made by create().
+                               R"(Symmetric memory of several ranks, as this rank holds it; made by
+create().
 
-Rank r's memory begins at gva + r * symmetric_size, in every process alike; between ranks of one host it can be read and written
-there, or by view(). Offsets count from the begin of a rank's memory. Methods may be called from any thread; those that return a
-code return 0 or a negative ErrorCode, and get_last_err_msg() then says why. An object that is no longer referred to is destroyed.)");
+Rank r's memory begins at gva + r * symmetric_size, in every process alike; between ranks of one
+host it can be read and written there, or by view(). Offsets count from the begin of a rank's
+memory. Methods may be called from any thread; those that return a code return 0 or a negative
+ErrorCode, and get_last_err_msg() then says why. An object that is no longer referred to is
+destroyed.)");
 
   type.def_prop_ro("local_rank", &ShareMemory::local_rank, "This process's rank in the object.");
   type.def_prop_ro("rank_size", &ShareMemory::rank_size, "How many ranks it has.");
   type.def_prop_ro("gva", &ShareMemory::gva, "Where rank 0's memory begins.");
-  type.def_prop_ro("symmetric_size", &ShareMemory::symmetric_size, "Bytes from one rank's memory to the next one's: the size.");
+  type.def_prop_ro("symmetric_size", &ShareMemory::symmetric_size,
+                   "Bytes from one rank's memory to the next one's: the size.");
   type.def("__repr__", &ShareMemory::Repr);
 
   type.def("set_context", &ShareMemory::SetContext, nb::arg("context"),
            nb::sig("def set_context(self, context: memfabric_hybrid._types.SupportsBuffer) -> int"),
-           R"(Keeps 1 to 65536 bytes for this process's kernels, which find them by smem_shm_get_extra_context_addr(gva).
+           R"(Keeps 1 to 65536 bytes for this process's kernels, which find them by
+smem_shm_get_extra_context_addr(gva).
 
 Returns 0. INVALID_PARAM (-2000): another length.)");
-  type.def("destroy", &ShareMemory::Destroy, nb::arg("flags") = 0, nb::sig("def destroy(self, flags: int = 0) -> int"),
-           R"(Ends this rank's part; not collective. Calls in other threads end with an error; views stay valid.
+  type.def("destroy", &ShareMemory::Destroy, nb::arg("flags") = 0,
+           nb::sig("def destroy(self, flags: int = 0) -> int"),
+           R"(Ends this rank's part; not collective. Calls in other threads end with an error; views
+stay valid.
 
 flags: reserved. Returns 0. OBJECT_NOT_EXISTS (-2007): destroyed before.)");
   type.def(
-      "query_support_data_operation", [](const ShareMemory&) { return smem_shm_query_support_data_operation(); },
-      nb::sig("def query_support_data_operation(self) -> int"), "Bits of ShmDataOpType: what this machine really has.");
-  type.def("topology_can_reach", &ShareMemory::TopologyCanReach, nb::arg("remote_rank"), nb::arg("reach_info"),
+      "query_support_data_operation",
+      [](const ShareMemory&) { return smem_shm_query_support_data_operation(); },
+      nb::sig("def query_support_data_operation(self) -> int"),
+      "Bits of ShmDataOpType: what this machine really has.");
+  type.def("topology_can_reach", &ShareMemory::TopologyCanReach, nb::arg("remote_rank"),
+           nb::arg("reach_info"),
            nb::sig("def topology_can_reach(self, remote_rank: int, "
                    "reach_info: memfabric_hybrid._types.SupportsBuffer | list[int] | int) -> int"),
            R"(By what a rank is reached now, as bits of ShmDataOpType.
 
-reach_info: gets the bits when it is a writable buffer of 4 bytes (ctypes.c_uint32) or a list (its first element); an int is
-    accepted, and then reachable_ops() says them.
+reach_info: gets the bits when it is a writable buffer of 4 bytes (ctypes.c_uint32) or a list (its
+    first element); an int is accepted, and then reachable_ops() says them.
 Returns 0. INVALID_PARAM (-2000): a bad rank, or a buffer that is too small.)");
   type.def("reachable_ops", &ShareMemory::ReachableOps, nb::arg("remote_rank"),
            nb::sig("def reachable_ops(self, remote_rank: int) -> int"),
-           "The bits of topology_can_reach(); 0 for a rank that has gone. Raises RuntimeError for a bad rank.");
+           "The bits of topology_can_reach(); 0 for a rank that has gone. Raises RuntimeError for "
+           "a bad rank.");
   type.def(
       "path",
       [](ShareMemory& shm, Int<std::uint32_t> rank) {
         return OrRaise([&] {
           char path[SMEM_SHM_PATH_SIZE] = "";
-          if (smem_shm_get_path(shm.handle(), rank.Get("rank"), path, sizeof(path)) != SMEM_OK) RaiseLastError();
+          if (smem_shm_get_path(shm.handle(), rank.Get("rank"), path, sizeof(path)) != SMEM_OK)
+            RaiseLastError();
           return Text(path);
         });
       },
       nb::arg("rank"), nb::sig("def path(self, rank: int) -> str"),
       "How puts and gets go to a rank: 'mapped', 'tcp', … Raises RuntimeError.");
-  type.def("view", &ShareMemory::View, nb::arg("rank"), nb::sig("def view(self, rank: int) -> memoryview"),
-           R"(A rank's memory, on the same host, without a copy. It stays valid after the rank's death and after destroy().
+  type.def("view", &ShareMemory::View, nb::arg("rank"),
+           nb::sig("def view(self, rank: int) -> memoryview"),
+           R"(A rank's memory, on the same host, without a copy. It stays valid after the rank's
+death and after destroy().
 
 Raises RuntimeError: a bad rank, or one on another host.
 
 >>> np.frombuffer(shm.view(1), np.float32)[:4] = 1.0)");
   type.def(
-      "tensor", &ShareMemory::Tensor, nb::arg("rank"), nb::arg("shape").none() = nb::none(), nb::arg("dtype") = "uint8",
-      nb::arg("offset") = 0,
-      nb::sig("def tensor(self, rank: int, shape: collections.abc.Sequence[int] | int | None = None, dtype: str = 'uint8', "
+      "tensor", &ShareMemory::Tensor, nb::arg("rank"), nb::arg("shape").none() = nb::none(),
+      nb::arg("dtype") = "uint8", nb::arg("offset") = 0,
+      nb::sig("def tensor(self, rank: int, shape: collections.abc.Sequence[int] | int | None = "
+              "None, dtype: str = 'uint8', "
               "offset: int = 0) -> object"),
-      R"(The same as an array that has __dlpack__: for numpy.from_dlpack, torch.from_dlpack and the like, without a copy.
+      R"(The same as an array that has __dlpack__: for numpy.from_dlpack, torch.from_dlpack and the
+like, without a copy.
 
-shape: None: one dimension, up to the end. dtype: 'uint8' to 'int64', 'float16', 'bfloat16', 'float32', 'float64'.
+shape: None: one dimension, up to the end. dtype: 'uint8' to 'int64', 'float16', 'bfloat16',
+    'float32', 'float64'.
 offset: bytes from the begin of the rank's memory. Raises RuntimeError.
 
 >>> weights = np.from_dlpack(shm.tensor(0, (1024, 64), 'float32')))");
@@ -354,7 +420,8 @@ offset: bytes from the begin of the rank's memory. Raises RuntimeError.
 }
 
 ShareMemory* Create(Int<std::uint32_t> id, Int<std::uint32_t> rank_size, Int<std::uint32_t> rank_id,
-                    Int<std::uint64_t> local_mem_size, Member<smem_shm_data_op_type> op, Int<std::uint32_t> flags) {
+                    Int<std::uint64_t> local_mem_size, Member<smem_shm_data_op_type> op,
+                    Int<std::uint32_t> flags) {
   return OrRaise([&] {
     std::uint32_t number = id.Get("id");
     std::uint32_t ranks = rank_size.Get("rank_size");
@@ -377,29 +444,35 @@ ShareMemory* Create(Int<std::uint32_t> id, Int<std::uint32_t> rank_size, Int<std
 void BindShm(nb::module_& module) {
   BindEnums(module);
   BindShmConfig(module);
-  nb::class_<ShmView>(module, "_ShmView", nb::type_slots(kShmViewSlots), "What a view() keeps alive.");
+  nb::class_<ShmView>(module, "_ShmView", nb::type_slots(kShmViewSlots),
+                      "What a view() keeps alive.");
   BindShareMemory(module);
 
   module.def(
       "initialize",
-      [](Str store_url, Int<std::uint32_t> world_size, Int<std::uint32_t> rank_id, Int<std::uint16_t> device_id,
-         const ShmConfig& config) {
+      [](Str store_url, Int<std::uint32_t> world_size, Int<std::uint32_t> rank_id,
+         Int<std::uint16_t> device_id, const ShmConfig& config) {
         return Code([&] {
           std::string url = CString(store_url, "store_url");
           std::uint32_t ranks = world_size.Get("world_size");
           std::uint32_t rank = rank_id.Get("rank_id");
           std::uint16_t device = device_id.Get("device_id");
           smem_shm_config_t settings = config.ToC();
-          return InLibrary(Gil::kRelease, [&] { return smem_shm_init(url.c_str(), ranks, rank, device, &settings); });
+          return InLibrary(Gil::kRelease, [&] {
+            return smem_shm_init(url.c_str(), ranks, rank, device, &settings);
+          });
         });
       },
-      nb::arg("store_url"), nb::arg("world_size"), nb::arg("rank_id"), nb::arg("device_id"), nb::arg("config"),
-      nb::sig(
-          "def initialize(store_url: str | bytes, world_size: int, rank_id: int, device_id: int, config: ShmConfig) -> int"),
+      nb::arg("store_url"), nb::arg("world_size"), nb::arg("rank_id"), nb::arg("device_id"),
+      nb::arg("config"),
+      nb::sig("def initialize(store_url: str | bytes, world_size: int, rank_id: int, device_id: "
+              "int, config: ShmConfig) -> int"),
       R"(Joins this process to the ranks at a store; returns once it has its rank.
 
-store_url: 'tcp://host:port' (served by rank 0, see ShmConfig.start_store) or 'etcd://h1:p1,h2:p2[/prefix]'.
-world_size: how many ranks there may be, 1 to 1024. rank_id: this process's, below that. Big Memory's ranks are others.
+store_url: 'tcp://host:port' (served by rank 0, see ShmConfig.start_store) or
+    'etcd://h1:p1,h2:p2[/prefix]'.
+world_size: how many ranks there may be, 1 to 1024. rank_id: this process's, below that. Big
+    Memory's ranks are others.
 device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
 Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
     INVALID_PARAM (-2000): get_last_err_msg() names the argument, its value and the limit.
@@ -409,24 +482,32 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
 >>> mf.shm.initialize('tcp://127.0.0.1:8570', 2, 0, 0, mf.shm.ShmConfig())
 0)");
   module.def(
-      "uninitialize", [](Int<std::uint32_t> flags) { InLibrary(Gil::kRelease, [&] { smem_shm_uninit(flags.value); }); },
+      "uninitialize",
+      [](Int<std::uint32_t> flags) {
+        InLibrary(Gil::kRelease, [&] { smem_shm_uninit(flags.value); });
+      },
       nb::arg("flags") = 0, nb::sig("def uninitialize(flags: int = 0) -> None"),
-      "Destroys this process's objects and gives its rank back. Harmless when not initialized. flags: reserved.");
+      "Destroys this process's objects and gives its rank back. Harmless when not initialized. "
+      "flags: reserved.");
   module.def(
-      "create", &Create, nb::arg("id"), nb::arg("rank_size"), nb::arg("rank_id"), nb::arg("local_mem_size"),
-      nb::arg("data_op_type") = SMEMS_DATA_OP_MTE, nb::arg("flags") = 0,
+      "create", &Create, nb::arg("id"), nb::arg("rank_size"), nb::arg("rank_id"),
+      nb::arg("local_mem_size"), nb::arg("data_op_type") = SMEMS_DATA_OP_MTE, nb::arg("flags") = 0,
       nb::sig("def create(id: int, rank_size: int, rank_id: int, local_mem_size: int, "
-              "data_op_type: ShmDataOpType | int = memfabric_hybrid.shm.ShmDataOpType.MTE, flags: int = 0) -> ShareMemory"),
+              "data_op_type: ShmDataOpType | int = memfabric_hybrid.shm.ShmDataOpType.MTE, flags: "
+              "int = 0) -> ShareMemory"),
       R"(Creates object `id` together with its other ranks; returns when all have mapped each other.
 
 id: 0 to 63; a process has each at most once, and may have it again after destroy().
-rank_size: how many ranks it has, 1 to world_size. rank_id: this process's rank in it, which may differ from initialize()'s.
+rank_size: how many ranks it has, 1 to world_size. rank_id: this process's rank in it, which may
+    differ from initialize()'s.
 local_mem_size: bytes of each rank, the same on all: a multiple of 2 MiB from 2 MiB to 64 GiB.
-data_op_type: ShmDataOpType; where the machine doesn't have it, the next best is used and a warning says so, or create() fails
-    with the environment variable MEMFABRIC_STRICT=1. Several bits: any of them will do; unknown ones are ignored.
-flags: hints: bits 0-6 NUMA node (0, 127 and one that isn't there: the kernel's choice), bit 7 back the memory at once.
-Raises RuntimeError on every rank, with a message that names those that did not come within create_timeout, died, or gave another
-size or rank_size; nothing is left behind.
+data_op_type: ShmDataOpType; where the machine doesn't have it, the next best is used and a warning
+    says so, or create() fails with the environment variable MEMFABRIC_STRICT=1. Several bits: any
+    of them will do; unknown ones are ignored.
+flags: hints: bits 0-6 NUMA node (0, 127 and one that isn't there: the kernel's choice), bit 7 back
+    the memory at once.
+Raises RuntimeError on every rank, with a message that names those that did not come within
+create_timeout, died, or gave another size or rank_size; nothing is left behind.
 
 >>> shm = mf.shm.create(0, 2, rank, 2 << 20)
 >>> shm.barrier()

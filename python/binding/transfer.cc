@@ -1,4 +1,5 @@
-// TransferEngine, Stream and alloc: names, signatures and what help() says. What they do is in transfer_engine.cc.
+// TransferEngine, Stream and alloc: names, signatures and what help() says. What they do is in
+// transfer_engine.cc.
 
 #include <memfabric/smem_trans.h>
 #include <nanobind/nanobind.h>
@@ -25,7 +26,8 @@ void Alias(nb::handle type, const char* alias, const char* name) {
 }
 
 void BindEnums(nb::module_& module) {
-  nb::enum_<TransferOpcode> opcode(module, "TransferOpcode", nb::is_arithmetic(), "The direction of a transfer.");
+  nb::enum_<TransferOpcode> opcode(module, "TransferOpcode", nb::is_arithmetic(),
+                                   "The direction of a transfer.");
   opcode.value("READ", TransferOpcode::kRead, "From the peer; Read is another name of it.")
       .value("WRITE", TransferOpcode::kWrite, "To the peer; Write is another name of it.");
   Alias(opcode, "Read", "READ");
@@ -34,8 +36,9 @@ void BindEnums(nb::module_& module) {
   nb::enum_<smem_trans_data_op_type>(module, "TransDataOpType", nb::is_arithmetic(),
                                      R"(The path that an engine's transfers should take.
 
-Where the machine doesn't have it, the best there is is taken and a warning says so; TransferEngine.path() tells which. With the
-environment variable MEMFABRIC_STRICT=1 initialize() fails instead.)")
+Where the machine doesn't have it, the best there is is taken and a warning says so;
+TransferEngine.path() tells which. With the environment variable MEMFABRIC_STRICT=1 initialize()
+fails instead.)")
       .value("SDMA", SMEM_TRANS_OP_SDMA, "The best there is.")
       .value("HOST_RDMA", SMEM_TRANS_OP_HOST_RDMA)
       .value("DEVICE_RDMA", SMEM_TRANS_OP_DEVICE_RDMA)
@@ -46,7 +49,8 @@ environment variable MEMFABRIC_STRICT=1 initialize() fails instead.)")
 // Memory of alloc, for a memoryview.
 class SharedMemory {
  public:
-  SharedMemory(void* address, std::uint64_t size_bytes) : address_(address), size_bytes_(size_bytes) {}
+  SharedMemory(void* address, std::uint64_t size_bytes)
+      : address_(address), size_bytes_(size_bytes) {}
   ~SharedMemory() { smem_trans_free(nullptr, address_); }
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
@@ -61,18 +65,21 @@ class SharedMemory {
 
 int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
   const auto* memory = nb::inst_ptr<SharedMemory>(self);
-  return PyBuffer_FillInfo(buffer, self, memory->address(), static_cast<Py_ssize_t>(memory->size_bytes()), /*readonly=*/0,
-                           flags);
+  return PyBuffer_FillInfo(buffer, self, memory->address(),
+                           static_cast<Py_ssize_t>(memory->size_bytes()), /*readonly=*/0, flags);
 }
 
-PyType_Slot kSharedMemorySlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetBuffer)}, {0, nullptr}};
+PyType_Slot kSharedMemorySlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetBuffer)},
+                                    {0, nullptr}};
 
 nb::object Alloc(Int<std::uint64_t> size) {
   return OrRaise([&]() -> nb::object {
     std::uint64_t size_bytes = size.Get("size");
-    void* address = InLibrary(Gil::kRelease, [&] { return smem_trans_malloc(nullptr, size_bytes, 0); });
+    void* address =
+        InLibrary(Gil::kRelease, [&] { return smem_trans_malloc(nullptr, size_bytes, 0); });
     if (address == nullptr) RaiseLastError();
-    nb::object holder = nb::cast(new SharedMemory(address, size_bytes), nb::rv_policy::take_ownership);
+    nb::object holder =
+        nb::cast(new SharedMemory(address, size_bytes), nb::rv_policy::take_ownership);
     nb::object memory = nb::steal(PyMemoryView_FromObject(holder.ptr()));
     if (!memory.is_valid()) throw nb::python_error();
     return memory;
@@ -81,68 +88,83 @@ nb::object Alloc(Int<std::uint64_t> size) {
 
 int Traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
-  if (nb::inst_ready(self)) Py_VISIT(nb::inst_ptr<TransferEngine>(self)->peer_down_function().ptr());
+  if (nb::inst_ready(self))
+    Py_VISIT(nb::inst_ptr<TransferEngine>(self)->peer_down_function().ptr());
   return 0;
 }
 
 int Clear(PyObject* self) {
-  if (nb::inst_ready(self)) nb::object former = std::move(nb::inst_ptr<TransferEngine>(self)->peer_down_function());
+  if (nb::inst_ready(self))
+    nb::object former = std::move(nb::inst_ptr<TransferEngine>(self)->peer_down_function());
   return 0;
 }
 
-PyType_Slot kEngineSlots[] = {
-    {Py_tp_traverse, reinterpret_cast<void*>(Traverse)}, {Py_tp_clear, reinterpret_cast<void*>(Clear)}, {0, nullptr}};
+PyType_Slot kEngineSlots[] = {{Py_tp_traverse, reinterpret_cast<void*>(Traverse)},
+                              {Py_tp_clear, reinterpret_cast<void*>(Clear)},
+                              {0, nullptr}};
 
 void BindStream(nb::module_& module) {
   nb::class_<Stream>(module, "Stream", nb::is_weak_referenceable(),
-                     R"(Transfers that are submitted: they run one after the other, beside the caller.
+                     R"(Transfers that are submitted: they run one after the other, beside the
+caller.
 
-Any number of streams may be used at once, each by any engine and any thread. What a transfer in flight reads and writes is kept
-alive until synchronize() or a query() that gives True, if it was passed as an object.)")
+Any number of streams may be used at once, each by any engine and any thread. What a transfer in
+flight reads and writes is kept alive until synchronize() or a query() that gives True, if it was
+passed as an object.)")
       .def(nb::init<>())
       .def_prop_ro(
-          "handle", [](const Stream& stream) { return reinterpret_cast<std::uintptr_t>(stream.handle()); },
-          nb::sig("def handle(self) -> int"), "What the submit functions take instead of the object.")
+          "handle",
+          [](const Stream& stream) { return reinterpret_cast<std::uintptr_t>(stream.handle()); },
+          nb::sig("def handle(self) -> int"),
+          "What the submit functions take instead of the object.")
       .def("synchronize", &Stream::Synchronize, nb::sig("def synchronize(self) -> int"),
            R"(Waits for all that was submitted before.
 
-Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves for 120 s ends with TIMEOUT
+Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves
+    for 120 s ends with TIMEOUT
 (-2004).)")
       .def("query", &Stream::Query, nb::sig("def query(self) -> bool"),
-           "Whether all that was submitted has ended. Errors stay for synchronize(). Raises RuntimeError once destroyed.")
+           "Whether all that was submitted has ended. Errors stay for synchronize(). Raises "
+           "RuntimeError once destroyed.")
       .def("destroy", &Stream::Destroy, nb::sig("def destroy(self) -> None"),
-           "Waits for what was submitted and ends the stream; also done when it is no longer referred to.");
+           "Waits for what was submitted and ends the stream; also done when it is no longer "
+           "referred to.");
 }
 
 constexpr const char* kTransferDoc = R"(, once: returns when the bytes are in place.
 
-destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be
-    registered.
-peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
+destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of
+    peer_buffer_address.)
+buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor,
+    bytearray); it need not be registered.
+peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in
+    touching ones).
 length: bytes, 1 to 2**63 - 1.
 flags: reserved.
-timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes move, and ends when none have
-    for 120 s.
-Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier transfers.
-    INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't mapped; the message names the address.
-    NOT_CONNECTED (-2014): the peer didn't appear within 5 s (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
+timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes
+    move, and ends when none have for 120 s.
+Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier
+    transfers. INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't
+    mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear within 5 s
+    (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
 Threads: any; the GIL is released above 64 KiB and for every wait.)";
 
 constexpr const char* kBatchDoc = R"(, a list of pieces at once, in as few system calls as can be.
 
-buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional contiguous array of uint64 or int64,
-    which is taken without a copy, or whatever else iterates over them. lengths: as many ints, in the same forms.
-Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have arrived. INVALID_PARAM as well:
-    lists of different lengths, or empty; then nothing was moved. TypeError: an element is no address or int;
-    the message names it.)";
+buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional
+    contiguous array of uint64 or int64, which is taken without a copy, or whatever else iterates
+    over them. lengths: as many ints, in the same forms.
+Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have
+    arrived. INVALID_PARAM as well: lists of different lengths, or empty; then nothing was moved.
+    TypeError: an element is no address or int; the message names it.)";
 
-constexpr const char* kSubmitDoc = R"( on a stream: returns at once.
+constexpr const char* kSubmitDoc = R"(on a stream: returns at once.
 
 stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-Stream.synchronize() returns.
-Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).)";
+Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
+What goes wrong later is what Stream.synchronize() returns.
+Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
+more).)";
 
 // The names that a transfer function's arguments have.
 struct Names {
@@ -160,43 +182,52 @@ constexpr Names kBatchNames[] = {{"destflag", "buffers", "peer_buffer_addresses"
 // A transfer function, once for each set of names: those of the documentation first.
 template <bool write, bool batch, bool submit>
 void BindTransfer(nb::class_<TransferEngine>& type) {
-  const std::string name = std::string(batch ? "batch_" : "") + "transfer_" + (submit ? "async_" : "sync_") +
-                           (write ? "write" : "read") + (submit ? "_submit" : "");
-  const std::string doc = std::string(write ? "Writes to a peer's memory" : "Reads a peer's memory") + (submit  ? kSubmitDoc
-                                                                                                        : batch ? kBatchDoc
-                                                                                                                : kTransferDoc);
-  const std::string address = batch ? "memfabric_hybrid._types.AddressList" : "memfabric_hybrid._types.Address";
+  const std::string name = std::string(batch ? "batch_" : "") + "transfer_" +
+                           (submit ? "async_" : "sync_") + (write ? "write" : "read") +
+                           (submit ? "_submit" : "");
+  const std::string doc =
+      std::string(write ? "Writes to a peer's memory" : "Reads a peer's memory") +
+      (submit  ? kSubmitDoc
+       : batch ? kBatchDoc
+               : kTransferDoc);
+  const std::string address =
+      batch ? "memfabric_hybrid._types.AddressList" : "memfabric_hybrid._types.Address";
   std::span<const Names> all = kNames;
   if (batch) all = kBatchNames;
   for (const Names& names : all) {
-    std::string signature =
-        "def " + name + "(self, " + names.peer + ": str | bytes, " + names.buffer + ": " + address + ", " + names.remote +
-        ": " + address + ", " + names.length + ": " + (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
-        (submit ? "stream: Stream | int, flags: int = 0" : "flags: int = 0, timeout: float | None = None") + ") -> int";
-    const char* text = &names == &all.front() ? doc.c_str() : "The same, by other names of its arguments.";
+    std::string signature = "def " + name + "(self, " + names.peer + ": str | bytes, " +
+                            names.buffer + ": " + address + ", " + names.remote + ": " + address +
+                            ", " + names.length + ": " +
+                            (batch ? "memfabric_hybrid._types.IntList" : "int") + ", " +
+                            (submit ? "stream: Stream | int, flags: int = 0"
+                                    : "flags: int = 0, timeout: float | None = None") +
+                            ") -> int";
+    const char* text =
+        &names == &all.front() ? doc.c_str() : "The same, by other names of its arguments.";
     if constexpr (submit) {
       type.def(
           name.c_str(),
-          [](TransferEngine& engine, Str to, nb::handle local, nb::handle there, nb::handle size, nb::handle stream,
-             nb::handle) {
+          [](TransferEngine& engine, Str to, nb::handle local, nb::handle there, nb::handle size,
+             nb::handle stream, nb::handle) {
             Move move{write, local, there, size};
-            return batch ? engine.SubmitBatch(to, move, stream) : engine.SubmitOne(to, move, stream);
+            return batch ? engine.SubmitBatch(to, move, stream)
+                         : engine.SubmitOne(to, move, stream);
           },
-          nb::arg(names.peer), nb::arg(names.buffer), nb::arg(names.remote), nb::arg(names.length), nb::arg("stream"),
-          nb::arg("flags") = 0, nb::sig(signature.c_str()), text);
+          nb::arg(names.peer), nb::arg(names.buffer), nb::arg(names.remote), nb::arg(names.length),
+          nb::arg("stream"), nb::arg("flags") = 0, nb::sig(signature.c_str()), text);
     } else {
       type.def(
           name.c_str(),
-          [](TransferEngine& engine, Str to, nb::handle local, nb::handle there, nb::handle size, nb::handle,
-             nb::handle seconds) {
+          [](TransferEngine& engine, Str to, nb::handle local, nb::handle there, nb::handle size,
+             nb::handle, nb::handle seconds) {
             return Code([&] {
               CallTimeout timeout(seconds);
               Move move{write, local, there, size};
               return batch ? engine.TransferBatch(to, move) : engine.TransferOne(to, move);
             });
           },
-          nb::arg(names.peer), nb::arg(names.buffer), nb::arg(names.remote), nb::arg(names.length), nb::arg("flags") = 0,
-          nb::arg("timeout") = nb::none(), nb::sig(signature.c_str()), text);
+          nb::arg(names.peer), nb::arg(names.buffer), nb::arg(names.remote), nb::arg(names.length),
+          nb::arg("flags") = 0, nb::arg("timeout") = nb::none(), nb::sig(signature.c_str()), text);
     }
   }
 }
@@ -204,17 +235,19 @@ void BindTransfer(nb::class_<TransferEngine>& type) {
 void BindInitialize(nb::class_<TransferEngine>& type) {
   constexpr const char* kDoc = R"(Makes the engine ready for transfers, and returns when it is.
 
-store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each other by name. '',
-    'tcp://host' or the engine's own unique_id: no shared store; each engine serves its record at its own address, unique_id is
-    'ip:port', and peers call it that. A bare ip or host name gets the port of get_rpc_port(); `name` is then what peers call it.
-unique_id: the engine's name: 1 to 255 printable characters without '/'. (session_id is another name of this argument.)
+store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each
+    other by name. '', 'tcp://host' or the engine's own unique_id: no shared store; each engine
+    serves its record at its own address, unique_id is 'ip:port', and peers call it that. A bare ip
+    or host name gets the port of get_rpc_port(); `name` is then what peers call it.
+unique_id: the engine's name: 1 to 255 printable characters without '/'. (session_id is another name
+    of this argument.)
 role: 'Prefill', 'Decode' or 'Both'; any two may transfer, either way.
 device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
 data_op_type: TransDataOpType.
-store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers;
-    '' or None: 'Decode'.
-nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port from the given one on (1,024 are
-    tried). Port 0, or none: the kernel's choice.
+store_server_role: an engine of this role starts the store at store_url, if that is its own host and
+    none answers; '' or None: 'Decode'.
+nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port
+    from the given one on (1,024 are tried). Port 0, or none: the kernel's choice.
 Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
     DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
     TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.
@@ -224,13 +257,15 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
 0)";
   for (bool later : {false, true}) {
     const char* name = later ? "session_id" : "unique_id";
-    std::string signature = std::string("def initialize(self, store_url: str | bytes, ") + name +
-                            ": str | bytes, role: str | bytes, device_id: int, data_op_type: TransDataOpType | int = "
-                            "memfabric_hybrid.TransDataOpType.SDMA, "
-                            "store_server_role: str | bytes | None = 'Decode', nic: str | bytes | None = '') -> int";
-    type.def("initialize", &TransferEngine::Initialize, nb::arg("store_url"), nb::arg(name), nb::arg("role"),
-             nb::arg("device_id"), nb::arg("data_op_type") = SMEM_TRANS_OP_SDMA, nb::arg("store_server_role").none() = "Decode",
-             nb::arg("nic").none() = "", nb::sig(signature.c_str()),
+    std::string signature =
+        std::string("def initialize(self, store_url: str | bytes, ") + name +
+        ": str | bytes, role: str | bytes, device_id: int, data_op_type: TransDataOpType | int = "
+        "memfabric_hybrid.TransDataOpType.SDMA, "
+        "store_server_role: str | bytes | None = 'Decode', nic: str | bytes | None = '') -> int";
+    type.def("initialize", &TransferEngine::Initialize, nb::arg("store_url"), nb::arg(name),
+             nb::arg("role"), nb::arg("device_id"), nb::arg("data_op_type") = SMEM_TRANS_OP_SDMA,
+             nb::arg("store_server_role").none() = "Decode", nb::arg("nic").none() = "",
+             nb::sig(signature.c_str()),
              later ? "The same, by the names of later releases." : kDoc);
   }
 }
@@ -240,49 +275,65 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
 void BindTransfer(nb::module_& module) {
   BindEnums(module);
   BindStream(module);
-  nb::class_<SharedMemory>(module, "_SharedMemory", nb::type_slots(kSharedMemorySlots), "What memory of alloc() keeps alive.");
+  nb::class_<SharedMemory>(module, "_SharedMemory", nb::type_slots(kSharedMemorySlots),
+                           "What memory of alloc() keeps alive.");
   module.def("alloc", &Alloc, nb::arg("size"), nb::sig("def alloc(size: int) -> memoryview"),
-             R"(Memory that engines of the same host map, so that transfers to it run at the speed of memory.
+             R"(Memory that engines of the same host map, so that transfers to it run at the speed
+of memory.
 
-size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Register it like other memory; it stays as long as
+size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Register it like other
+    memory; it stays as long as
 it, or what was made of it, exists, or a registration lies in it. A forked child shares it.
 Raises RuntimeError when there is none.)");
 
-  nb::class_<TransferEngine> type(module, "TransferEngine", nb::is_weak_referenceable(), nb::type_slots(kEngineSlots),
+  nb::class_<TransferEngine> type(module, "TransferEngine", nb::is_weak_referenceable(),
+                                  nb::type_slots(kEngineSlots),
                                   R"(Reads and writes between memory that two processes own already.
 
-An engine has a name and registers memory; peers read and write that by its own addresses. An engine that is no longer referred
-to is destroyed. Several in one process are fine.
+An engine has a name and registers memory; peers read and write that by its own addresses. An engine
+that is no longer referred to is destroyed. Several in one process are fine.
 
     engine = mf.TransferEngine()
     engine.initialize('tcp://127.0.0.1:8570', 'prefill-0', 'Prefill', 0)
-    engine.register_memory(cache, cache.nbytes)                      # peers may reach it from now on
-    engine.transfer_sync_write('decode-0', block, address, block.nbytes)  # an address that decode-0 has registered
+    engine.register_memory(cache, cache.nbytes)  # peers may reach it from now on
+    # an address that decode-0 has registered
+    engine.transfer_sync_write('decode-0', block, address, block.nbytes)
 
 Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() says why.)");
   type.def(nb::init<>());
   BindInitialize(type);
   type.def("get_rpc_port", &TransferEngine::RpcPort, nb::sig("def get_rpc_port(self) -> int"),
-           R"(A free port, 15000 to 25000, that no other engine of this host gets until this one is destroyed.
+           R"(A free port, 15000 to 25000, that no other engine of this host gets until this one is
+destroyed.
 
-The same each time; also before initialize(). A server of the caller's may listen there. A negative ErrorCode: none is free.)");
-  type.def("register_memory", &TransferEngine::Register, nb::arg("buffer_addr"), nb::arg("capacity"),
-           nb::sig("def register_memory(self, buffer_addr: memfabric_hybrid._types.Address, capacity: int) -> int"),
+The same each time; also before initialize(). A server of the caller's may listen there. A negative
+ErrorCode: none is free.)");
+  type.def("register_memory", &TransferEngine::Register, nb::arg("buffer_addr"),
+           nb::arg("capacity"),
+           nb::sig("def register_memory(self, buffer_addr: memfabric_hybrid._types.Address, "
+                   "capacity: int) -> int"),
            R"(Lets peers read and write memory, the moment this returns.
 
-buffer_addr: an address (int) or an object with memory. capacity: bytes, 1 and up. No alignment is asked.
-Returns 0, also for the same again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT (-2006): it overlaps another registration
-(touching ones are fine). The object is not kept alive: unregister it before it goes.)");
-  type.def("unregister_memory", &TransferEngine::Unregister, nb::arg("buffer_addr"),
-           nb::sig("def unregister_memory(self, buffer_addr: memfabric_hybrid._types.Address) -> int"),
-           R"(Ends the registration that begins there: waits for transfers in flight; none touches the memory afterwards.
+buffer_addr: an address (int) or an object with memory. capacity: bytes, 1 and up. No alignment is
+    asked.
+Returns 0, also for the same again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT (-2006): it
+overlaps another registration (touching ones are fine). The object is not kept alive: unregister it
+before it goes.)");
+  type.def(
+      "unregister_memory", &TransferEngine::Unregister, nb::arg("buffer_addr"),
+      nb::sig("def unregister_memory(self, buffer_addr: memfabric_hybrid._types.Address) -> int"),
+      R"(Ends the registration that begins there: waits for transfers in flight; none touches
+the memory afterwards.
 
-Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer doesn't end (the peer is stopped):
-don't reuse the memory, call again.)");
-  type.def("batch_register_memory", &TransferEngine::RegisterBatch, nb::arg("buffer_addrs"), nb::arg("capacities"),
-           nb::sig("def batch_register_memory(self, buffer_addrs: memfabric_hybrid._types.AddressList, "
-                   "capacities: memfabric_hybrid._types.IntList) -> int"),
-           "Registers up to 1,048,576 ranges, all or none. Lists as batch_transfer_sync_write() takes them.");
+Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer
+doesn't end (the peer is stopped): don't reuse the memory, call again.)");
+  type.def(
+      "batch_register_memory", &TransferEngine::RegisterBatch, nb::arg("buffer_addrs"),
+      nb::arg("capacities"),
+      nb::sig("def batch_register_memory(self, buffer_addrs: memfabric_hybrid._types.AddressList, "
+              "capacities: memfabric_hybrid._types.IntList) -> int"),
+      "Registers up to 1,048,576 ranges, all or none. Lists as batch_transfer_sync_write() takes "
+      "them.");
   BindTransfer<true, false, false>(type);
   BindTransfer<false, false, false>(type);
   BindTransfer<true, true, false>(type);
@@ -292,24 +343,30 @@ don't reuse the memory, call again.)");
   BindTransfer<true, true, true>(type);
   BindTransfer<false, true, true>(type);
   type.def("set_peer_down_callback", &TransferEngine::SetPeerDown, nb::arg("fn").none(),
-           nb::sig("def set_peer_down_callback(self, fn: collections.abc.Callable[[str], object] | None) -> int"),
+           nb::sig("def set_peer_down_callback(self, fn: collections.abc.Callable[[str], object] | "
+                   "None) -> int"),
            R"(Sets who is told of peers that die.
 
-fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in order), on a thread of the
-    library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it, as for
-    BigMemory.set_group_event_handler(). Without a shared store, peers that this engine has never named are not told of.
+fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in
+    order), on a thread of the library's, with the GIL. What it raises goes to sys.unraisablehook.
+    None removes it. Nothing waits for it, as for BigMemory.set_group_event_handler(). Without a
+    shared store, peers that this engine has never named are not told of.
 Returns 0.)");
   type.def(
-      "path", &TransferEngine::Path, nb::arg("destflag"), nb::sig("def path(self, destflag: str | bytes) -> str"),
-      R"(How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped instead), 'mapped' (only that
-can be reached), 'tcp', 'tcp+tls'.
+      "path", &TransferEngine::Path, nb::arg("destflag"),
+      nb::sig("def path(self, destflag: str | bytes) -> str"),
+      R"(How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped
+instead), 'mapped' (only that can be reached), 'tcp', 'tcp+tls'.
 
 Raises RuntimeError when the peer can't be reached.)");
-  type.def_prop_ro("name", &TransferEngine::Name, nb::sig("def name(self) -> str"),
-                   "What peers call the engine: unique_id, with the port that was taken, if one was.");
+  type.def_prop_ro(
+      "name", &TransferEngine::Name, nb::sig("def name(self) -> str"),
+      "What peers call the engine: unique_id, with the port that was taken, if one was.");
   type.def("destroy", &TransferEngine::Destroy, nb::sig("def destroy(self) -> None"),
-           "Ends the engine: waits for transfers in flight; then none touches this process's memory any more. Again: nothing.");
-  type.def("unInitialize", &TransferEngine::Destroy, nb::sig("def unInitialize(self) -> None"), "The same as destroy().");
+           "Ends the engine: waits for transfers in flight; then none touches this process's "
+           "memory any more. Again: nothing.");
+  type.def("unInitialize", &TransferEngine::Destroy, nb::sig("def unInitialize(self) -> None"),
+           "The same as destroy().");
   type.def("__repr__", &TransferEngine::Repr);
   type.attr("TransferOpcode") = module.attr("TransferOpcode");
   type.attr("TransDataOpType") = module.attr("TransDataOpType");

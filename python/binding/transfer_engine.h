@@ -1,4 +1,5 @@
-// binding/transfer_engine.h: the TransferEngine and Stream objects: handles, and what Python needs beside them.
+// binding/transfer_engine.h: the TransferEngine and Stream objects: handles, and what Python needs
+// beside them.
 //
 // Threads: any Python thread; their own fields are guarded by the GIL.
 
@@ -58,7 +59,8 @@ class TransferEngine {
   TransferEngine& operator=(const TransferEngine&) = delete;
 
   std::int32_t Initialize(Str store_url, Str unique_id, Str role, Int<std::uint32_t> device_id,
-                          Member<smem_trans_data_op_type> op, OptionalStr store_server_role, OptionalStr nic);
+                          Member<smem_trans_data_op_type> op, OptionalStr store_server_role,
+                          OptionalStr nic);
   std::int32_t RpcPort();
   std::int32_t Register(nb::handle address, Int<std::uint64_t> capacity);
   std::int32_t RegisterBatch(nb::handle addresses, nb::handle capacities);
@@ -73,10 +75,12 @@ class TransferEngine {
   void Destroy();
   std::string Repr();
 
-  nb::object& peer_down_function() { return peer_down_.function; }  // for the garbage collector: it may refer to its engine
+  // for the garbage collector: it may refer to its engine
+  nb::object& peer_down_function() { return peer_down_.function; }
 
  private:
-  using Settings = std::tuple<std::string, std::string, std::string, std::uint32_t, int, std::string, std::string>;
+  using Settings = std::tuple<std::string, std::string, std::string, std::uint32_t, int,
+                              std::string, std::string>;
 
   smem_trans_t handle_ = nullptr;
   smem_trans_port_t port_ = nullptr;  // held before there is an engine

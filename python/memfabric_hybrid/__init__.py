@@ -1,15 +1,19 @@
 """A memory fabric: processes on one or many hosts contribute memory and use it as one.
 
-    bm              Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
-    shm             Shared Memory: symmetric memory with barriers, signals and atomics. See help(memfabric_hybrid.shm).
-    TransferEngine  Transfers between memory that two processes own already, by a peer's name and address.
+    bm              Big Memory: a pool that all ranks reach by global address. See
+                    help(memfabric_hybrid.bm).
+    shm             Shared Memory: symmetric memory with barriers, signals and atomics. See
+                    help(memfabric_hybrid.shm).
+    TransferEngine  Transfers between memory that two processes own already, by a peer's name and
+                    address.
 
-Here is what all of it shares: start and end, the log, the last error, the store, devices, and the paths that C programs are
-built with. The package is a wrapper of the C interface (memfabric/smem.h) with the same functions; it holds the GIL only while
-a Python object is touched or a copy is short, and Ctrl-C ends any call that waits.
+Here is what all of it shares: start and end, the log, the last error, the store, devices, and the
+paths that C programs are built with. The package is a wrapper of the C interface (memfabric/smem.h)
+with the same functions; it holds the GIL only while a Python object is touched or a copy is short,
+and Ctrl-C ends any call that waits.
 
-Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the calling thread, what was
-wrong, with the value, the limit and what to do.
+Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the
+calling thread, what was wrong, with the value, the limit and what to do.
 
     import memfabric_hybrid as mf
 

@@ -1,16 +1,20 @@
 """
 A memory fabric: processes on one or many hosts contribute memory and use it as one.
 
-    bm              Big Memory: a pool that all ranks reach by global address. See help(memfabric_hybrid.bm).
-    shm             Shared Memory: symmetric memory with barriers, signals and atomics. See help(memfabric_hybrid.shm).
-    TransferEngine  Transfers between memory that two processes own already, by a peer's name and address.
+    bm              Big Memory: a pool that all ranks reach by global address. See
+                    help(memfabric_hybrid.bm).
+    shm             Shared Memory: symmetric memory with barriers, signals and atomics. See
+                    help(memfabric_hybrid.shm).
+    TransferEngine  Transfers between memory that two processes own already, by a peer's name and
+                    address.
 
-Here is what all of it shares: start and end, the log, the last error, the store, devices, and the paths that C programs are
-built with. The package is a wrapper of the C interface (memfabric/smem.h) with the same functions; it holds the GIL only while
-a Python object is touched or a copy is short, and Ctrl-C ends any call that waits.
+Here is what all of it shares: start and end, the log, the last error, the store, devices, and the
+paths that C programs are built with. The package is a wrapper of the C interface (memfabric/smem.h)
+with the same functions; it holds the GIL only while a Python object is touched or a copy is short,
+and Ctrl-C ends any call that waits.
 
-Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the calling thread, what was
-wrong, with the value, the limit and what to do.
+Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the
+calling thread, what was wrong, with the value, the limit and what to do.
 
     import memfabric_hybrid as mf
 
@@ -98,10 +102,12 @@ class ErrorCode(enum.IntEnum):
 
 class Stream:
     """
-    Transfers that are submitted: they run one after the other, beside the caller.
+    Transfers that are submitted: they run one after the other, beside the
+    caller.
 
-    Any number of streams may be used at once, each by any engine and any thread. What a transfer in flight reads and writes is kept
-    alive until synchronize() or a query() that gives True, if it was passed as an object.
+    Any number of streams may be used at once, each by any engine and any thread. What a transfer in
+    flight reads and writes is kept alive until synchronize() or a query() that gives True, if it was
+    passed as an object.
     """
 
     def __init__(self) -> None: ...
@@ -114,7 +120,8 @@ class Stream:
         """
         Waits for all that was submitted before.
 
-        Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves for 120 s ends with TIMEOUT
+        Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves
+            for 120 s ends with TIMEOUT
         (-2004).
         """
 
@@ -132,8 +139,9 @@ class TransDataOpType(enum.IntEnum):
     """
     The path that an engine's transfers should take.
 
-    Where the machine doesn't have it, the best there is is taken and a warning says so; TransferEngine.path() tells which. With the
-    environment variable MEMFABRIC_STRICT=1 initialize() fails instead.
+    Where the machine doesn't have it, the best there is is taken and a warning says so;
+    TransferEngine.path() tells which. With the environment variable MEMFABRIC_STRICT=1 initialize()
+    fails instead.
     """
 
     SDMA = 1
@@ -151,13 +159,14 @@ class TransferEngine:
     """
     Reads and writes between memory that two processes own already.
 
-    An engine has a name and registers memory; peers read and write that by its own addresses. An engine that is no longer referred
-    to is destroyed. Several in one process are fine.
+    An engine has a name and registers memory; peers read and write that by its own addresses. An engine
+    that is no longer referred to is destroyed. Several in one process are fine.
 
         engine = mf.TransferEngine()
         engine.initialize('tcp://127.0.0.1:8570', 'prefill-0', 'Prefill', 0)
-        engine.register_memory(cache, cache.nbytes)                      # peers may reach it from now on
-        engine.transfer_sync_write('decode-0', block, address, block.nbytes)  # an address that decode-0 has registered
+        engine.register_memory(cache, cache.nbytes)  # peers may reach it from now on
+        # an address that decode-0 has registered
+        engine.transfer_sync_write('decode-0', block, address, block.nbytes)
 
     Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() says why.
     """
@@ -169,17 +178,19 @@ class TransferEngine:
         """
         Makes the engine ready for transfers, and returns when it is.
 
-        store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each other by name. '',
-            'tcp://host' or the engine's own unique_id: no shared store; each engine serves its record at its own address, unique_id is
-            'ip:port', and peers call it that. A bare ip or host name gets the port of get_rpc_port(); `name` is then what peers call it.
-        unique_id: the engine's name: 1 to 255 printable characters without '/'. (session_id is another name of this argument.)
+        store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each
+            other by name. '', 'tcp://host' or the engine's own unique_id: no shared store; each engine
+            serves its record at its own address, unique_id is 'ip:port', and peers call it that. A bare ip
+            or host name gets the port of get_rpc_port(); `name` is then what peers call it.
+        unique_id: the engine's name: 1 to 255 printable characters without '/'. (session_id is another name
+            of this argument.)
         role: 'Prefill', 'Decode' or 'Both'; any two may transfer, either way.
         device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
         data_op_type: TransDataOpType.
-        store_server_role: an engine of this role starts the store at store_url, if that is its own host and none answers;
-            '' or None: 'Decode'.
-        nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port from the given one on (1,024 are
-            tried). Port 0, or none: the kernel's choice.
+        store_server_role: an engine of this role starts the store at store_url, if that is its own host and
+            none answers; '' or None: 'Decode'.
+        nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port
+            from the given one on (1,024 are tried). Port 0, or none: the kernel's choice.
         Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
             DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
             TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.
@@ -195,26 +206,31 @@ class TransferEngine:
 
     def get_rpc_port(self) -> int:
         """
-        A free port, 15000 to 25000, that no other engine of this host gets until this one is destroyed.
+        A free port, 15000 to 25000, that no other engine of this host gets until this one is
+        destroyed.
 
-        The same each time; also before initialize(). A server of the caller's may listen there. A negative ErrorCode: none is free.
+        The same each time; also before initialize(). A server of the caller's may listen there. A negative
+        ErrorCode: none is free.
         """
 
     def register_memory(self, buffer_addr: memfabric_hybrid._types.Address, capacity: int) -> int:
         """
         Lets peers read and write memory, the moment this returns.
 
-        buffer_addr: an address (int) or an object with memory. capacity: bytes, 1 and up. No alignment is asked.
-        Returns 0, also for the same again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT (-2006): it overlaps another registration
-        (touching ones are fine). The object is not kept alive: unregister it before it goes.
+        buffer_addr: an address (int) or an object with memory. capacity: bytes, 1 and up. No alignment is
+            asked.
+        Returns 0, also for the same again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT (-2006): it
+        overlaps another registration (touching ones are fine). The object is not kept alive: unregister it
+        before it goes.
         """
 
     def unregister_memory(self, buffer_addr: memfabric_hybrid._types.Address) -> int:
         """
-        Ends the registration that begins there: waits for transfers in flight; none touches the memory afterwards.
+        Ends the registration that begins there: waits for transfers in flight; none touches
+        the memory afterwards.
 
-        Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer doesn't end (the peer is stopped):
-        don't reuse the memory, call again.
+        Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer
+        doesn't end (the peer is stopped): don't reuse the memory, call again.
         """
 
     def batch_register_memory(self, buffer_addrs: memfabric_hybrid._types.AddressList, capacities: memfabric_hybrid._types.IntList) -> int:
@@ -227,17 +243,20 @@ class TransferEngine:
         """
         Writes to a peer's memory, once: returns when the bytes are in place.
 
-        destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be
-            registered.
-        peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
+        destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of
+            peer_buffer_address.)
+        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor,
+            bytearray); it need not be registered.
+        peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in
+            touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
-        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes move, and ends when none have
-            for 120 s.
-        Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier transfers.
-            INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't mapped; the message names the address.
-            NOT_CONNECTED (-2014): the peer didn't appear within 5 s (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
+        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes
+            move, and ends when none have for 120 s.
+        Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier
+            transfers. INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't
+            mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear within 5 s
+            (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
         Threads: any; the GIL is released above 64 KiB and for every wait.
         """
 
@@ -250,17 +269,20 @@ class TransferEngine:
         """
         Reads a peer's memory, once: returns when the bytes are in place.
 
-        destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of peer_buffer_address.)
-        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor, bytearray); it need not be
-            registered.
-        peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in touching ones).
+        destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of
+            peer_buffer_address.)
+        buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor,
+            bytearray); it need not be registered.
+        peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in
+            touching ones).
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
-        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes move, and ends when none have
-            for 120 s.
-        Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier transfers.
-            INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't mapped; the message names the address.
-            NOT_CONNECTED (-2014): the peer didn't appear within 5 s (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
+        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes
+            move, and ends when none have for 120 s.
+        Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier
+            transfers. INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't
+            mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear within 5 s
+            (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
         Threads: any; the GIL is released above 64 KiB and for every wait.
         """
 
@@ -273,11 +295,12 @@ class TransferEngine:
         """
         Writes to a peer's memory, a list of pieces at once, in as few system calls as can be.
 
-        buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional contiguous array of uint64 or int64,
-            which is taken without a copy, or whatever else iterates over them. lengths: as many ints, in the same forms.
-        Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have arrived. INVALID_PARAM as well:
-            lists of different lengths, or empty; then nothing was moved. TypeError: an element is no address or int;
-            the message names it.
+        buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional
+            contiguous array of uint64 or int64, which is taken without a copy, or whatever else iterates
+            over them. lengths: as many ints, in the same forms.
+        Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have
+            arrived. INVALID_PARAM as well: lists of different lengths, or empty; then nothing was moved.
+            TypeError: an element is no address or int; the message names it.
         """
 
     @overload
@@ -292,11 +315,12 @@ class TransferEngine:
         """
         Reads a peer's memory, a list of pieces at once, in as few system calls as can be.
 
-        buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional contiguous array of uint64 or int64,
-            which is taken without a copy, or whatever else iterates over them. lengths: as many ints, in the same forms.
-        Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have arrived. INVALID_PARAM as well:
-            lists of different lengths, or empty; then nothing was moved. TypeError: an element is no address or int;
-            the message names it.
+        buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional
+            contiguous array of uint64 or int64, which is taken without a copy, or whatever else iterates
+            over them. lengths: as many ints, in the same forms.
+        Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have
+            arrived. INVALID_PARAM as well: lists of different lengths, or empty; then nothing was moved.
+            TypeError: an element is no address or int; the message names it.
         """
 
     @overload
@@ -309,12 +333,13 @@ class TransferEngine:
     @overload
     def transfer_async_write_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
         """
-        Writes to a peer's memory on a stream: returns at once.
+        Writes to a peer's memoryon a stream: returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-        Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
+        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
+        What goes wrong later is what Stream.synchronize() returns.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
+        more).
         """
 
     @overload
@@ -324,12 +349,13 @@ class TransferEngine:
     @overload
     def transfer_async_read_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
         """
-        Reads a peer's memory on a stream: returns at once.
+        Reads a peer's memoryon a stream: returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-        Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
+        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
+        What goes wrong later is what Stream.synchronize() returns.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
+        more).
         """
 
     @overload
@@ -339,12 +365,13 @@ class TransferEngine:
     @overload
     def batch_transfer_async_write_submit(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
         """
-        Writes to a peer's memory on a stream: returns at once.
+        Writes to a peer's memoryon a stream: returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-        Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
+        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
+        What goes wrong later is what Stream.synchronize() returns.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
+        more).
         """
 
     @overload
@@ -357,12 +384,13 @@ class TransferEngine:
     @overload
     def batch_transfer_async_read_submit(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
         """
-        Reads a peer's memory on a stream: returns at once.
+        Reads a peer's memoryon a stream: returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized. What goes wrong later is what
-        Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any more).
+        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
+        What goes wrong later is what Stream.synchronize() returns.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
+        more).
         """
 
     @overload
@@ -376,16 +404,17 @@ class TransferEngine:
         """
         Sets who is told of peers that die.
 
-        fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in order), on a thread of the
-            library's, with the GIL. What it raises goes to sys.unraisablehook. None removes it. Nothing waits for it, as for
-            BigMemory.set_group_event_handler(). Without a shared store, peers that this engine has never named are not told of.
+        fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in
+            order), on a thread of the library's, with the GIL. What it raises goes to sys.unraisablehook.
+            None removes it. Nothing waits for it, as for BigMemory.set_group_event_handler(). Without a
+            shared store, peers that this engine has never named are not told of.
         Returns 0.
         """
 
     def path(self, destflag: str | bytes) -> str:
         """
-        How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped instead), 'mapped' (only that
-        can be reached), 'tcp', 'tcp+tls'.
+        How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped
+        instead), 'mapped' (only that can be reached), 'tcp', 'tcp+tls'.
 
         Raises RuntimeError when the peer can't be reached.
         """
@@ -425,8 +454,9 @@ class TransferEngine:
         """
         The path that an engine's transfers should take.
 
-        Where the machine doesn't have it, the best there is is taken and a warning says so; TransferEngine.path() tells which. With the
-        environment variable MEMFABRIC_STRICT=1 initialize() fails instead.
+        Where the machine doesn't have it, the best there is is taken and a warning says so;
+        TransferEngine.path() tells which. With the environment variable MEMFABRIC_STRICT=1 initialize()
+        fails instead.
         """
 
         SDMA = 1
@@ -457,9 +487,11 @@ class TransferOpcode(enum.IntEnum):
 
 def alloc(size: int) -> memoryview:
     """
-    Memory that engines of the same host map, so that transfers to it run at the speed of memory.
+    Memory that engines of the same host map, so that transfers to it run at the speed
+    of memory.
 
-    size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Register it like other memory; it stays as long as
+    size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Register it like other
+        memory; it stays as long as
     it, or what was made of it, exists, or a registration lies in it. A forked child shares it.
     Raises RuntimeError when there is none.
     """
@@ -469,8 +501,8 @@ def create_config_store(store_url: str | bytes) -> int:
     Serves a store from this process, and returns once it answers.
 
     store_url: 'tcp://host:port', port 1 to 65535.
-    Returns 0, also for the same url again. RESOURCE_IN_USE (-2009): something else has the port. INVALID_PARAM (-2000): no such
-    url.
+    Returns 0, also for the same url again. RESOURCE_IN_USE (-2009): something else has the port.
+    INVALID_PARAM (-2000): no such url.
     """
 
 def devices() -> list[Device]:
@@ -496,11 +528,13 @@ def set_conf_store_tls(enable: bool, tls_info: str) -> int:
     Turns TLS on or off for the stores and store connections that are opened from now on.
 
     enable: False forgets everything that was given, the key as well; tls_info isn't looked at then.
-    tls_info: pairs 'key: value;', 10 KiB at most. tlsCaPath, tlsCaFile: the trusted certificates (files, split by commas); tlsCert:
-        this process's. If wanted: tlsCrlPath, tlsCrlFile: lists of revoked ones; packagePath: not used. Files are PEM; relative
-        names are under the path that belongs to them.
-    Returns 0. INVALID_PARAM (-2000): the text, a file or the certificate can't be used (expired, not yet valid, revoked, signed by
-    none of the trusted, not the key's); get_last_err_msg() says which, and nothing changes.
+    tls_info: pairs 'key: value;', 10 KiB at most. tlsCaPath, tlsCaFile: the trusted certificates
+        (files, split by commas); tlsCert: this process's. If wanted: tlsCrlPath, tlsCrlFile: lists of
+        revoked ones; packagePath: not used. Files are PEM; relative names are under the path that
+        belongs to them.
+    Returns 0. INVALID_PARAM (-2000): the text, a file or the certificate can't be used (expired, not
+    yet valid, revoked, signed by none of the trusted, not the key's); get_last_err_msg() says which,
+    and nothing changes.
 
     >>> mf.set_conf_store_tls(True, "tlsCaPath: /etc/mf; tlsCaFile: ca.pem; tlsCert: /etc/mf/rank.pem;")
     0
@@ -511,21 +545,25 @@ def set_conf_store_tls_key(tls_pk: str, tls_pk_pw: str, py_decrypt_func: Callabl
     Gives the private key for the store's TLS.
 
     tls_pk: the key as PEM text, 64 KiB at most.
-    tls_pk_pw: its password, as py_decrypt_func takes it; plain when that is None. Looked at when the key is encrypted.
+    tls_pk_pw: its password, as py_decrypt_func takes it; plain when that is None. Looked at when the
+        key is encrypted.
     py_decrypt_func: called at once, gives the plain password.
-    Returns 0. INVALID_PARAM (-2000): no key, the wrong password, a key that isn't the certificate's, or py_decrypt_func raised or
-    returned no str; get_last_err_msg() says which, and shows nothing of key and password.
+    Returns 0. INVALID_PARAM (-2000): no key, the wrong password, a key that isn't the certificate's, or
+    py_decrypt_func raised or returned no str; get_last_err_msg() says which, and shows nothing of key
+    and password.
     """
 
 def set_extern_logger(log_fn: Callable[[int, str], object] | None) -> int:
     """
     Sends the log to a function instead of stderr.
 
-    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order, by a thread of its own or by a call
-        of this package that is about to return. Nothing of the library waits for it: a call's lines have reached it when the call
-        returns, unless it takes longer than 100 ms for one; at most 4096 lines wait, and a line says how many more were dropped.
-        The first exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it causes itself are
-        dropped too. None restores stderr; what waits reaches the former function first.
+    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order, by a
+        thread of its own or by a call of this package that is about to return. Nothing of the library
+        waits for it: a call's lines have reached it when the call returns, unless it takes longer than
+        100 ms for one; at most 4096 lines wait, and a line says how many more were dropped. The first
+        exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it
+        causes itself are dropped too. None restores stderr; what waits reaches the former function
+        first.
     Returns 0.
     """
 
@@ -533,7 +571,8 @@ def set_log_level(level: int) -> int:
     """
     Logs what is at least as grave as `level`: 0 debug, 1 info, 2 warn, 3 error, 4 off.
 
-    At first 3, or the environment variable MEMFABRIC_LOG_LEVEL (then ASCEND_MF_LOG_LEVEL, MF_LOG_LEVEL).
+    At first 3, or the environment variable MEMFABRIC_LOG_LEVEL (then ASCEND_MF_LOG_LEVEL,
+    MF_LOG_LEVEL).
     Returns 0. INVALID_PARAM (-2000): another number.
     """
 

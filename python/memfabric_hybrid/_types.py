@@ -30,9 +30,12 @@ class SupportsDlpack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-#: An address: an int, a ctypes pointer (the address that it holds), or an object with contiguous memory.
+#: An address: an int, a ctypes pointer (the address that it holds), or an object with contiguous
+# memory.
 Address = Union[int, SupportsBuffer, SupportsArrayInterface, SupportsDataPointer, SupportsDlpack]
-#: Addresses: whatever iterates over them, or a one-dimensional array of ints (uint64 and int64 are taken without a copy).
+#: Addresses: whatever iterates over them, or a one-dimensional array of ints (uint64 and int64 are
+# taken without a copy).
 AddressList = Union[Iterable[Address], SupportsBuffer, SupportsDlpack]
-#: Ints: whatever iterates over them, or a one-dimensional array of them (uint64 and int64 are taken without a copy).
+#: Ints: whatever iterates over them, or a one-dimensional array of them (uint64 and int64 are taken
+# without a copy).
 IntList = Union[Iterable[int], SupportsBuffer, SupportsDlpack]

@@ -31,17 +31,21 @@ Status ExplainMapFailure(std::string_view what, std::uint64_t size_bytes, int er
     std::uint64_t room = limit.rlim_cur > mapped ? limit.rlim_cur - mapped : 0;
     if (size_bytes > room)
       return OutOfMemory(
-          "{}: RLIMIT_AS is {} and the process has {} mapped, which leaves {} of {}: raise it (ulimit -v unlimited)", text,
-          SizeText(limit.rlim_cur), SizeText(mapped), SizeText(room), SizeText(size_bytes));
+          "{}: RLIMIT_AS is {} and the process has {} mapped, which leaves {} of {}: raise it "
+          "(ulimit -v unlimited)",
+          text, SizeText(limit.rlim_cur), SizeText(mapped), SizeText(room), SizeText(size_bytes));
   }
   std::uint64_t max_mappings = 0;
   std::ifstream("/proc/sys/vm/max_map_count") >> max_mappings;
   auto mappings = CountProcessMappings();
   if (mappings.ok() && max_mappings > 0 && *mappings + 2 >= max_mappings)
-    return OutOfMemory("{}: the process has {} mappings and vm.max_map_count is {}: raise it (sysctl vm.max_map_count)", text,
-                       *mappings, max_mappings);
-  return OutOfMemory("{}: the range of {} leaves the process's address space, or the kernel has no memory", text,
-                     SizeText(size_bytes));
+    return OutOfMemory(
+        "{}: the process has {} mappings and vm.max_map_count is {}: raise it (sysctl "
+        "vm.max_map_count)",
+        text, *mappings, max_mappings);
+  return OutOfMemory(
+      "{}: the range of {} leaves the process's address space, or the kernel has no memory", text,
+      SizeText(size_bytes));
 }
 
 }  // namespace memfabric

@@ -1,9 +1,11 @@
-// address/pool_layout.h: where each rank's slots lie in a pool's window. Arithmetic only; a value, any thread.
+// address/pool_layout.h: where each rank's slots lie in a pool's window. Arithmetic only; a value,
+// any thread.
 //
 //   base                                   base + world_size * max_bytes[device]
 //   | device slot of rank 0 | rank 1 | … | host slot of rank 0 | rank 1 | … |
 //
-// A slot is as large as the pool's max for its zone; a rank may contribute less. docs/addressing.md has the picture.
+// A slot is as large as the pool's max for its zone; a rank may contribute less. docs/addressing.md
+// has the picture.
 
 #pragma once
 
@@ -18,7 +20,8 @@
 
 namespace memfabric {
 
-// What a rank may contribute at most (API.md §2), and the unit of every size. Indexed by Index(zone).
+// What a rank may contribute at most (API.md §2), and the unit of every size. Indexed by
+// Index(zone).
 constexpr std::array<std::uint64_t, kZones> kMaxZoneBytes{64_GiB, 2_TiB};
 constexpr std::uint64_t kSizeUnit = kHugePageBytes;
 
@@ -34,8 +37,9 @@ struct PoolLayout {
   std::uint32_t world_size = 0;
   std::array<std::uint64_t, kZones> max_bytes{};  // a rank, indexed by Index(zone)
 
-  // InvalidArgument when the window would be empty or would not fit 63 bits, a size is above its limit or no multiple of
-  // kSizeUnit, or world_size is out of range. The other functions are for layouts that are valid.
+  // InvalidArgument when the window would be empty or would not fit 63 bits, a size is above its
+  // limit or no multiple of kSizeUnit, or world_size is out of range. The other functions are for
+  // layouts that are valid.
   Status Validate() const;
 
   std::uint64_t ZoneBytes(Zone zone) const { return world_size * max_bytes[Index(zone)]; }
@@ -51,7 +55,8 @@ struct PoolLayout {
   // The slot that holds `address`; none outside the window.
   std::optional<SlotOffset> Locate(GlobalAddress address) const;
 
-  // For messages: how many ranks of these sizes, or which sizes with this many ranks, go into `free_bytes`.
+  // For messages: how many ranks of these sizes, or which sizes with this many ranks, go into
+  // `free_bytes`.
   std::string WhatFits(std::uint64_t free_bytes) const;
 
   bool operator==(const PoolLayout&) const = default;

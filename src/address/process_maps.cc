@@ -52,7 +52,8 @@ Status ForEachLine(Visit visit) {
     if (count == 0) return Ok();
     rest.append(buffer, static_cast<std::size_t>(count));
     std::size_t begin = 0;
-    for (std::size_t end = rest.find('\n'); end != std::string::npos; end = rest.find('\n', begin)) {
+    for (std::size_t end = rest.find('\n'); end != std::string::npos;
+         end = rest.find('\n', begin)) {
       RETURN_IF_ERROR(visit(std::string_view(rest).substr(begin, end - begin)));
       begin = end + 1;
     }
@@ -63,7 +64,8 @@ Status ForEachLine(Visit visit) {
 }  // namespace
 
 std::string ProcessMapping::ToString() const {
-  return fmt::format("{:#x}-{:#x} {} {}", begin, end, permissions, name.empty() ? "(anonymous)" : name);
+  return fmt::format("{:#x}-{:#x} {} {}", begin, end, permissions,
+                     name.empty() ? "(anonymous)" : name);
 }
 
 Result<std::vector<ProcessMapping>> ReadProcessMaps() {

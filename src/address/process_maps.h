@@ -1,4 +1,5 @@
-// address/process_maps.h: what this process has mapped where, as the kernel tells it. Values; any thread.
+// address/process_maps.h: what this process has mapped where, as the kernel tells it. Values; any
+// thread.
 
 #pragma once
 
@@ -20,7 +21,8 @@ struct ProcessMapping {
   std::string ToString() const;  // "0x1000-0x2000 rw-p /lib/x.so"
 };
 
-// /proc/self/maps, in the order of addresses. IoError when it can't be read (not mounted, no descriptor left).
+// /proc/self/maps, in the order of addresses. IoError when it can't be read (not mounted, no
+// descriptor left).
 Result<std::vector<ProcessMapping>> ReadProcessMaps();
 // How many there are, without taking memory for them.
 Result<std::size_t> CountProcessMappings();

@@ -17,7 +17,8 @@
 namespace memfabric {
 namespace {
 
-constexpr std::array<std::string_view, 7> kContainerInterfaces{"docker", "br-", "veth", "virbr", "cni", "flannel", "podman"};
+constexpr std::array<std::string_view, 7> kContainerInterfaces{
+    "docker", "br-", "veth", "virbr", "cni", "flannel", "podman"};
 
 std::string_view WithoutZone(std::string_view host) { return host.substr(0, host.find('%')); }
 
@@ -67,9 +68,11 @@ bool NamesLoopback(std::string_view host) {
   if (IsNumericHost(host)) return IsLoopbackHost(host);
   std::string name(host);
   if (name.ends_with('.')) name.pop_back();
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return name == "localhost" || name.ends_with(".localhost") || name == "localhost.localdomain" || name == "ip6-localhost" ||
-         name == "ip6-loopback" || name == "localhost4" || name == "localhost6";
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name == "localhost" || name.ends_with(".localhost") || name == "localhost.localdomain" ||
+         name == "ip6-localhost" || name == "ip6-loopback" || name == "localhost4" ||
+         name == "localhost6";
 }
 
 SocketAddress ToSocketAddress(const HostPort& address) {
@@ -118,7 +121,8 @@ HostPort FromSocketAddress(const sockaddr* address) {
 
 Result<std::vector<InterfaceAddress>> InterfaceAddresses() {
   ifaddrs* first = nullptr;
-  if (::getifaddrs(&first) != 0) return IoError("can't list this machine's addresses: {}", ErrnoText(errno));
+  if (::getifaddrs(&first) != 0)
+    return IoError("can't list this machine's addresses: {}", ErrnoText(errno));
   std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> list(first, ::freeifaddrs);
   std::vector<InterfaceAddress> addresses;
   for (const ifaddrs* each = first; each != nullptr; each = each->ifa_next) {
@@ -130,8 +134,9 @@ Result<std::vector<InterfaceAddress>> InterfaceAddresses() {
     address.up = (each->ifa_flags & IFF_UP) != 0;
     address.loopback = (each->ifa_flags & IFF_LOOPBACK) != 0;
     address.link_local = IsLinkLocalHost(address.host);
-    address.container = std::ranges::any_of(kContainerInterfaces,
-                                            [&](std::string_view prefix) { return address.interface.starts_with(prefix); });
+    address.container = std::ranges::any_of(kContainerInterfaces, [&](std::string_view prefix) {
+      return address.interface.starts_with(prefix);
+    });
     addresses.push_back(std::move(address));
   }
   return addresses;
@@ -141,7 +146,8 @@ bool LacksPort(int error, const SocketAddress& target) {
   if (error != EADDRNOTAVAIL) return false;
   // The same is said where there is no local address to connect from, and then of UDP, too.
   UniqueFd probe(::socket(target.get()->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  return probe && RetryOnSignal([&] { return ::connect(probe.get(), target.get(), target.size_bytes); }) == 0;
+  return probe && RetryOnSignal(
+                      [&] { return ::connect(probe.get(), target.get(), target.size_bytes); }) == 0;
 }
 
 std::string NoPortText() {
@@ -149,7 +155,8 @@ std::string NoPortText() {
   if (std::ifstream file("/proc/sys/net/ipv4/ip_local_port_range"); file >> from >> to)
     range = fmt::format(" ({} {})", from, to);
   return fmt::format(
-      "no local port is free to connect from ({}): all of net.ipv4.ip_local_port_range{} are in use, many by connections that "
+      "no local port is free to connect from ({}): all of net.ipv4.ip_local_port_range{} are in "
+      "use, many by connections that "
       "ended a moment ago, as a rule; widen that range, or find out who opens so many (ss -tan)",
       ErrnoText(EADDRNOTAVAIL), range);
 }

@@ -24,7 +24,8 @@ Result<AllowedUsers> AllowedUsers::Parse(std::string_view list) {
     uid_t user = 0;
     auto [end, error] = std::from_chars(one.data(), one.data() + one.size(), user);
     if (one.empty() || error != std::errc() || end != one.data() + one.size())
-      return InvalidArgument("MEMFABRIC_ALLOW_UIDS: \"{}\" is no user number: it lists numbers, as in 1001,1002", one);
+      return InvalidArgument(
+          "MEMFABRIC_ALLOW_UIDS: \"{}\" is no user number: it lists numbers, as in 1001,1002", one);
     users.listed_.push_back(user);
   }
   return users;
@@ -37,7 +38,8 @@ bool AllowedUsers::Has(uid_t user) const {
 std::string AllowedUsers::ToString() const {
   std::string text = fmt::format("user {}", ::geteuid());
   if (::geteuid() != 0) text += " and root";
-  if (!listed_.empty()) text += fmt::format(" and {} (MEMFABRIC_ALLOW_UIDS)", fmt::join(listed_, ", "));
+  if (!listed_.empty())
+    text += fmt::format(" and {} (MEMFABRIC_ALLOW_UIDS)", fmt::join(listed_, ", "));
   return text;
 }
 

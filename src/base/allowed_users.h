@@ -1,5 +1,5 @@
-// base/allowed_users.h: which users of this host may share in this process's job: its own, root, and those that
-// MEMFABRIC_ALLOW_UIDS lists ("1001,1002"). A value; any thread.
+// base/allowed_users.h: which users of this host may share in this process's job: its own, root,
+// and those that MEMFABRIC_ALLOW_UIDS lists ("1001,1002"). A value; any thread.
 
 #pragma once
 

@@ -12,7 +12,8 @@ Backoff::Backoff(milliseconds first, milliseconds last, std::uint32_t seed)
 milliseconds Backoff::Next() {
   const milliseconds longest = wait_;
   wait_ = std::min(2 * wait_, last_);
-  return milliseconds(std::uniform_int_distribution<std::int64_t>((longest.count() + 1) / 2, longest.count())(random_));
+  return milliseconds(std::uniform_int_distribution<std::int64_t>((longest.count() + 1) / 2,
+                                                                  longest.count())(random_));
 }
 
 }  // namespace memfabric

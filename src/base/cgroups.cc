@@ -23,7 +23,8 @@ std::vector<Cgroup> CgroupsOf(std::string_view controller, const std::string& ro
     std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
     bool v2 = controllers == ",,";
     if (!v2 && controllers.find(fmt::format(",{},", controller)) == std::string::npos) continue;
-    std::string mount = v2 ? root + "/sys/fs/cgroup" : fmt::format("{}/sys/fs/cgroup/{}", root, controller);
+    std::string mount =
+        v2 ? root + "/sys/fs/cgroup" : fmt::format("{}/sys/fs/cgroup/{}", root, controller);
     for (std::string name = line.substr(second + 1);; name.erase(name.rfind('/'))) {
       if (name == "/") name.clear();
       found.push_back({.name = name.empty() ? "/" : name, .folder = mount + name + "/", .v2 = v2});

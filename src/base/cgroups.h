@@ -1,4 +1,5 @@
-// base/cgroups.h: which control groups of the kernel bound this process, and what they say (v1 and v2).
+// base/cgroups.h: which control groups of the kernel bound this process, and what they say (v1 and
+// v2).
 //
 // Threads: any. Nothing is kept: each call reads the kernel's files.
 
@@ -18,8 +19,8 @@ struct Cgroup {
   bool v2 = false;
 };
 
-// The process's groups of one controller ("memory", "pids"), each followed by those above it up to the root. `root` is where
-// /proc and /sys/fs/cgroup are: "" except in tests.
+// The process's groups of one controller ("memory", "pids"), each followed by those above it up to
+// the root. `root` is where /proc and /sys/fs/cgroup are: "" except in tests.
 std::vector<Cgroup> CgroupsOf(std::string_view controller, const std::string& root = "");
 
 // The number that a file holds; none when it can't be read, and for "max".

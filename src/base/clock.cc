@@ -12,7 +12,8 @@ constexpr std::chrono::milliseconds kLongestTick{10};  // HZ=100
 class MonotonicClock final : public Clock {
  public:
   TimePoint Now() const override { return std::chrono::steady_clock::now(); }
-  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint until) override {
+  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
+                 TimePoint until) override {
     WaitOn(lock, changed, until);
   }
 };
@@ -21,8 +22,10 @@ class MonotonicClock final : public Clock {
 
 Deadline CoarseDeadline(std::chrono::nanoseconds timeout) {
   timespec tick{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &tick);  // steady_clock's time, as it was at the last tick
-  return TimePoint(std::chrono::seconds(tick.tv_sec) + std::chrono::nanoseconds(tick.tv_nsec)) + kLongestTick + timeout;
+  // steady_clock's time, as it was at the last tick
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &tick);
+  return TimePoint(std::chrono::seconds(tick.tv_sec) + std::chrono::nanoseconds(tick.tv_nsec)) +
+         kLongestTick + timeout;
 }
 
 Clock& SteadyClock() {

@@ -1,4 +1,5 @@
-// base/clock.h: time as a dependency, so that tests can turn it by hand (tests/support/fake_clock.h).
+// base/clock.h: time as a dependency, so that tests can turn it by hand
+// (tests/support/fake_clock.h).
 //
 // Threads: every function may be called from any thread.
 
@@ -17,12 +18,14 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual TimePoint Now() const = 0;
-  // Waits on `changed` until it is notified or Now() >= `until`; may wake early. REQUIRES: `lock` is held.
-  virtual void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint until) = 0;
+  // Waits on `changed` until it is notified or Now() >= `until`; may wake early. REQUIRES: `lock`
+  // is held.
+  virtual void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
+                         TimePoint until) = 0;
 };
 
-// A deadline that is `timeout` away, at most 10 ms later: by the kernel's last tick, which takes a few nanoseconds to read
-// where the time itself takes twenty.
+// A deadline that is `timeout` away, at most 10 ms later: by the kernel's last tick, which takes a
+// few nanoseconds to read where the time itself takes twenty.
 Deadline CoarseDeadline(std::chrono::nanoseconds timeout);
 
 // The machine's monotonic clock; lives as long as the process.

@@ -22,9 +22,10 @@ std::string DescriptorLimitText() {
   std::error_code error;
   std::filesystem::directory_iterator entries("/proc/self/fd", error);
   // Without a descriptor left the folder can't be read: then all are in use.
-  std::string used = error ? "all" : fmt::format("{}", std::distance(begin(entries), end(entries)) - 1);
-  return fmt::format("RLIMIT_NOFILE of pid {} is {}, of which {} are in use (raise ulimit -n)", ::getpid(), limit.rlim_cur,
-                     used);
+  std::string used =
+      error ? "all" : fmt::format("{}", std::distance(begin(entries), end(entries)) - 1);
+  return fmt::format("RLIMIT_NOFILE of pid {} is {}, of which {} are in use (raise ulimit -n)",
+                     ::getpid(), limit.rlim_cur, used);
 }
 
 void RaiseDescriptorLimit() {
@@ -39,8 +40,9 @@ void RaiseDescriptorLimit() {
       LOG(kInfo, "RLIMIT_NOFILE stays {}: {}", before, ErrnoText(errno));
       return;
     }
-    LOG(kInfo, "RLIMIT_NOFILE raised from {} to {}, its hard limit (MEMFABRIC_RAISE_NOFILE=0 leaves it)", before,
-        limit.rlim_cur);
+    LOG(kInfo,
+        "RLIMIT_NOFILE raised from {} to {}, its hard limit (MEMFABRIC_RAISE_NOFILE=0 leaves it)",
+        before, limit.rlim_cur);
   });
 }
 

@@ -10,7 +10,8 @@
 namespace memfabric {
 namespace {
 
-constexpr int kTrackedFds = 1 << 20;  // the kernel's usual hard limit (fs.nr_open); higher numbers aren't closed in children
+// the kernel's usual hard limit (fs.nr_open); higher numbers aren't closed in children
+constexpr int kTrackedFds = 1 << 20;
 constexpr int kBits = 64;
 std::array<std::atomic<std::uint64_t>, kTrackedFds / kBits> owned;
 
@@ -39,7 +40,8 @@ void UniqueFd::Reset() {
 
 void CloseOwnedFdsAfterFork() {
   for (std::size_t word = 0; word < owned.size(); ++word) {
-    for (auto bits = owned[word].exchange(0, std::memory_order_relaxed); bits != 0; bits &= bits - 1)
+    for (auto bits = owned[word].exchange(0, std::memory_order_relaxed); bits != 0;
+         bits &= bits - 1)
       ::close(static_cast<int>(word) * kBits + std::countr_zero(bits));
   }
 }

@@ -1,7 +1,8 @@
 // base/fd.h: a file descriptor that closes itself. One owner, one thread at a time.
 //
-// Ours are also closed in a forked child (CloseOwnedFdsAfterFork): a child that kept our sockets open would hide this process's
-// death from its peers. Which numbers are ours stands in a bitmap, because a child of a threaded process can't take locks.
+// Ours are also closed in a forked child (CloseOwnedFdsAfterFork): a child that kept our sockets
+// open would hide this process's death from its peers. Which numbers are ours stands in a bitmap,
+// because a child of a threaded process can't take locks.
 
 #pragma once
 

@@ -24,8 +24,8 @@ Status CheckDescriptors(unsigned needed, std::string_view purpose) {
     const int error = errno;
     const auto got = taken.size() - 1;
     taken.clear();
-    return OutOfMemory("{} needs {} file descriptors, and {} are to be had: {}; {}", purpose, needed, got, ErrnoText(error),
-                       DescriptorLimitText());
+    return OutOfMemory("{} needs {} file descriptors, and {} are to be had: {}; {}", purpose,
+                       needed, got, ErrnoText(error), DescriptorLimitText());
   }
   return Ok();
 }
@@ -36,10 +36,12 @@ Status CheckHeadroom(const Headroom& needed, std::string_view purpose) {
   RETURN_IF_ERROR(CheckDescriptors(needed.descriptors, purpose));
   void* address = nullptr;
   if (needed.address_bytes != 0) {
-    address = ::mmap(nullptr, needed.address_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    address = ::mmap(nullptr, needed.address_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (const int error = errno; address == MAP_FAILED)
-      return OutOfMemory("{} needs {} of address space and {} threads: {}; {}", purpose, SizeText(needed.address_bytes),
-                         needed.threads, ErrnoText(error), ThreadLimitsText());
+      return OutOfMemory("{} needs {} of address space and {} threads: {}; {}", purpose,
+                         SizeText(needed.address_bytes), needed.threads, ErrnoText(error),
+                         ThreadLimitsText());
   }
   Status status;
   {
@@ -49,8 +51,8 @@ Status CheckHeadroom(const Headroom& needed, std::string_view purpose) {
       auto thread = Thread::Start(
           "mf-probe", [&end] { end.wait(); }, Thread::Stack::kTheUsers);
       if (!thread.ok()) {
-        status = OutOfMemory("{} needs {} more threads, and {} are to be had: {}", purpose, needed.threads, threads.size(),
-                             thread.status().message());
+        status = OutOfMemory("{} needs {} more threads, and {} are to be had: {}", purpose,
+                             needed.threads, threads.size(), thread.status().message());
         break;
       }
       threads.push_back(std::move(*thread));

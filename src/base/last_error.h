@@ -1,4 +1,5 @@
-// base/last_error.h: each thread's last failure, as the C ABI reports it. Written by capi/ only; success doesn't reset it.
+// base/last_error.h: each thread's last failure, as the C ABI reports it. Written by capi/ only;
+// success doesn't reset it.
 
 #pragma once
 

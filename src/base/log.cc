@@ -18,7 +18,8 @@ LogLevel LevelFromEnvironment() {
   // API.md §1 and §7: ours wins over the two historic names.
   for (const char* name : {"MEMFABRIC_LOG_LEVEL", "ASCEND_MF_LOG_LEVEL", "MF_LOG_LEVEL"}) {
     const char* text = std::getenv(name);
-    if (text != nullptr && text[0] >= '0' && text[0] <= '4' && text[1] == '\0') return static_cast<LogLevel>(text[0] - '0');
+    if (text != nullptr && text[0] >= '0' && text[0] <= '4' && text[1] == '\0')
+      return static_cast<LogLevel>(text[0] - '0');
   }
   return kDefaultLevel;
 }
@@ -26,8 +27,9 @@ LogLevel LevelFromEnvironment() {
 struct State {
   std::atomic<int> level{static_cast<int>(LevelFromEnvironment())};
   std::atomic<std::int64_t> rank{-1};
-  std::mutex mutex;                     // guards `sink`
-  std::shared_ptr<const LogSink> sink;  // shared: a line being written keeps its sink while another thread replaces it
+  std::mutex mutex;  // guards `sink`
+  // shared: a line being written keeps its sink while another thread replaces it
+  std::shared_ptr<const LogSink> sink;
   spdlog::logger default_logger{"memfabric", std::make_shared<spdlog::sinks::stderr_sink_mt>()};
 
   State() {
@@ -55,7 +57,9 @@ spdlog::level::level_enum SpdlogLevel(LogLevel level) {
 
 }  // namespace
 
-bool Enabled(LogLevel level) { return static_cast<int>(level) >= TheState().level.load(std::memory_order_relaxed); }
+bool Enabled(LogLevel level) {
+  return static_cast<int>(level) >= TheState().level.load(std::memory_order_relaxed);
+}
 
 void Write(LogLevel level, const std::string& message) {
   State& state = TheState();
@@ -69,13 +73,16 @@ void Write(LogLevel level, const std::string& message) {
     return;
   }
   auto rank = state.rank.load(std::memory_order_relaxed);
-  state.default_logger.log(SpdlogLevel(level), "{} {}", rank < 0 ? std::string("rank -") : fmt::format("rank {}", rank),
+  state.default_logger.log(SpdlogLevel(level), "{} {}",
+                           rank < 0 ? std::string("rank -") : fmt::format("rank {}", rank),
                            message);
 }
 
 LogLevel Level() { return static_cast<LogLevel>(TheState().level.load(std::memory_order_relaxed)); }
 
-void SetLevel(LogLevel level) { TheState().level.store(static_cast<int>(level), std::memory_order_relaxed); }
+void SetLevel(LogLevel level) {
+  TheState().level.store(static_cast<int>(level), std::memory_order_relaxed);
+}
 
 void SetSink(LogSink sink) {
   auto shared = sink ? std::make_shared<const LogSink>(std::move(sink)) : nullptr;
@@ -90,7 +97,8 @@ void ResetAfterFork() {
   State& former = TheState();
   auto* fresh = new State;
   fresh->level.store(former.level.load());
-  if (former.mutex.try_lock()) {  // else another thread of the parent was about to change the sink: the default serves
+  // else another thread of the parent was about to change the sink: the default serves
+  if (former.mutex.try_lock()) {
     fresh->sink = former.sink;
     former.mutex.unlock();
   }

@@ -1,13 +1,14 @@
-// base/log.h: the process's log. One line each with time, level, pid and rank, to stderr or to the user's logger.
+// base/log.h: the process's log. One line each with time, level, pid and rank, to stderr or to the
+// user's logger.
 //
-// LOG(kWarn, "peer {} left the pool {}", rank, id) formats only when the level is on. INFO once per object's life, never per
-// transfer; an error is returned or logged, never both.
+// LOG(kWarn, "peer {} left the pool {}", rank, id) formats only when the level is on. INFO once per
+// object's life, never per transfer; an error is returned or logged, never both.
 //
-// The log is the one thing that is global on purpose: every thread and every folder writes to the same sink, and it must work
-// before anything else is built.
+// The log is the one thing that is global on purpose: every thread and every folder writes to the
+// same sink, and it must work before anything else is built.
 //
-// Threads: any. The user's logger is called on the thread that logs, never with a lock of ours held. After fork() the child
-// logs on with its own pid.
+// Threads: any. The user's logger is called on the thread that logs, never with a lock of ours
+// held. After fork() the child logs on with its own pid.
 
 #pragma once
 
@@ -34,7 +35,8 @@ void SetLevel(LogLevel level);
 void SetSink(LogSink sink);
 // What lines of this process name as its rank; -1 for none.
 void SetRank(std::int64_t rank);
-// REQUIRES: called in a child right after fork(). Locks that the parent's threads held are forgotten; level and sink stay.
+// REQUIRES: called in a child right after fork(). Locks that the parent's threads held are
+// forgotten; level and sink stay.
 void ResetAfterFork();
 
 }  // namespace log

@@ -7,7 +7,8 @@
 namespace memfabric {
 
 void Mapping::Unmap() {
-  if (address_ != nullptr) ::munmap(std::exchange(address_, nullptr), std::exchange(size_bytes_, 0));
+  if (address_ != nullptr)
+    ::munmap(std::exchange(address_, nullptr), std::exchange(size_bytes_, 0));
 }
 
 Mapping Mapping::Share(int file, std::size_t size_bytes, int protection) {

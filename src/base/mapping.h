@@ -1,4 +1,5 @@
-// base/mapping.h: a range of this process's address space that unmaps itself. One owner, one thread at a time.
+// base/mapping.h: a range of this process's address space that unmaps itself. One owner, one thread
+// at a time.
 
 #pragma once
 
@@ -10,10 +11,12 @@ namespace memfabric {
 class Mapping {
  public:
   Mapping() = default;
-  Mapping(void* address, std::size_t size_bytes) : address_(static_cast<std::byte*>(address)), size_bytes_(size_bytes) {}
+  Mapping(void* address, std::size_t size_bytes)
+      : address_(static_cast<std::byte*>(address)), size_bytes_(size_bytes) {}
   ~Mapping() { Unmap(); }
   Mapping(Mapping&& other) noexcept
-      : address_(std::exchange(other.address_, nullptr)), size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+      : address_(std::exchange(other.address_, nullptr)),
+        size_bytes_(std::exchange(other.size_bytes_, 0)) {}
   Mapping& operator=(Mapping&& other) noexcept {
     if (this != &other) {
       Unmap();
@@ -28,8 +31,8 @@ class Mapping {
   explicit operator bool() const { return address_ != nullptr; }
   void Unmap();
 
-  // `size_bytes` of a file from its begin, shared, at any address, left out of core dumps. Empty when the kernel refuses; errno
-  // says why. `protection` as of mmap(2).
+  // `size_bytes` of a file from its begin, shared, at any address, left out of core dumps. Empty
+  // when the kernel refuses; errno says why. `protection` as of mmap(2).
   static Mapping Share(int file, std::size_t size_bytes, int protection);
 
  private:

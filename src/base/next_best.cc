@@ -6,7 +6,8 @@
 namespace memfabric {
 
 Status UseNextBest(std::string_view missing, std::string_view used) {
-  if (EnvironmentAsks("MEMFABRIC_STRICT")) return Unsupported("{}, and MEMFABRIC_STRICT=1; {}", missing, used);
+  if (EnvironmentAsks("MEMFABRIC_STRICT"))
+    return Unsupported("{}, and MEMFABRIC_STRICT=1; {}", missing, used);
   LOG(kWarn, "{}; {}", missing, used);
   return Ok();
 }

@@ -1,5 +1,6 @@
-// base/next_best.h: what happens when a caller asks for something that this machine doesn't have: the next best is used and a
-// warning says so; with MEMFABRIC_STRICT=1 it is an error instead (API.md §2). Any thread.
+// base/next_best.h: what happens when a caller asks for something that this machine doesn't have:
+// the next best is used and a warning says so; with MEMFABRIC_STRICT=1 it is an error instead
+// (API.md §2). Any thread.
 
 #pragma once
 
@@ -10,11 +11,12 @@
 
 namespace memfabric {
 
-// `missing`: "data_op_type HOST_RDMA asks for a path that this machine doesn't have". `used`: "it has: mapped, tcp".
-// Unsupported with MEMFABRIC_STRICT=1, else Ok after a warning.
+// `missing`: "data_op_type HOST_RDMA asks for a path that this machine doesn't have". `used`: "it
+// has: mapped, tcp". Unsupported with MEMFABRIC_STRICT=1, else Ok after a warning.
 Status UseNextBest(std::string_view missing, std::string_view used);
 
-// The name of a path that Big Memory and engines are asked for by BmDataOpType and TransDataOpType: "HOST_RDMA".
+// The name of a path that Big Memory and engines are asked for by BmDataOpType and TransDataOpType:
+// "HOST_RDMA".
 std::string_view PathOpName(std::uint32_t op);
 
 }  // namespace memfabric

@@ -16,7 +16,9 @@ constexpr std::size_t kMaxInterfaceBytes = 15;  // IFNAMSIZ - 1
 std::optional<unsigned> Number(std::string_view digits, unsigned highest) {
   unsigned number = 0;
   auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || number > highest) return std::nullopt;
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() ||
+      number > highest)
+    return std::nullopt;
   return number;
 }
 
@@ -34,12 +36,14 @@ Status ParseUrl(std::string_view rest, Nic& nic) {
     std::string_view mask = rest.substr(1, std::min(rest.find(':'), rest.size()) - 1);
     rest.remove_prefix(1 + mask.size());
     auto number = Number(mask, bits);
-    if (!number.has_value()) return InvalidArgument("its mask '{}' is no number of mask bits from 0 to {}", mask, bits);
+    if (!number.has_value())
+      return InvalidArgument("its mask '{}' is no number of mask bits from 0 to {}", mask, bits);
     nic.mask_bits = *number;
   }
   if (rest.starts_with(':')) {
     auto number = Number(rest.substr(1), 65535);
-    if (!number.has_value()) return InvalidArgument("its port '{}' is no number from 0 to 65535", rest.substr(1));
+    if (!number.has_value())
+      return InvalidArgument("its port '{}' is no number from 0 to 65535", rest.substr(1));
     nic.port = static_cast<std::uint16_t>(*number);
   } else if (!rest.empty()) {
     return InvalidArgument("'{}' follows the address where :port may", rest);
@@ -52,10 +56,13 @@ Status ParseOne(std::string_view text, Nic& nic) {
   nic.text = text;
   if (text.starts_with(kScheme)) return ParseUrl(text.substr(kScheme.size()), nic);
   if (text.empty()) return InvalidArgument("a comma has nothing before or behind it");
-  if (std::ranges::any_of(text, [](unsigned char c) { return c <= ' ' || c == 0x7f || c == '/' || c == ':'; }))
-    return InvalidArgument("'{}' is neither tcp://ip:port, tcp://ip/maskbits:port nor the name of an interface", text);
+  if (std::ranges::any_of(
+          text, [](unsigned char c) { return c <= ' ' || c == 0x7f || c == '/' || c == ':'; }))
+    return InvalidArgument(
+        "'{}' is neither tcp://ip:port, tcp://ip/maskbits:port nor the name of an interface", text);
   if (text.size() > kMaxInterfaceBytes)
-    return InvalidArgument("the name of an interface has at most {} bytes, '{}' has {}", kMaxInterfaceBytes, text, text.size());
+    return InvalidArgument("the name of an interface has at most {} bytes, '{}' has {}",
+                           kMaxInterfaceBytes, text, text.size());
   nic.interface = text;
   return Ok();
 }
@@ -66,7 +73,8 @@ Result<std::vector<Nic>> ParseNics(std::string_view text) {
   std::vector<Nic> nics;
   if (text.empty()) return nics;
   if (text.size() > kMaxBytes)
-    return InvalidArgument("nic '{}' is {} bytes long, the limit is {}", text, text.size(), kMaxBytes);
+    return InvalidArgument("nic '{}' is {} bytes long, the limit is {}", text, text.size(),
+                           kMaxBytes);
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     Nic nic;

@@ -1,5 +1,5 @@
-// base/nic.h: what set_nic and its brothers (hcomUrl, an engine's nic) name: where on the network to listen. Values; any
-// thread.
+// base/nic.h: what set_nic and its brothers (hcomUrl, an engine's nic) name: where on the network
+// to listen. Values; any thread.
 
 #pragma once
 
@@ -13,15 +13,17 @@
 namespace memfabric {
 
 struct Nic {
-  std::string interface;   // its name; "": an address, a subnet, or neither
-  std::string host;        // numeric, with a zone if it was given one; "": whichever suits (0.0.0.0, [::], a mask of 0 bits)
+  std::string interface;  // its name; "": an address, a subnet, or neither
+  // numeric, with a zone if it was given one; "": whichever suits (0.0.0.0, [::], a mask of 0 bits)
+  std::string host;
   unsigned mask_bits = 0;  // all bits of an address that was given without a mask
   std::uint16_t port = 0;  // the first of a range; 0: the kernel's choice
   std::string text;        // as it was given
 };
 
-// "tcp://ip", "tcp://ip:port", "tcp://ip/maskbits:port" (IPv6 in brackets) or an interface's name, or several with commas
-// between, in the order of preference. None for "". InvalidArgument says what is wrong; at most 63 bytes.
+// "tcp://ip", "tcp://ip:port", "tcp://ip/maskbits:port" (IPv6 in brackets) or an interface's name,
+// or several with commas between, in the order of preference. None for "". InvalidArgument says
+// what is wrong; at most 63 bytes.
 Result<std::vector<Nic>> ParseNics(std::string_view text);
 
 }  // namespace memfabric

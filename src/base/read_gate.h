@@ -1,16 +1,18 @@
 // base/read_gate.h: lets many threads use something that a few must now and then take away.
 //
-// Readers enter and exit for the price of two atomic additions on a line that few other threads write; they never wait for a
-// writer and may stay for seconds (a large copy). A writer first makes what it wants to take away unfindable, then calls
-// Synchronize: when it returns, nobody who could have found it still uses it. (Plain additions, with membarrier(2) on the
-// writer's side, took as long on x86.)
+// Readers enter and exit for the price of two atomic additions on a line that few other threads
+// write; they never wait for a writer and may stay for seconds (a large copy). A writer first makes
+// what it wants to take away unfindable, then calls Synchronize: when it returns, nobody who could
+// have found it still uses it. (Plain additions, with membarrier(2) on the writer's side, took as
+// long on x86.)
 //
 //   reader: ReadGate::Reader reader(gate);            writer: slot.store(nullptr);
 //           if (!reader) return gone;                         gate.Synchronize();
 //           Use(slot.load());                                 Unmap(old);
 //
-// Owner: whoever owns the thing that is guarded. It outlives every call, an Exit that a Synchronize has waited for included.
-// Threads: every function from any thread. A thread that is inside must call neither Synchronize nor Close.
+// Owner: whoever owns the thing that is guarded. It outlives every call, an Exit that a Synchronize
+// has waited for included. Threads: every function from any thread. A thread that is inside must
+// call neither Synchronize nor Close.
 
 #pragma once
 
@@ -64,8 +66,9 @@ class ReadGate {
     if (waiting_.load(std::memory_order_seq_cst)) Wake();
   }
 
-  // Waits until every reader that had entered before this call has exited. Readers that enter later are not waited for, and
-  // they see what the caller wrote before. Without bound: as long as those readers take.
+  // Waits until every reader that had entered before this call has exited. Readers that enter later
+  // are not waited for, and they see what the caller wrote before. Without bound: as long as those
+  // readers take.
   void Synchronize() {
     std::lock_guard writer(writers_);
     WaitUntilEmpty(NextParity());
@@ -73,8 +76,9 @@ class ReadGate {
     WaitUntilEmpty(before & 1);
   }
 
-  // The same in steps that never wait: everybody who had entered before Begin has exited once Passed says so. Begin gives
-  // nothing while others synchronize, or while readers are left whom an earlier Begin meant: try again.
+  // The same in steps that never wait: everybody who had entered before Begin has exited once
+  // Passed says so. Begin gives nothing while others synchronize, or while readers are left whom an
+  // earlier Begin meant: try again.
   class Grace {
     friend class ReadGate;
     explicit Grace(std::uint64_t before) : before_(before) {}
@@ -87,7 +91,8 @@ class ReadGate {
   }
   bool Passed(const Grace& grace) const {
     // Two changes on, somebody has waited for the same readers.
-    return (phase_.load(std::memory_order_seq_cst) & ~kClosed) >= grace.before_ + 2 || Empty(grace.before_ & 1);
+    return (phase_.load(std::memory_order_seq_cst) & ~kClosed) >= grace.before_ + 2 ||
+           Empty(grace.before_ & 1);
   }
 
   // From now on nobody enters; waits until everybody has exited. Again: waits likewise.
@@ -122,15 +127,18 @@ class ReadGate {
   static constexpr unsigned kStripeBits = 4;
 
   struct alignas(kCacheLineBytes) Stripe {
-    std::array<std::atomic<std::uint64_t>, 2> inside{};  // readers, by the phase's lowest bit when they entered
+    // readers, by the phase's lowest bit when they entered
+    std::array<std::atomic<std::uint64_t>, 2> inside{};
   };
 
-  // Where readers will enter after the next change. Only readers whom a Begin meant can still be there.
+  // Where readers will enter after the next change. Only readers whom a Begin meant can still be
+  // there.
   std::uint64_t NextParity() const { return (phase_.load(std::memory_order_seq_cst) + 1) & 1; }
 
   bool Empty(std::uint64_t parity) const {
-    return std::all_of(stripes_.begin(), stripes_.end(),
-                       [&](const Stripe& stripe) { return stripe.inside[parity].load(std::memory_order_seq_cst) == 0; });
+    return std::all_of(stripes_.begin(), stripes_.end(), [&](const Stripe& stripe) {
+      return stripe.inside[parity].load(std::memory_order_seq_cst) == 0;
+    });
   }
 
   void WaitUntilEmpty(std::uint64_t parity) {
@@ -149,18 +157,23 @@ class ReadGate {
     emptied_.notify_all();
   }
 
-  // Why nobody is missed. Enter adds itself and then reads the phase again; Synchronize changes the phase and then reads the
-  // counts; all four are sequentially consistent. So a reader either saw the new phase, and counted itself there after having
-  // synchronised with the writer, or had counted itself before the change and is seen by the writer. A count that the writer
-  // has seen at 0 only rises again for readers that are about to find the new phase and take themselves off. Phases alternate
-  // between two counts, and a change comes only once the former one's count is empty.
+  // Why nobody is missed. Enter adds itself and then reads the phase again; Synchronize changes the
+  // phase and then reads the counts; all four are sequentially consistent. So a reader either saw
+  // the new phase, and counted itself there after having synchronised with the writer, or had
+  // counted itself before the change and is seen by the writer. A count that the writer has seen at
+  // 0 only rises again for readers that are about to find the new phase and take themselves off.
+  // Phases alternate between two counts, and a change comes only once the former one's count is
+  // empty.
   //
-  // Why no wake-up is lost. Exit subtracts and then reads waiting_, the writer sets waiting_ and then reads the count.
+  // Why no wake-up is lost. Exit subtracts and then reads waiting_, the writer sets waiting_ and
+  // then reads the count.
   std::atomic<std::uint64_t> phase_{0};  // kClosed, or'd with the number of changes
-  std::atomic<bool> waiting_{false};     // the one writer that holds writers_ sleeps, or is about to
+  // the one writer that holds writers_ sleeps, or is about to
+  std::atomic<bool> waiting_{false};
   std::array<Stripe, 1U << kStripeBits> stripes_{};
-  std::mutex writers_;     // taken first
-  std::mutex wake_mutex_;  // keeps a wake-up from falling between the writer's look at the count and its sleep
+  std::mutex writers_;  // taken first
+  // keeps a wake-up from falling between the writer's look at the count and its sleep
+  std::mutex wake_mutex_;
   std::condition_variable emptied_;
 };
 

@@ -1,8 +1,9 @@
-// base/retry.h: system calls that a signal interrupts. A profiler's timer interrupts whatever the program waits in, a thousand
-// times a second, and means nothing by it.
+// base/retry.h: system calls that a signal interrupts. A profiler's timer interrupts whatever the
+// program waits in, a thousand times a second, and means nothing by it.
 //
-// Waits with a time-out of their own (poll, epoll_wait, futex) don't go through here unless it is 0: their callers compute what
-// is left from a deadline, or a timer would make them endless. close() isn't called again either: the descriptor is gone.
+// Waits with a time-out of their own (poll, epoll_wait, futex) don't go through here unless it is
+// 0: their callers compute what is left from a deadline, or a timer would make them endless.
+// close() isn't called again either: the descriptor is gone.
 //
 // No state; any thread.
 

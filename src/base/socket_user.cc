@@ -31,7 +31,9 @@ struct End {
   std::uint32_t scope = 0;                 // of a link-local address
 
   bool operator==(const End&) const = default;
-  bool SameAddress(const End& other) const { return family == other.family && address == other.address; }
+  bool SameAddress(const End& other) const {
+    return family == other.family && address == other.address;
+  }
 };
 
 End EndOf(const sockaddr_storage& from) {
@@ -68,7 +70,8 @@ bool IsOfThisHost(const End& end) {
   socklen_t size = sizeof(sockaddr_in6);
   if (end.family == AF_INET) {
     auto& v4 = reinterpret_cast<sockaddr_in&>(there);
-    v4 = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {end.address[0]}, .sin_zero = {}};
+    v4 = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {end.address[0]}, .sin_zero = {}};
     size = sizeof v4;
   } else {
     auto& v6 = reinterpret_cast<sockaddr_in6&>(there);
@@ -79,7 +82,9 @@ bool IsOfThisHost(const End& end) {
   }
   sockaddr_storage source{};
   socklen_t source_size = sizeof source;
-  if (!fd || RetryOnSignal([&] { return connect(fd.get(), reinterpret_cast<sockaddr*>(&there), size); }) != 0 ||
+  if (!fd || RetryOnSignal([&] {
+               return connect(fd.get(), reinterpret_cast<sockaddr*>(&there), size);
+             }) != 0 ||
       getsockname(fd.get(), reinterpret_cast<sockaddr*>(&source), &source_size) != 0)
     return false;
   return EndOf(source).SameAddress(end);
@@ -91,7 +96,8 @@ struct Found {
   bool listens = false;
 };
 
-// Asks the kernel for one socket (sock_diag(7)). None: it has no such socket, or answers no such questions.
+// Asks the kernel for one socket (sock_diag(7)). None: it has no such socket, or answers no such
+// questions.
 std::optional<Found> AskKernel(const End& own, const End& other) {
   UniqueFd fd(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return std::nullopt;
@@ -110,22 +116,30 @@ std::optional<Found> AskKernel(const End& own, const End& other) {
   id.idiag_dport = other.port;
   std::memcpy(id.idiag_src, own.address.data(), sizeof id.idiag_src);
   std::memcpy(id.idiag_dst, other.address.data(), sizeof id.idiag_dst);
-  id.idiag_if = own.scope != 0 ? own.scope : kLoopbackInterface;  // finds sockets that are bound to no interface as well
+  // finds sockets that are bound to no interface as well
+  id.idiag_if = own.scope != 0 ? own.scope : kLoopbackInterface;
   id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  const timeval patience{.tv_sec = 1, .tv_usec = 0};  // the kernel answers within the call that asks
+  // the kernel answers within the call that asks
+  const timeval patience{.tv_sec = 1, .tv_usec = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  if (RetryOnSignal([&] { return send(fd.get(), &question, sizeof question, 0); }) != sizeof question) return std::nullopt;
+  if (RetryOnSignal([&] { return send(fd.get(), &question, sizeof question, 0); }) !=
+      sizeof question)
+    return std::nullopt;
   alignas(nlmsghdr) std::array<char, 4096> answer{};
-  const ssize_t got = RetryOnSignal([&] { return recv(fd.get(), answer.data(), answer.size(), 0); });
+  const ssize_t got =
+      RetryOnSignal([&] { return recv(fd.get(), answer.data(), answer.size(), 0); });
   const auto* header = reinterpret_cast<const nlmsghdr*>(answer.data());
-  if (got < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg))) || header->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+  if (got < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg))) ||
+      header->nlmsg_type != SOCK_DIAG_BY_FAMILY)
     return std::nullopt;
   const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
-  return Found{.user = message->idiag_uid, .is_held = message->idiag_inode != 0, .listens = message->idiag_state == kListening};
+  return Found{.user = message->idiag_uid,
+               .is_held = message->idiag_inode != 0,
+               .listens = message->idiag_state == kListening};
 }
 
-// The same from the list of all sockets, for kernels without sock_diag and sockets that are bound to an interface. With
-// `other` null: who listens at `own`, or at its port on all addresses.
+// The same from the list of all sockets, for kernels without sock_diag and sockets that are bound
+// to an interface. With `other` null: who listens at `own`, or at its port on all addresses.
 std::optional<Found> SearchList(const End& own, const End* other) {
   for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     std::unique_ptr<FILE, int (*)(FILE*)> list(std::fopen(path, "re"), &std::fclose);
@@ -135,8 +149,8 @@ std::optional<Found> SearchList(const End& own, const End* other) {
       char ours[33], theirs[33];
       unsigned our_port = 0, their_port = 0, state = 0, user = 0;
       unsigned long inode = 0;
-      if (std::sscanf(line, " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*s %*s %*s %u %*u %lu", ours, &our_port, theirs,
-                      &their_port, &state, &user, &inode) != 7)
+      if (std::sscanf(line, " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*s %*s %*s %u %*u %lu", ours,
+                      &our_port, theirs, &their_port, &state, &user, &inode) != 7)
         continue;
       auto end = [](const char* hex, unsigned port) {
         sockaddr_storage address{};
@@ -145,7 +159,8 @@ std::optional<Found> SearchList(const End& own, const End* other) {
         for (std::size_t i = 0; i < count; ++i) {
           char word[9] = {};
           std::memcpy(word, hex + 8 * i, 8);
-          words[i] = static_cast<std::uint32_t>(std::strtoul(word, nullptr, 16));  // as it lies in memory
+          // as it lies in memory
+          words[i] = static_cast<std::uint32_t>(std::strtoul(word, nullptr, 16));
         }
         if (count == 1) {
           auto& v4 = reinterpret_cast<sockaddr_in&>(address);
@@ -162,11 +177,14 @@ std::optional<Found> SearchList(const End& own, const End* other) {
       };
       const End here = end(ours, our_port);
       const bool on_all = here.address == std::array<std::uint32_t, 4>{} && here.port == own.port;
-      const bool matches = other == nullptr
-                               ? state == kListening && ((here.SameAddress(own) && here.port == own.port) || on_all)
-                               : here.SameAddress(own) && here.port == own.port &&
-                                     end(theirs, their_port).SameAddress(*other) && end(theirs, their_port).port == other->port;
-      if (matches) return Found{.user = user, .is_held = inode != 0, .listens = state == kListening};
+      const bool matches =
+          other == nullptr
+              ? state == kListening && ((here.SameAddress(own) && here.port == own.port) || on_all)
+              : here.SameAddress(own) && here.port == own.port &&
+                    end(theirs, their_port).SameAddress(*other) &&
+                    end(theirs, their_port).port == other->port;
+      if (matches)
+        return Found{.user = user, .is_held = inode != 0, .listens = state == kListening};
     }
   }
   return std::nullopt;
@@ -175,7 +193,8 @@ std::optional<Found> SearchList(const End& own, const End* other) {
 Result<std::optional<uid_t>> UserOf(const std::optional<Found>& found) {
   if (found.has_value() && found->is_held) return std::optional(found->user);
   return NotFound("the kernel names no user for it ({})",
-                  found.has_value() ? "its process has closed it" : "neither sock_diag nor /proc/net/tcp has it");
+                  found.has_value() ? "its process has closed it"
+                                    : "neither sock_diag nor /proc/net/tcp has it");
 }
 
 }  // namespace
@@ -188,7 +207,8 @@ Result<std::optional<uid_t>> UserOfPeer(int connected) {
     return NotFound("the connection has ended: {}", ErrnoText(errno));
   const End own = EndOf(theirs), other = EndOf(ours);  // as the peer's socket has them
   auto found = AskKernel(own, other);
-  if (!found.has_value() || found->listens) {  // one that listens there isn't the one that has connected
+  // one that listens there isn't the one that has connected
+  if (!found.has_value() || found->listens) {
     if (!IsOfThisHost(own)) return std::optional<uid_t>();
     found = SearchList(own, &other);
   }
@@ -198,7 +218,8 @@ Result<std::optional<uid_t>> UserOfPeer(int connected) {
 Result<std::optional<uid_t>> UserOfListener(const sockaddr_storage& address) {
   const End own = EndOf(address);
   if (!IsOfThisHost(own)) return std::optional<uid_t>();
-  End nobody = own;  // no connection begins and ends at the same address and port, so the kernel names who listens
+  // no connection begins and ends at the same address and port, so the kernel names who listens
+  End nobody = own;
   auto found = AskKernel(own, nobody);
   return UserOf(found.has_value() && found->listens ? found : SearchList(own, nullptr));
 }
@@ -208,7 +229,8 @@ Result<std::optional<uid_t>> UserOfListener(const std::string& host, std::uint16
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return std::optional<uid_t>();
+  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0)
+    return std::optional<uid_t>();
   sockaddr_storage address{};
   std::memcpy(&address, found->ai_addr, found->ai_addrlen);
   freeaddrinfo(found);

@@ -30,7 +30,8 @@ Status::Status(Kind kind, std::string message) {
   if (kind != Kind::kOk) rep_ = std::make_unique<Rep>(Rep{kind, std::move(message)});
 }
 
-Status::Status(const Status& other) : rep_(other.rep_ ? std::make_unique<Rep>(*other.rep_) : nullptr) {}
+Status::Status(const Status& other)
+    : rep_(other.rep_ ? std::make_unique<Rep>(*other.rep_) : nullptr) {}
 
 Status& Status::operator=(const Status& other) {
   if (this != &other) rep_ = other.rep_ ? std::make_unique<Rep>(*other.rep_) : nullptr;
@@ -52,7 +53,9 @@ std::string Status::ToString() const {
   return fmt::format("{}: {}", KindName(kind()), message());
 }
 
-std::ostream& operator<<(std::ostream& out, const Status& status) { return out << status.ToString(); }
+std::ostream& operator<<(std::ostream& out, const Status& status) {
+  return out << status.ToString();
+}
 
 std::string ErrnoText(int error_number) {
   const char* name = strerrorname_np(error_number);

@@ -1,7 +1,8 @@
 // base/status.h: what every fallible function of the core returns.
 //
-// Status is one pointer: null when Ok, so that success costs nothing. A failure carries a Kind, which says what the caller
-// should do next, and a message for people: what was wrong, with the value, the limit and the way out.
+// Status is one pointer: null when Ok, so that success costs nothing. A failure carries a Kind,
+// which says what the caller should do next, and a message for people: what was wrong, with the
+// value, the limit and the way out.
 // The public integer codes are mapped from the kinds in one place, capi/codes.cc.
 //
 // Threads: a Status is a value; share it as you would a std::string.
@@ -70,7 +71,8 @@ std::ostream& operator<<(std::ostream& out, const Status& status);
 
 inline Status Ok() { return {}; }
 
-// One maker a kind; the message is formatted: InvalidArgument("size {} is no multiple of {}", size, unit).
+// One maker a kind; the message is formatted: InvalidArgument("size {} is no multiple of {}", size,
+// unit).
 #define MEMFABRIC_STATUS_KIND(name)                                                 \
   template <typename... Args>                                                       \
   Status name(fmt::format_string<Args...> format, Args&&... args) {                 \
@@ -101,8 +103,11 @@ std::string ErrnoText(int error_number);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor): return value;
-  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor): return InvalidArgument(…);
+  Result(T value)
+      : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor): return value;
+  Result(Status status)
+      : status_(
+            std::move(status)) {  // NOLINT(google-explicit-constructor): return InvalidArgument(…);
     if (status_.ok()) status_ = Internal("a Result was made from an Ok status, without a value");
   }
 
@@ -135,6 +140,7 @@ class [[nodiscard]] Result {
   auto result = (expression);                                       \
   if (!result.ok()) return std::move(result).status();              \
   declaration = std::move(*result)
-// ASSIGN_OR_RETURN(auto fd, Open(path)); the expression must not hold a comma outside parentheses in its declaration part.
+// ASSIGN_OR_RETURN(auto fd, Open(path)); the expression must not hold a comma outside parentheses
+// in its declaration part.
 #define ASSIGN_OR_RETURN(declaration, ...) \
   MEMFABRIC_ASSIGN_OR_RETURN(MEMFABRIC_CONCAT(result_, __LINE__), declaration, (__VA_ARGS__))

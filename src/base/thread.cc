@@ -26,20 +26,24 @@ void* Begin(void* argument) {
   return nullptr;
 }
 
-// glibc takes the thread-local variables of every library of the process from the stack: some have many. What it wants for
-// them is said by a function that it exports for runtimes, without a header.
+// glibc takes the thread-local variables of every library of the process from the stack: some have
+// many. What it wants for them is said by a function that it exports for runtimes, without a
+// header.
 std::size_t ReservedBytes(const pthread_attr_t& attributes) {
   using Minimum = std::size_t (*)(const pthread_attr_t*);
-  static const auto minimum = reinterpret_cast<Minimum>(::dlsym(RTLD_DEFAULT, "__pthread_get_minstack"));
+  static const auto minimum =
+      reinterpret_cast<Minimum>(::dlsym(RTLD_DEFAULT, "__pthread_get_minstack"));
   return minimum == nullptr ? 0 : minimum(&attributes);
 }
 
-Result<pthread_t> Create(std::string_view name, std::function<void()> body, Thread::Stack stack, int detach_state) {
+Result<pthread_t> Create(std::string_view name, std::function<void()> body, Thread::Stack stack,
+                         int detach_state) {
   CHECK(name.starts_with("mf-") && name.size() <= kMostNameBytes);
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
   ::pthread_attr_setdetachstate(&attributes, detach_state);
-  if (stack == Thread::Stack::kOurs) ::pthread_attr_setstacksize(&attributes, kThreadStackBytes + ReservedBytes(attributes));
+  if (stack == Thread::Stack::kOurs)
+    ::pthread_attr_setstacksize(&attributes, kThreadStackBytes + ReservedBytes(attributes));
   auto beginning = std::make_unique<Beginning>(Beginning{std::string(name), std::move(body)});
   pthread_t handle;
   int error;
@@ -48,7 +52,9 @@ Result<pthread_t> Create(std::string_view name, std::function<void()> body, Thre
     error = ::pthread_create(&handle, &attributes, Begin, beginning.get());
   }
   ::pthread_attr_destroy(&attributes);
-  if (error != 0) return OutOfMemory("the machine refuses the thread {}: {}; {}", name, ErrnoText(error), ThreadLimitsText());
+  if (error != 0)
+    return OutOfMemory("the machine refuses the thread {}: {}; {}", name, ErrnoText(error),
+                       ThreadLimitsText());
   beginning.release();  // the thread has it
   return handle;
 }
@@ -56,7 +62,8 @@ Result<pthread_t> Create(std::string_view name, std::function<void()> body, Thre
 }  // namespace
 
 Thread::Thread(Thread&& other) noexcept
-    : handle_(std::exchange(other.handle_, pthread_t{})), started_(std::exchange(other.started_, false)) {}
+    : handle_(std::exchange(other.handle_, pthread_t{})),
+      started_(std::exchange(other.started_, false)) {}
 
 Thread& Thread::operator=(Thread&& other) noexcept {
   if (this == &other) return *this;

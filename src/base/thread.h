@@ -1,10 +1,11 @@
 // base/thread.h: the one way in which this library starts a thread.
 //
-// A thread of ours has a name that begins with "mf-" (debuggers and /proc/self/task/*/comm show it), takes no signals but those
-// of its own faults, as the others are for the program's threads, and has a small stack. One that the machine refuses is an
-// error that names the limits.
+// A thread of ours has a name that begins with "mf-" (debuggers and /proc/self/task/*/comm show
+// it), takes no signals but those of its own faults, as the others are for the program's threads,
+// and has a small stack. One that the machine refuses is an error that names the limits.
 //
-// Owner: whoever it works for. Threads: one at a time may use a Thread; IsCurrent may be called from any once it is started.
+// Owner: whoever it works for. Threads: one at a time may use a Thread; IsCurrent may be called
+// from any once it is started.
 
 #pragma once
 
@@ -19,13 +20,14 @@
 
 namespace memfabric {
 
-// What our own code gets. Completions of gRPC, OpenSSL's handshakes and copies touch 36 KiB at most, as measured; but a reactor
-// reserves 61 KiB for a message, which may nest. It is address space: memory is taken as it is touched. Sanitizers' frames are
-// larger.
+// What our own code gets. Completions of gRPC, OpenSSL's handshakes and copies touch 36 KiB at
+// most, as measured; but a reactor reserves 61 KiB for a message, which may nest. It is address
+// space: memory is taken as it is touched. Sanitizers' frames are larger.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MEMFABRIC_SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
 #define MEMFABRIC_SANITIZED 1
 #endif
 #endif
@@ -38,8 +40,9 @@ constexpr std::size_t kThreadStackBytes = 256 << 10;
 class Thread {
  public:
   enum class Stack {
-    kOurs,      // kThreadStackBytes
-    kTheUsers,  // the process's (ulimit -s): the thread runs code that isn't ours, as a user's callback
+    kOurs,  // kThreadStackBytes
+    // the process's (ulimit -s): the thread runs code that isn't ours, as a user's callback
+    kTheUsers,
   };
 
   Thread() = default;
@@ -47,10 +50,13 @@ class Thread {
   Thread(Thread&& other) noexcept;
   Thread& operator=(Thread&& other) noexcept;  // joins what it was before
 
-  // `name`: "mf-…", 15 characters at most. OutOfMemory: the machine refuses it; the message names the limits.
-  static Result<Thread> Start(std::string_view name, std::function<void()> body, Stack stack = Stack::kOurs);
+  // `name`: "mf-…", 15 characters at most. OutOfMemory: the machine refuses it; the message names
+  // the limits.
+  static Result<Thread> Start(std::string_view name, std::function<void()> body,
+                              Stack stack = Stack::kOurs);
   // One that is left to itself.
-  static Status StartDetached(std::string_view name, std::function<void()> body, Stack stack = Stack::kOurs);
+  static Status StartDetached(std::string_view name, std::function<void()> body,
+                              Stack stack = Stack::kOurs);
 
   bool started() const { return started_; }  // and not joined
   // Waits for its end; nothing happens when there is none. REQUIRES: not on the thread.
@@ -62,8 +68,8 @@ class Thread {
   bool started_ = false;
 };
 
-// While it lives, this thread takes no signals but those of its own faults, which a crash reporter wants; the threads that
-// libraries start meanwhile never will.
+// While it lives, this thread takes no signals but those of its own faults, which a crash reporter
+// wants; the threads that libraries start meanwhile never will.
 class SignalsBlocked {
  public:
   SignalsBlocked();

@@ -1,4 +1,5 @@
-// base/thread_stripe.h: which of 2^kBits stripes a thread uses, where what many threads write is spread over cache lines.
+// base/thread_stripe.h: which of 2^kBits stripes a thread uses, where what many threads write is
+// spread over cache lines.
 
 #pragma once
 

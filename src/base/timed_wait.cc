@@ -10,7 +10,8 @@
 namespace memfabric {
 namespace {
 
-constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24);  // so that no sum overflows; callers wait again
+// so that no sum overflows; callers wait again
+constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24);
 constexpr long kSecond = 1'000'000'000;
 
 }  // namespace
@@ -27,7 +28,8 @@ void WaitOn(std::unique_lock<std::mutex>& lock, std::condition_variable& changed
     end.tv_nsec -= kSecond;
     ++end.tv_sec;
   }
-  ::pthread_cond_clockwait(changed.native_handle(), lock.mutex()->native_handle(), CLOCK_MONOTONIC, &end);
+  ::pthread_cond_clockwait(changed.native_handle(), lock.mutex()->native_handle(), CLOCK_MONOTONIC,
+                           &end);
 }
 
 }  // namespace memfabric

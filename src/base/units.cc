@@ -13,7 +13,8 @@ std::string SizeText(std::uint64_t bytes) {
   for (const auto& [unit, name] : kUnits) {
     if (bytes < unit) continue;
     if (bytes % unit == 0) return fmt::format("{} {}", bytes / unit, name);
-    if (bytes % (unit / 4) == 0) return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(unit), name);
+    if (bytes % (unit / 4) == 0)
+      return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(unit), name);
   }
   return fmt::format("{} bytes", bytes);
 }

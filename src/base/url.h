@@ -23,7 +23,8 @@ struct StoreUrl {
   enum class Scheme { kTcp, kEtcd };
   Scheme scheme = Scheme::kTcp;
   std::vector<HostPort> endpoints;  // one for tcp://, one or more for etcd://
-  std::string prefix;               // etcd:// only: "" or "/some/prefix", without a slash at its end
+  // etcd:// only: "" or "/some/prefix", without a slash at its end
+  std::string prefix;
 
   std::string ToString() const;
   bool operator==(const StoreUrl&) const = default;

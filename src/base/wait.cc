@@ -29,18 +29,22 @@ bool ProgressWatch::IsOver(TimePoint now, std::int64_t progress) {
 
 std::string ProgressWatch::why() const {
   if (deadline() == bound_.end) return "the deadline has passed";
-  return fmt::format("nothing has moved for {} s", std::chrono::duration<double>(bound_.idle).count());
+  return fmt::format("nothing has moved for {} s",
+                     std::chrono::duration<double>(bound_.idle).count());
 }
 
 void SetCallDeadline(Deadline deadline) { call_deadline = deadline; }
 
 Deadline CallDeadline() { return call_deadline; }
 
-CancelScope::CancelScope(const std::atomic<bool>& flag) : flag_(flag), outer_(std::exchange(innermost_scope, this)) {}
+CancelScope::CancelScope(const std::atomic<bool>& flag)
+    : flag_(flag), outer_(std::exchange(innermost_scope, this)) {}
 
 CancelScope::~CancelScope() { innermost_scope = outer_; }
 
-InterruptCheck SetInterruptCheck(InterruptCheck check) { return std::exchange(interrupt_check, check); }
+InterruptCheck SetInterruptCheck(InterruptCheck check) {
+  return std::exchange(interrupt_check, check);
+}
 
 bool InterruptRequested() {
   for (const CancelScope* scope = innermost_scope; scope != nullptr; scope = scope->outer_) {
@@ -49,8 +53,8 @@ bool InterruptRequested() {
   return interrupt_check != nullptr && interrupt_check() != 0;
 }
 
-Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, Deadline deadline,
-                 const std::function<bool()>& done) {
+Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
+                 Deadline deadline, const std::function<bool()>& done) {
   while (!done()) {
     auto now = std::chrono::steady_clock::now();
     if (now >= deadline) return DeadlineExceeded("the deadline has passed");
@@ -64,16 +68,20 @@ Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& ch
     bool interrupted = InterruptRequested();
     lock.lock();
     if (interrupted && !done())
-      return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+      return Interrupted(
+          "the wait was interrupted: by a signal, or because what it waited on was closed");
   }
   return Ok();
 }
 
 Status PauseUntil(Deadline deadline) {
-  for (auto now = std::chrono::steady_clock::now(); now < deadline; now = std::chrono::steady_clock::now()) {
-    std::this_thread::sleep_until(!CanBeInterrupted() ? deadline : std::min(deadline, now + kInterruptPeriod));
+  for (auto now = std::chrono::steady_clock::now(); now < deadline;
+       now = std::chrono::steady_clock::now()) {
+    std::this_thread::sleep_until(!CanBeInterrupted() ? deadline
+                                                      : std::min(deadline, now + kInterruptPeriod));
     if (InterruptRequested())
-      return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+      return Interrupted(
+          "the wait was interrupted: by a signal, or because what it waited on was closed");
   }
   return Ok();
 }

@@ -1,8 +1,10 @@
-// base/wait.h: how a caller's thread waits. Every wait of a public call goes through here, so that each has a bound and each
-// ends soon after a signal that its language wants to handle (Python's Ctrl-C).
+// base/wait.h: how a caller's thread waits. Every wait of a public call goes through here, so that
+// each has a bound and each ends soon after a signal that its language wants to handle (Python's
+// Ctrl-C).
 //
-// The check is the thread's own: a binding installs it for the thread that handles signals; it returns true once the wait
-// shall end. It is called from this thread only, without a lock of ours, at most every kInterruptPeriod.
+// The check is the thread's own: a binding installs it for the thread that handles signals; it
+// returns true once the wait shall end. It is called from this thread only, without a lock of ours,
+// at most every kInterruptPeriod.
 
 #pragma once
 
@@ -22,13 +24,15 @@ namespace memfabric {
 
 constexpr std::chrono::milliseconds kInterruptPeriod{50};
 
-// How long somebody waits for what takes as long as it takes: to `end` at most, and no longer than `idle` without progress. A
-// slow network isn't dead, and a long transfer isn't late.
+// How long somebody waits for what takes as long as it takes: to `end` at most, and no longer than
+// `idle` without progress. A slow network isn't dead, and a long transfer isn't late.
 struct Bound {
   Deadline end = TimePoint::max();
   std::chrono::nanoseconds idle = std::chrono::nanoseconds::max();
 
-  Bound(Deadline at_most) : end(at_most) {}  // NOLINT(google-explicit-constructor): most waits have no more than a deadline
+  Bound(Deadline at_most)
+      : end(at_most) {
+  }  // NOLINT(google-explicit-constructor): most waits have no more than a deadline
   static Bound WithoutProgress(std::chrono::nanoseconds idle) {
     Bound bound(TimePoint::max());
     bound.idle = idle;
@@ -36,13 +40,16 @@ struct Bound {
   }
 };
 
-// One wait within a Bound, on one thread. Whoever waits looks from time to time at a count that rises with progress.
+// One wait within a Bound, on one thread. Whoever waits looks from time to time at a count that
+// rises with progress.
 class ProgressWatch {
  public:
   ProgressWatch(const Bound& bound, TimePoint now) : bound_(bound), last_(now) {}
 
   // When the wait is over unless something moves before.
-  Deadline deadline() const { return bound_.idle < bound_.end - last_ ? last_ + bound_.idle : bound_.end; }
+  Deadline deadline() const {
+    return bound_.idle < bound_.end - last_ ? last_ + bound_.idle : bound_.end;
+  }
   void Look(TimePoint now, std::int64_t progress);
   bool IsOver(TimePoint now, std::int64_t progress);
   std::string why() const;  // REQUIRES: it is over
@@ -53,8 +60,8 @@ class ProgressWatch {
   std::optional<std::int64_t> progress_;  // the most
 };
 
-// Bounds the public calls of this thread from now on, whatever else bounds them: what their caller asked for with a time-out of
-// its own. TimePoint::max(): nothing. Threads of ours have none.
+// Bounds the public calls of this thread from now on, whatever else bounds them: what their caller
+// asked for with a time-out of its own. TimePoint::max(): nothing. Threads of ours have none.
 void SetCallDeadline(Deadline deadline);
 Deadline CallDeadline();
 
@@ -63,8 +70,9 @@ using InterruptCheck = int (*)();
 // Installs (or with nullptr removes) this thread's check; returns the former one.
 InterruptCheck SetInterruptCheck(InterruptCheck check);
 
-// For as long as it lives, this thread's waits also end soon after `flag` has become true: how a call in one thread is ended by
-// another one that destroys what it works on. Scopes nest; every flag counts.
+// For as long as it lives, this thread's waits also end soon after `flag` has become true: how a
+// call in one thread is ended by another one that destroys what it works on. Scopes nest; every
+// flag counts.
 class CancelScope {
  public:
   explicit CancelScope(const std::atomic<bool>& flag);
@@ -78,14 +86,15 @@ class CancelScope {
   const CancelScope* outer_;
 };
 
-// True when this thread's check or a cancel scope says that the call shall end. REQUIRES: no lock held that a signal handler
-// could want.
+// True when this thread's check or a cancel scope says that the call shall end. REQUIRES: no lock
+// held that a signal handler could want.
 bool InterruptRequested();
 
-// Waits until `done()` (called with `lock` held), the deadline (DeadlineExceeded; the caller adds what it waited for) or an
-// interrupt (Interrupted). Real time: for the waits of callers, not for logic that tests turn by a fake clock.
-Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, Deadline deadline,
-                 const std::function<bool()>& done);
+// Waits until `done()` (called with `lock` held), the deadline (DeadlineExceeded; the caller adds
+// what it waited for) or an interrupt (Interrupted). Real time: for the waits of callers, not for
+// logic that tests turn by a fake clock.
+Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
+                 Deadline deadline, const std::function<bool()>& done);
 
 // Sleeps until the deadline or an interrupt; for back-off between tries of a caller's thread.
 Status PauseUntil(Deadline deadline);

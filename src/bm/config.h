@@ -1,4 +1,5 @@
-// bm/config.h: what callers say to the Big Memory service, checked at the boundary of the service. Values; any thread.
+// bm/config.h: what callers say to the Big Memory service, checked at the boundary of the service.
+// Values; any thread.
 
 #pragma once
 

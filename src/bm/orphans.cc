@@ -20,9 +20,14 @@ constexpr milliseconds kCopyPoll{2};    // while copies into a slot still run
 
 }  // namespace
 
-Orphans::Orphans(std::shared_ptr<Window> window, const PoolLayout& layout, ReadGate& gate, transport::Reactor& reactor,
-                 seconds keep)
-    : window_(std::move(window)), layout_(layout), gate_(gate), reactor_(reactor), keep_(keep), slots_(layout.world_size) {}
+Orphans::Orphans(std::shared_ptr<Window> window, const PoolLayout& layout, ReadGate& gate,
+                 transport::Reactor& reactor, seconds keep)
+    : window_(std::move(window)),
+      layout_(layout),
+      gate_(gate),
+      reactor_(reactor),
+      keep_(keep),
+      slots_(layout.world_size) {}
 
 void Orphans::Close() {
   std::lock_guard lock(mutex_);
@@ -34,14 +39,16 @@ void Orphans::Abandon(Rank rank, const transport::ZoneBytes& mapped, millisecond
   std::lock_guard lock(mutex_);
   if (closed_) return;
   Slot& slot = slots_[rank];
-  for (std::size_t zone = 0; zone < kZones; ++zone) slot.mapped[zone] = std::max(slot.mapped[zone], mapped[zone]);
+  for (std::size_t zone = 0; zone < kZones; ++zone)
+    slot.mapped[zone] = std::max(slot.mapped[zone], mapped[zone]);
   if (slot.mapped != transport::ZoneBytes{}) Schedule(rank, keep);
 }
 
 void Orphans::Arriving(Rank rank) {
   std::lock_guard lock(mutex_);
   Slot& slot = slots_[rank];
-  if (slot.mapped != transport::ZoneBytes{}) Schedule(rank, std::max<milliseconds>(keep_, kArrival));
+  if (slot.mapped != transport::ZoneBytes{})
+    Schedule(rank, std::max<milliseconds>(keep_, kArrival));
 }
 
 void Orphans::Arrived(Rank rank, const transport::ZoneBytes& mapped) {
@@ -68,7 +75,8 @@ void Orphans::OnTimer(Rank rank, std::uint64_t turn) {
   Slot& slot = slots_[rank];
   if (closed_ || slot.turn != turn) return;  // overtaken
   if (!slot.grace.has_value()) slot.grace = gate_.Begin();
-  if (!slot.grace.has_value() || !gate_.Passed(*slot.grace)) return StartTimer(rank, turn, kCopyPoll);
+  if (!slot.grace.has_value() || !gate_.Passed(*slot.grace))
+    return StartTimer(rank, turn, kCopyPoll);
   GiveBack(rank, {});
 }
 

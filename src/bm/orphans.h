@@ -1,12 +1,13 @@
-// bm/orphans.h: memory of ranks that are gone, as this process still has it mapped, and when it is given back. The machine has
-// it back once nobody maps it any more.
+// bm/orphans.h: memory of ranks that are gone, as this process still has it mapped, and when it is
+// given back. The machine has it back once nobody maps it any more.
 //
-// A rank that left: at once. One that died or was given up: MEMFABRIC_ORPHAN_SECONDS later, so that programs can save what it
-// held. Given back means that its slot becomes zero pages of this process's own (Window::Empty), after copies that run have
-// ended, and as soon as no view of it is open.
+// A rank that left: at once. One that died or was given up: MEMFABRIC_ORPHAN_SECONDS later, so that
+// programs can save what it held. Given back means that its slot becomes zero pages of this
+// process's own (Window::Empty), after copies that run have ended, and as soon as no view of it is
+// open.
 //
-// Owner: the pool; shared with timers, which do nothing after Close. Threads: any; one mutex. The giving is done on the
-// reactor's thread, and in Close.
+// Owner: the pool; shared with timers, which do nothing after Close. Threads: any; one mutex. The
+// giving is done on the reactor's thread, and in Close.
 
 #pragma once
 
@@ -26,18 +27,22 @@ namespace memfabric::bm {
 
 class Orphans : public std::enable_shared_from_this<Orphans> {
  public:
-  // Copies run inside `gate`; it and `reactor` are there until Close. REQUIRES: made by make_shared.
-  Orphans(std::shared_ptr<Window> window, const PoolLayout& layout, ReadGate& gate, transport::Reactor& reactor,
-          std::chrono::seconds keep);
+  // Copies run inside `gate`; it and `reactor` are there until Close. REQUIRES: made by
+  // make_shared.
+  Orphans(std::shared_ptr<Window> window, const PoolLayout& layout, ReadGate& gate,
+          transport::Reactor& reactor, std::chrono::seconds keep);
   // Gives all of it back now. REQUIRES: no copy runs, and none will. Later calls do nothing.
   void Close();
 
   // Copies find the rank's slot no more, of which `mapped` was mapped.
-  void Left(Rank rank, const transport::ZoneBytes& mapped) { Abandon(rank, mapped, std::chrono::seconds(0)); }
+  void Left(Rank rank, const transport::ZoneBytes& mapped) {
+    Abandon(rank, mapped, std::chrono::seconds(0));
+  }
   void Died(Rank rank, const transport::ZoneBytes& mapped) { Abandon(rank, mapped, keep_); }
   // A rank that died has left, which came out later.
   void HasLeft(Rank rank) { Abandon(rank, {}, std::chrono::seconds(0)); }
-  // Another life of the rank is about to be mapped, and copies into the former have ended. On the reactor's thread.
+  // Another life of the rank is about to be mapped, and copies into the former have ended. On the
+  // reactor's thread.
   void Arriving(Rank rank);
   // It is: `mapped` of its slot. What was mapped beyond that is given back.
   void Arrived(Rank rank, const transport::ZoneBytes& mapped);

@@ -5,8 +5,8 @@
 
 namespace memfabric::bm {
 
-Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans, Events& events,
-             std::function<void()> on_broken)
+Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans,
+             Events& events, std::function<void()> on_broken)
     : pool_(pool),
       own_(own),
       reach_(reach),
@@ -20,12 +20,14 @@ std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why, bool left) {
   reach_.Close(rank, std::move(why));
   auto link = std::exchange(peers_[rank].link, nullptr);
   if (link != nullptr && link->capabilities().load_store)
-    left ? orphans_.Left(rank, link->allocated_bytes()) : orphans_.Died(rank, link->allocated_bytes());
+    left ? orphans_.Left(rank, link->allocated_bytes())
+         : orphans_.Died(rank, link->allocated_bytes());
   return link;
 }
 
 Status Peers::Gone() const {
-  return Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off", pool_);
+  return Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off",
+                      pool_);
 }
 
 void Peers::DropAll(const Status& why, bool given_up) {
@@ -41,7 +43,8 @@ void Peers::DropAll(const Status& why, bool given_up) {
 void Peers::Opened() {
   std::lock_guard lock(mutex_);
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
-    if (rank == own_ || peers_[rank].link != nullptr || IsDisconnected(reach_.WhyNot(rank))) continue;
+    if (rank == own_ || peers_[rank].link != nullptr || IsDisconnected(reach_.WhyNot(rank)))
+      continue;
     reach_.Close(rank, Disconnected("it has not joined pool {}", pool_));
   }
 }
@@ -73,7 +76,8 @@ std::vector<Peers::BrokenPeer> Peers::Broken() const {
   std::lock_guard lock(mutex_);
   std::vector<BrokenPeer> broken;
   for (const auto& peer : peers_) {
-    if (peer.broken_path.empty() || !peer.record.has_value() || peer.record->epoch() != peer.epoch) continue;
+    if (peer.broken_path.empty() || !peer.record.has_value() || peer.record->epoch() != peer.epoch)
+      continue;
     broken.push_back({*peer.record, peer.broken_path});
   }
   return broken;
@@ -103,21 +107,28 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
   {
     std::lock_guard lock(mutex_);
     if (rank >= peers_.size() || rank == own_)
-      return InvalidArgument("rank {} can't be a peer of rank {} in a pool of {}", rank, own_, peers_.size());
+      return InvalidArgument("rank {} can't be a peer of rank {} in a pool of {}", rank, own_,
+                             peers_.size());
     Peer& peer = peers_[rank];
     if (epoch < peer.epoch)
-      return AlreadyExists("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank, peer.epoch);
+      return AlreadyExists("epoch {} of rank {} is over: epoch {} has been seen", epoch, rank,
+                           peer.epoch);
     if (epoch < peer.over_epoch)
-      return AlreadyExists("epoch {} of rank {} is over: epoch {} has been there", epoch, rank, peer.over_epoch);
+      return AlreadyExists("epoch {} of rank {} is over: epoch {} has been there", epoch, rank,
+                           peer.over_epoch);
     if (epoch == peer.over_epoch)
-      return Disconnected("epoch {} of rank {} is over: its record has gone, because it left or its lease ended", epoch, rank);
+      return Disconnected(
+          "epoch {} of rank {} is over: its record has gone, because it left or its lease ended",
+          epoch, rank);
     mapped = peer.ever_mapped;
     if (peer.link != nullptr) {
-      former = Drop(rank, Disconnected("it has restarted and is on its way back into pool {}", pool_));
+      former =
+          Drop(rank, Disconnected("it has restarted and is on its way back into pool {}", pool_));
       events_.Tell(rank, GroupEvent::kLeave);
     }
   }
-  // Copies that run may still write into the former life's memory. Let them end before the slot shows the new one's.
+  // Copies that run may still write into the former life's memory. Let them end before the slot
+  // shows the new one's.
   if (mapped) gate_.Synchronize();
   orphans_.Arriving(rank);
   return Ok();
@@ -131,7 +142,8 @@ void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   peer.broken_path.clear();
   const bool mapped = peer.link->capabilities().load_store;
   peer.ever_mapped |= mapped;
-  orphans_.Arrived(peer.link->rank(), mapped ? peer.link->allocated_bytes() : transport::ZoneBytes{});
+  orphans_.Arrived(peer.link->rank(),
+                   mapped ? peer.link->allocated_bytes() : transport::ZoneBytes{});
   Publish(peer);
   events_.Tell(peer.link->rank(), GroupEvent::kJoin);
 }
@@ -151,7 +163,8 @@ void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
       if (why.ok()) orphans_.HasLeft(rank);
       return;
     }
-    gone = Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why, /*left=*/why.ok());
+    gone =
+        Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why, /*left=*/why.ok());
     events_.Tell(rank, GroupEvent::kLeave);
     if (why.ok() || gone->capabilities().load_store) return;  // it has left; it has died
     peers_[rank].broken_path = gone->path();
@@ -165,7 +178,8 @@ void Peers::OnRecord(const store::PoolRecord& record) {
     if (record.rank() >= peers_.size()) return;
     Peer& peer = peers_[record.rank()];
     peer.record = record;
-    if (peer.over_epoch == record.epoch()) peer.over_epoch = 0;  // published again after the store was lost
+    // published again after the store was lost
+    if (peer.over_epoch == record.epoch()) peer.over_epoch = 0;
     if (peer.broken_path.empty() || peer.epoch != record.epoch()) return;
   }
   on_broken_();

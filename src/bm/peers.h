@@ -1,10 +1,12 @@
-// bm/peers.h: the other ranks of a pool as this process knows them: linked or not, in which life, and what the directory says.
-// It hears from the transports and from the directory and keeps copy::Reach true.
+// bm/peers.h: the other ranks of a pool as this process knows them: linked or not, in which life,
+// and what the directory says. It hears from the transports and from the directory and keeps
+// copy::Reach true.
 //
-// The truth about a peer is its link: on one host it comes with the peer's join and goes, at once, with its death. Between
-// hosts it may also break while the peer lives; then it is made again, by either end, as long as the peer's record stands. The
-// directory adds what links can't tell: that a peer is stopped or cut off (its lease ends), who it is, and who else is there.
-// Every word about a rank counts only with the epoch it came with.
+// The truth about a peer is its link: on one host it comes with the peer's join and goes, at once,
+// with its death. Between hosts it may also break while the peer lives; then it is made again, by
+// either end, as long as the peer's record stands. The directory adds what links can't tell: that a
+// peer is stopped or cut off (its lease ends), who it is, and who else is there. Every word about a
+// rank counts only with the epoch it came with.
 //
 // Owner: the pool. Threads: any; one mutex, never held while a link is closed or a user is called.
 
@@ -41,14 +43,16 @@ struct Member {
 class Peers final : public transport::PeerObserver {
  public:
   // All of them outlive this object. `gate`: copies run inside it.
-  // `on_broken`: a link broke whose peer may well be there: see Broken(). Called on the transports' threads, without a lock.
-  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans, Events& events,
-        std::function<void()> on_broken);
+  // `on_broken`: a link broke whose peer may well be there: see Broken(). Called on the transports'
+  // threads, without a lock.
+  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans,
+        Events& events, std::function<void()> on_broken);
 
-  // Drops all links, with `why` for later copies. Nobody is told of it as a LEAVE of theirs. This rank has left its peers, or
-  // they have `given_up` it, and then it may be back soon.
+  // Drops all links, with `why` for later copies. Nobody is told of it as a LEAVE of theirs. This
+  // rank has left its peers, or they have `given_up` it, and then it may be back soon.
   void DropAll(const Status& why, bool given_up = false);
-  // This rank has joined: ranks that aren't linked are from now on "not joined" instead of the reason of the last DropAll.
+  // This rank has joined: ranks that aren't linked are from now on "not joined" instead of the
+  // reason of the last DropAll.
   void Opened();
 
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const;
@@ -56,7 +60,8 @@ class Peers final : public transport::PeerObserver {
   std::uint64_t LinkedEpoch(Rank rank) const;
   // Whether that rank was here in that life or a later one and is gone: no use to look for it.
   bool KnownGone(Rank rank, std::uint64_t epoch) const;
-  // Peers whose link broke, which says nothing of them where a network is between, and whose record stands.
+  // Peers whose link broke, which says nothing of them where a network is between, and whose record
+  // stands.
   struct BrokenPeer {
     store::PoolRecord record;
     std::string path;  // that it had

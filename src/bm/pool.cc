@@ -18,16 +18,19 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kReturnPause{50};                 // between looks whether a process that was given up is back
+// between looks whether a process that was given up is back
+constexpr milliseconds kReturnPause{50};
 constexpr milliseconds kWithdrawTimeout{2000};           // then the lease has to do it
 constexpr milliseconds kWithdrawTimeoutUnanswered{100};  // when the store didn't answer even before
-// By how much an epoch that is over is exceeded: the clock that it came from may have been ahead by so much.
+// By how much an epoch that is over is exceeded: the clock that it came from may have been ahead by
+// so much.
 constexpr std::chrono::seconds kFirstEpochStep{1};
 constexpr int kEpochStepGrowth = 8;
 constexpr std::chrono::hours kLongestEpochStep{24 * 365 * 100};
 constexpr std::uint32_t kSdma = 1, kHostTcp = 4, kHostShm = 32;
 
-Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Transport>> transports) {
+Status CheckPath(std::uint32_t op,
+                 std::span<const std::unique_ptr<transport::Transport>> transports) {
   if (op == kSdma || op == kHostShm) return Ok();
   std::string names;
   for (const auto& transport : transports) {
@@ -35,14 +38,15 @@ Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Tr
     if (op == kHostTcp && transport->name() == "tcp") return Ok();
     names += (names.empty() ? "" : ", ") + std::string(transport->name());
   }
-  return UseNextBest(fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
-                     fmt::format("copies take the best of: {}", names));
+  return UseNextBest(
+      fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
+      fmt::format("copies take the best of: {}", names));
 }
 
 }  // namespace
 
-Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options,
-           ReadGate& gate)
+Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+           const CreateOptions& options, ReadGate& gate)
     : job_(job),
       runtime_(runtime),
       init_(init),
@@ -52,11 +56,13 @@ Pool::Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_
       timeout_(init.config.operation_timeout),
       events_(runtime.callbacks()) {}
 
-Result<std::shared_ptr<Pool>> Pool::Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
-                                           const CreateOptions& options, ReadGate& gate) {
+Result<std::shared_ptr<Pool>> Pool::Create(Job& job, Runtime& runtime, const InitOptions& init,
+                                           unsigned device_node, const CreateOptions& options,
+                                           ReadGate& gate) {
   RETURN_IF_ERROR(Check(options));
   RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
-  std::shared_ptr<Pool> pool(new Pool(job, runtime, init, device_node, options, gate));  // shared with control calls under way
+  // shared with control calls under way
+  std::shared_ptr<Pool> pool(new Pool(job, runtime, init, device_node, options, gate));
   if (Status status = pool->Prepare(After(init.config.create_timeout)); !status.ok()) {
     pool->Close();
     return status;
@@ -69,12 +75,15 @@ Pool::~Pool() { Close(); }
 Status Pool::Prepare(Deadline deadline) {
   RETURN_IF_ERROR(job_.AwaitRecovered(deadline));
   auto control = LockControl();
-  ASSIGN_OR_RETURN(agreed_, AgreeOnWindow(job_, options_, init_.config.dynamic_world_size, deadline));
+  ASSIGN_OR_RETURN(agreed_,
+                   AgreeOnWindow(job_, options_, init_.config.dynamic_world_size, deadline));
   window_published_ = true;
   RETURN_IF_ERROR(MakeSegments());
   reach_ = std::make_unique<copy::Reach>(agreed_.layout, agreed_.window->data());
-  orphans_ = std::make_shared<Orphans>(agreed_.window, agreed_.layout, gate_, runtime_.reactor(), OrphanPeriod());
-  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, *orphans_, events_, [this] { OnLinkBroke(); });
+  orphans_ = std::make_shared<Orphans>(agreed_.window, agreed_.layout, gate_, runtime_.reactor(),
+                                       OrphanPeriod());
+  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, *orphans_, events_,
+                                   [this] { OnLinkBroke(); });
   peers_->DropAll(NotJoined());
   engine_ = std::make_unique<copy::Engine>(*reach_, &runtime_.team(), timeout_);
   return Ok();
@@ -88,7 +97,8 @@ Status Pool::MakeSegments() {
     segment.zone = zone;
     segment.max_bytes = agreed_.layout.max_bytes[i];
     segment.allocated_bytes = options_.local_bytes[i];
-    segment.fault_in = (options_.flags & CreateFlags::kPerformance) != 0 || EnvironmentAsks("MEMFABRIC_POPULATE");
+    segment.fault_in =
+        (options_.flags & CreateFlags::kPerformance) != 0 || EnvironmentAsks("MEMFABRIC_POPULATE");
     std::uint32_t node = options_.flags & CreateFlags::kNumaMask;
     if (zone == Zone::kDevice) {
       segment.numa_node = device_node_;
@@ -96,11 +106,15 @@ Status Pool::MakeSegments() {
       // 0 is what callers give who don't care: the kernel's choice, as with 127.
       Status there = CheckNumaNode(node);
       if (there.ok()) segment.numa_node = node;
-      if (!there.ok()) RETURN_IF_ERROR(UseNextBest(there.message(), "the kernel chooses where the pool's memory lies"));
+      if (!there.ok())
+        RETURN_IF_ERROR(
+            UseNextBest(there.message(), "the kernel chooses where the pool's memory lies"));
     }
-    if (zone == Zone::kHost && (options_.flags & CreateFlags::kBackedByFd) != 0) segment.user_fd = options_.shm_fd;
+    if (zone == Zone::kHost && (options_.flags & CreateFlags::kBackedByFd) != 0)
+      segment.user_fd = options_.shm_fd;
     ASSIGN_OR_RETURN(segments_[i], Segment::Create(segment));
-    RETURN_IF_ERROR(segments_[i]->MapInto(agreed_.window, agreed_.layout.SlotBegin(zone, job_.rank())));
+    RETURN_IF_ERROR(
+        segments_[i]->MapInto(agreed_.window, agreed_.layout.SlotBegin(zone, job_.rank())));
   }
   return Ok();
 }
@@ -113,7 +127,8 @@ std::unique_lock<std::mutex> Pool::LockControl() {
 std::string Pool::PoolName() const { return job_.keys().Pool(options_.id); }
 
 Status Pool::NotJoined() const {
-  return NotStarted("this rank ({}) has not joined pool {}: call join() first", job_.rank(), options_.id);
+  return NotStarted("this rank ({}) has not joined pool {}: call join() first", job_.rank(),
+                    options_.id);
 }
 
 Status Pool::Join() {
@@ -134,14 +149,17 @@ Status Pool::Join() {
     // The others gave this process up while it joined: it comes back, and then the join goes on.
     if (!IsReconnect(status) || steady_clock::now() >= deadline) return status;
     CancelScope scope(closing_);
-    if (Status paused = PauseUntil(std::min(deadline, After(kReturnPause))); !paused.ok() && !closing_) return paused;
+    if (Status paused = PauseUntil(std::min(deadline, After(kReturnPause)));
+        !paused.ok() && !closing_)
+      return paused;
   }
 }
 
 Status Pool::OrDestroyed(const std::function<Status()>& call) {
   CancelScope scope(closing_);
   Status status = call();
-  if (IsInterrupted(status) && closing_) return NotFound("pool {} was destroyed while the call ran", options_.id);
+  if (IsInterrupted(status) && closing_)
+    return NotFound("pool {} was destroyed while the call ran", options_.id);
   return status;
 }
 
@@ -179,7 +197,9 @@ Status Pool::OpenPorts() {
   port.host = job_.host();
   port.world_size = agreed_.layout.world_size;
   port.window = agreed_.window;
-  port.slot_begin = [layout = agreed_.layout](Zone zone, Rank rank) { return layout.SlotBegin(zone, rank); };
+  port.slot_begin = [layout = agreed_.layout](Zone zone, Rank rank) {
+    return layout.SlotBegin(zone, rank);
+  };
   port.max_bytes = agreed_.layout.max_bytes;
   for (Zone zone : kAllZones) port.segments[Index(zone)] = segments_[Index(zone)].get();
   port.observer = peers_.get();
@@ -205,7 +225,8 @@ Status Pool::PublishMember(Deadline deadline) {
   record.set_protocol(kMemberProtocol);
   record.set_device_bytes(LocalBytes(Zone::kDevice));
   record.set_host_bytes(LocalBytes(Zone::kHost));
-  for (const auto& [transport, port] : ports_) (*record.mutable_transports())[std::string(transport->name())] = port->advert();
+  for (const auto& [transport, port] : ports_)
+    (*record.mutable_transports())[std::string(transport->name())] = port->advert();
   std::string key = job_.keys().PoolMember(options_.id, job_.rank());
   // Unconditionally: this process holds the rank, so what stands there is of a former life.
   store::Transaction transaction;
@@ -225,7 +246,8 @@ Status Pool::Leave() {
   auto control = LockControl();
   if (closing_) return NotFound("pool {} has been destroyed", options_.id);
   if (!joined_ && !wants_joined_)
-    return NotStarted("this rank ({}) has not joined pool {}: there is nothing to leave", job_.rank(), options_.id);
+    return NotStarted("this rank ({}) has not joined pool {}: there is nothing to leave",
+                      job_.rank(), options_.id);
   wants_joined_ = false;
   if (!joined_) return Ok();  // given up meanwhile: gone already
   LeaveLocked(NotJoined());
@@ -244,13 +266,15 @@ Status Pool::Extend(Zone zone, std::uint64_t bytes) {
   auto control = LockControl();
   if (closing_) return NotFound("pool {} has been destroyed", options_.id);
   if (bytes == 0 || !IsMultipleOf(bytes, kSizeUnit))
-    return InvalidArgument("size is {}; it must be a multiple of {} and more than 0", bytes, SizeText(kSizeUnit));
+    return InvalidArgument("size is {}; it must be a multiple of {} and more than 0", bytes,
+                           SizeText(kSizeUnit));
   auto i = Index(zone);
   std::uint64_t most = agreed_.layout.max_bytes[i];
   std::uint64_t now = LocalBytes(zone);
   if (bytes > most - now)
-    return InvalidArgument("this rank gives {} of {} memory and can't give {} more: the pool's max is {}", SizeText(now),
-                           ZoneName(zone), SizeText(bytes), SizeText(most));
+    return InvalidArgument(
+        "this rank gives {} of {} memory and can't give {} more: the pool's max is {}",
+        SizeText(now), ZoneName(zone), SizeText(bytes), SizeText(most));
   RETURN_IF_ERROR(segments_[i]->Grow(now + bytes));
   if (!joined_) return Ok();
   transport::ZoneBytes own{};
@@ -279,12 +303,16 @@ void Pool::Close() {
     LOG(kWarn, "pool {}: a queued copy failed: {}", options_.id, status.message());
   if (joined_) LeaveLocked(NotFound("pool {} has been destroyed", options_.id));
   if (orphans_ != nullptr) orphans_->Close();
-  if (std::exchange(window_published_, false)) Withdraw(job_.keys().Window(options_.id, job_.rank()));
+  if (std::exchange(window_published_, false))
+    Withdraw(job_.keys().Window(options_.id, job_.rank()));
 }
 
 void Pool::Withdraw(const std::string& key) {
-  Status withdrawn = job_.session().Withdraw(key, After(job_.StoreAnswers() ? kWithdrawTimeout : kWithdrawTimeoutUnanswered));
-  if (!withdrawn.ok()) LOG(kInfo, "the store will forget {} when this process's lease ends: {}", key, withdrawn.message());
+  Status withdrawn = job_.session().Withdraw(
+      key, After(job_.StoreAnswers() ? kWithdrawTimeout : kWithdrawTimeoutUnanswered));
+  if (!withdrawn.ok())
+    LOG(kInfo, "the store will forget {} when this process's lease ends: {}", key,
+        withdrawn.message());
 }
 
 Rank Pool::RankOf(std::uint64_t address) const {
@@ -299,15 +327,18 @@ std::uint64_t Pool::LocalBytes(Zone zone) const {
 
 Result<std::byte*> Pool::Translate(std::uint64_t address) const {
   auto slot = reach_->layout().Locate({address});
-  if (!slot.has_value()) return InvalidArgument("{:#x} is no address of pool {}", address, options_.id);
-  std::uint64_t usable = slot->rank == job_.rank() ? LocalBytes(slot->zone) : reach_->MappedBytes(slot->zone, slot->rank);
+  if (!slot.has_value())
+    return InvalidArgument("{:#x} is no address of pool {}", address, options_.id);
+  std::uint64_t usable = slot->rank == job_.rank() ? LocalBytes(slot->zone)
+                                                   : reach_->MappedBytes(slot->zone, slot->rank);
   if (slot->offset >= usable) {
     if (usable == 0 && slot->rank != job_.rank()) {
       RETURN_IF_ERROR(reach_->WhyNot(slot->rank));
       RETURN_IF_ERROR(CheckLoadStore(slot->rank));
     }
-    return InvalidArgument("{:#x} is {} bytes into the {} slot of rank {}, of which {} are allocated and mapped here", address,
-                           slot->offset, ZoneName(slot->zone), slot->rank, usable);
+    return InvalidArgument(
+        "{:#x} is {} bytes into the {} slot of rank {}, of which {} are allocated and mapped here",
+        address, slot->offset, ZoneName(slot->zone), slot->rank, usable);
   }
   return agreed_.window->data() + (address - agreed_.layout.base);
 }
@@ -315,14 +346,16 @@ Result<std::byte*> Pool::Translate(std::uint64_t address) const {
 Status Pool::CheckLoadStore(Rank rank) const {
   auto link = peers_->LinkOf(rank);
   if (link == nullptr || link->capabilities().load_store) return Ok();
-  return Unsupported("rank {} is reached by {}, as on another host: its memory has no address here; copy it", rank,
-                     link->path());
+  return Unsupported(
+      "rank {} is reached by {}, as on another host: its memory has no address here; copy it", rank,
+      link->path());
 }
 
 Status Pool::Copy(const copy::Request& request, copy::Direction direction, CopyOptions options) {
   if (!options.asynchronous) return engine_->Copy(request, direction);
   RETURN_IF_ERROR(engine_->Check(request, direction));
-  auto footprint = FootprintOf({{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}});
+  auto footprint =
+      FootprintOf({{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}});
   lanes_.Submit(std::move(footprint), [this, request, direction] {
     ReadGate::Reader inside(gate_);
     return engine_->Copy(request, direction);
@@ -330,7 +363,8 @@ Status Pool::Copy(const copy::Request& request, copy::Direction direction, CopyO
   return Ok();
 }
 
-Status Pool::CopyBatch(const copy::BatchRequest& batch, copy::Direction direction, CopyOptions options) {
+Status Pool::CopyBatch(const copy::BatchRequest& batch, copy::Direction direction,
+                       CopyOptions options) {
   if (!options.asynchronous) return engine_->CopyBatch(batch, direction);
   RETURN_IF_ERROR(engine_->CheckBatch(batch, direction));
   struct Lists {
@@ -350,7 +384,8 @@ Status Pool::CopyBatch(const copy::BatchRequest& batch, copy::Direction directio
 copy::Footprint Pool::FootprintOf(const copy::BatchRequest& batch) const {
   const PoolLayout& layout = reach_->layout();
   copy::Footprint footprint;
-  auto add = [&](std::uint64_t address, std::uint64_t size_bytes, std::vector<copy::Range>& ranges) {
+  auto add = [&](std::uint64_t address, std::uint64_t size_bytes,
+                 std::vector<copy::Range>& ranges) {
     Rank first = RankOf(address);
     Rank last = RankOf(address + size_bytes - 1);
     for (Rank rank = first; first != kNoRank && last != kNoRank && rank <= last; ++rank)
@@ -365,7 +400,8 @@ copy::Footprint Pool::FootprintOf(const copy::BatchRequest& batch) const {
     add(batch.destinations[i], batch.sizes_bytes[i], footprint.writes);
   }
   if (footprint.ranks.empty())
-    footprint.ranks.push_back(job_.rank());  // else what is its own is read beside its copies to others
+    // else what is its own is read beside its copies to others
+    footprint.ranks.push_back(job_.rank());
   return footprint;
 }
 
@@ -374,7 +410,8 @@ Status Pool::WaitQueued() { return lanes_.Wait(CallDeadline()); }
 
 Result<std::string> Pool::Path(Rank rank) const {
   if (rank >= agreed_.layout.world_size)
-    return InvalidArgument("rank {} is outside pool {}, which has {} ranks", rank, options_.id, agreed_.layout.world_size);
+    return InvalidArgument("rank {} is outside pool {}, which has {} ranks", rank, options_.id,
+                           agreed_.layout.world_size);
   RETURN_IF_ERROR(reach_->WhyNot(rank));
   if (rank == job_.rank()) return std::string("mapped");
   auto link = peers_->LinkOf(rank);
@@ -384,7 +421,8 @@ Result<std::string> Pool::Path(Rank rank) const {
 
 std::vector<Member> Pool::Members() {
   auto members = peers_->Linked();
-  bool unknown = std::any_of(members.begin(), members.end(), [](const Member& member) { return member.pid == 0; });
+  bool unknown = std::any_of(members.begin(), members.end(),
+                             [](const Member& member) { return member.pid == 0; });
   if (unknown) {  // their records are on the way; read them
     auto snapshot = job_.client().GetPrefix(job_.keys().Pool(options_.id), After(kWithdrawTimeout));
     if (snapshot.ok()) {
@@ -403,21 +441,25 @@ std::vector<Member> Pool::Members() {
   own.pid = ::getpid();
   own.host_name = job_.host_name();
   for (Zone zone : kAllZones) own.bytes[Index(zone)] = LocalBytes(zone);
-  members.insert(std::find_if(members.begin(), members.end(), [&](const Member& member) { return member.rank > own.rank; }),
+  members.insert(std::find_if(members.begin(), members.end(),
+                              [&](const Member& member) { return member.rank > own.rank; }),
                  own);
   return members;
 }
 
 Result<Window::View> Pool::OpenView(Zone zone, Rank rank) const {
   if (rank >= agreed_.layout.world_size)
-    return InvalidArgument("rank {} is outside pool {}, which has {} ranks", rank, options_.id, agreed_.layout.world_size);
+    return InvalidArgument("rank {} is outside pool {}, which has {} ranks", rank, options_.id,
+                           agreed_.layout.world_size);
   std::uint64_t bytes = LocalBytes(zone);
   if (rank != job_.rank()) {
     RETURN_IF_ERROR(reach_->WhyNot(rank));
     RETURN_IF_ERROR(CheckLoadStore(rank));
     bytes = reach_->MappedBytes(zone, rank);
   }
-  if (bytes == 0) return InvalidArgument("rank {} contributes no {} memory to pool {}", rank, ZoneName(zone), options_.id);
+  if (bytes == 0)
+    return InvalidArgument("rank {} contributes no {} memory to pool {}", rank, ZoneName(zone),
+                           options_.id);
   return Window::OpenView(agreed_.window, agreed_.layout.SlotBegin(zone, rank), bytes);
 }
 
@@ -448,8 +490,9 @@ Status Pool::OnReturned() {
   Status status = RepublishWindow(job_, options_.id, agreed_, options_.numbers_only, deadline);
   window_published_ = status.ok();
   if (status.ok() && wants_joined_) status = JoinLocked(deadline);
-  Status away =
-      status.ok() ? Ok() : Reconnect("pool {} has not come back yet, and tries again: {}", options_.id, status.message());
+  Status away = status.ok() ? Ok()
+                            : Reconnect("pool {} has not come back yet, and tries again: {}",
+                                        options_.id, status.message());
   if (status.ok()) {
     LOG(kWarn, "pool {} is back after the others had given this process up{}", options_.id,
         wants_joined_ ? ", as a new epoch" : "");

@@ -1,11 +1,14 @@
-// bm/pool.h: one pool as this process holds it: its window, what it contributes, its peers, and copies.
+// bm/pool.h: one pool as this process holds it: its window, what it contributes, its peers, and
+// copies.
 //
-// Life: Create reserves the window and the memory; Join makes them part of the pool and links every rank that is there; Leave
-// undoes that; Close ends everything (the window itself lives on while views hold it).
+// Life: Create reserves the window and the memory; Join makes them part of the pool and links every
+// rank that is there; Leave undoes that; Close ends everything (the window itself lives on while
+// views hold it).
 //
-// Owner: the service's table of pools (capi/places.h); shared with control calls that are under way.
-// Threads: any. Copies and look-ups run inside the ReadGate and take no lock; Join, Leave, Extend, Close and the return of a
-// process that was given up take control_ and never enter the gate.
+// Owner: the service's table of pools (capi/places.h); shared with control calls that are under
+// way.
+// Threads: any. Copies and look-ups run inside the ReadGate and take no lock; Join, Leave, Extend,
+// Close and the return of a process that was given up take control_ and never enter the gate.
 
 #pragma once
 
@@ -42,7 +45,8 @@
 namespace memfabric::bm {
 
 inline Deadline After(std::chrono::nanoseconds period) {
-  return std::min(std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(period),
+  return std::min(std::chrono::steady_clock::now() +
+                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(period),
                   CallDeadline());
 }
 
@@ -52,19 +56,21 @@ struct CopyOptions {
 
 class Pool {
  public:
-  // `device_node`: the NUMA node of the process's device. `gate` belongs to the pool's place in the table: look-ups of the pool
-  // and its copies run inside it.
-  static Result<std::shared_ptr<Pool>> Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
-                                              const CreateOptions& options, ReadGate& gate);
+  // `device_node`: the NUMA node of the process's device. `gate` belongs to the pool's place in the
+  // table: look-ups of the pool and its copies run inside it.
+  static Result<std::shared_ptr<Pool>> Create(Job& job, Runtime& runtime, const InitOptions& init,
+                                              unsigned device_node, const CreateOptions& options,
+                                              ReadGate& gate);
   ~Pool();
 
-  // docs/failure.md has the cases. Join and Leave as API.md; NotStarted: leaving without having joined.
+  // docs/failure.md has the cases. Join and Leave as API.md; NotStarted: leaving without having
+  // joined.
   Status Join();
   Status Leave();
   // Adds `bytes` to what this rank contributes.
   Status Extend(Zone zone, std::uint64_t bytes);
-  // Ends queued copies, leaves, takes the records back. Idempotent; later calls on the pool fail with NotFound.
-  // REQUIRES: nobody is inside the gate with this pool, nor can get there.
+  // Ends queued copies, leaves, takes the records back. Idempotent; later calls on the pool fail
+  // with NotFound. REQUIRES: nobody is inside the gate with this pool, nor can get there.
   void Close();
 
   // REQUIRES for what follows up to Translate: inside the gate.
@@ -82,12 +88,15 @@ class Pool {
   // Where this process can touch what is at `address` by loads and stores.
   Result<std::byte*> Translate(std::uint64_t address) const;
 
-  // A copy met ranks that aren't linked: looks in the store whether they are there, and links them. True when the copy should
-  // be tried again. REQUIRES: not inside the gate, because linking may have to wait for everybody who is.
+  // A copy met ranks that aren't linked: looks in the store whether they are there, and links them.
+  // True when the copy should be tried again. REQUIRES: not inside the gate, because linking may
+  // have to wait for everybody who is.
   bool LinkMissing(const copy::BatchRequest& batch);
 
   Status WaitQueued();
-  Status Register(std::uint64_t address, std::uint64_t size_bytes) { return registrations_.Register(address, size_bytes); }
+  Status Register(std::uint64_t address, std::uint64_t size_bytes) {
+    return registrations_.Register(address, size_bytes);
+  }
   Status Deregister(std::uint64_t address) { return registrations_.Deregister(address); }
   void SetEventHandler(GroupEventHandler handler) { events_.Set(std::move(handler)); }
   Result<std::string> Path(Rank rank) const;
@@ -103,7 +112,8 @@ class Pool {
   void OnReplaced(const Status& why);
 
  private:
-  Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options, ReadGate& gate);
+  Pool(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+       const CreateOptions& options, ReadGate& gate);
   Status Prepare(Deadline deadline);
   Status MakeSegments();
   // Runs a call that waits; ends it when the pool is destroyed meanwhile.
@@ -117,14 +127,16 @@ class Pool {
   Status LinkEverybody(Deadline deadline);
   // Whether the record of this epoch has gone, which others see before this process hears of it.
   bool GivenUp(Deadline deadline);
-  // One try, over the best transport that reaches each. The failure that says most; `detoured` gets the ranks of which a
-  // refusal proves nothing.
-  Status LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline, std::set<Rank>* detoured = nullptr);
+  // One try, over the best transport that reaches each. The failure that says most; `detoured` gets
+  // the ranks of which a refusal proves nothing.
+  Status LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline,
+                     std::set<Rank>* detoured = nullptr);
   void OnLinkBroke();
   // Until nothing is broken any more.
   Status Relink();
   bool RelinkOnce();  // false: there is nothing to link again
-  transport::MemberAddress AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const;
+  transport::MemberAddress AddressOf(const store::PoolRecord& record,
+                                     const transport::Transport& transport) const;
   // control_, which a try to relink gives up soon.
   std::unique_lock<std::mutex> LockControl();
   std::string PoolName() const;
@@ -157,7 +169,8 @@ class Pool {
 
   std::mutex control_;  // guards what follows
   bool joined_ = false;
-  bool wants_joined_ = false;  // joined when the others gave this process up: joins again when it returns
+  // joined when the others gave this process up: joins again when it returns
+  bool wants_joined_ = false;
   bool window_published_ = false;
   std::uint64_t epoch_ = 0;
   transport::Ports ports_;
@@ -165,11 +178,13 @@ class Pool {
 
   std::atomic<bool> closing_{false};
   mutable std::mutex away_mutex_;
-  Status away_;            // while the others have given this process up: what control calls return; guarded by away_mutex_
-  bool replaced_ = false;  // for good; guarded by away_mutex_
+  // while the others have given this process up: what control calls return; guarded by away_mutex_
+  Status away_;
+  bool replaced_ = false;       // for good; guarded by away_mutex_
   bool return_failed_ = false;  // since it was given up; guarded by away_mutex_
 
-  std::mutex relink_mutex_;                       // held while closing_ becomes true; guards the next
+  // held while closing_ becomes true; guards the next
+  std::mutex relink_mutex_;
   transport::Reactor::TimerId relink_retry_ = 0;  // the machine refused the thread
   copy::Queue relinks_{"mf-relinks"};             // ends first: it uses the rest
 };

@@ -1,4 +1,5 @@
-// How a pool finds its members and links them: at join, when a copy meets one that isn't linked, and when a link broke.
+// How a pool finds its members and links them: at join, when a copy meets one that isn't linked,
+// and when a link broke.
 
 #include <algorithm>
 #include <set>
@@ -16,30 +17,37 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLinkTry{1000};        // one try to link members; a peer that is stopped loses its lease after 3 s
-constexpr milliseconds kLongLinkTry{16'000};  // grows up to this while peers answer, but not all in time: an overloaded machine
-constexpr milliseconds kLinkPause{20};        // before the next try, less up to a half of it
-constexpr milliseconds kLongLinkPause{320};   // grows up to this while nobody answers
-constexpr milliseconds kRelinkPause{500};     // the same for links that broke: nobody waits for them
-constexpr milliseconds kLookTimeout{2000};    // API.md: a copy to a peer that can't be reached ends within 2 s
-constexpr std::uint32_t kMostNamed = 8;       // ranks in one message
+// one try to link members; a peer that is stopped loses its lease after 3 s
+constexpr milliseconds kLinkTry{1000};
+// grows up to this while peers answer, but not all in time: an overloaded machine
+constexpr milliseconds kLongLinkTry{16'000};
+constexpr milliseconds kLinkPause{20};       // before the next try, less up to a half of it
+constexpr milliseconds kLongLinkPause{320};  // grows up to this while nobody answers
+// the same for links that broke: nobody waits for them
+constexpr milliseconds kRelinkPause{500};
+// API.md: a copy to a peer that can't be reached ends within 2 s
+constexpr milliseconds kLookTimeout{2000};
+constexpr std::uint32_t kMostNamed = 8;  // ranks in one message
 
 }  // namespace
 
-transport::MemberAddress Pool::AddressOf(const store::PoolRecord& record, const transport::Transport& transport) const {
+transport::MemberAddress Pool::AddressOf(const store::PoolRecord& record,
+                                         const transport::Transport& transport) const {
   transport::MemberAddress address;
   address.pool = PoolName();
   address.rank = record.rank();
   address.epoch = record.epoch();
   address.host = record.host();
   address.pid = record.pid();
-  if (auto advert = record.transports().find(std::string(transport.name())); advert != record.transports().end())
+  if (auto advert = record.transports().find(std::string(transport.name()));
+      advert != record.transports().end())
     address.advert = advert->second;
   return address;
 }
 
 Status Pool::LinkEverybody(Deadline deadline) {
-  // The directory is followed from before the members are read, so nobody who comes between is missed.
+  // The directory is followed from before the members are read, so nobody who comes between is
+  // missed.
   store::Directory::Listener listener;
   listener.on_put = [this](const store::KeyValue& entry) {
     auto record = store::DecodePoolRecord(entry);
@@ -54,10 +62,12 @@ Status Pool::LinkEverybody(Deadline deadline) {
     if (record.ok()) peers_->OnRecordRemoved(record->rank(), record->epoch());
   };
   std::string prefix = job_.keys().Pool(options_.id);
-  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener), SteadyClock(), deadline));
+  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener),
+                                                        SteadyClock(), deadline));
 
-  // Everybody whose record stands now was there before, or comes at the same time; both are linked from here. Whoever can't be
-  // linked is either on its way out, and then its record goes within its lease's 3 s, or hinders this join.
+  // Everybody whose record stands now was there before, or comes at the same time; both are linked
+  // from here. Whoever can't be linked is either on its way out, and then its record goes within
+  // its lease's 3 s, or hinders this join.
   struct Tried {
     Rank rank;
     std::uint64_t epoch;
@@ -71,25 +81,31 @@ Status Pool::LinkEverybody(Deadline deadline) {
     std::vector<store::PoolRecord> missing;
     for (const auto& entry : snapshot.entries) {
       auto record = store::DecodePoolRecord(entry);
-      if (!record.ok()) continue;  // no member wrote that, so nobody is to be reached there; the listener has said so
+      // no member wrote that, so nobody is to be reached there; the listener has said so
+      if (!record.ok()) continue;
       if (record->rank() == job_.rank() || record->rank() >= agreed_.layout.world_size) continue;
       if (record->protocol() != kMemberProtocol)
         return InvalidArgument(
-            "rank {} (host {}, pid {}) speaks protocol {} of members, this process {}: run one version of the library on all "
+            "rank {} (host {}, pid {}) speaks protocol {} of members, this process {}: run one "
+            "version of the library on all "
             "ranks",
-            record->rank(), record->host_name(), record->pid(), record->protocol(), kMemberProtocol);
+            record->rank(), record->host_name(), record->pid(), record->protocol(),
+            kMemberProtocol);
       if (peers_->LinkedEpoch(record->rank()) >= record->epoch()) continue;
       if (dead.contains({record->rank(), record->epoch()})) continue;
       missing.push_back(std::move(*record));
     }
     if (missing.empty()) return Ok();
     std::vector<Tried> tried;
-    for (const auto& record : missing) tried.push_back({record.rank(), record.epoch(), record.host() == job_.host()});
+    for (const auto& record : missing)
+      tried.push_back({record.rank(), record.epoch(), record.host() == job_.host()});
     std::set<Rank> detoured;
     Status status = LinkMembers(missing, std::min(deadline, After(patience)), &detoured);
     if (status.ok()) continue;
     // To begin anew with those who were about to answer would only add to what keeps them busy.
-    auto linked = [&](const Tried& member) { return peers_->LinkedEpoch(member.rank) >= member.epoch; };
+    auto linked = [&](const Tried& member) {
+      return peers_->LinkedEpoch(member.rank) >= member.epoch;
+    };
     if (std::any_of(tried.begin(), tried.end(), linked)) {
       patience = std::min(2 * patience, kLongLinkTry);
       backoff.Reset();
@@ -97,11 +113,13 @@ Status Pool::LinkEverybody(Deadline deadline) {
     if ((IsInvalidArgument(status) || IsAlreadyExists(status)) && GivenUp(deadline))
       return Reconnect("the others gave this process up while it joined: {}", status.message());
     if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
-    // Nobody serves the socket of a member on this host: it is dead, whatever its record says. A refusal that comes over a
-    // network proves nothing, so that member's lease decides (docs/decisions/refusals-prove-nothing.md).
+    // Nobody serves the socket of a member on this host: it is dead, whatever its record says. A
+    // refusal that comes over a network proves nothing, so that member's lease decides
+    // (docs/decisions/refusals-prove-nothing.md).
     if (IsDisconnected(status)) {
       for (const Tried& member : tried)
-        if (member.near && !linked(member) && !detoured.contains(member.rank)) dead.insert({member.rank, member.epoch});
+        if (member.near && !linked(member) && !detoured.contains(member.rank))
+          dead.insert({member.rank, member.epoch});
     }
     if (closing_) return NotFound("pool {} is being destroyed", options_.id);
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(backoff.Next()))));
@@ -109,7 +127,8 @@ Status Pool::LinkEverybody(Deadline deadline) {
       std::string ranks;
       for (std::size_t i = 0; i < std::min<std::size_t>(tried.size(), kMostNamed); ++i)
         ranks += fmt::format("{}{}", i == 0 ? "" : ", ", tried[i].rank);
-      return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ranks, status.message());
+      return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ranks,
+                              status.message());
     }
   }
 }
@@ -122,27 +141,35 @@ bool Pool::GivenUp(Deadline deadline) {
   return record.ok() && record->epoch() != epoch_;
 }
 
-Status Pool::LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline, std::set<Rank>* detoured) {
-  auto address_of = [&](std::size_t i, const transport::Transport& transport) { return AddressOf(members[i], transport); };
-  const auto results = transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
+Status Pool::LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline,
+                         std::set<Rank>* detoured) {
+  auto address_of = [&](std::size_t i, const transport::Transport& transport) {
+    return AddressOf(members[i], transport);
+  };
+  const auto results =
+      transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
   Status worst;
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (detoured != nullptr && results[i].detoured) detoured->insert(members[i].rank());
     Status status = results[i].status;
     if (IsUnsupported(status))
-      status = status.WithContext(fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
-                                              members[i].host_name(), job_.host_name()));
-    // A refusal is final; one for this epoch's sake until there is another; a peer that doesn't answer yet may, a peer that
-    // is gone won't.
-    if (status.ok() || IsInvalidArgument(worst) || (IsAlreadyExists(worst) && !IsInvalidArgument(status))) continue;
+      status = status.WithContext(
+          fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
+                      members[i].host_name(), job_.host_name()));
+    // A refusal is final; one for this epoch's sake until there is another; a peer that doesn't
+    // answer yet may, a peer that is gone won't.
+    if (status.ok() || IsInvalidArgument(worst) ||
+        (IsAlreadyExists(worst) && !IsInvalidArgument(status)))
+      continue;
     if (worst.ok() || !IsDisconnected(status)) worst = std::move(status);
   }
   return worst;
 }
 
 bool Pool::LinkMissing(const copy::BatchRequest& batch) {
-  // Whoever joined after this rank has linked it, so a rank without a link isn't there, as a rule. The exception is a member
-  // whose record this rank could not see when it joined, because the store had just lost it.
+  // Whoever joined after this rank has linked it, so a rank without a link isn't there, as a rule.
+  // The exception is a member whose record this rank could not see when it joined, because the
+  // store had just lost it.
   std::set<Rank> ranks;
   for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
     for (std::uint64_t address : {batch.sources[i], batch.destinations[i]}) {
@@ -159,7 +186,8 @@ bool Pool::LinkMissing(const copy::BatchRequest& batch) {
     auto entry = job_.client().Get(job_.keys().PoolMember(options_.id, rank), deadline);
     if (!entry.ok() || !entry->has_value()) continue;
     auto record = store::DecodePoolRecord(**entry);
-    if (!record.ok() || record->rank() != rank || peers_->KnownGone(rank, record->epoch())) continue;
+    if (!record.ok() || record->rank() != rank || peers_->KnownGone(rank, record->epoch()))
+      continue;
     found.push_back(std::move(*record));
     reach_->counters().Add(rank, copy::kNoPath, {.retries = 1});
   }
@@ -174,7 +202,9 @@ void Pool::OnLinkBroke() {
   if (queued.ok()) return;
   std::lock_guard lock(relink_mutex_);
   if (closing_) return;
-  if (relink_retry_ == 0) LOG(kWarn, "pool {}: links that broke aren't made again for now: {}", options_.id, queued.message());
+  if (relink_retry_ == 0)
+    LOG(kWarn, "pool {}: links that broke aren't made again for now: {}", options_.id,
+        queued.message());
   relink_retry_ = job_.reactor().CallAt(After(kRelinkPause), [this] {
     relink_queued_ = false;
     OnLinkBroke();
@@ -203,7 +233,8 @@ bool Pool::RelinkOnce() {
   }
   if (members.empty()) return false;
   if (Status status = LinkMembers(members, After(kLinkTry)); !status.ok())
-    LOG(kDebug, "pool {}: a link that broke can't be made again yet: {}", options_.id, status.message());
+    LOG(kDebug, "pool {}: a link that broke can't be made again yet: {}", options_.id,
+        status.message());
   return true;
 }
 

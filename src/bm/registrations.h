@@ -1,5 +1,5 @@
-// bm/registrations.h: user memory that was announced for a pool, by range. Copies never need it; a path that has to pin or
-// register memory will look here.
+// bm/registrations.h: user memory that was announced for a pool, by range. Copies never need it; a
+// path that has to pin or register memory will look here.
 //
 // Threads: any; one mutex.
 
@@ -18,7 +18,8 @@ Status CheckRegistration(std::uint64_t address, std::uint64_t size_bytes);
 
 class Registrations {
  public:
-  // The same range again: Ok. AlreadyExists: it overlaps another (named). InvalidArgument: CheckRegistration.
+  // The same range again: Ok. AlreadyExists: it overlaps another (named). InvalidArgument:
+  // CheckRegistration.
   Status Register(std::uint64_t address, std::uint64_t size_bytes);
   // NotFound: none begins there.
   Status Deregister(std::uint64_t address);

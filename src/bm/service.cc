@@ -18,23 +18,28 @@ Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptio
   }
   if (options.config.data_tls && tls == nullptr)
     return InvalidArgument(
-        "data_tls asks to encrypt what goes between hosts, and the store at {} doesn't use TLS: who reads its traffic would "
+        "data_tls asks to encrypt what goes between hosts, and the store at {} doesn't use TLS: "
+        "who reads its traffic would "
         "read "
-        "the keys. Call set_conf_store_tls first, or set the environment variable MEMFABRIC_DATA_TLS=1 to encrypt nevertheless",
+        "the keys. Call set_conf_store_tls first, or set the environment variable "
+        "MEMFABRIC_DATA_TLS=1 to encrypt nevertheless",
         options.store_url);
   std::unique_ptr<Service> service(new Service(runtime, options, device));
   if (options.config.start_store_only) {
     if (url.scheme != StoreUrl::Scheme::kTcp)
-      return InvalidArgument("start_store_only needs a tcp:// store url; '{}' names a cluster that somebody else runs",
-                             options.store_url);
-    ASSIGN_OR_RETURN(service->store_only_, store::StoreHost::Start(url, store::Serve::kNow, tls, deadline));
+      return InvalidArgument(
+          "start_store_only needs a tcp:// store url; '{}' names a cluster that somebody else runs",
+          options.store_url);
+    ASSIGN_OR_RETURN(service->store_only_,
+                     store::StoreHost::Start(url, store::Serve::kNow, tls, deadline));
     return service;
   }
   JobOptions job;
   job.url = url;
   job.tls = std::move(tls);
   job.world_size = options.world_size;
-  if (!options.config.auto_ranking && options.config.rank != kUnsetRank) job.rank = options.config.rank;
+  if (!options.config.auto_ranking && options.config.rank != kUnsetRank)
+    job.rank = options.config.rank;
   job.start_store = options.config.start_store;
   ASSIGN_OR_RETURN(service->job_, Job::Open(job, runtime.reactor(), *service, deadline));
   log::SetRank(service->job_->rank());
@@ -55,18 +60,21 @@ bool Service::Serves(const StoreUrl& url) const {
 Result<std::shared_ptr<Pool>> Service::CreatePool(const CreateOptions& options, ReadGate& gate) {
   if (job_ == nullptr)
     return NotStarted(
-        "this process was initialized with start_store_only: it serves the store and has no rank to create a pool with");
+        "this process was initialized with start_store_only: it serves the store and has no rank "
+        "to create a pool with");
   std::uint64_t times_before;
   {
     std::lock_guard lock(mutex_);
     times_before = times_given_up_;
   }
-  ASSIGN_OR_RETURN(auto pool, Pool::Create(*job_, runtime_, options_, device_.numa_node, options, gate));
+  ASSIGN_OR_RETURN(auto pool,
+                   Pool::Create(*job_, runtime_, options_, device_.numa_node, options, gate));
   std::unique_lock lock(mutex_);
   if (times_before != times_given_up_) {
     lock.unlock();
     pool->Close();
-    return Reconnect("the other ranks gave this process up while it created pool {}: try again", options.id);
+    return Reconnect("the other ranks gave this process up while it created pool {}: try again",
+                     options.id);
   }
   std::erase_if(pools_, [](const auto& weak) { return weak.expired(); });
   pools_.push_back(pool);
@@ -74,7 +82,8 @@ Result<std::shared_ptr<Pool>> Service::CreatePool(const CreateOptions& options, 
 }
 
 Status Service::UpdateStoreUrl(const std::string& text) {
-  if (job_ == nullptr) return NotStarted("this process only serves the store: it has no connection to move");
+  if (job_ == nullptr)
+    return NotStarted("this process only serves the store: it has no connection to move");
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(text));
   return job_->MoveTo(url, std::chrono::steady_clock::now() + options_.config.operation_timeout);
 }

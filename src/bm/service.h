@@ -1,4 +1,5 @@
-// bm/service.h: Big Memory in this process, from initialize to uninitialize: its place in the job, and the pools it has open.
+// bm/service.h: Big Memory in this process, from initialize to uninitialize: its place in the job,
+// and the pools it has open.
 //
 // Owner: capi/library.h. Threads: any.
 
@@ -22,15 +23,17 @@ namespace memfabric::bm {
 
 class Service final : public JobObserver {
  public:
-  // Within init_timeout. `runtime` outlives the service. Errors as smem_bm_init. REQUIRES: Check(options) is Ok.
-  // `tls`: of the process's settings (null: none); shared with connections of others.
+  // Within init_timeout. `runtime` outlives the service. Errors as smem_bm_init. REQUIRES:
+  // Check(options) is Ok. `tls`: of the process's settings (null: none); shared with connections of
+  // others.
   static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options,
                                                std::shared_ptr<const store::TlsCredentials> tls);
   // REQUIRES: all pools are closed and nobody uses one any more.
   ~Service() override;
 
   const InitOptions& options() const { return options_; }
-  Rank rank() const { return job_ == nullptr ? kNoRank : job_->rank(); }  // kNoRank: only the store is served
+  // kNoRank: only the store is served
+  Rank rank() const { return job_ == nullptr ? kNoRank : job_->rank(); }
   // Whether this process serves a store at `url` for the service's own sake.
   bool Serves(const StoreUrl& url) const;
 

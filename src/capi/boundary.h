@@ -1,8 +1,8 @@
-// capi/boundary.h: what every function of the C ABI does at its edge: turn a Status into a code and the thread's last error,
-// say failures in the log, and let no exception out.
+// capi/boundary.h: what every function of the C ABI does at its edge: turn a Status into a code and
+// the thread's last error, say failures in the log, and let no exception out.
 //
-// The order of what is checked is the same in all of them: arguments that are null or zero, then whether the service is
-// initialized, then the handle, then the rest.
+// The order of what is checked is the same in all of them: arguments that are null or zero, then
+// whether the service is initialized, then the handle, then the rest.
 
 #pragma once
 
@@ -49,7 +49,8 @@ inline std::int32_t Return(std::int32_t code) noexcept {
   return code;
 }
 
-// Public functions run what they do by one of these. A failure is logged, unless a signal asked for it.
+// Public functions run what they do by one of these. A failure is logged, unless a signal asked for
+// it.
 template <typename Call>
 std::int32_t Guard(Call&& call, const char* function = __builtin_FUNCTION()) noexcept {
   Outcome outcome = Run(std::forward<Call>(call));
@@ -58,9 +59,11 @@ std::int32_t Guard(Call&& call, const char* function = __builtin_FUNCTION()) noe
   return Return(outcome.code);
 }
 
-// For copies and transfers: `subject()`, called after a failure only, names the peer; see LogFrequentFailure.
+// For copies and transfers: `subject()`, called after a failure only, names the peer; see
+// LogFrequentFailure.
 template <typename Call, typename Subject>
-std::int32_t GuardMove(Call&& call, Subject&& subject, const char* function = __builtin_FUNCTION()) noexcept {
+std::int32_t GuardMove(Call&& call, Subject&& subject,
+                       const char* function = __builtin_FUNCTION()) noexcept {
   Outcome outcome = Run(std::forward<Call>(call));
   if (outcome.code != 0 && outcome.kind != Kind::kInterrupted) [[unlikely]]
     LogFrequentFailure(function, std::string(subject()));
@@ -71,7 +74,8 @@ std::int32_t GuardMove(Call&& call, Subject&& subject, const char* function = __
 template <typename Call>
 std::int32_t GuardWait(Call&& call, const char* function = __builtin_FUNCTION()) noexcept {
   Outcome outcome = Run(std::forward<Call>(call));
-  if (outcome.code != 0 && outcome.kind != Kind::kInterrupted && outcome.kind != Kind::kDeadlineExceeded) [[unlikely]]
+  if (outcome.code != 0 && outcome.kind != Kind::kInterrupted &&
+      outcome.kind != Kind::kDeadlineExceeded) [[unlikely]]
     LogFailure(function);
   return Return(outcome.code);
 }

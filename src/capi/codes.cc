@@ -32,22 +32,30 @@ extern "C" const char* smem_strerror(int32_t code) {
   switch (code) {
     case SMEM_OK: return "OK: success";
     case SMEM_ERROR: return "ERROR: an internal error, or the call was interrupted";
-    case SMEM_INVALID_PARAM: return "INVALID_PARAM: an argument that can never work; nothing was done";
-    case SMEM_MALLOC_FAILED: return "MALLOC_FAILED: the machine or a limit of the process refused memory";
+    case SMEM_INVALID_PARAM:
+      return "INVALID_PARAM: an argument that can never work; nothing was done";
+    case SMEM_MALLOC_FAILED:
+      return "MALLOC_FAILED: the machine or a limit of the process refused memory";
     case SMEM_NEW_OBJECT_FAILED: return "NEW_OBJECT_FAILED: an object could not be made";
     case SMEM_NOT_STARTED: return "NOT_STARTED: another call has to come first";
     case SMEM_TIMEOUT: return "TIMEOUT: the configured bound has passed";
     case SMEM_REPEAT_CALL: return "REPEAT_CALL: called before, with other arguments";
-    case SMEM_DUPLICATED_OBJECT: return "DUPLICATED_OBJECT: the name, rank or range is taken by another";
-    case SMEM_OBJECT_NOT_EXISTS: return "OBJECT_NOT_EXISTS: the handle or range names nothing (any more)";
-    case SMEM_NOT_INITIALIZED: return "NOT_INITIALIZED: the service was not initialized, or has been uninitialized";
+    case SMEM_DUPLICATED_OBJECT:
+      return "DUPLICATED_OBJECT: the name, rank or range is taken by another";
+    case SMEM_OBJECT_NOT_EXISTS:
+      return "OBJECT_NOT_EXISTS: the handle or range names nothing (any more)";
+    case SMEM_NOT_INITIALIZED:
+      return "NOT_INITIALIZED: the service was not initialized, or has been uninitialized";
     case SMEM_RESOURCE_IN_USE: return "RESOURCE_IN_USE: full, or taken by something else";
-    case SMEM_RECONNECT: return "RECONNECT: the others gave this process up; it is coming back by itself";
+    case SMEM_RECONNECT:
+      return "RECONNECT: the others gave this process up; it is coming back by itself";
     case SMEM_GET_OBJECT: return "GET_OBJECT: an object that must be there could not be read";
     case SMEM_PARTIAL_FAILED: return "PARTIAL_FAILED: some of several operations failed";
-    case SMEM_NOT_CONNECTED: return "NOT_CONNECTED: the peer or the store has not joined, left, died or can't be reached";
+    case SMEM_NOT_CONNECTED:
+      return "NOT_CONNECTED: the peer or the store has not joined, left, died or can't be reached";
     case SMEM_NOT_SUPPORTED: return "NOT_SUPPORTED: not on this machine, or not in this version";
-    case SMEM_IO_ERROR: return "IO_ERROR: the operating system failed in a way that the caller can't mend";
+    case SMEM_IO_ERROR:
+      return "IO_ERROR: the operating system failed in a way that the caller can't mend";
     default: return "no code of this library";
   }
 }

@@ -1,4 +1,5 @@
-// capi/config_fields.h: what the configuration structs of the C API have in common, as the rest of the library says it.
+// capi/config_fields.h: what the configuration structs of the C API have in common, as the rest of
+// the library says it.
 
 #pragma once
 

@@ -36,7 +36,8 @@ struct State {
   std::condition_variable changed;
   smem_extern_logger logger = nullptr;
   smem_logger_gate gate = nullptr;
-  std::uint64_t generation = 0;  // of the logger: a thread that is still in a former one finds out by it
+  // of the logger: a thread that is still in a former one finds out by it
+  std::uint64_t generation = 0;
   bool has_thread = false;
   std::deque<Line> waiting;
   std::uint64_t dropped = 0;
@@ -46,7 +47,9 @@ struct State {
   steady_clock::time_point since;
 
   // What follows REQUIRES: mutex held.
-  void Count() { lines_waiting.store(static_cast<std::uint32_t>(waiting.size() + (calling ? 1 : 0))); }
+  void Count() {
+    lines_waiting.store(static_cast<std::uint32_t>(waiting.size() + (calling ? 1 : 0)));
+  }
   void Push(Line line) {
     waiting.push_back(std::move(line));
     ++added;
@@ -54,10 +57,10 @@ struct State {
   }
   void SayDropped() {
     if (dropped == 0 || waiting.size() >= kMostLines) return;
-    Push({LogLevel::kWarn,
-          fmt::format("{} lines of the log were dropped: {} waited for the logger already, which is slower than "
-                      "they come",
-                      std::exchange(dropped, 0), kMostLines)});
+    Push({LogLevel::kWarn, fmt::format("{} lines of the log were dropped: {} waited for the logger "
+                                       "already, which is slower than "
+                                       "they come",
+                                       std::exchange(dropped, 0), kMostLines)});
   }
   bool Stalled() const { return calling && steady_clock::now() - since > kPatience; }
 
@@ -134,9 +137,11 @@ void Add(LogLevel level, const std::string& text) {
   }
   state.Push({level, text});
   if (!state.has_thread) {
-    // Refused by the machine, it is tried again with the next line; until then the calls that return deliver them.
+    // Refused by the machine, it is tried again with the next line; until then the calls that
+    // return deliver them.
     state.has_thread = Thread::StartDetached(
-                           "mf-logger", [&state, mine = state.generation] { state.Work(mine); }, Thread::Stack::kTheUsers)
+                           "mf-logger", [&state, mine = state.generation] { state.Work(mine); },
+                           Thread::Stack::kTheUsers)
                            .ok();
   }
   state.changed.notify_all();
@@ -157,7 +162,8 @@ void AfterForkInChild() {
 
 void SetExternLogger(smem_extern_logger logger, smem_logger_gate gate) {
   static std::once_flag registered;
-  std::call_once(registered, [] { pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild); });
+  std::call_once(registered,
+                 [] { pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild); });
   if (logger == nullptr) log::SetSink({});
   State& state = TheState();
   std::unique_lock lock(state.mutex);
@@ -198,7 +204,8 @@ void AwaitLines() {
   std::uint64_t last = state.added;
   std::uint64_t generation = state.generation;
   auto end = steady_clock::now() + kPatience;
-  while (state.generation == generation && state.delivered < last && !state.Stalled() && steady_clock::now() < end)
+  while (state.generation == generation && state.delivered < last && !state.Stalled() &&
+         steady_clock::now() < end)
     WaitOn(lock, state.changed, end);
 }
 

@@ -19,8 +19,9 @@ using std::chrono::steady_clock;
 
 constexpr steady_clock::duration kPause = std::chrono::seconds(1);
 
-// When the next line about one kind of failure may come. Without a lock, which a fork could leave locked: what gets lost when
-// threads meet here is a count. Two kinds that share a slot drive each other out, and are logged more often.
+// When the next line about one kind of failure may come. Without a lock, which a fork could leave
+// locked: what gets lost when threads meet here is a count. Two kinds that share a slot drive each
+// other out, and are logged more often.
 struct Slot {
   std::atomic<std::size_t> kind{0};
   std::atomic<steady_clock::rep> next{0};
@@ -54,7 +55,8 @@ void Log(const char* function, std::uint64_t left_out) {
   const LastError& last = ThisThreadsLastError();
   std::string_view name = smem_strerror(last.code);
   name = name.substr(0, name.find(':'));
-  std::string more = left_out == 0 ? "" : fmt::format(" (and {} more like this since the last line)", left_out);
+  std::string more =
+      left_out == 0 ? "" : fmt::format(" (and {} more like this since the last line)", left_out);
   LOG(kWarn, "{} failed: {} ({}): {}{}", function, name, last.code, last.message, more);
 }
 
@@ -72,7 +74,8 @@ void LogFrequentFailure(const char* function, std::string_view subject) noexcept
   if (!log::Enabled(LogLevel::kWarn)) return;
   try {
     std::hash<std::string_view> hash;
-    std::size_t kind = hash(subject) * 31 + hash(function) * 7 + static_cast<std::size_t>(ThisThreadsLastError().code);
+    std::size_t kind = hash(subject) * 31 + hash(function) * 7 +
+                       static_cast<std::size_t>(ThisThreadsLastError().code);
     std::uint64_t left_out = 0;
     if (Slots()[kind % Slots().size()].Take(kind, &left_out)) Log(function, left_out);
   } catch (...) {

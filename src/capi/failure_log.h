@@ -1,5 +1,5 @@
-// capi/failure_log.h: what the log says, at level warn, of the failures that public functions return: programs that look at no
-// code, or print it alone, leave a trace.
+// capi/failure_log.h: what the log says, at level warn, of the failures that public functions
+// return: programs that look at no code, or print it alone, leave a trace.
 //
 // Threads: any.
 
@@ -12,8 +12,8 @@ namespace memfabric::capi {
 // A line with this thread's last error.
 void LogFailure(const char* function) noexcept;
 
-// The same for what programs do by the thousand: the first failure of `function` with its code that concerns `subject` (a
-// peer), then at most one a second; that line says how many were left out.
+// The same for what programs do by the thousand: the first failure of `function` with its code that
+// concerns `subject` (a peer), then at most one a second; that line says how many were left out.
 void LogFrequentFailure(const char* function, std::string_view subject) noexcept;
 
 }  // namespace memfabric::capi

@@ -1,5 +1,5 @@
-// capi/handles.h: handles of objects that the C interface gives out: numbers that are never used twice, so that an old one is
-// recognised, and never pointers that are followed.
+// capi/handles.h: handles of objects that the C interface gives out: numbers that are never used
+// twice, so that an old one is recognised, and never pointers that are followed.
 //
 // Owner: the library. Threads: any.
 
@@ -22,8 +22,8 @@ class Handles {
  public:
   using Handle = std::uint64_t;  // 0: none
 
-  // `what`: "engine". `numbers` is shared by tables whose handles shall not be taken for each other's. `open`: whether there
-  // can be any; null: always.
+  // `what`: "engine". `numbers` is shared by tables whose handles shall not be taken for each
+  // other's. `open`: whether there can be any; null: always.
   Handles(const char* what, std::atomic<Handle>& numbers, const std::atomic<bool>* open = nullptr)
       : what_(what), numbers_(numbers), open_(open) {}
 
@@ -41,8 +41,10 @@ class Handles {
     if (found != objects_.end()) return found->second;
     lock.unlock();
     if (handle == 0) return InvalidArgument("the {}'s handle is null", what_);
-    if (open_ != nullptr && !*open_) return NotInitialized("there is no {}: the library is not initialized", what_);
-    return NotFound("there is no {} with the handle {:#x} (any more): it was destroyed", what_, handle);
+    if (open_ != nullptr && !*open_)
+      return NotInitialized("there is no {}: the library is not initialized", what_);
+    return NotFound("there is no {} with the handle {:#x} (any more): it was destroyed", what_,
+                    handle);
   }
 
   std::shared_ptr<T> Remove(Handle handle) {

@@ -1,4 +1,5 @@
-// capi/hints.h: bits of flags that this release doesn't know are hints for another one (API.md §0). Any thread.
+// capi/hints.h: bits of flags that this release doesn't know are hints for another one (API.md §0).
+// Any thread.
 
 #pragma once
 
@@ -11,7 +12,8 @@ namespace memfabric::capi {
 // `bits` as far as `known`; the others get a debug line that names them and the argument.
 inline std::uint32_t WithoutHints(const char* argument, std::uint32_t bits, std::uint32_t known) {
   if ((bits & ~known) != 0) [[unlikely]]
-    LOG(kDebug, "{} {:#x}: the bits {:#x} are not known and ignored", argument, bits, bits & ~known);
+    LOG(kDebug, "{} {:#x}: the bits {:#x} are not known and ignored", argument, bits,
+        bits & ~known);
   return bits & known;
 }
 

@@ -12,7 +12,8 @@ namespace memfabric::capi {
 namespace {
 
 std::atomic<Library*> instance{nullptr};
-std::atomic<bool> was_initialized{false};  // a runtime has existed in this process, or in the one it was forked from
+// a runtime has existed in this process, or in the one it was forked from
+std::atomic<bool> was_initialized{false};
 
 void AtExit() {
   if (Library* library = instance.load()) library->Uninitialize();
@@ -33,8 +34,9 @@ void Library::AfterForkInParent() {
 void Library::AfterForkInChild() {
   CloseOwnedFdsAfterFork();
   log::ResetAfterFork();
-  // The parent's threads, locks and sockets aren't ours. What it had built is left where it is, never touched and never freed;
-  // only the TLS settings are taken over when a library is made here: a child must not speak in the clear unknowingly.
+  // The parent's threads, locks and sockets aren't ours. What it had built is left where it is,
+  // never touched and never freed; only the TLS settings are taken over when a library is made
+  // here: a child must not speak in the clear unknowingly.
   Library* parent = instance.exchange(nullptr);
   if (parent == nullptr) return;
   parent->tls_mutex_.unlock();
@@ -45,8 +47,10 @@ Library& Library::Instance() {
   Library* library = instance.load(std::memory_order_acquire);
   if (library != nullptr) return *library;
   static std::once_flag registered;
-  std::call_once(registered, [] { pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild); });
-  // Never destroyed: calls may come from any thread up to the process's end. smem_uninit ends what must be ended.
+  std::call_once(registered,
+                 [] { pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild); });
+  // Never destroyed: calls may come from any thread up to the process's end. smem_uninit ends what
+  // must be ended.
   auto* fresh = new Library;
   fresh->forked_from_initialized_ = was_initialized.load();
   if (const Library* parent = inherited.load()) fresh->tls_ = parent->tls_;
@@ -59,12 +63,15 @@ Status Library::RuntimeLocked() {
   if (runtime_ != nullptr) return Ok();
   if (forked_from_initialized_)
     return Unsupported(
-        "this process was forked from one that had initialized MemFabric, and gRPC's threads did not come along: "
+        "this process was forked from one that had initialized MemFabric, and gRPC's threads did "
+        "not come along: "
         "fork before initialize, or start processes with 'spawn' or 'forkserver'");
-  store::PrepareOpenSsl();  // before the next but one line: what is registered last runs first at exit
+  // before the next but one line: what is registered last runs first at exit
+  store::PrepareOpenSsl();
   ASSIGN_OR_RETURN(runtime_, Runtime::Create());
   has_runtime_ = true;
-  // A program that ends without smem_uninit must not have our threads run into the libraries' static destructors.
+  // A program that ends without smem_uninit must not have our threads run into the libraries'
+  // static destructors.
   if (!was_initialized.exchange(true)) std::atexit(AtExit);
   return Ok();
 }
@@ -76,7 +83,9 @@ Status Library::Initialize() {
 
 void Library::Uninitialize() {
   if (InUserCallback()) {
-    LOG(kError, "uninitialize was called from an event handler, whose thread it would have to wait for: ignored");
+    LOG(kError,
+        "uninitialize was called from an event handler, whose thread it would have to wait for: "
+        "ignored");
     return;
   }
   CloseTrans();
@@ -112,8 +121,10 @@ Result<std::shared_ptr<const store::TlsCredentials>> Library::StoreTls() {
 Status Library::CreateStore(const std::string& text) {
   ASSIGN_OR_RETURN(auto url, ParseStoreUrl(text));
   if (url.scheme != StoreUrl::Scheme::kTcp)
-    return InvalidArgument("store url '{}' names a cluster that somebody else runs; a store can be started at tcp://host:port",
-                           text);
+    return InvalidArgument(
+        "store url '{}' names a cluster that somebody else runs; a store can be started at "
+        "tcp://host:port",
+        text);
   std::lock_guard lock(mutex_);
   if (stores_.contains(url.ToString())) return Ok();
   {
@@ -147,7 +158,8 @@ Status Library::OpenBm(const bm::InitOptions& options) {
     if (bm_ != nullptr) {
       if (bm_->options() == options) return Ok();
       return RepeatCall(
-          "Big Memory is initialized already, with other arguments (store_url {}, world_size {}): uninitialize it first",
+          "Big Memory is initialized already, with other arguments (store_url {}, world_size {}): "
+          "uninitialize it first",
           bm_->options().store_url, bm_->options().world_size);
     }
   }
@@ -174,7 +186,8 @@ void Library::CloseBm() {
   bm_closing_ = true;  // calls that wait end now
   for (auto handle : pools_.All()) {
     Status removed = pools_.Remove(handle);
-    if (!removed.ok() && !IsNotFound(removed)) LOG(kError, "a pool did not end well: {}", removed.message());
+    if (!removed.ok() && !IsNotFound(removed))
+      LOG(kError, "a pool did not end well: {}", removed.message());
   }
   std::unique_lock use(bm_use_);
   for (auto handle : pools_.All()) (void)pools_.Remove(handle);  // created while we waited
@@ -202,7 +215,8 @@ void Library::CloseShm() {
   std::lock_guard lock(mutex_);
   open_cancelled_ = false;
   shm_.Close([&] {
-    for (auto handle : objects_.All()) (void)objects_.Remove(handle);  // NotFound: its user was quicker
+    // NotFound: its user was quicker
+    for (auto handle : objects_.All()) (void)objects_.Remove(handle);
   });
   objects_.SetOpen(shm_.IsOpen());
 }
@@ -229,7 +243,8 @@ Rank Library::BmRank() {
 Result<Pools::Handle> Library::CreatePool(const bm::CreateOptions& options) {
   RETURN_IF_ERROR(bm::Check(options));
   return WithBm([&](bm::Service& service) {
-    return pools_.Add(options.id, [&](ReadGate& gate) { return service.CreatePool(options, gate); });
+    return pools_.Add(options.id,
+                      [&](ReadGate& gate) { return service.CreatePool(options, gate); });
   });
 }
 
@@ -247,7 +262,8 @@ Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOp
   }
   auto engine = trans::Engine::Open(*runtime_, blocks_, with_tls);
   if (trans_closing_ && IsInterrupted(engine.status()))
-    return NotInitialized("the library was uninitialized while engine '{}' was opened", options.unique_id);
+    return NotInitialized("the library was uninitialized while engine '{}' was opened",
+                          options.unique_id);
   if (!engine.ok()) return std::move(engine).status();
   return engines_.Add(*std::move(engine));
 }

@@ -1,9 +1,12 @@
-// capi/library.h: the one object that the C ABI stands on. A C interface is global by nature; everything global is in here.
+// capi/library.h: the one object that the C ABI stands on. A C interface is global by nature;
+// everything global is in here.
 //
-// Runtime and services are made when they are first needed and ended by smem_uninit, in the right order. Calls hold the library
-// open while they run (Use); Close makes those that wait end early and then waits for them.
+// Runtime and services are made when they are first needed and ended by smem_uninit, in the right
+// order. Calls hold the library open while they run (Use); Close makes those that wait end early
+// and then waits for them.
 //
-// In a forked child there is a new Library: it knows nothing of the parent's. docs/threads.md says what that means.
+// In a forked child there is a new Library: it knows nothing of the parent's. docs/threads.md says
+// what that means.
 //
 // Threads: any.
 
@@ -43,7 +46,8 @@ class Library {
   Status Initialize();
   void Uninitialize();
 
-  // The store's TLS: what smem_set_conf_store_tls and smem_set_config_store_tls_key say, for what is opened later.
+  // The store's TLS: what smem_set_conf_store_tls and smem_set_config_store_tls_key say, for what
+  // is opened later.
   Status SetStoreTls(bool enable, std::string_view info);
   Status SetStoreTlsKey(std::string_view pem, std::string_view password);
   Result<std::shared_ptr<const store::TlsCredentials>> StoreTls();
@@ -59,7 +63,8 @@ class Library {
   template <typename Call>
   auto WithBm(Call&& call) -> decltype(call(std::declval<bm::Service&>())) {
     std::shared_lock use(bm_use_);
-    if (bm_ == nullptr || bm_closing_) return NotInitialized("Big Memory is not initialized: call bm.initialize first");
+    if (bm_ == nullptr || bm_closing_)
+      return NotInitialized("Big Memory is not initialized: call bm.initialize first");
     return Cancellable([&] { return call(*bm_); });
   }
   // Calls call(pool), which may wait, with the pool and the service held open.

@@ -1,9 +1,9 @@
-// capi/places.h: the handles of a service's objects (Big Memory's pools, Shared Memory's objects). A handle is a number, never
-// a pointer that is followed: bits 0-7 the object's id plus one, the rest counts the objects that had that id, so that an old
-// handle is recognised.
+// capi/places.h: the handles of a service's objects (Big Memory's pools, Shared Memory's objects).
+// A handle is a number, never a pointer that is followed: bits 0-7 the object's id plus one, the
+// rest counts the objects that had that id, so that an old handle is recognised.
 //
-// Calls that must not wait for a lock find their object inside the place's ReadGate (With). Control calls share ownership
-// (Find).
+// Calls that must not wait for a lock find their object inside the place's ReadGate (With). Control
+// calls share ownership (Find).
 //
 // Owner: the library. Threads: any.
 
@@ -28,17 +28,20 @@ class Places {
  public:
   using Handle = std::uint64_t;  // 0: none
 
-  // What messages call an object ("pool"), its service ("Big Memory") and the function that opens that ("bm.initialize").
+  // What messages call an object ("pool"), its service ("Big Memory") and the function that opens
+  // that ("bm.initialize").
   Places(std::string_view kind, std::string_view service, std::string_view opener)
       : kind_(kind), service_(service), opener_(opener) {}
 
   // Whether the service is initialized: what is said of handles that aren't known.
   void SetOpen(bool open) { open_ = open; }
 
-  Status CheckNotNull(Handle handle) const { return handle == 0 ? InvalidArgument("the {}'s handle is null", kind_) : Ok(); }
+  Status CheckNotNull(Handle handle) const {
+    return handle == 0 ? InvalidArgument("the {}'s handle is null", kind_) : Ok();
+  }
 
-  // Takes the id, calls `make(gate)` without a lock, and gives a handle to what it returns. A failure frees the id.
-  // AlreadyExists: this process has one with that id.
+  // Takes the id, calls `make(gate)` without a lock, and gives a handle to what it returns. A
+  // failure frees the id. AlreadyExists: this process has one with that id.
   template <typename Make>
   Result<Handle> Add(std::uint32_t id, Make&& make) {
     RETURN_IF_ERROR(Take(id));
@@ -69,15 +72,16 @@ class Places {
     return places_[index].owner;
   }
 
-  // Ends the object: nobody finds it any more, whoever is inside leaves first (and is asked to, if the object can ask: its
-  // StopWaits). NotFound: no such object.
+  // Ends the object: nobody finds it any more, whoever is inside leaves first (and is asked to, if
+  // the object can ask: its StopWaits). NotFound: no such object.
   Status Remove(Handle handle) {
     std::uint64_t index = (handle & kIdMask) - 1;
     if (index >= places_.size()) return Unknown(handle);
     Place& place = places_[index];
     Handle expected = handle;
     if (!place.handle.compare_exchange_strong(expected, 0)) return Unknown(handle);
-    if constexpr (requires(Object & object) { object.StopWaits(); }) place.object.load()->StopWaits();
+    if constexpr (requires(Object & object) { object.StopWaits(); })
+      place.object.load()->StopWaits();
     place.gate.Synchronize();
     std::shared_ptr<Object> owner;
     {
@@ -106,7 +110,8 @@ class Places {
   struct Place {
     ReadGate gate;
     std::atomic<Handle> handle{0};
-    std::atomic<Object*> object{nullptr};  // valid inside the gate while `handle` is the one asked for
+    // valid inside the gate while `handle` is the one asked for
+    std::atomic<Object*> object{nullptr};
     // What follows: guarded by mutex_.
     bool taken = false;
     std::uint64_t generation = 0;
@@ -114,10 +119,13 @@ class Places {
   };
 
   Status Take(std::uint32_t id) {
-    if (id >= places_.size()) return InvalidArgument("id is {}; it must be from 0 to {}", id, places_.size() - 1);
+    if (id >= places_.size())
+      return InvalidArgument("id is {}; it must be from 0 to {}", id, places_.size() - 1);
     std::lock_guard lock(mutex_);
     if (places_[id].taken)
-      return AlreadyExists("this process has {} with id {} already: destroy it first, or take another id", WithArticle(), id);
+      return AlreadyExists(
+          "this process has {} with id {} already: destroy it first, or take another id",
+          WithArticle(), id);
     places_[id].taken = true;
     return Ok();
   }
@@ -140,10 +148,14 @@ class Places {
   Status Unknown(Handle handle) const {
     RETURN_IF_ERROR(CheckNotNull(handle));
     if (!open_) return NotInitialized("{} is not initialized: call {} first", service_, opener_);
-    return NotFound("there is no {} with the handle {:#x} (any more): it was destroyed, or {} was uninitialized", kind_, handle,
-                    service_);
+    return NotFound(
+        "there is no {} with the handle {:#x} (any more): it was destroyed, or {} was "
+        "uninitialized",
+        kind_, handle, service_);
   }
-  std::string WithArticle() const { return fmt::format("{} {}", kind_.starts_with('o') ? "an" : "a", kind_); }
+  std::string WithArticle() const {
+    return fmt::format("{} {}", kind_.starts_with('o') ? "an" : "a", kind_);
+  }
 
   const std::string_view kind_;
   const std::string_view service_;

@@ -1,6 +1,8 @@
-// capi/service_slot.h: the place of one service in the library: opened once, used by many calls, closed while they run.
+// capi/service_slot.h: the place of one service in the library: opened once, used by many calls,
+// closed while they run.
 //
-// Calls hold the service open while they run (With); Close makes those that wait end early and then waits for them.
+// Calls hold the service open while they run (With); Close makes those that wait end early and then
+// waits for them.
 //
 // Owner: the library, which serialises Open and Close. Threads: any.
 
@@ -31,8 +33,10 @@ class ServiceSlot {
     std::shared_lock use(use_);
     if (service_ == nullptr) return false;
     if (service_->options() == options) return true;
-    return RepeatCall("{} is initialized already, with other arguments (store_url {}, world_size {}): uninitialize it first",
-                      name_, service_->options().store_url, service_->options().world_size);
+    return RepeatCall(
+        "{} is initialized already, with other arguments (store_url {}, world_size {}): "
+        "uninitialize it first",
+        name_, service_->options().store_url, service_->options().world_size);
   }
   void Put(std::unique_ptr<Service> service) {
     std::unique_lock use(use_);
@@ -51,14 +55,17 @@ class ServiceSlot {
   template <typename Call>
   auto With(Call&& call) -> decltype(call(std::declval<Service&>())) {
     std::shared_lock use(use_);
-    if (service_ == nullptr || closing_) return NotInitialized("{} is not initialized: call {} first", name_, opener_);
+    if (service_ == nullptr || closing_)
+      return NotInitialized("{} is not initialized: call {} first", name_, opener_);
     CancelScope scope(closing_);
     auto result = call(*service_);
-    if (closing_ && IsInterrupted(StatusOf(result))) return NotInitialized("{} was uninitialized while the call ran", name_);
+    if (closing_ && IsInterrupted(StatusOf(result)))
+      return NotInitialized("{} was uninitialized while the call ran", name_);
     return result;
   }
 
-  // `end_objects` ends all that the service has made; called twice, as something may be made while the first call runs.
+  // `end_objects` ends all that the service has made; called twice, as something may be made while
+  // the first call runs.
   template <typename EndObjects>
   void Close(EndObjects&& end_objects) {
     if (!IsOpen()) return;

@@ -72,7 +72,9 @@ int32_t smem_set_gated_logger(smem_extern_logger logger, smem_logger_gate gate) 
   return Guard([&] { return memfabric::capi::SetExternLogger(logger, gate), Ok(); });
 }
 
-bool smem_log_waits(void) { return memfabric::capi::lines_waiting.load(std::memory_order_relaxed) != 0; }
+bool smem_log_waits(void) {
+  return memfabric::capi::lines_waiting.load(std::memory_order_relaxed) != 0;
+}
 
 int32_t smem_deliver_log(void) { return static_cast<int32_t>(memfabric::capi::DeliverLines()); }
 
@@ -81,7 +83,8 @@ void smem_await_log(void) { memfabric::capi::AwaitLines(); }
 int32_t smem_set_log_level(int level) {
   return Guard([&]() -> Status {
     if (level < SMEM_LOG_DEBUG || level > SMEM_LOG_OFF)
-      return InvalidArgument("log level {} is none of 0 debug, 1 info, 2 warn, 3 error, 4 off", level);
+      return InvalidArgument("log level {} is none of 0 debug, 1 info, 2 warn, 3 error, 4 off",
+                             level);
     memfabric::log::SetLevel(static_cast<LogLevel>(level));
     return Ok();
   });
@@ -89,13 +92,15 @@ int32_t smem_set_log_level(int level) {
 
 int32_t smem_set_conf_store_tls(bool enable, const char* info, uint32_t len) {
   return Guard([&]() -> Status {
-    if (enable && info == nullptr && len != 0) return InvalidArgument("info is null, and len is {}", len);
-    return Library::Instance().SetStoreTls(enable, std::string_view(info == nullptr ? "" : info, info == nullptr ? 0 : len));
+    if (enable && info == nullptr && len != 0)
+      return InvalidArgument("info is null, and len is {}", len);
+    return Library::Instance().SetStoreTls(
+        enable, std::string_view(info == nullptr ? "" : info, info == nullptr ? 0 : len));
   });
 }
 
-int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len, const char* password, uint32_t password_len,
-                                      smem_decrypt_handler decrypt) {
+int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len, const char* password,
+                                      uint32_t password_len, smem_decrypt_handler decrypt) {
   return Guard([&]() -> Status {
     if (key == nullptr) return InvalidArgument("key is null");
     if (password == nullptr && password_len != 0)
@@ -131,11 +136,15 @@ int32_t smem_set_last_err(int32_t code, const char* message) {
   return memfabric::capi::Return(code);
 }
 
-smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check) { return memfabric::SetInterruptCheck(check); }
+smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check) {
+  return memfabric::SetInterruptCheck(check);
+}
 
 void smem_set_call_timeout(uint64_t milliseconds) {
   const auto now = std::chrono::steady_clock::now();
-  const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(memfabric::TimePoint::max() - now).count();
+  const auto most =
+      std::chrono::duration_cast<std::chrono::milliseconds>(memfabric::TimePoint::max() - now)
+          .count();
   memfabric::SetCallDeadline(milliseconds == 0 || milliseconds >= static_cast<uint64_t>(most)
                                  ? memfabric::TimePoint::max()
                                  : now + std::chrono::milliseconds(milliseconds));

@@ -41,7 +41,9 @@ Result<Zone> ZoneOf(smem_bm_mem_type type) {
     case SMEM_MEM_TYPE_LOCAL_HOST:
     case SMEM_MEM_TYPE_HOST: return Zone::kHost;
     default:
-      return InvalidArgument("mem_type {} is none of LOCAL_DEVICE 0, LOCAL_HOST 1, DEVICE 2, HOST 3", static_cast<int>(type));
+      return InvalidArgument(
+          "mem_type {} is none of LOCAL_DEVICE 0, LOCAL_HOST 1, DEVICE 2, HOST 3",
+          static_cast<int>(type));
   }
 }
 
@@ -53,11 +55,13 @@ Result<copy::Direction> DirectionOf(smem_bm_copy_type type) {
 
 bm::CopyOptions OptionsOf(std::uint32_t flags) {
   flags = WithoutHints("flags", flags, kCopyFlags);
-  // Without devices there are no device streams to keep an order with: what is asked for on one is done at once.
+  // Without devices there are no device streams to keep an order with: what is asked for on one is
+  // done at once.
   return bm::CopyOptions{.asynchronous = (flags & SMEM_BM_COPY_ASYNC) != 0};
 }
 
-bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::uint16_t device, const smem_bm_config_t& config) {
+bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::uint16_t device,
+                              const smem_bm_config_t& config) {
   bm::InitOptions options;
   options.store_url = url;
   options.world_size = world_size;
@@ -74,7 +78,8 @@ bm::InitOptions InitOptionsOf(const char* url, std::uint32_t world_size, std::ui
   options.config.flags = config.flags;
   options.config.nic = Text(config.hcomUrl);
   options.config.data_tls = config.hcomTlsConfig.tlsEnable;
-  if (config.storeTlsConfig.tlsEnable) options.config.store_tls = memfabric::capi::TlsConfigOf(config.storeTlsConfig);
+  if (config.storeTlsConfig.tlsEnable)
+    options.config.store_tls = memfabric::capi::TlsConfigOf(config.storeTlsConfig);
   return options;
 }
 
@@ -105,7 +110,8 @@ Status CopyOrLink(Pools::Handle handle, const copy::BatchRequest& batch, Copy&& 
   Library& library = Library::Instance();
   Status status = library.pools().With(handle, copy);
   if (!IsDisconnected(status)) return status;
-  Status found = library.WithPool(handle, [&](bm::Pool& pool) { return pool.LinkMissing(batch) ? Ok() : status; });
+  Status found = library.WithPool(
+      handle, [&](bm::Pool& pool) { return pool.LinkMissing(batch) ? Ok() : status; });
   return found.ok() ? library.pools().With(handle, copy) : status;
 }
 
@@ -132,7 +138,8 @@ int32_t smem_bm_config_init(smem_bm_config_t* config) {
   });
 }
 
-int32_t smem_bm_init(const char* url, uint32_t world_size, uint16_t device, const smem_bm_config_t* config) {
+int32_t smem_bm_init(const char* url, uint32_t world_size, uint16_t device,
+                     const smem_bm_config_t* config) {
   return Guard([&]() -> Status {
     if (url == nullptr) return InvalidArgument("url is null");
     if (config == nullptr) return InvalidArgument("config is null");
@@ -148,14 +155,16 @@ void smem_bm_uninit(uint32_t) {
 }
 
 uint32_t smem_bm_get_rank_id(void) {
-  return ValueOr<uint32_t>(SMEM_BM_RANK_NONE, []() -> Result<uint32_t> { return Library::Instance().BmRank(); });
+  return ValueOr<uint32_t>(SMEM_BM_RANK_NONE,
+                           []() -> Result<uint32_t> { return Library::Instance().BmRank(); });
 }
 
-smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram, uint64_t hbm,
-                         uint32_t flags) {
+smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram,
+                         uint64_t hbm, uint32_t flags) {
   if (member_size > memfabric::kMaxWorldSize) {
     Guard([&]() -> Status {
-      return InvalidArgument("member_size is {}; at most {} ranks fit", member_size, memfabric::kMaxWorldSize);
+      return InvalidArgument("member_size is {}; at most {} ranks fit", member_size,
+                             memfabric::kMaxWorldSize);
     });
     return nullptr;
   }
@@ -164,7 +173,8 @@ smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type
   options.op = static_cast<uint32_t>(op);
   options.local_bytes = {hbm, dram};
   options.max_from_pool = true;
-  options.flags = flags & ~static_cast<uint32_t>(SMEM_BM_CREATE_SHM_FD);  // there is no way to pass one here
+  // there is no way to pass one here
+  options.flags = flags & ~static_cast<uint32_t>(SMEM_BM_CREATE_SHM_FD);
   return Create(options);
 }
 
@@ -193,18 +203,25 @@ void smem_bm_destroy(smem_bm_t pool) {
 }
 
 int32_t smem_bm_join(smem_bm_t pool, uint32_t) {
-  return Guard([&] { return Library::Instance().WithPool(HandleOf(pool), [](bm::Pool& found) { return found.Join(); }); });
+  return Guard([&] {
+    return Library::Instance().WithPool(HandleOf(pool),
+                                        [](bm::Pool& found) { return found.Join(); });
+  });
 }
 
 int32_t smem_bm_leave(smem_bm_t pool, uint32_t) {
-  return Guard([&] { return Library::Instance().WithPool(HandleOf(pool), [](bm::Pool& found) { return found.Leave(); }); });
+  return Guard([&] {
+    return Library::Instance().WithPool(HandleOf(pool),
+                                        [](bm::Pool& found) { return found.Leave(); });
+  });
 }
 
 int32_t smem_bm_extend_local_mem(smem_bm_t pool, smem_bm_mem_type mem_type, uint64_t size) {
   return Guard([&]() -> Status {
     ASSIGN_OR_RETURN(auto zone, ZoneOf(mem_type));
     if (size == 0) return InvalidArgument("size is 0: there is nothing to add");
-    return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Extend(zone, size); });
+    return Library::Instance().WithPool(HandleOf(pool),
+                                        [&](bm::Pool& found) { return found.Extend(zone, size); });
   });
 }
 
@@ -245,7 +262,8 @@ int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type mem_type, 
   });
 }
 
-int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type, uint32_t flags) {
+int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type,
+                     uint32_t flags) {
   copy::Request request{};
   copy::BatchRequest one{{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}};
   return GuardMove(
@@ -253,22 +271,28 @@ int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type
         if (params == nullptr) return InvalidArgument("params is null");
         ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
         bm::CopyOptions options = OptionsOf(flags);
-        request = {reinterpret_cast<uintptr_t>(params->src), reinterpret_cast<uintptr_t>(params->dest), params->dataSize};
+        request = {reinterpret_cast<uintptr_t>(params->src),
+                   reinterpret_cast<uintptr_t>(params->dest), params->dataSize};
         RETURN_IF_ERROR(copy::CheckNotNull(request));
-        return CopyOrLink(HandleOf(pool), one, [&](bm::Pool& found) { return found.Copy(request, direction, options); });
+        return CopyOrLink(HandleOf(pool), one,
+                          [&](bm::Pool& found) { return found.Copy(request, direction, options); });
       },
       [&] { return PeerOf(HandleOf(pool), one); });
 }
 
-int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type, uint32_t flags) {
+int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_bm_copy_type type,
+                           uint32_t flags) {
   copy::BatchRequest batch;
   return GuardMove(
       [&]() -> Status {
         if (params == nullptr) return InvalidArgument("params is null");
-        if (params->batchSize == 0) return InvalidArgument("batchSize is 0: there is nothing to copy");
-        if (params->sources == nullptr || params->destinations == nullptr || params->dataSizes == nullptr)
+        if (params->batchSize == 0)
+          return InvalidArgument("batchSize is 0: there is nothing to copy");
+        if (params->sources == nullptr || params->destinations == nullptr ||
+            params->dataSizes == nullptr)
           return InvalidArgument("a list is null: sources {}, destinations {}, dataSizes {}",
-                                 static_cast<const void*>(params->sources), static_cast<const void*>(params->destinations),
+                                 static_cast<const void*>(params->sources),
+                                 static_cast<const void*>(params->destinations),
                                  static_cast<const void*>(params->dataSizes));
         ASSIGN_OR_RETURN(auto direction, DirectionOf(type));
         bm::CopyOptions options = OptionsOf(flags);
@@ -276,27 +300,33 @@ int32_t smem_bm_copy_batch(smem_bm_t pool, smem_batch_copy_params* params, smem_
         batch = {{reinterpret_cast<const uint64_t*>(params->sources), params->batchSize},
                  {reinterpret_cast<const uint64_t*>(params->destinations), params->batchSize},
                  {params->dataSizes, params->batchSize}};
-        return CopyOrLink(HandleOf(pool), batch, [&](bm::Pool& found) { return found.CopyBatch(batch, direction, options); });
+        return CopyOrLink(HandleOf(pool), batch, [&](bm::Pool& found) {
+          return found.CopyBatch(batch, direction, options);
+        });
       },
       [&] { return batch.sizes_bytes.empty() ? std::string() : PeerOf(HandleOf(pool), batch); });
 }
 
 int32_t smem_bm_wait(smem_bm_t pool) {
-  return GuardWait(
-      [&] { return Library::Instance().WithPool(HandleOf(pool), [](bm::Pool& found) { return found.WaitQueued(); }); });
+  return GuardWait([&] {
+    return Library::Instance().WithPool(HandleOf(pool),
+                                        [](bm::Pool& found) { return found.WaitQueued(); });
+  });
 }
 
 int32_t smem_bm_register_user_mem(smem_bm_t pool, uint64_t addr, uint64_t size) {
   return Guard([&]() -> Status {
     RETURN_IF_ERROR(bm::CheckRegistration(addr, size));
-    return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Register(addr, size); });
+    return Library::Instance().WithPool(
+        HandleOf(pool), [&](bm::Pool& found) { return found.Register(addr, size); });
   });
 }
 
 int32_t smem_bm_unregister_user_mem(smem_bm_t pool, uint64_t addr) {
   return Guard([&]() -> Status {
     if (addr == 0) return InvalidArgument("addr is null");
-    return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) { return found.Deregister(addr); });
+    return Library::Instance().WithPool(HandleOf(pool),
+                                        [&](bm::Pool& found) { return found.Deregister(addr); });
   });
 }
 
@@ -314,17 +344,21 @@ uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t pool, void* gva) {
 int32_t smem_bm_update_store_url(const char* url) {
   return Guard([&]() -> Status {
     if (url == nullptr) return InvalidArgument("url is null");
-    return Library::Instance().WithBm([&](bm::Service& service) { return service.UpdateStoreUrl(url); });
+    return Library::Instance().WithBm(
+        [&](bm::Service& service) { return service.UpdateStoreUrl(url); });
   });
 }
 
-int32_t smem_bm_set_group_event_handler(smem_bm_t pool, smem_bm_group_event_handler handler, void* context) {
+int32_t smem_bm_set_group_event_handler(smem_bm_t pool, smem_bm_group_event_handler handler,
+                                        void* context) {
   return Guard([&] {
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) {
       bm::GroupEventHandler call;
       if (handler != nullptr) {
         call = [=](memfabric::Rank rank, bm::GroupEvent event) {
-          handler(pool, rank, event == bm::GroupEvent::kJoin ? SMEM_GROUP_EVENT_JOIN : SMEM_GROUP_EVENT_LEAVE, context);
+          handler(pool, rank,
+                  event == bm::GroupEvent::kJoin ? SMEM_GROUP_EVENT_JOIN : SMEM_GROUP_EVENT_LEAVE,
+                  context);
         };
       }
       found.SetEventHandler(std::move(call));
@@ -339,7 +373,8 @@ int32_t smem_bm_get_path(smem_bm_t pool, uint32_t rank, char* path, uint32_t cap
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) -> Status {
       ASSIGN_OR_RETURN(auto name, found.Path(rank));
       if (name.size() >= capacity)
-        return InvalidArgument("'{}' needs {} bytes, and capacity is {}", name, name.size() + 1, capacity);
+        return InvalidArgument("'{}' needs {} bytes, and capacity is {}", name, name.size() + 1,
+                               capacity);
       std::memcpy(path, name.c_str(), name.size() + 1);
       return Ok();
     });
@@ -378,7 +413,8 @@ int32_t smem_bm_get_stats(smem_bm_t pool, smem_bm_stats_t* stats, uint32_t* coun
       auto all = found.Stats();
       for (std::size_t i = 0; i < std::min<std::size_t>(*count, all.size()); ++i) {
         const copy::PathCounts& counts = all[i].counts;
-        stats[i] = {all[i].rank, 0, counts.bytes, counts.operations, counts.errors, counts.retries, {}};
+        stats[i] = {all[i].rank,    0, counts.bytes, counts.operations, counts.errors,
+                    counts.retries, {}};
         all[i].path.copy(stats[i].path, sizeof(stats[i].path) - 1);
       }
       *count = static_cast<uint32_t>(all.size());
@@ -387,9 +423,11 @@ int32_t smem_bm_get_stats(smem_bm_t pool, smem_bm_stats_t* stats, uint32_t* coun
   });
 }
 
-int32_t smem_bm_view_open(smem_bm_t pool, uint32_t rank, smem_bm_mem_type mem_type, void** view, void** va, uint64_t* size) {
+int32_t smem_bm_view_open(smem_bm_t pool, uint32_t rank, smem_bm_mem_type mem_type, void** view,
+                          void** va, uint64_t* size) {
   return Guard([&]() -> Status {
-    if (view == nullptr || va == nullptr || size == nullptr) return InvalidArgument("view, va or size is null");
+    if (view == nullptr || va == nullptr || size == nullptr)
+      return InvalidArgument("view, va or size is null");
     ASSIGN_OR_RETURN(auto zone, ZoneOf(mem_type));
     return Library::Instance().WithPool(HandleOf(pool), [&](bm::Pool& found) -> Status {
       ASSIGN_OR_RETURN(auto opened, found.OpenView(zone, rank));

@@ -33,7 +33,8 @@ Result<std::shared_ptr<trans::Engine>> EngineOf(smem_trans_t engine) {
   return Library::Instance().engines().Find(HandleOf(engine));
 }
 
-Result<trans::EngineOptions> OptionsOf(const char* url, const char* unique_id, const smem_trans_config_t* config) {
+Result<trans::EngineOptions> OptionsOf(const char* url, const char* unique_id,
+                                       const smem_trans_config_t* config) {
   if (url == nullptr) return InvalidArgument("store_url is null");
   if (unique_id == nullptr) return InvalidArgument("unique_id is null");
   if (config == nullptr) return InvalidArgument("config is null");
@@ -69,12 +70,13 @@ struct Request {
 };
 
 template <typename Local, typename Remote>
-Result<Request> RequestOf(smem_trans_t engine, const Local* locals, const char* peer, const Remote* remotes,
-                          const size_t* sizes, uint32_t count) {
+Result<Request> RequestOf(smem_trans_t engine, const Local* locals, const char* peer,
+                          const Remote* remotes, const size_t* sizes, uint32_t count) {
   if (count == 0) return InvalidArgument("count is 0: there is nothing to transfer");
   if (locals == nullptr || remotes == nullptr || sizes == nullptr)
-    return InvalidArgument("a list is null: locals {}, remotes {}, sizes {}", static_cast<const void*>(locals),
-                           static_cast<const void*>(remotes), static_cast<const void*>(sizes));
+    return InvalidArgument("a list is null: locals {}, remotes {}, sizes {}",
+                           static_cast<const void*>(locals), static_cast<const void*>(remotes),
+                           static_cast<const void*>(sizes));
   if (peer == nullptr) return InvalidArgument("peer is null");
   Request request;
   request.peer = peer;
@@ -102,7 +104,8 @@ struct Queued {
   Status Run() {
     std::size_t count = lists.size() / 3;
     std::span<const std::uint64_t> all(lists);
-    return engine->Transfer(direction, peer, {all.first(count), all.subspan(count, count), all.last(count)});
+    return engine->Transfer(direction, peer,
+                            {all.first(count), all.subspan(count, count), all.last(count)});
   }
 };
 
@@ -111,7 +114,9 @@ Status Submit(Direction direction, Result<Request> request, void* stream) {
   RETURN_IF_ERROR(request.status());
   auto found = Library::Instance().streams().Find(HandleOf(stream));
   if (!found.ok())
-    return InvalidArgument("stream {} is none (any more), and this machine has no device with streams of its own", stream);
+    return InvalidArgument(
+        "stream {} is none (any more), and this machine has no device with streams of its own",
+        stream);
   auto queued = std::make_shared<Queued>();  // shared: the queue's functions are copyable
   queued->direction = direction;
   queued->engine = std::move(request->engine);
@@ -126,7 +131,8 @@ Status Submit(Direction direction, Result<Request> request, void* stream) {
 
 Status CopyText(const std::string& text, char* to, uint32_t capacity) {
   if (text.size() >= capacity)
-    return InvalidArgument("'{}' needs {} bytes, and capacity is {}", text, text.size() + 1, capacity);
+    return InvalidArgument("'{}' needs {} bytes, and capacity is {}", text, text.size() + 1,
+                           capacity);
   std::memcpy(to, text.c_str(), text.size() + 1);
   return Ok();
 }
@@ -161,7 +167,8 @@ void smem_trans_uninit(uint32_t) {
   });
 }
 
-smem_trans_t smem_trans_create(const char* url, const char* unique_id, const smem_trans_config_t* config) {
+smem_trans_t smem_trans_create(const char* url, const char* unique_id,
+                               const smem_trans_config_t* config) {
   return GuardValue<smem_trans_t>(nullptr, [&]() -> Result<smem_trans_t> {
     ASSIGN_OR_RETURN(auto options, OptionsOf(url, unique_id, config));
     ASSIGN_OR_RETURN(auto handle, Library::Instance().OpenEngine(options));
@@ -169,7 +176,8 @@ smem_trans_t smem_trans_create(const char* url, const char* unique_id, const sme
   });
 }
 
-smem_trans_t smem_trans_create_with_port(const char* url, const char* unique_id, const smem_trans_config_t* config,
+smem_trans_t smem_trans_create_with_port(const char* url, const char* unique_id,
+                                         const smem_trans_config_t* config,
                                          smem_trans_port_t port) {
   return GuardValue<smem_trans_t>(nullptr, [&]() -> Result<smem_trans_t> {
     ASSIGN_OR_RETURN(auto options, OptionsOf(url, unique_id, config));
@@ -182,7 +190,8 @@ smem_trans_t smem_trans_create_with_port(const char* url, const char* unique_id,
 
 void smem_trans_destroy(smem_trans_t engine, uint32_t) {
   Guard([&] {
-    if (auto removed = Library::Instance().engines().Remove(HandleOf(engine)); removed != nullptr) removed->Close();
+    if (auto removed = Library::Instance().engines().Remove(HandleOf(engine)); removed != nullptr)
+      removed->Close();
     return Ok();
   });
 }
@@ -212,17 +221,21 @@ int32_t smem_trans_register_mem(smem_trans_t engine, void* address, size_t size,
   return Guard([&]() -> Status {
     std::uint64_t begin = HandleOf(address);
     std::uint64_t bytes = size;
-    if (begin == 0 || bytes == 0) return InvalidArgument("address {} or size {} is 0", address, size);
+    if (begin == 0 || bytes == 0)
+      return InvalidArgument("address {} or size {} is 0", address, size);
     ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     return found->Register({&begin, 1}, {&bytes, 1});
   });
 }
 
-int32_t smem_trans_batch_register_mem(smem_trans_t engine, void* addresses[], size_t sizes[], uint32_t count, uint32_t) {
+int32_t smem_trans_batch_register_mem(smem_trans_t engine, void* addresses[], size_t sizes[],
+                                      uint32_t count, uint32_t) {
   return Guard([&]() -> Status {
-    if (addresses == nullptr || sizes == nullptr) return InvalidArgument("addresses or sizes is null");
+    if (addresses == nullptr || sizes == nullptr)
+      return InvalidArgument("addresses or sizes is null");
     if (count == 0 || count > SMEM_TRANS_MAX_REGISTRATIONS)
-      return InvalidArgument("count is {}; it must be 1 to {}", count, SMEM_TRANS_MAX_REGISTRATIONS);
+      return InvalidArgument("count is {}; it must be 1 to {}", count,
+                             SMEM_TRANS_MAX_REGISTRATIONS);
     ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     return found->Register({reinterpret_cast<const std::uint64_t*>(addresses), count},
                            {reinterpret_cast<const std::uint64_t*>(sizes), count});
@@ -237,53 +250,85 @@ int32_t smem_trans_deregister_mem(smem_trans_t engine, void* address) {
   });
 }
 
-int32_t smem_trans_write(smem_trans_t engine, const void* local, const char* peer, void* remote, size_t size, uint32_t) {
-  return GuardMove([&] { return Transfer(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1)); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_write(smem_trans_t engine, const void* local, const char* peer, void* remote,
+                         size_t size, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Transfer(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1));
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_read(smem_trans_t engine, void* local, const char* peer, const void* remote, size_t size, uint32_t) {
-  return GuardMove([&] { return Transfer(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1)); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_read(smem_trans_t engine, void* local, const char* peer, const void* remote,
+                        size_t size, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Transfer(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1));
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_batch_write(smem_trans_t engine, const void* locals[], const char* peer, void* remotes[], size_t sizes[],
-                               uint32_t count, uint32_t) {
-  return GuardMove([&] { return Transfer(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count)); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_batch_write(smem_trans_t engine, const void* locals[], const char* peer,
+                               void* remotes[], size_t sizes[], uint32_t count, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Transfer(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count));
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_batch_read(smem_trans_t engine, void* locals[], const char* peer, const void* remotes[], size_t sizes[],
-                              uint32_t count, uint32_t) {
-  return GuardMove([&] { return Transfer(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count)); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_batch_read(smem_trans_t engine, void* locals[], const char* peer,
+                              const void* remotes[], size_t sizes[], uint32_t count, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Transfer(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count));
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_write_submit(smem_trans_t engine, const void* local, const char* peer, void* remote, size_t size,
-                                void* stream, uint32_t) {
-  return GuardMove([&] { return Submit(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1), stream); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_write_submit(smem_trans_t engine, const void* local, const char* peer,
+                                void* remote, size_t size, void* stream, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Submit(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1),
+                      stream);
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_read_submit(smem_trans_t engine, void* local, const char* peer, const void* remote, size_t size,
-                               void* stream, uint32_t) {
-  return GuardMove([&] { return Submit(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1), stream); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_read_submit(smem_trans_t engine, void* local, const char* peer,
+                               const void* remote, size_t size, void* stream, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Submit(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1), stream);
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_batch_write_submit(smem_trans_t engine, const void* locals[], const char* peer, void* remotes[],
-                                      size_t sizes[], uint32_t count, void* stream, uint32_t) {
-  return GuardMove([&] { return Submit(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count), stream); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_batch_write_submit(smem_trans_t engine, const void* locals[], const char* peer,
+                                      void* remotes[], size_t sizes[], uint32_t count, void* stream,
+                                      uint32_t) {
+  return GuardMove(
+      [&] {
+        return Submit(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count),
+                      stream);
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_batch_read_submit(smem_trans_t engine, void* locals[], const char* peer, const void* remotes[],
-                                     size_t sizes[], uint32_t count, void* stream, uint32_t) {
-  return GuardMove([&] { return Submit(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count), stream); },
-                   [&] { return SubjectOf(engine, peer); });
+int32_t smem_trans_batch_read_submit(smem_trans_t engine, void* locals[], const char* peer,
+                                     const void* remotes[], size_t sizes[], uint32_t count,
+                                     void* stream, uint32_t) {
+  return GuardMove(
+      [&] {
+        return Submit(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count),
+                      stream);
+      },
+      [&] { return SubjectOf(engine, peer); });
 }
 
-int32_t smem_trans_set_peer_down_callback(smem_trans_t engine, smem_trans_peer_down_callback callback, void* context) {
+int32_t smem_trans_set_peer_down_callback(smem_trans_t engine,
+                                          smem_trans_peer_down_callback callback, void* context) {
   return Guard([&]() -> Status {
     ASSIGN_OR_RETURN(auto found, EngineOf(engine));
     if (callback == nullptr) return found->SetPeerDown(nullptr);
@@ -293,7 +338,8 @@ int32_t smem_trans_set_peer_down_callback(smem_trans_t engine, smem_trans_peer_d
 
 smem_trans_stream_t smem_trans_stream_create(void) {
   return GuardValue<smem_trans_stream_t>(nullptr, []() -> Result<smem_trans_stream_t> {
-    return reinterpret_cast<smem_trans_stream_t>(Library::Instance().streams().Add(std::make_shared<trans::Stream>()));
+    return reinterpret_cast<smem_trans_stream_t>(
+        Library::Instance().streams().Add(std::make_shared<trans::Stream>()));
   });
 }
 
@@ -311,7 +357,8 @@ int32_t smem_trans_stream_synchronize(smem_trans_stream_t stream) {
     Status status = found->Synchronize(memfabric::CallDeadline());
     return memfabric::IsDeadlineExceeded(status)
                ? memfabric::DeadlineExceeded(
-                     "transfers of the stream are still under way, and the call's own time-out has passed")
+                     "transfers of the stream are still under way, and the call's own time-out has "
+                     "passed")
                : status;
   });
 }

@@ -40,8 +40,9 @@ void GiveBackIfLarge(std::vector<T>& kept) {
   if (kept.capacity() > kMostKeptElements) std::vector<T>().swap(kept);
 }
 
-// By digits of where they begin, from the least, because the time counts against the copies themselves: for 10,000 pieces of 4
-// KiB it is some hundredths of theirs (copy_bench, order_us). Bits in which all agree cost nothing.
+// By digits of where they begin, from the least, because the time counts against the copies
+// themselves: for 10,000 pieces of 4 KiB it is some hundredths of theirs (copy_bench, order_us).
+// Bits in which all agree cost nothing.
 void SortByBegin(std::vector<Extent>& extents, std::vector<Extent>& spare) {
   auto by_begin = [](const Extent& a, const Extent& b) { return a.begin < b.begin; };
   if (std::is_sorted(extents.begin(), extents.end(), by_begin)) return;
@@ -49,8 +50,8 @@ void SortByBegin(std::vector<Extent>& extents, std::vector<Extent>& spare) {
   std::uint64_t differing = 0;
   for (const Extent& extent : extents) differing |= extent.begin ^ extents.front().begin;
   spare.resize(extents.size());
-  for (unsigned shift = static_cast<unsigned>(__builtin_ctzll(differing)); shift < 64 && differing >> shift != 0;
-       shift += kDigitBits) {
+  for (unsigned shift = static_cast<unsigned>(__builtin_ctzll(differing));
+       shift < 64 && differing >> shift != 0; shift += kDigitBits) {
     if ((differing >> shift) % kDigits == 0) continue;
     std::array<std::size_t, kDigits> next{};
     for (const Extent& extent : extents) ++next[(extent.begin >> shift) % kDigits];
@@ -67,7 +68,8 @@ bool AreDisjoint(const std::vector<Extent>& written) {
   return std::adjacent_find(written.begin(), written.end(), meet) == written.end();
 }
 
-// Whether all that is written lies before or behind all that is read. REQUIRES: `written` is sorted and disjoint.
+// Whether all that is written lies before or behind all that is read. REQUIRES: `written` is sorted
+// and disjoint.
 bool LieApart(const std::vector<Extent>& written, const std::vector<Extent>& read) {
   std::uint64_t begin = ~std::uint64_t{0};
   std::uint64_t end = 0;
@@ -78,7 +80,8 @@ bool LieApart(const std::vector<Extent>& written, const std::vector<Extent>& rea
   return written.back().end() <= begin || end <= written.front().begin;
 }
 
-// Whether no element reads what another one writes. REQUIRES: both are sorted, `written` is disjoint.
+// Whether no element reads what another one writes. REQUIRES: both are sorted, `written` is
+// disjoint.
 bool AreApart(const std::vector<Extent>& written, const std::vector<Extent>& read) {
   auto first = written.begin();
   for (const Extent& source : read) {
@@ -121,7 +124,8 @@ std::vector<std::size_t> CutIntoWaves(std::span<const Touched> elements) {
     const Touched& element = elements[i];
     const std::uint64_t source_end = element.source + element.size_bytes;
     const std::uint64_t destination_end = element.destination + element.size_bytes;
-    if (written.Meets(element.source, source_end) || written.Meets(element.destination, destination_end) ||
+    if (written.Meets(element.source, source_end) ||
+        written.Meets(element.destination, destination_end) ||
         read.Meets(element.destination, destination_end)) {
       begins.push_back(i);
       written.Clear();

@@ -1,8 +1,9 @@
 // copy/batch_order.h: which elements of a batch have to wait for which.
 //
-// A batch takes effect in the order of its list, but only elements that share memory can show it: where one writes what another
-// one reads or writes. So a batch falls into waves. Within a wave no element touches what another one writes, and all may move
-// in any order; a wave begins when the one before it is in place.
+// A batch takes effect in the order of its list, but only elements that share memory can show it:
+// where one writes what another one reads or writes. So a batch falls into waves. Within a wave no
+// element touches what another one writes, and all may move in any order; a wave begins when the
+// one before it is in place.
 //
 // Pure functions, but for room that each thread keeps. Threads: any.
 
@@ -15,15 +16,17 @@
 
 namespace memfabric::copy {
 
-// What an element reads and writes, as addresses of this process: in the pool, of its place in the window.
+// What an element reads and writes, as addresses of this process: in the pool, of its place in the
+// window.
 struct Touched {
   std::uint64_t source = 0;
   std::uint64_t destination = 0;
   std::uint64_t size_bytes = 0;
 };
 
-// Sees a batch element by element and tells, for the price of a few compares each, whether it is one wave for certain: its
-// destinations come in rising or in falling order, away from all sources. That is what most batches look like.
+// Sees a batch element by element and tells, for the price of a few compares each, whether it is
+// one wave for certain: its destinations come in rising or in falling order, away from all sources.
+// That is what most batches look like.
 class OneWaveSieve {
  public:
   void Add(const Touched& element) {
@@ -41,7 +44,8 @@ class OneWaveSieve {
     ++count_;
   }
   bool IsOneWave() const {
-    return count_ <= 1 || ((rising_ || falling_) && (written_end_ <= first_read_ || read_end_ <= first_written_));
+    return count_ <= 1 ||
+           ((rising_ || falling_) && (written_end_ <= first_read_ || read_end_ <= first_written_));
   }
 
  private:

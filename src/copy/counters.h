@@ -1,7 +1,9 @@
-// copy/counters.h: what has gone to and from each rank, by the path it took. They only grow, over all lives of a rank.
+// copy/counters.h: what has gone to and from each rank, by the path it took. They only grow, over
+// all lives of a rank.
 //
-// A copy counts at each rank of the pool whose memory it read or wrote, once it is in place. Mapped copies are counted in
-// stripes, a thread in its own, because an 8-byte copy takes no longer than a contended cache line; the rest under a mutex.
+// A copy counts at each rank of the pool whose memory it read or wrote, once it is in place. Mapped
+// copies are counted in stripes, a thread in its own, because an 8-byte copy takes no longer than a
+// contended cache line; the rest under a mutex.
 //
 // Owner: copy::Reach. Threads: any.
 
@@ -28,9 +30,10 @@ constexpr std::string_view kMappedPath = "mapped", kNoPath = "none";
 
 struct PathCounts {
   std::uint64_t bytes = 0;
-  std::uint64_t operations = 0;  // copies and elements of batches; one that spans slots counts at each rank
-  std::uint64_t errors = 0;      // tries that ended because the rank could not be reached
-  std::uint64_t retries = 0;     // tries to link the rank again
+  // copies and elements of batches; one that spans slots counts at each rank
+  std::uint64_t operations = 0;
+  std::uint64_t errors = 0;   // tries that ended because the rank could not be reached
+  std::uint64_t retries = 0;  // tries to link the rank again
 };
 
 struct RankCounts {
@@ -85,7 +88,8 @@ class MappedTally {
 
  private:
   void Flush() {
-    if (rank_ != kNoRank) counters_.AddMapped(rank_, std::exchange(bytes_, 0), std::exchange(operations_, 0));
+    if (rank_ != kNoRank)
+      counters_.AddMapped(rank_, std::exchange(bytes_, 0), std::exchange(operations_, 0));
   }
 
   Counters& counters_;

@@ -30,6 +30,8 @@ std::string_view DirectionName(Direction direction) {
   return index < kRows.size() ? kRows[index].name : "?";
 }
 
-const DirectionRules& RulesOf(Direction direction) { return kRows[static_cast<std::size_t>(direction)].rules; }
+const DirectionRules& RulesOf(Direction direction) {
+  return kRows[static_cast<std::size_t>(direction)].rules;
+}
 
 }  // namespace memfabric::copy

@@ -7,7 +7,18 @@
 
 namespace memfabric::copy {
 
-enum class Direction : std::uint8_t { kL2G = 0, kG2L, kG2H, kH2G, kL2GH, kGH2L, kGH2H, kH2GH, kG2G, kAuto };
+enum class Direction : std::uint8_t {
+  kL2G = 0,
+  kG2L,
+  kG2H,
+  kH2G,
+  kL2GH,
+  kGH2L,
+  kGH2H,
+  kH2GH,
+  kG2G,
+  kAuto
+};
 constexpr std::uint32_t kDirections = 10;
 
 std::string_view DirectionName(Direction direction);  // "H2G"; "?" for no direction
@@ -24,7 +35,8 @@ struct DirectionRules {
   SideRule destination;
 };
 
-// kAuto is {kAny, kAny}; that one of its sides is the pool's is the caller's to check. REQUIRES: a direction.
+// kAuto is {kAny, kAny}; that one of its sides is the pool's is the caller's to check. REQUIRES: a
+// direction.
 const DirectionRules& RulesOf(Direction direction);
 
 }  // namespace memfabric::copy

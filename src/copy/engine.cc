@@ -20,20 +20,25 @@ std::uint64_t Distance(std::uint64_t a, std::uint64_t b) { return a > b ? a - b 
 // A fault would end the process; an error is better, where finding out costs next to nothing.
 Status CheckLarge(const std::byte* destination, const std::byte* source, std::uint64_t size_bytes) {
   if (size_bytes < kCheapCheckBytes) return Ok();
-  if (Status read = CheckOwnMemory(source, size_bytes, false); !read.ok()) return read.WithContext("source");
-  if (Status written = CheckOwnMemory(destination, size_bytes, true); !written.ok()) return written.WithContext("destination");
+  if (Status read = CheckOwnMemory(source, size_bytes, false); !read.ok())
+    return read.WithContext("source");
+  if (Status written = CheckOwnMemory(destination, size_bytes, true); !written.ok())
+    return written.WithContext("destination");
   return Ok();
 }
 
 // What lies at `position` of both sides, equally long.
-Status LocateBoth(const Resolver& resolver, const Side& source, const Side& destination, std::uint64_t position,
-                  std::uint64_t size_bytes, bool backward, Spot& from, Spot& to) {
+Status LocateBoth(const Resolver& resolver, const Side& source, const Side& destination,
+                  std::uint64_t position, std::uint64_t size_bytes, bool backward, Spot& from,
+                  Spot& to) {
   do {
     RETURN_IF_ERROR(resolver.Locate(source, position, size_bytes, backward, from));
     RETURN_IF_ERROR(resolver.Locate(destination, position, from.size_bytes, backward, to));
     size_bytes = to.size_bytes;
-    if (from.link != nullptr || to.link != nullptr) size_bytes = std::min(size_bytes, kMaxPieceBytes);
-    if (from.link != nullptr && to.link != nullptr) size_bytes = std::min<std::uint64_t>(size_bytes, Relay::kPieceBytes);
+    if (from.link != nullptr || to.link != nullptr)
+      size_bytes = std::min(size_bytes, kMaxPieceBytes);
+    if (from.link != nullptr && to.link != nullptr)
+      size_bytes = std::min<std::uint64_t>(size_bytes, Relay::kPieceBytes);
   } while (from.size_bytes != size_bytes || to.size_bytes != size_bytes);
   return Ok();
 }
@@ -45,14 +50,18 @@ Engine::Engine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds fl
 
 Status Engine::Copy(const Request& request, Direction direction) const {
   // The hot path: two addresses, each a compare, a multiplication and a load away from its pointer.
-  if (request.size_bytes - 1 < kParallelBytes - 1 && static_cast<std::uint32_t>(direction) < kDirections) [[likely]] {
+  if (request.size_bytes - 1 < kParallelBytes - 1 &&
+      static_cast<std::uint32_t>(direction) < kDirections) [[likely]] {
     DirectionRules rules = RulesOf(direction);
     Resolver::Simple source = resolver_.Fast(request.source, request.size_bytes, rules.source);
-    Resolver::Simple destination = resolver_.Fast(request.destination, request.size_bytes, rules.destination);
-    if (source.pointer != nullptr && destination.pointer != nullptr && (source.in_pool() || destination.in_pool())) [[likely]] {
+    Resolver::Simple destination =
+        resolver_.Fast(request.destination, request.size_bytes, rules.destination);
+    if (source.pointer != nullptr && destination.pointer != nullptr &&
+        (source.in_pool() || destination.in_pool())) [[likely]] {
       CopyBytes(destination.pointer, source.pointer, request.size_bytes);
       if (source.in_pool()) reach_.counters().AddMapped(source.rank, request.size_bytes, 1);
-      if (destination.in_pool()) reach_.counters().AddMapped(destination.rank, request.size_bytes, 1);
+      if (destination.in_pool())
+        reach_.counters().AddMapped(destination.rank, request.size_bytes, 1);
       return Ok();
     }
   }
@@ -80,8 +89,8 @@ Status Engine::Check(const Request& request, Direction direction) const {
   return resolver_.Resolve(request, direction, source, destination);
 }
 
-Status Engine::CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
-                            Relay& relay) const {
+Status Engine::CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes,
+                            LinkMover& mover, Relay& relay) const {
   MappedTally tally(reach_.counters());
   if (source.pointer != nullptr && destination.pointer != nullptr) {
     RETURN_IF_ERROR(resolver_.Obtain(source, 0, size_bytes));
@@ -93,7 +102,8 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
     return Ok();
   }
   // As memmove: what is read later must not be written earlier.
-  bool overlap = source.offset && destination.offset && Distance(*source.offset, *destination.offset) < size_bytes;
+  bool overlap = source.offset && destination.offset &&
+                 Distance(*source.offset, *destination.offset) < size_bytes;
   bool backward = overlap && *destination.offset > *source.offset;
   for (std::uint64_t left = size_bytes; left > 0;) {
     Spot from;
@@ -106,7 +116,8 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
     if (from.link != nullptr && to.link != nullptr) {
       RETURN_IF_ERROR(relay.Move(from, to, from.size_bytes));
     } else if (from.link != nullptr) {
-      RETURN_IF_ERROR(mover.Get(from.link, from.zone, {to.pointer, from.slot_offset, from.size_bytes}));
+      RETURN_IF_ERROR(
+          mover.Get(from.link, from.zone, {to.pointer, from.slot_offset, from.size_bytes}));
     } else if (to.link != nullptr) {
       RETURN_IF_ERROR(mover.Put(to.link, to.zone, {from.pointer, to.slot_offset, to.size_bytes}));
     } else {
@@ -124,8 +135,10 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
   return Ok();
 }
 
-void Engine::CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const {
-  if (size_bytes < kParallelBytes || Overlap(destination, source, size_bytes) || team_ == nullptr || team_->helpers() == 0) {
+void Engine::CopyMapped(std::byte* destination, const std::byte* source,
+                        std::uint64_t size_bytes) const {
+  if (size_bytes < kParallelBytes || Overlap(destination, source, size_bytes) || team_ == nullptr ||
+      team_->helpers() == 0) {
     CopyBytes(destination, source, size_bytes);
     return;
   }
@@ -134,7 +147,8 @@ void Engine::CopyMapped(std::byte* destination, const std::byte* source, std::ui
   auto copy_part = [&](std::size_t part) {
     std::uint64_t begin = part * kPartBytes;
     std::uint64_t bytes = std::min(kPartBytes, size_bytes - begin);
-    stream ? StreamingCopy(destination + begin, source + begin, bytes) : CopyBytes(destination + begin, source + begin, bytes);
+    stream ? StreamingCopy(destination + begin, source + begin, bytes)
+           : CopyBytes(destination + begin, source + begin, bytes);
   };
   team_->Run(parts, std::ref(copy_part));
 }

@@ -1,13 +1,16 @@
 // copy/engine.h: from (source, destination, size) to bytes moved.
 //
-// Checks every bound before the first byte moves, splits what crosses slots, and takes the path that each rank has: kernels for
-// mapped ranks (memory/kernels.h; several threads when large), Put and Get on links for others. Global to global between two
-// ranks that are both behind links goes through a buffer of this process, piece by piece.
+// Checks every bound before the first byte moves, splits what crosses slots, and takes the path
+// that each rank has: kernels for mapped ranks (memory/kernels.h; several threads when large), Put
+// and Get on links for others. Global to global between two ranks that are both behind links goes
+// through a buffer of this process, piece by piece.
 //
-// A copy returns when the bytes are in place and visible to their owner, after this thread's earlier copies: mapped copies end
-// with a store fence when they used non-temporal stores; link copies end with a Flush.
+// A copy returns when the bytes are in place and visible to their owner, after this thread's
+// earlier copies: mapped copies end with a store fence when they used non-temporal stores; link
+// copies end with a Flush.
 //
-// Threads: any, at once. No lock, no allocation and no system call for a mapped copy below kParallelBytes.
+// Threads: any, at once. No lock, no allocation and no system call for a mapped copy below
+// kParallelBytes.
 
 #pragma once
 
@@ -28,7 +31,8 @@ class Relay;
 class ThreadTeam;
 struct Touched;
 
-// From this size on mapped copies and batches are split over the team: they then take several times what waking a helper does.
+// From this size on mapped copies and batches are split over the team: they then take several times
+// what waking a helper does.
 constexpr std::uint64_t kParallelBytes = 2 << 20;
 // What a thread of the team takes at a time.
 constexpr std::uint64_t kPartBytes = 1 << 20;
@@ -42,15 +46,18 @@ struct BatchRequest {
 
 class Engine {
  public:
-  // `team` may be null: then every copy is the calling thread's alone. `flush_timeout` bounds the wait for links.
+  // `team` may be null: then every copy is the calling thread's alone. `flush_timeout` bounds the
+  // wait for links.
   Engine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout);
 
-  // InvalidArgument: null, size 0, a global side that is no address of this pool or leaves what its ranks have allocated, a
-  // side in the wrong zone; the message names the argument, its value and the limit, and nothing was copied.
-  // Disconnected / Reconnect: as Reach::WhyNot; the destination may hold a part.
+  // InvalidArgument: null, size 0, a global side that is no address of this pool or leaves what its
+  // ranks have allocated, a side in the wrong zone; the message names the argument, its value and
+  // the limit, and nothing was copied. Disconnected / Reconnect: as Reach::WhyNot; the destination
+  // may hold a part.
   Status Copy(const Request& request, Direction direction) const;
-  // All elements are checked before the first byte moves; an error names the element. They take effect in the order of the
-  // list: those that share memory move in that order, others in any, several at once.
+  // All elements are checked before the first byte moves; an error names the element. They take
+  // effect in the order of the list: those that share memory move in that order, others in any,
+  // several at once.
   Status CopyBatch(const BatchRequest& batch, Direction direction) const;
   // The checks alone, for copies that are queued.
   Status Check(const Request& request, Direction direction) const;
@@ -61,22 +68,26 @@ class Engine {
   struct BatchPlace;
   struct BatchWave;
 
-  Status CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes, LinkMover& mover,
-                      Relay& relay) const;
+  Status CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes,
+                      LinkMover& mover, Relay& relay) const;
   // Memory to memory; over the team when large. REQUIRES: obtained (Reach::Obtain).
   void CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const;
 
   // The checks of all elements, and what is to be known of them before they move.
-  Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan, std::vector<Touched>& elements) const;
-  Status ResolveElement(const Request& element, Direction direction, Side& source, Side& destination) const;
+  Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
+                   std::vector<Touched>& elements) const;
+  Status ResolveElement(const Request& element, Direction direction, Side& source,
+                        Side& destination) const;
   Touched TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const;
   template <typename Move>
-  Status ForEachWave(const BatchPlan& plan, std::span<const Touched> elements, const Move& move) const;
+  Status ForEachWave(const BatchPlan& plan, std::span<const Touched> elements,
+                     const Move& move) const;
   Status ObtainBatch(const BatchRequest& batch, Direction direction) const;
-  Status CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan, const BatchWave& wave) const;
+  Status CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan,
+                        const BatchWave& wave) const;
   // `size_bytes` of the batch from `begin` on, or to its end; on this thread.
-  Status CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,
-                         std::uint64_t size_bytes) const;
+  Status CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from,
+                         BatchPlace begin, std::uint64_t size_bytes) const;
 
   const Reach& reach_;
   Resolver resolver_;

@@ -1,5 +1,5 @@
-// Batches: checked as a whole, then moved wave by wave (batch_order.h), with one decision about streaming for all and one about
-// threads for each wave.
+// Batches: checked as a whole, then moved wave by wave (batch_order.h), with one decision about
+// streaming for all and one about threads for each wave.
 
 #include <algorithm>
 #include <array>
@@ -19,10 +19,11 @@ namespace {
 
 constexpr std::uint64_t kNoFastPath = 1ULL << 47;  // from here on Resolver::Fast doesn't do
 
-// In a batch that is large as a whole, elements from this size on stream, for the destination will not stay in the cache
-// anyway. Measured: 4 KiB elements into cold memory by 1.4x.
+// In a batch that is large as a whole, elements from this size on stream, for the destination will
+// not stay in the cache anyway. Measured: 4 KiB elements into cold memory by 1.4x.
 constexpr std::uint64_t kStreamElementBytes = 4 << 10;
-// "Large" is this many times the threshold for one copy: where memcpy into cached memory falls behind.
+// "Large" is this many times the threshold for one copy: where memcpy into cached memory falls
+// behind.
 constexpr std::uint64_t kLargeBatchThresholds = 8;
 
 constexpr std::size_t kMaxParts = 64;
@@ -96,11 +97,13 @@ struct Engine::BatchWave {
   std::uint64_t total_bytes = 0;  // as BatchPlan's
 };
 
-Status Engine::ResolveElement(const Request& element, Direction direction, Side& source, Side& destination) const {
+Status Engine::ResolveElement(const Request& element, Direction direction, Side& source,
+                              Side& destination) const {
   if (element.size_bytes - 1 < kNoFastPath - 1) {
     DirectionRules rules = RulesOf(direction);
     Resolver::Simple from = resolver_.Fast(element.source, element.size_bytes, rules.source);
-    Resolver::Simple to = resolver_.Fast(element.destination, element.size_bytes, rules.destination);
+    Resolver::Simple to =
+        resolver_.Fast(element.destination, element.size_bytes, rules.destination);
     if (from.pointer != nullptr && to.pointer != nullptr && (from.in_pool() || to.in_pool())) {
       source = {from.pointer, std::nullopt};
       destination = {to.pointer, std::nullopt};
@@ -115,11 +118,13 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
   std::size_t count = batch.sizes_bytes.size();
   if (count == 0) return InvalidArgument("the batch is empty");
   if (batch.sources.size() != count || batch.destinations.size() != count) {
-    return InvalidArgument("the batch has {} sources, {} destinations and {} sizes: they must be equally many",
-                           batch.sources.size(), batch.destinations.size(), count);
+    return InvalidArgument(
+        "the batch has {} sources, {} destinations and {} sizes: they must be equally many",
+        batch.sources.size(), batch.destinations.size(), count);
   }
   if (static_cast<std::uint32_t>(direction) >= kDirections) {
-    return InvalidArgument("type {} is no direction: 0 to {} are", static_cast<unsigned>(direction), kDirections - 1);
+    return InvalidArgument("type {} is no direction: 0 to {} are", static_cast<unsigned>(direction),
+                           kDirections - 1);
   }
   Side source;
   Side destination;
@@ -129,7 +134,8 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
     Status status = ResolveElement(element, direction, source, destination);
     if (!status.ok()) return InElement(status, batch, i);
     std::uint64_t bytes = element.size_bytes;
-    if (__builtin_add_overflow(plan.total_bytes, bytes, &plan.total_bytes)) plan.total_bytes = ~0ULL;
+    if (__builtin_add_overflow(plan.total_bytes, bytes, &plan.total_bytes))
+      plan.total_bytes = ~0ULL;
     if (source.offset || destination.offset) plan.all_backed = false;  // those that Fast gave are
     if (bytes >= kCheapCheckBytes && source.pointer != nullptr && !source.offset) {
       Status there = CheckOwnMemory(source.pointer, bytes, false);
@@ -150,16 +156,19 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
   return Ok();
 }
 
-Touched Engine::TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const {
+Touched Engine::TouchedBy(const Side& source, const Side& destination,
+                          std::uint64_t size_bytes) const {
   auto place = [this](const Side& side) {
-    return reinterpret_cast<std::uint64_t>(side.pointer != nullptr ? side.pointer : reach_.local_base() + *side.offset);
+    return reinterpret_cast<std::uint64_t>(
+        side.pointer != nullptr ? side.pointer : reach_.local_base() + *side.offset);
   };
   return {place(source), place(destination), size_bytes};
 }
 
 // Calls move(wave) for each wave of the batch, whose elements PlanBatch has found.
 template <typename Move>
-Status Engine::ForEachWave(const BatchPlan& plan, std::span<const Touched> elements, const Move& move) const {
+Status Engine::ForEachWave(const BatchPlan& plan, std::span<const Touched> elements,
+                           const Move& move) const {
   const std::size_t count = elements.size();
   if (plan.sieve.IsOneWave()) return move(BatchWave{0, count, plan.total_bytes});
   std::vector<std::size_t> begins = FindWaves(elements);
@@ -169,7 +178,8 @@ Status Engine::ForEachWave(const BatchPlan& plan, std::span<const Touched> eleme
   for (std::size_t end : begins) {
     wave = {wave.end, end, 0};
     for (std::size_t i = wave.begin; i < end; ++i) {
-      if (__builtin_add_overflow(wave.total_bytes, elements[i].size_bytes, &wave.total_bytes)) wave.total_bytes = ~0ULL;
+      if (__builtin_add_overflow(wave.total_bytes, elements[i].size_bytes, &wave.total_bytes))
+        wave.total_bytes = ~0ULL;
     }
     RETURN_IF_ERROR(move(wave));
   }
@@ -188,8 +198,9 @@ Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
   RETURN_IF_ERROR(PlanBatch(batch, direction, plan, room.elements()));
   if (plan.all_mapped) {
     if (!plan.all_backed) RETURN_IF_ERROR(ObtainBatch(batch, direction));
-    return ForEachWave(plan, room.elements(),
-                       [&](const BatchWave& wave) { return CopyMappedWave(batch, direction, plan, wave); });
+    return ForEachWave(plan, room.elements(), [&](const BatchWave& wave) {
+      return CopyMappedWave(batch, direction, plan, wave);
+    });
   }
   return ThroughLinks(reach_, flush_timeout_, [&](LinkMover& mover, Relay& relay) -> Status {
     return ForEachWave(plan, room.elements(), [&](const BatchWave& wave) -> Status {
@@ -228,8 +239,10 @@ Status Engine::CopyMappedWave(const BatchRequest& batch, Direction direction, co
   std::uint64_t threshold = StreamingThreshold();
   bool large = plan.total_bytes / kLargeBatchThresholds >= threshold;
   std::uint64_t stream_from = large ? std::min(threshold, kStreamElementBytes) : threshold;
-  bool split = plan.may_split && wave.total_bytes >= kParallelBytes && team_ != nullptr && team_->helpers() > 0;
-  if (!split) return CopyMappedRange(batch, direction, stream_from, {wave.begin, 0}, wave.total_bytes);
+  bool split = plan.may_split && wave.total_bytes >= kParallelBytes && team_ != nullptr &&
+               team_->helpers() > 0;
+  if (!split)
+    return CopyMappedRange(batch, direction, stream_from, {wave.begin, 0}, wave.total_bytes);
 
   // Parts are equally many bytes; each begins where the one before has ended.
   std::uint64_t part_bytes = std::max(kPartBytes, (wave.total_bytes + kMaxParts - 1) / kMaxParts);
@@ -250,28 +263,31 @@ Status Engine::CopyMappedWave(const BatchRequest& batch, Direction direction, co
   auto copy_part = [&](std::size_t part) {
     std::uint64_t before = part * part_bytes;  // of the wave
     std::uint64_t left = wave.total_bytes > before ? wave.total_bytes - before : 0;
-    statuses[part] = CopyMappedRange(batch, direction, stream_from, begins[part], std::min(part_bytes, left));
+    statuses[part] =
+        CopyMappedRange(batch, direction, stream_from, begins[part], std::min(part_bytes, left));
   };
   team_->Run(parts, std::ref(copy_part));
   for (std::size_t part = 0; part < parts; ++part) RETURN_IF_ERROR(std::move(statuses[part]));
   return Ok();
 }
 
-Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction, std::uint64_t stream_from, BatchPlace begin,
+Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction,
+                               std::uint64_t stream_from, BatchPlace begin,
                                std::uint64_t size_bytes) const {
   MappedTally read(reach_.counters());
   MappedTally written(reach_.counters());
   RunCopier copier(stream_from);  // ends, and with it the copies, before they are counted
   std::uint64_t offset = begin.offset;
   for (std::size_t i = begin.index; i < batch.sizes_bytes.size() && size_bytes > 0; ++i) {
-    // Read and checked once more, for the price of a few loads: the arrays are the caller's, and if another thread of its
-    // changes them, that must not reach memory that is nobody's.
+    // Read and checked once more, for the price of a few loads: the arrays are the caller's, and if
+    // another thread of its changes them, that must not reach memory that is nobody's.
     Request element = Element(batch, i);
     Side source;
     Side destination;
     Status status = ResolveElement(element, direction, source, destination);
     if (!status.ok()) return InElement(status, batch, i);
-    if (source.pointer == nullptr || destination.pointer == nullptr || element.size_bytes <= offset) {
+    if (source.pointer == nullptr || destination.pointer == nullptr ||
+        element.size_bytes <= offset) {
       return InElement(Disconnected("what it names has changed during the copy"), batch, i);
     }
     std::uint64_t bytes = std::min(element.size_bytes - offset, size_bytes);

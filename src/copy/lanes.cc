@@ -15,13 +15,14 @@ namespace {
 
 // So many ranges of a lane are looked at for one new copy; then it waits for the whole lane.
 constexpr std::size_t kMostCompared = 4096;
-// A copy that could begin is left this long to the threads that are at work; one of them has ended with its own by then, or
-// what it waits for is slow.
+// A copy that could begin is left this long to the threads that are at work; one of them has ended
+// with its own by then, or what it waits for is slow.
 constexpr std::chrono::milliseconds kPatience{1};
 
 // In order, and none touches the next.
 void Normalize(std::vector<Range>& ranges) {
-  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return a.begin < b.begin; });
   std::size_t last = 0;
   for (std::size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i].begin <= ranges[last].end) {
@@ -40,7 +41,8 @@ Range Hull(const std::vector<Range>& ranges) {
 
 void Extend(Range& hull, const Range& by) {
   if (by.begin == by.end) return;
-  hull = hull.begin == hull.end ? by : Range{std::min(hull.begin, by.begin), std::max(hull.end, by.end)};
+  hull = hull.begin == hull.end ? by
+                                : Range{std::min(hull.begin, by.begin), std::max(hull.end, by.end)};
 }
 
 // Whether two normalized lists have a byte in common.
@@ -76,12 +78,13 @@ struct Lane {
   Task* LastInTheWay(const Footprint& footprint) const {
     Range own_reads = Hull(footprint.reads);
     Range own_writes = Hull(footprint.writes);
-    if (!own_writes.Overlaps(writes) && !own_writes.Overlaps(reads) && !own_reads.Overlaps(writes)) return nullptr;
+    if (!own_writes.Overlaps(writes) && !own_writes.Overlaps(reads) && !own_reads.Overlaps(writes))
+      return nullptr;
     std::size_t compared = 0;
     for (auto task = tasks.rbegin(); task != tasks.rend(); ++task) {
       if (Conflict(footprint, (*task)->footprint)) return *task;
-      compared +=
-          footprint.reads.size() + footprint.writes.size() + (*task)->footprint.reads.size() + (*task)->footprint.writes.size();
+      compared += footprint.reads.size() + footprint.writes.size() +
+                  (*task)->footprint.reads.size() + (*task)->footprint.writes.size();
       if (compared > kMostCompared) return tasks.back();
     }
     return nullptr;
@@ -112,16 +115,19 @@ struct Lanes::State {
     Normalize(footprint.reads);
     Normalize(footprint.writes);
     std::sort(footprint.ranks.begin(), footprint.ranks.end());
-    footprint.ranks.erase(std::unique(footprint.ranks.begin(), footprint.ranks.end()), footprint.ranks.end());
-    auto owned =
-        std::make_unique<Task>(Task{.number = next_number++, .work = std::move(work), .footprint = std::move(footprint)});
+    footprint.ranks.erase(std::unique(footprint.ranks.begin(), footprint.ranks.end()),
+                          footprint.ranks.end());
+    auto owned = std::make_unique<Task>(
+        Task{.number = next_number++, .work = std::move(work), .footprint = std::move(footprint)});
     Task* task = owned.get();
     const auto& ranks = task->footprint.ranks;
     std::vector<Task*> before;
-    // Each task of a lane waits for the one before it there: to wait for one is to wait for all up to it.
+    // Each task of a lane waits for the one before it there: to wait for one is to wait for all up
+    // to it.
     for (const auto& [rank, lane] : lanes) {
-      Task* last =
-          std::binary_search(ranks.begin(), ranks.end(), rank) ? lane.tasks.back() : lane.LastInTheWay(task->footprint);
+      Task* last = std::binary_search(ranks.begin(), ranks.end(), rank)
+                       ? lane.tasks.back()
+                       : lane.LastInTheWay(task->footprint);
       if (last != nullptr) before.push_back(last);
     }
     std::sort(before.begin(), before.end());
@@ -168,12 +174,14 @@ struct Lanes::State {
     if (tasks.empty() && stopping) runnable.notify_all();
   }
 
-  // Somebody is there for what is ready, should those under way turn out to be slow. REQUIRES: `mutex` is held.
+  // Somebody is there for what is ready, should those under way turn out to be slow. REQUIRES:
+  // `mutex` is held.
   void KeepAStandby() {
     if (ready.empty()) return;
     if (idle > 0) return runnable.notify_one();
     if (threads.size() >= kMostThreads || stopping) return;
-    if (auto thread = Thread::Start("mf-lane", [this] { Work(); }); thread.ok()) threads.push_back(std::move(*thread));
+    if (auto thread = Thread::Start("mf-lane", [this] { Work(); }); thread.ok())
+      threads.push_back(std::move(*thread));
   }
 
   void Work() {
@@ -218,15 +226,17 @@ void Lanes::Submit(Footprint footprint, std::function<Status()> work) {
   std::unique_lock lock(state_->mutex);
   state_->Insert(std::move(footprint), std::move(work));
   state_->KeepAStandby();
-  // No thread to be had: the work is done at once instead of never. What waits for another caller's is done there.
+  // No thread to be had: the work is done at once instead of never. What waits for another caller's
+  // is done there.
   while (state_->threads.empty() && !state_->ready.empty()) state_->RunOne(lock);
 }
 
 Status Lanes::Wait(Deadline deadline) {
   std::unique_lock lock(state_->mutex);
   std::uint64_t mine = state_->next_number;
-  RETURN_IF_ERROR(
-      WaitUntil(lock, state_->ended, deadline, [&] { return state_->tasks.empty() || state_->tasks.begin()->first >= mine; }));
+  RETURN_IF_ERROR(WaitUntil(lock, state_->ended, deadline, [&] {
+    return state_->tasks.empty() || state_->tasks.begin()->first >= mine;
+  }));
   return std::exchange(state_->first_error, Ok());
 }
 

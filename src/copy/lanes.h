@@ -1,11 +1,14 @@
-// copy/lanes.h: copies that were asked for with the asynchronous flag, so that a slow peer delays only what concerns it.
+// copy/lanes.h: copies that were asked for with the asynchronous flag, so that a slow peer delays
+// only what concerns it.
 //
-// Each copy says which ranks it concerns and what memory it reads and writes. It begins once those before it have ended that
-// concern one of its ranks, that write what it reads or writes, or that read what it writes. So for each rank the order is that
-// of submission, and chains through memory of one's own keep theirs; the rest runs side by side.
+// Each copy says which ranks it concerns and what memory it reads and writes. It begins once those
+// before it have ended that concern one of its ranks, that write what it reads or writes, or that
+// read what it writes. So for each rank the order is that of submission, and chains through memory
+// of one's own keep theirs; the rest runs side by side.
 //
-// Owner: the pool. Threads: any; one mutex, never held while a copy runs. Threads of its own run the copies: one, and another
-// for each that turns out to be slow, kMostThreads at most. They sleep when there is nothing to do.
+// Owner: the pool. Threads: any; one mutex, never held while a copy runs. Threads of its own run
+// the copies: one, and another for each that turns out to be slow, kMostThreads at most. They sleep
+// when there is nothing to do.
 
 #pragma once
 
@@ -42,8 +45,9 @@ class Lanes {
 
   // Runs `work` in its turn. On the caller's thread if the machine refuses any other.
   void Submit(Footprint footprint, std::function<Status()> work);
-  // Waits for all that was submitted before this call, by any thread; returns the first error, in the order of submission,
-  // among what ended since the last Wait and forgets it. DeadlineExceeded leaves the work queued; Interrupted as base/wait.h.
+  // Waits for all that was submitted before this call, by any thread; returns the first error, in
+  // the order of submission, among what ended since the last Wait and forgets it. DeadlineExceeded
+  // leaves the work queued; Interrupted as base/wait.h.
   Status Wait(Deadline deadline);
 
  private:

@@ -16,7 +16,8 @@ std::string RankText(const transport::Link& link) { return fmt::format("rank {}"
 
 }  // namespace
 
-Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving, Counters& counters) {
+Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving,
+                 Counters& counters) {
   Status status = link.Flush(Bound::WithoutProgress(timeout));
   counters.Add(link.rank(), link.path(), status.ok() ? moving : PathCounts{.errors = 1});
   return status.ok() ? status : status.WithContext(RankText(link));
@@ -28,7 +29,8 @@ Status LinkMover::Add(Operation operation, const std::shared_ptr<transport::Link
   unflushed_bytes_ += piece.size_bytes;
   if (pieces_.size() == max_pieces_ || link != link_ || operation != operation_ || zone != zone_) {
     RETURN_IF_ERROR(Send());
-    if (link != link_) max_pieces_ = std::clamp<std::size_t>(link->capabilities().max_pieces, 1, kMaxGathered);
+    if (link != link_)
+      max_pieces_ = std::clamp<std::size_t>(link->capabilities().max_pieces, 1, kMaxGathered);
     link_ = link;
     operation_ = operation;
     zone_ = zone;
@@ -39,9 +41,11 @@ Status LinkMover::Add(Operation operation, const std::shared_ptr<transport::Link
 
 Status LinkMover::Send() {
   if (pieces_.empty()) return Ok();
-  auto unflushed = std::find_if(unflushed_.begin(), unflushed_.end(), [&](const auto& one) { return one.link == link_; });
+  auto unflushed = std::find_if(unflushed_.begin(), unflushed_.end(),
+                                [&](const auto& one) { return one.link == link_; });
   if (unflushed == unflushed_.end()) unflushed = unflushed_.insert(unflushed, {link_, {}});
-  Status status = operation_ == Operation::kPut ? link_->Put(zone_, pieces_) : link_->Get(zone_, pieces_);
+  Status status =
+      operation_ == Operation::kPut ? link_->Put(zone_, pieces_) : link_->Get(zone_, pieces_);
   if (status.ok()) {
     for (const transport::Piece& piece : pieces_) unflushed->moving.bytes += piece.size_bytes;
     unflushed->moving.operations += pieces_.size();

@@ -1,9 +1,11 @@
-// copy/link_mover.h: gathers pieces for links and hands them over in requests as large as a link takes.
+// copy/link_mover.h: gathers pieces for links and hands them over in requests as large as a link
+// takes.
 //
-// Flushes on its own from time to time, so that flush_timeout bounds the wait for progress and not the size of a copy.
+// Flushes on its own from time to time, so that flush_timeout bounds the wait for progress and not
+// the size of a copy.
 //
-// Lives for one copy or batch, on its thread. Ends with a Flush, whatever happened before: until that has returned Ok, links
-// may still read and write the local ranges.
+// Lives for one copy or batch, on its thread. Ends with a Flush, whatever happened before: until
+// that has returned Ok, links may still read and write the local ranges.
 
 #pragma once
 
@@ -19,22 +21,27 @@ namespace memfabric::copy {
 
 class LinkMover {
  public:
-  LinkMover(Counters& counters, std::chrono::nanoseconds flush_timeout) : counters_(counters), flush_timeout_(flush_timeout) {}
+  LinkMover(Counters& counters, std::chrono::nanoseconds flush_timeout)
+      : counters_(counters), flush_timeout_(flush_timeout) {}
 
-  Status Put(const std::shared_ptr<transport::Link>& link, Zone zone, const transport::Piece& piece) {
+  Status Put(const std::shared_ptr<transport::Link>& link, Zone zone,
+             const transport::Piece& piece) {
     return Add(Operation::kPut, link, zone, piece);
   }
-  Status Get(const std::shared_ptr<transport::Link>& link, Zone zone, const transport::Piece& piece) {
+  Status Get(const std::shared_ptr<transport::Link>& link, Zone zone,
+             const transport::Piece& piece) {
     return Add(Operation::kGet, link, zone, piece);
   }
 
-  // Hands over what is gathered and waits until all of it is in place, on every link; the first error, naming its rank.
+  // Hands over what is gathered and waits until all of it is in place, on every link; the first
+  // error, naming its rank.
   Status Flush();
 
  private:
   enum class Operation : unsigned char { kPut, kGet };
 
-  Status Add(Operation operation, const std::shared_ptr<transport::Link>& link, Zone zone, const transport::Piece& piece);
+  Status Add(Operation operation, const std::shared_ptr<transport::Link>& link, Zone zone,
+             const transport::Piece& piece);
   Status Send();
 
   // A link with what it was handed since its last flush.
@@ -54,7 +61,9 @@ class LinkMover {
   std::uint64_t unflushed_bytes_ = 0;
 };
 
-// link->Flush, bounded by `timeout`, its error naming the rank. Counts `moving` when it is in place, an error when it isn't.
-Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving, Counters& counters);
+// link->Flush, bounded by `timeout`, its error naming the rank. Counts `moving` when it is in
+// place, an error when it isn't.
+Status FlushLink(transport::Link& link, std::chrono::nanoseconds timeout, const PathCounts& moving,
+                 Counters& counters);
 
 }  // namespace memfabric::copy

@@ -67,7 +67,8 @@ struct Queue::State {
   }
 };
 
-Queue::Queue(std::string thread_name, Thread::Stack stack) : state_(std::make_unique<State>(std::move(thread_name), stack)) {}
+Queue::Queue(std::string thread_name, Thread::Stack stack)
+    : state_(std::make_unique<State>(std::move(thread_name), stack)) {}
 
 Queue::~Queue() {
   {
@@ -83,7 +84,8 @@ void Queue::Submit(std::function<Status()> work) {
   Status started = state_->StartThread();
   state_->Append(std::move(work));
   if (started.ok()) return;
-  // No thread to be had: the work is done at once instead of never; one at a time, so that the order stays.
+  // No thread to be had: the work is done at once instead of never; one at a time, so that the
+  // order stays.
   while (!state_->waiting.empty()) {
     state_->ended.wait(lock, [this] { return !state_->running; });
     if (!state_->waiting.empty()) state_->RunOne(lock);

@@ -1,6 +1,8 @@
-// copy/queue.h: copies that were asked for with the asynchronous flag: first in, first out, on a thread of their own.
+// copy/queue.h: copies that were asked for with the asynchronous flag: first in, first out, on a
+// thread of their own.
 //
-// Owner: the pool. Threads: any. The thread starts with the first submission and sleeps when there is nothing to do.
+// Owner: the pool. Threads: any. The thread starts with the first submission and sleeps when there
+// is nothing to do.
 
 #pragma once
 
@@ -20,12 +22,14 @@ class Queue {
   explicit Queue(std::string thread_name, Thread::Stack stack = Thread::Stack::kOurs);
   ~Queue();  // Runs what is queued to its end, then joins.
 
-  // Runs `work` after all that was submitted before. On the caller's thread if the machine refuses another one.
+  // Runs `work` after all that was submitted before. On the caller's thread if the machine refuses
+  // another one.
   void Submit(std::function<Status()> work);
-  // The same for callers that may not do the work themselves: when the machine refuses the thread, nothing is queued.
+  // The same for callers that may not do the work themselves: when the machine refuses the thread,
+  // nothing is queued.
   Status TrySubmit(std::function<Status()> work);
-  // Waits for all that was submitted before this call, by any thread; returns the first error among what ended since the last
-  // Wait and forgets it.
+  // Waits for all that was submitted before this call, by any thread; returns the first error among
+  // what ended since the last Wait and forgets it.
   // DeadlineExceeded leaves the work queued; Interrupted as base/wait.h.
   Status Wait(Deadline deadline);
   // Whether all that was submitted has ended.

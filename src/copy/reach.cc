@@ -16,7 +16,8 @@ Reach::Reach(const PoolLayout& layout, std::byte* local_base)
       kept_chunks_(kZones * layout.world_size),
       why_not_(layout.world_size, Disconnected("has not joined this pool")) {}
 
-void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes, const transport::ZoneChunks& chunks) {
+void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes,
+                      const transport::ZoneChunks& chunks) {
   std::shared_ptr<transport::Link> former;  // closes after the lock
   std::lock_guard lock(mutex_);
   former = std::move(links_[rank]);
@@ -67,7 +68,8 @@ Status Reach::WhyNot(Rank rank) const {
 
 void Reach::StoreMapped(Rank rank, const transport::ZoneBytes& bytes) {
   for (Zone zone : kAllZones) {
-    mapped_bytes_[Index(zone) * layout_.world_size + rank].store(bytes[Index(zone)], std::memory_order_release);
+    mapped_bytes_[Index(zone) * layout_.world_size + rank].store(bytes[Index(zone)],
+                                                                 std::memory_order_release);
   }
 }
 

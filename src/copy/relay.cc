@@ -33,11 +33,14 @@ Status Relay::Finish() {
 }
 
 Status Relay::Wait(transport::Link& link, std::size_t size_bytes) {
-  Status status = FlushLink(link, flush_timeout_, {.bytes = size_bytes, .operations = 1}, counters_);
+  Status status =
+      FlushLink(link, flush_timeout_, {.bytes = size_bytes, .operations = 1}, counters_);
   if (!status.ok()) unreturned_ = true;
   return status;
 }
 
-std::unique_ptr<std::byte[]> Relay::TakeUnreturned() { return unreturned_ ? std::move(buffer_) : nullptr; }
+std::unique_ptr<std::byte[]> Relay::TakeUnreturned() {
+  return unreturned_ ? std::move(buffer_) : nullptr;
+}
 
 }  // namespace memfabric::copy

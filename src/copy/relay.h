@@ -1,7 +1,8 @@
-// copy/relay.h: global to global between ranks that are both behind links: piece by piece through a buffer of this process.
+// copy/relay.h: global to global between ranks that are both behind links: piece by piece through a
+// buffer of this process.
 //
-// Two halves: while one is put, the next piece is got into the other. Lives for one copy or batch, on its thread; ends with a
-// Finish, whatever happened before.
+// Two halves: while one is put, the next piece is got into the other. Lives for one copy or batch,
+// on its thread; ends with a Finish, whatever happened before.
 
 #pragma once
 
@@ -20,13 +21,16 @@ class Relay {
  public:
   static constexpr std::size_t kPieceBytes = 1 << 20;
 
-  Relay(Counters& counters, std::chrono::nanoseconds flush_timeout) : counters_(counters), flush_timeout_(flush_timeout) {}
+  Relay(Counters& counters, std::chrono::nanoseconds flush_timeout)
+      : counters_(counters), flush_timeout_(flush_timeout) {}
 
-  // The bytes are in place once Finish has returned Ok. REQUIRES: both have links; size_bytes <= kPieceBytes.
+  // The bytes are in place once Finish has returned Ok. REQUIRES: both have links; size_bytes <=
+  // kPieceBytes.
   Status Move(const Spot& source, const Spot& destination, std::size_t size_bytes);
   Status Finish();
 
-  // Not null when a link did not say that it has done with the buffer: it must live on until the links are gone.
+  // Not null when a link did not say that it has done with the buffer: it must live on until the
+  // links are gone.
   std::unique_ptr<std::byte[]> TakeUnreturned();
 
  private:

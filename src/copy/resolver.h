@@ -1,7 +1,8 @@
-// copy/resolver.h: from an address and a size to memory that may be touched, or to the reason why not.
+// copy/resolver.h: from an address and a size to memory that may be touched, or to the reason why
+// not.
 //
-// Owner: the engine. Threads: any. Fast takes no lock and allocates nothing; Resolve does when a rank is behind a link or when
-// it fails.
+// Owner: the engine. Threads: any. Fast takes no lock and allocates nothing; Resolve does when a
+// rank is behind a link or when it fails.
 
 #pragma once
 
@@ -29,8 +30,10 @@ Status CheckNotNull(const Request& request);
 
 // One side of a copy after its checks.
 struct Side {
-  std::byte* pointer = nullptr;         // to all of it, when loads and stores reach all of it; else null
-  std::optional<std::uint64_t> offset;  // from the window's begin, when it lies in the pool; none: memory of this process
+  // to all of it, when loads and stores reach all of it; else null
+  std::byte* pointer = nullptr;
+  // from the window's begin, when it lies in the pool; none: memory of this process
+  std::optional<std::uint64_t> offset;
 };
 
 // What is at one place of a side, up to the edge of its slot.
@@ -46,8 +49,8 @@ class Resolver {
  public:
   explicit Resolver(const Reach& reach);
 
-  // Where the whole range can be had by loads and stores, if it is that simple: user memory, or inside one slot. pointer null:
-  // ask Resolve. REQUIRES: 0 < size_bytes < 2^47.
+  // Where the whole range can be had by loads and stores, if it is that simple: user memory, or
+  // inside one slot. pointer null: ask Resolve. REQUIRES: 0 < size_bytes < 2^47.
   struct Simple {
     std::byte* pointer = nullptr;
     Rank rank = kNoRank;  // whose slot; kNoRank: memory of this process
@@ -64,38 +67,52 @@ class Resolver {
       return {local_base_ + offset, slot.rank};
     }
     if (rule != SideRule::kAny || !same_address_) return {};
-    if (address == 0 || address >= kUserEnd - size_bytes || (address < base_ && base_ - address < size_bytes)) return {};
+    if (address == 0 || address >= kUserEnd - size_bytes ||
+        (address < base_ && base_ - address < size_bytes))
+      return {};
     return {reinterpret_cast<std::byte*>(address), kNoRank};
   }
 
-  // Every check of API.md's table, with its message. `source` and `destination` change only on success.
-  Status Resolve(const Request& request, Direction direction, Side& source, Side& destination) const;
+  // Every check of API.md's table, with its message. `source` and `destination` change only on
+  // success.
+  Status Resolve(const Request& request, Direction direction, Side& source,
+                 Side& destination) const;
 
-  // What lies at `position` of a side, at most `size_bytes` of it. With `backward` what ends there instead. Asks again who can
-  // be reached: Disconnected when that has changed since the checks. REQUIRES: the side is resolved, the bytes are in it.
-  Status Locate(const Side& side, std::uint64_t position, std::uint64_t size_bytes, bool backward, Spot& spot) const;
+  // What lies at `position` of a side, at most `size_bytes` of it. With `backward` what ends there
+  // instead. Asks again who can be reached: Disconnected when that has changed since the checks.
+  // REQUIRES: the side is resolved, the bytes are in it.
+  Status Locate(const Side& side, std::uint64_t position, std::uint64_t size_bytes, bool backward,
+                Spot& spot) const;
 
-  // Before plain instructions touch a part of a side that Resolve gave: see Reach::Obtain. What Fast gives needs none.
+  // Before plain instructions touch a part of a side that Resolve gave: see Reach::Obtain. What
+  // Fast gives needs none.
   Status Obtain(const Side& side, std::uint64_t position, std::uint64_t size_bytes) const;
 
-  // Counts a range that loads and stores have read or written at the ranks it lies in, one operation each; nothing when it is
-  // memory of this process. With `begins` false it is the rest of one that was counted before.
-  void Count(std::uint64_t address, std::uint64_t size_bytes, bool begins, MappedTally& tally) const;
+  // Counts a range that loads and stores have read or written at the ranks it lies in, one
+  // operation each; nothing when it is memory of this process. With `begins` false it is the rest
+  // of one that was counted before.
+  void Count(std::uint64_t address, std::uint64_t size_bytes, bool begins,
+             MappedTally& tally) const;
   // The same for a part of a resolved side.
-  void Count(const Side& side, std::uint64_t position, std::uint64_t size_bytes, MappedTally& tally) const;
+  void Count(const Side& side, std::uint64_t position, std::uint64_t size_bytes,
+             MappedTally& tally) const;
 
  private:
-  // Beyond every address that a process has without asking for more: a range that gets there is no memory.
+  // Beyond every address that a process has without asking for more: a range that gets there is no
+  // memory.
   static constexpr std::uint64_t kUserEnd = 1ULL << 48;
 
-  Status ResolveSide(std::string_view name, std::uint64_t address, std::uint64_t size_bytes, SideRule rule, Side& side) const;
-  Status ResolveSlots(std::string_view name, std::uint64_t address, std::uint64_t offset, std::uint64_t size_bytes,
-                      Side& side) const;
-  // The address's offset in the window, by global address, or by this process's own where `rule` allows it.
+  Status ResolveSide(std::string_view name, std::uint64_t address, std::uint64_t size_bytes,
+                     SideRule rule, Side& side) const;
+  Status ResolveSlots(std::string_view name, std::uint64_t address, std::uint64_t offset,
+                      std::uint64_t size_bytes, Side& side) const;
+  // The address's offset in the window, by global address, or by this process's own where `rule`
+  // allows it.
   std::optional<std::uint64_t> OffsetOf(std::uint64_t address, SideRule rule) const;
   // Why the rank can't be reached, naming it; counted. Ok when it can.
   Status Unreachable(Rank rank) const;
-  void CountSlots(std::uint64_t offset, std::uint64_t size_bytes, bool begins, MappedTally& tally) const;
+  void CountSlots(std::uint64_t offset, std::uint64_t size_bytes, bool begins,
+                  MappedTally& tally) const;
   Status NotInPool(std::string_view name, std::uint64_t address) const;
 
   const Reach& reach_;

@@ -1,4 +1,5 @@
-// copy/slot_finder.h: PoolLayout::Locate for the hot path: a multiplication in place of the division. A value, any thread.
+// copy/slot_finder.h: PoolLayout::Locate for the hot path: a multiplication in place of the
+// division. A value, any thread.
 
 #pragma once
 
@@ -12,10 +13,12 @@ namespace memfabric::copy {
 
 class SlotFinder {
  public:
-  explicit SlotFinder(const PoolLayout& layout) : max_bytes_(layout.max_bytes), device_bytes_(layout.ZoneBytes(Zone::kDevice)) {
+  explicit SlotFinder(const PoolLayout& layout)
+      : max_bytes_(layout.max_bytes), device_bytes_(layout.ZoneBytes(Zone::kDevice)) {
     for (std::size_t zone = 0; zone < kZones; ++zone) {
       if (max_bytes_[zone] == 0) continue;
-      // rank = offset / max = (offset >> shift) / odd, and with reciprocal = ceil(2^63 / odd) that is
+      // rank = offset / max = (offset >> shift) / odd, and with reciprocal = ceil(2^63 / odd) that
+      // is
       // (2 * (offset >> shift) * reciprocal) >> 64, exact while (offset >> shift) * odd < 2^63.
       shift_[zone] = static_cast<unsigned>(std::countr_zero(max_bytes_[zone]));
       std::uint64_t odd = max_bytes_[zone] >> shift_[zone];
@@ -33,7 +36,8 @@ class SlotFinder {
     std::uint64_t rank = 0;
     if (reciprocal != 0) [[likely]] {
       std::uint64_t units = in_zone >> shift_[Index(zone)];
-      rank = static_cast<std::uint64_t>((static_cast<unsigned __int128>(units << 1) * reciprocal) >> 64);
+      rank = static_cast<std::uint64_t>((static_cast<unsigned __int128>(units << 1) * reciprocal) >>
+                                        64);
     } else {
       rank = in_zone / max;
     }

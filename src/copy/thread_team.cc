@@ -19,9 +19,10 @@ using Clock = std::chrono::steady_clock;
 // Waking up from a futex costs about as much.
 constexpr std::chrono::microseconds kSpin{50};
 
-// On a machine with more threads that want to run than processors, a helper is put off in mid-part for whole time slices, and a
-// copy of a millisecond waits for many. A Run that waited this long for helpers, and longer than half of what it worked itself,
-// lets the following ones do without: one after the first time, then 3, 7 … kMaxAlone, until helpers are in time again.
+// On a machine with more threads that want to run than processors, a helper is put off in mid-part
+// for whole time slices, and a copy of a millisecond waits for many. A Run that waited this long
+// for helpers, and longer than half of what it worked itself, lets the following ones do without:
+// one after the first time, then 3, 7 … kMaxAlone, until helpers are in time again.
 constexpr std::chrono::microseconds kLate{500};
 constexpr unsigned kMaxAlone = 255;
 
@@ -37,8 +38,9 @@ void Pause() {
 struct Job {
   const std::function<void(std::size_t)>& part;
   const std::size_t parts;
-  std::atomic<std::size_t> next{0};     // the first part that nobody has taken
-  std::atomic<unsigned> helpers_in{0};  // changes under the team's mutex; read without it by the spinning caller
+  std::atomic<std::size_t> next{0};  // the first part that nobody has taken
+  // changes under the team's mutex; read without it by the spinning caller
+  std::atomic<unsigned> helpers_in{0};
 
   void Work() {
     for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < parts;
@@ -74,7 +76,8 @@ struct ThreadTeam::State {
 
   void Remember(Clock::duration worked, Clock::duration waited) {
     bool late = waited > kLate && waited > worked / 2;
-    unsigned next = late ? std::min(2 * last_alone.load(std::memory_order_relaxed) + 1, kMaxAlone) : 0;
+    unsigned next =
+        late ? std::min(2 * last_alone.load(std::memory_order_relaxed) + 1, kMaxAlone) : 0;
     last_alone.store(next, std::memory_order_relaxed);
     alone.store(next, std::memory_order_relaxed);
   }
@@ -84,7 +87,8 @@ struct ThreadTeam::State {
     for (unsigned i = 0; i < helpers; ++i) {
       auto thread = Thread::Start("mf-copy", [this] { Help(); });
       if (!thread.ok()) {
-        LOG(kWarn, "large copies run on {} threads instead of {}: {}", i + 1, helpers + 1, thread.status().message());
+        LOG(kWarn, "large copies run on {} threads instead of {}: {}", i + 1, helpers + 1,
+            thread.status().message());
         break;
       }
       threads.push_back(std::move(*thread));

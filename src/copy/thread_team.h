@@ -1,6 +1,8 @@
-// copy/thread_team.h: the threads that help with copies too large for one, and that run queued copies. Asleep when idle.
+// copy/thread_team.h: the threads that help with copies too large for one, and that run queued
+// copies. Asleep when idle.
 //
-// Owner: the runtime, one a process. Threads: Run from any thread, several at once, but not from inside a part.
+// Owner: the runtime, one a process. Threads: Run from any thread, several at once, but not from
+// inside a part.
 
 #pragma once
 
@@ -18,9 +20,11 @@ class ThreadTeam {
 
   unsigned helpers() const;
 
-  // Calls part(i) for i in [0, parts), some of them on helpers that are free, the rest on the calling thread; returns when all
-  // have returned. Helpers that are busy with somebody else's work are not waited for. Parts must not
-  // throw, nor wait for each other: while helpers turn out to be late, because the machine is busy, Run does without them.
+  // Calls part(i) for i in [0, parts), some of them on helpers that are free, the rest on the
+  // calling thread; returns when all have returned. Helpers that are busy with somebody else's work
+  // are not waited for. Parts must not
+  // throw, nor wait for each other: while helpers turn out to be late, because the machine is busy,
+  // Run does without them.
   void Run(std::size_t parts, const std::function<void(std::size_t)>& part);
 
  private:

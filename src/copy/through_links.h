@@ -1,4 +1,5 @@
-// copy/through_links.h: the frame around every copy that uses links: whatever was begun is ended before the copy returns.
+// copy/through_links.h: the frame around every copy that uses links: whatever was begun is ended
+// before the copy returns.
 
 #pragma once
 
@@ -13,8 +14,8 @@
 
 namespace memfabric::copy {
 
-// Runs move(mover, relay), then flushes both, also after a failure: links may use the caller's memory until then. The first
-// error.
+// Runs move(mover, relay), then flushes both, also after a failure: links may use the caller's
+// memory until then. The first error.
 template <typename Move>
 Status ThroughLinks(const Reach& reach, std::chrono::nanoseconds flush_timeout, const Move& move) {
   LinkMover mover(reach.counters(), flush_timeout);

@@ -1,13 +1,14 @@
-// group/control.h: the memory that ranks of a group meet in: one Control a rank, at the begin of its slot, which all members on
-// its host have mapped and the others reach by Link::Put and Get.
+// group/control.h: the memory that ranks of a group meet in: one Control a rank, at the begin of
+// its slot, which all members on its host have mapped and the others reach by Link::Put and Get.
 //
-// Who writes what stands at each field; nobody waits for memory that he doesn't own but for Channel::released and, on one host,
-// for arrivals. A peer may write
+// Who writes what stands at each field; nobody waits for memory that he doesn't own but for
+// Channel::released and, on one host, for arrivals. A peer may write
 // rubbish anywhere: numbers here are compared and counted, never followed.
 //
-// Memory order: whoever publishes stores the sequence last, sequentially consistent, and then looks at the doorbell; whoever
-// waits counts itself at its doorbell and then looks at the sequence. So one of the two sees the other. Sequences count a
-// channel's operations from 1 and never start over.
+// Memory order: whoever publishes stores the sequence last, sequentially consistent, and then looks
+// at the doorbell; whoever waits counts itself at its doorbell and then looks at the sequence. So
+// one of the two sees the other. Sequences count a channel's operations from 1 and never start
+// over.
 
 #pragma once
 
@@ -24,7 +25,8 @@ namespace memfabric::group {
 constexpr std::size_t kLineBytes = 64;
 constexpr unsigned kRounds = 10;  // of a barrier: 2^10 ranks
 static_assert((1u << kRounds) >= kMaxWorldSize);
-constexpr std::uint64_t kMaxBlockBytes = 64_KiB;  // API.md §3: what a rank may give to an all-gather
+// API.md §3: what a rank may give to an all-gather
+constexpr std::uint64_t kMaxBlockBytes = 64_KiB;
 
 constexpr std::uint64_t kSmallBlockBytes = 48;  // of those, what fits into the line of an arrival
 
@@ -37,8 +39,8 @@ struct alignas(kLineBytes) Doorbell {
   std::atomic<std::uint32_t> sleepers;  // by the owner's threads
 };
 
-// "I have got to operation `sequence`." By one peer. Bytes of a put may arrive one by one, so `check` is the complement: while
-// one of the two is torn the other is whole, and they don't match.
+// "I have got to operation `sequence`." By one peer. Bytes of a put may arrive one by one, so
+// `check` is the complement: while one of the two is torn the other is whole, and they don't match.
 struct alignas(kLineBytes) Flag {
   Cell sequence;
   Cell check;
@@ -56,8 +58,10 @@ struct alignas(kLineBytes) Flag {
 // What the owner does in operation `sequence`; stands until its operation `sequence` + 2 begins.
 struct alignas(kLineBytes) Arrival {
   Cell sequence;
-  Cell signature;                                 // what the operation is: all members must be in the same
-  std::array<std::byte, kSmallBlockBytes> block;  // what it gives to an all-gather on one host, if it fits
+  // what the operation is: all members must be in the same
+  Cell signature;
+  // what it gives to an all-gather on one host, if it fits
+  std::array<std::byte, kSmallBlockBytes> block;
 };
 static_assert(sizeof(Arrival) == kLineBytes);
 
@@ -68,33 +72,43 @@ struct alignas(kLineBytes) Line {
 // One group's.
 struct Channel {
   std::array<Arrival, 2> arrivals;  // by the owner; operations alternate
-  Line completed;                   // by the owner: the last operation in which it has met the others,
-  Line finished;                    // and the last of which it needs nothing from them any more
-  Line arrived;                     // in the first member's (of its host), by others: arrivals in all operations together
-  Line released;                    // in the same one's, by whoever arrives last, or by itself where there are other hosts
+  // by the owner: the last operation in which it has met the others,
+  Line completed;
+  Line finished;  // and the last of which it needs nothing from them any more
+  // in the first member's (of its host), by others: arrivals in all operations together
+  Line arrived;
+  // in the same one's, by whoever arrives last, or by itself where there are other hosts
+  Line released;
   std::array<Flag, kRounds> flags;  // one peer each
-  alignas(kLineBytes) std::array<std::array<std::byte, kMaxBlockBytes>, 2> blocks;  // by the owner, as arrivals; see kPlaces
+  // by the owner, as arrivals; see kPlaces
+  alignas(kLineBytes) std::array<std::array<std::byte, kMaxBlockBytes>, 2> blocks;
 };
 
-constexpr std::size_t kChannels = 46;  // the object's own, which is the first, and those of its sub-groups
-// Where the object's own operations put their blocks, in turn. To write a line that a peer's second-level cache still holds
-// takes several times as long as to write one that has sunk to the cache they share, so a place comes back late: 24 of the
-// largest blocks of two ranks are more than two such caches (1 MiB each where this was measured).
+// the object's own, which is the first, and those of its sub-groups
+constexpr std::size_t kChannels = 46;
+// Where the object's own operations put their blocks, in turn. To write a line that a peer's
+// second-level cache still holds takes several times as long as to write one that has sunk to the
+// cache they share, so a place comes back late: 24 of the largest blocks of two ranks are more than
+// two such caches (1 MiB each where this was measured).
 constexpr std::size_t kPlaces = 24;
 constexpr std::size_t kValues = 1024;
 
 struct Control {
-  Doorbell doorbell;                 // for operations of groups
-  Doorbell cell_doorbell;            // for waits on the user's cells: who changes one must not wake whoever is in a barrier
+  Doorbell doorbell;  // for operations of groups
+  // for waits on the user's cells: who changes one must not wake whoever is in a barrier
+  Doorbell cell_doorbell;
   std::array<Cell, kValues> owners;  // in rank 0's, by all: who has a number (shm/values.h)
   alignas(4_KiB) std::array<Channel, kChannels> channels;
-  std::array<std::array<std::byte, kMaxBlockBytes>, kPlaces> blocks;  // by the owner, of the first channel instead of its own
+  // by the owner, of the first channel instead of its own
+  std::array<std::array<std::byte, kMaxBlockBytes>, kPlaces> blocks;
 };
 
 constexpr std::uint64_t kControlBytes = 8_MiB;
 static_assert(sizeof(Control) <= kControlBytes);
 
 // Where a channel stands in every Control.
-constexpr std::uint64_t ChannelOffset(std::uint32_t channel) { return offsetof(Control, channels) + channel * sizeof(Channel); }
+constexpr std::uint64_t ChannelOffset(std::uint32_t channel) {
+  return offsetof(Control, channels) + channel * sizeof(Channel);
+}
 
 }  // namespace memfabric::group

@@ -18,7 +18,8 @@ void WakeSleepers(Doorbell& bell) {
 
 void SleepAt(Doorbell& bell, std::uint32_t rings, std::chrono::nanoseconds at_most) {
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(at_most);
-  timespec timeout{static_cast<time_t>(seconds.count()), static_cast<long>((at_most - seconds).count())};
+  timespec timeout{static_cast<time_t>(seconds.count()),
+                   static_cast<long>((at_most - seconds).count())};
   ::syscall(SYS_futex, &bell.rings, FUTEX_WAIT, rings, &timeout, nullptr, 0);
 }
 

@@ -1,4 +1,5 @@
-// group/doorbell.h: waiting for memory that others write: spin for a moment, then sleep until the doorbell rings.
+// group/doorbell.h: waiting for memory that others write: spin for a moment, then sleep until the
+// doorbell rings.
 //
 // Threads: any, several at one doorbell.
 
@@ -23,12 +24,14 @@ constexpr std::chrono::milliseconds kLongNap{50};
 constexpr std::chrono::milliseconds kShortNap{1};
 
 struct Patience {
-  bool crowded = false;                     // more who wait than processors: yield at once
-  std::chrono::nanoseconds nap = kLongNap;  // at most; shorter at first, for who may write without ringing
+  bool crowded = false;  // more who wait than processors: yield at once
+  // at most; shorter at first, for who may write without ringing
+  std::chrono::nanoseconds nap = kLongNap;
   Deadline deadline;
 };
 
-// Wakes who sleeps at `bell`. REQUIRES: what they wait for was stored before, sequentially consistent.
+// Wakes who sleeps at `bell`. REQUIRES: what they wait for was stored before, sequentially
+// consistent.
 void WakeSleepers(Doorbell& bell);
 inline void Ring(Doorbell& bell) {
   if (bell.sleepers.load(std::memory_order_seq_cst) != 0) WakeSleepers(bell);
@@ -45,17 +48,20 @@ inline void Relax() {
 #endif
 }
 
-// Whether done() is true, or becomes so in less than a microsecond. When `crowded`, who would make it so may not even run.
+// Whether done() is true, or becomes so in less than a microsecond. When `crowded`, who would make
+// it so may not even run.
 template <typename Done>
 bool AwaitEagerly(bool crowded, const Done& done) {
-  constexpr unsigned kTurns = 256;  // a pause takes as long as a line that comes from the next core, so there is none
+  // a pause takes as long as a line that comes from the next core, so there is none
+  constexpr unsigned kTurns = 256;
   for (unsigned turn = 0; turn < (crowded ? 1 : kTurns); ++turn)
     if (done()) return true;
   return false;
 }
 
-// Waits until done(), which reads the memory sequentially consistent. Ends with the failure of check(), which is asked now and
-// then while done() is false, with DeadlineExceeded, or with Interrupted.
+// Waits until done(), which reads the memory sequentially consistent. Ends with the failure of
+// check(), which is asked now and then while done() is false, with DeadlineExceeded, or with
+// Interrupted.
 template <typename Done, typename Check>
 Status Await(Doorbell& bell, const Patience& patience, const Done& done, const Check& check) {
   constexpr unsigned kTurnsALook = 32;  // at the clock
@@ -90,7 +96,8 @@ Status Await(Doorbell& bell, const Patience& patience, const Done& done, const C
     if (now - asked >= kInterruptPeriod) {
       asked = now;
       if (InterruptRequested()) {
-        status = Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+        status = Interrupted(
+            "the wait was interrupted: by a signal, or because what it waited on was closed");
         break;
       }
     }

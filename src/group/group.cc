@@ -19,11 +19,13 @@ namespace {
 using std::chrono::steady_clock;
 using transport::Piece;
 
-constexpr std::uint64_t kBarrier = 0;                   // a signature; an all-gather's is its length
+// a signature; an all-gather's is its length
+constexpr std::uint64_t kBarrier = 0;
 constexpr std::chrono::milliseconds kAbsentLook{1000};  // to ask other hosts who has not arrived
 constexpr std::chrono::milliseconds kLingerPoll{1};
 constexpr std::size_t kMostNamed = 16;
-constexpr std::size_t kFew = 8;  // members that each looks at all of: one line to fetch of each, against log2 of them in turn
+// members that each looks at all of: one line to fetch of each, against log2 of them in turn
+constexpr std::size_t kFew = 8;
 
 std::string OperationText(std::uint64_t signature) {
   return signature == kBarrier ? "barrier" : fmt::format("all_gather of {} bytes", signature);
@@ -53,7 +55,8 @@ struct Group::Turn {
   Group& group;
 };
 
-Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::uint32_t own_seat, bool crowded)
+Group::Group(Members& members, std::string name, std::vector<Seat> seats, std::uint32_t own_seat,
+             bool crowded)
     : members_(members),
       name_(std::move(name)),
       seats_(std::move(seats)),
@@ -81,8 +84,9 @@ Status Group::TakeTurn(Deadline deadline) {
   if (use_.compare_exchange_strong(free, Use::kTaken, std::memory_order_acquire)) [[likely]]
     return Ok();
   std::unique_lock lock(mutex_);
-  Status status =
-      WaitUntil(lock, freed_, deadline, [&] { return use_.exchange(Use::kWanted, std::memory_order_acq_rel) == Use::kFree; });
+  Status status = WaitUntil(lock, freed_, deadline, [&] {
+    return use_.exchange(Use::kWanted, std::memory_order_acq_rel) == Use::kFree;
+  });
   return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
 }
 
@@ -101,7 +105,8 @@ Status Group::Barrier(Deadline deadline) {
   return Ok();
 }
 
-Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline) {
+Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> gathered,
+                        Deadline deadline) {
   RETURN_IF_ERROR(TakeTurn(deadline));
   Turn turn(*this);
   RETURN_IF_ERROR(Meet(block.size(), block, deadline));
@@ -111,33 +116,40 @@ Status Group::AllGather(std::span<const std::byte> block, std::span<std::byte> g
 }
 
 std::byte* Group::BlockPlace(const Seat& seat, std::uint64_t size_bytes) const {
-  if (one_host_ && size_bytes <= kSmallBlockBytes) return ChannelOf(seat).arrivals[sequence_ % 2].block.data();
+  if (one_host_ && size_bytes <= kSmallBlockBytes)
+    return ChannelOf(seat).arrivals[sequence_ % 2].block.data();
   return reinterpret_cast<std::byte*>(members_.Mapped(seat.rank)) + BlockOffset(seat, sequence_);
 }
 
 Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, Deadline deadline) {
-  RETURN_IF_ERROR(CheckLosses(sequence_ + (unfinished_.has_value() ? 0 : 1), !unfinished_.has_value()));
+  RETURN_IF_ERROR(
+      CheckLosses(sequence_ + (unfinished_.has_value() ? 0 : 1), !unfinished_.has_value()));
   if (unfinished_.has_value() && *unfinished_ != signature)
-    return InvalidArgument("{}: the {} that did not end in time is still under way: call it again before a {}", name_,
-                           OperationText(*unfinished_), OperationText(signature));
+    return InvalidArgument(
+        "{}: the {} that did not end in time is still under way: call it again before a {}", name_,
+        OperationText(*unfinished_), OperationText(signature));
   if (!unfinished_.has_value()) {
     ++sequence_;
     round_ = 0;
     signalled_ = false;
     unfinished_ = signature;
-    if (!block.empty()) std::memcpy(BlockPlace(seats_[own_seat_], block.size()), block.data(), block.size());
+    if (!block.empty())
+      std::memcpy(BlockPlace(seats_[own_seat_], block.size()), block.data(), block.size());
     Arrival& arrival = own().arrivals[sequence_ % 2];
     arrival.signature.store(signature, std::memory_order_relaxed);
-    arrival.sequence.store(sequence_, one_host_ ? std::memory_order_seq_cst : std::memory_order_release);
+    arrival.sequence.store(sequence_,
+                           one_host_ ? std::memory_order_seq_cst : std::memory_order_release);
   }
   Status status = !one_host_ ? MeetByHosts(deadline)
                   : crowded_ ? MeetAtFirst(deadline)
                   : few_     ? MeetEach(deadline)
                              : Disseminate(deadline);
   if (IsDeadlineExceeded(status))
-    return DeadlineExceeded("{}: {} did not end in time: rank(s) {} have not arrived; calling it again goes on waiting", name_,
-                            OperationText(signature), Absent());
-  if (!status.ok()) return status.WithContext(fmt::format("{}: {}", name_, OperationText(signature)));
+    return DeadlineExceeded(
+        "{}: {} did not end in time: rank(s) {} have not arrived; calling it again goes on waiting",
+        name_, OperationText(signature), Absent());
+  if (!status.ok())
+    return status.WithContext(fmt::format("{}: {}", name_, OperationText(signature)));
   unfinished_.reset();
   own().completed.value.store(sequence_, std::memory_order_release);
   return Ok();
@@ -145,20 +157,24 @@ Status Group::Meet(std::uint64_t signature, std::span<const std::byte> block, De
 
 template <typename Done>
 Status Group::AwaitOthers(Deadline deadline, const Done& done) {
-  Patience patience{.crowded = crowded_, .nap = one_host_ ? kLongNap : kShortNap, .deadline = deadline};
-  return Await(members_.Mapped(members_.own())->doorbell, patience, done, [&] { return CheckLosses(sequence_, false); });
+  Patience patience{
+      .crowded = crowded_, .nap = one_host_ ? kLongNap : kShortNap, .deadline = deadline};
+  return Await(members_.Mapped(members_.own())->doorbell, patience, done,
+               [&] { return CheckLosses(sequence_, false); });
 }
 
 Status Group::MeetAtFirst(Deadline deadline) {
   Channel& first = ChannelOf(seats_[0]);
   if (!std::exchange(signalled_, true)) {
-    if (first.arrived.value.fetch_add(1, std::memory_order_acq_rel) + 1 == sequence_ * seats_.size()) {
+    if (first.arrived.value.fetch_add(1, std::memory_order_acq_rel) + 1 ==
+        sequence_ * seats_.size()) {
       first.released.value.store(sequence_, std::memory_order_seq_cst);
       for (const Seat& seat : seats_) Ring(members_.Mapped(seat.rank)->doorbell);
       return Ok();
     }
   }
-  return AwaitOthers(deadline, [&] { return first.released.value.load(std::memory_order_seq_cst) >= sequence_; });
+  return AwaitOthers(
+      deadline, [&] { return first.released.value.load(std::memory_order_seq_cst) >= sequence_; });
 }
 
 Status Group::MeetEach(Deadline deadline) {
@@ -179,11 +195,15 @@ Status Group::MeetByHosts(Deadline deadline) {
   Channel& first = ChannelOf(seats_[first_near_]);
   const std::uint64_t all = sequence_ * (near_ - 1);
   if (own_seat_ != first_near_) {
-    if (!std::exchange(signalled_, true) && first.arrived.value.fetch_add(1, std::memory_order_seq_cst) + 1 == all)
+    if (!std::exchange(signalled_, true) &&
+        first.arrived.value.fetch_add(1, std::memory_order_seq_cst) + 1 == all)
       Ring(control.doorbell);
-    return AwaitOthers(deadline, [&] { return first.released.value.load(std::memory_order_seq_cst) >= sequence_; });
+    return AwaitOthers(deadline, [&] {
+      return first.released.value.load(std::memory_order_seq_cst) >= sequence_;
+    });
   }
-  RETURN_IF_ERROR(AwaitOthers(deadline, [&] { return first.arrived.value.load(std::memory_order_seq_cst) >= all; }));
+  RETURN_IF_ERROR(AwaitOthers(
+      deadline, [&] { return first.arrived.value.load(std::memory_order_seq_cst) >= all; }));
   RETURN_IF_ERROR(Disseminate(deadline));
   first.released.value.store(sequence_, std::memory_order_seq_cst);
   for (const Seat& seat : seats_)
@@ -210,7 +230,8 @@ Status Group::Disseminate(Deadline deadline) {
       // Whoever waits on the link takes the peer's signal from the network himself.
       const std::uint32_t losses = members_.losses();
       RETURN_IF_ERROR(CheckLosses(sequence_, false));
-      Status status = link->AwaitSignal(deadline, signal, [&] { return reached() || members_.losses() != losses; });
+      Status status = link->AwaitSignal(deadline, signal,
+                                        [&] { return reached() || members_.losses() != losses; });
       if (!IsDisconnected(status)) RETURN_IF_ERROR(std::move(status));
     }
     RETURN_IF_ERROR(AwaitOthers(deadline, reached));
@@ -227,13 +248,16 @@ Status Group::Signal(const Seat& seat, unsigned round, Deadline deadline) {
   auto link = members_.LinkOf(seat.rank);
   if (link == nullptr) return Gone(seat.rank);
   const std::array<std::uint64_t, 2> numbers{sequence_, ~sequence_};  // a Flag's
-  Status sent = link->Signal(members_.zone(), ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag),
-                             std::as_bytes(std::span(numbers)), deadline);
+  Status sent =
+      link->Signal(members_.zone(),
+                   ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag),
+                   std::as_bytes(std::span(numbers)), deadline);
   // It has gone: with what it needed of us, or whoever misses it says so.
   return IsDisconnected(sent) ? Ok() : sent;
 }
 
-Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline) {
+Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered,
+                         Deadline deadline) {
   const std::uint64_t size_bytes = block.size();
   // From other hosts each comes with its arrival, which takes the place of the check below.
   const std::uint64_t part_bytes = sizeof(ArrivalNumbers) + size_bytes;
@@ -251,8 +275,9 @@ Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> 
         break;
       }
       std::byte* part = &landing[i * part_bytes];
-      for (const Piece& piece : {Piece{part, ArrivalOffset(seat, sequence_), sizeof(ArrivalNumbers)},
-                                 Piece{part + sizeof(ArrivalNumbers), BlockOffset(seat, sequence_), size_bytes}})
+      for (const Piece& piece :
+           {Piece{part, ArrivalOffset(seat, sequence_), sizeof(ArrivalNumbers)},
+            Piece{part + sizeof(ArrivalNumbers), BlockOffset(seat, sequence_), size_bytes}})
         if (started.ok()) started = link->Get(members_.zone(), {&piece, 1});
       links.push_back(std::move(link));
     }
@@ -264,7 +289,8 @@ Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> 
     ArrivalNumbers theirs;
     if (members_.Mapped(seats_[i].rank) != nullptr) {
       const Arrival& arrival = ChannelOf(seats_[i]).arrivals[sequence_ % 2];
-      theirs = {arrival.sequence.load(std::memory_order_acquire), arrival.signature.load(std::memory_order_relaxed)};
+      theirs = {arrival.sequence.load(std::memory_order_acquire),
+                arrival.signature.load(std::memory_order_relaxed)};
     } else {
       std::memcpy(&theirs, &landing[i * part_bytes], sizeof(theirs));
     }
@@ -275,7 +301,8 @@ Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> 
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     if (i == own_seat_) continue;
     const bool mapped = members_.Mapped(seats_[i].rank) != nullptr;
-    const std::byte* theirs = mapped ? BlockPlace(seats_[i], size_bytes) : &landing[i * part_bytes + sizeof(ArrivalNumbers)];
+    const std::byte* theirs = mapped ? BlockPlace(seats_[i], size_bytes)
+                                     : &landing[i * part_bytes + sizeof(ArrivalNumbers)];
     std::memcpy(&gathered[i * size_bytes], theirs, size_bytes);
   }
   return Ok();
@@ -283,18 +310,23 @@ Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> 
 
 Status Group::Land(std::span<const std::shared_ptr<transport::Link>> links, Deadline deadline) {
   Status landed;
-  for (const auto& link : links)  // all of them, whatever one says: until then they write to memory of ours
+  // all of them, whatever one says: until then they write to memory of ours
+  for (const auto& link : links)
     if (Status status = link->Flush(deadline); landed.ok()) landed = std::move(status);
   return landed;
 }
 
-Status Group::CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature, std::uint64_t ours) const {
+Status Group::CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature,
+                           std::uint64_t ours) const {
   if (sequence == sequence_ && signature == ours) return Ok();
   if (sequence != sequence_)
-    return IoError("{}: rank {} says that it is in operation {}, and this one is {}: its memory was overwritten", name_,
-                   seat.rank, sequence, sequence_);
-  return InvalidArgument("{}: this rank ({}) calls {}, and rank {} calls {}: all ranks must call the same", name_,
-                         members_.own(), OperationText(ours), seat.rank, OperationText(signature));
+    return IoError(
+        "{}: rank {} says that it is in operation {}, and this one is {}: its memory was "
+        "overwritten",
+        name_, seat.rank, sequence, sequence_);
+  return InvalidArgument(
+      "{}: this rank ({}) calls {}, and rank {} calls {}: all ranks must call the same", name_,
+      members_.own(), OperationText(ours), seat.rank, OperationText(signature));
 }
 
 Status Group::CheckLosses(std::uint64_t sequence, bool entering) const {
@@ -324,9 +356,11 @@ std::string Group::Absent() {
     std::uint64_t latest = 0;
     for (std::uint64_t sequence : {sequence_ - 1, sequence_}) {
       if (members_.Mapped(seat.rank) != nullptr) {
-        latest = std::max(latest, ChannelOf(seat).arrivals[sequence % 2].sequence.load(std::memory_order_acquire));
+        latest = std::max(latest, ChannelOf(seat).arrivals[sequence % 2].sequence.load(
+                                      std::memory_order_acquire));
       } else {
-        latest = std::max(latest, RemoteNumber(seat, ArrivalOffset(seat, sequence), deadline).value_or(0));
+        latest = std::max(latest,
+                          RemoteNumber(seat, ArrivalOffset(seat, sequence), deadline).value_or(0));
       }
     }
     if (latest < sequence_) absent.push_back(seat.rank);
@@ -337,12 +371,14 @@ std::string Group::Absent() {
   return fmt::format("{}{}", fmt::join(absent, ", "), cut ? ", …" : "");
 }
 
-std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t offset, Deadline deadline) {
+std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t offset,
+                                                 Deadline deadline) {
   auto link = members_.LinkOf(seat.rank);
   if (link == nullptr) return std::nullopt;
   std::uint64_t number = 0;
   Piece piece{reinterpret_cast<std::byte*>(&number), offset, sizeof(number)};
-  if (!link->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, deadline).ok()) return std::nullopt;
+  if (!link->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, deadline).ok())
+    return std::nullopt;
   return number;
 }
 
@@ -351,7 +387,8 @@ void Group::Linger(Deadline deadline) {
   for (const Seat& seat : seats_) {
     if (members_.Mapped(seat.rank) != nullptr) continue;
     std::uint64_t offset = ChannelOffset(seat.channel) + offsetof(Channel, finished);
-    while (steady_clock::now() < deadline && RemoteNumber(seat, offset, deadline).value_or(sequence_) < sequence_)
+    while (steady_clock::now() < deadline &&
+           RemoteNumber(seat, offset, deadline).value_or(sequence_) < sequence_)
       if (!PauseUntil(steady_clock::now() + kLingerPoll).ok()) return;
   }
 }

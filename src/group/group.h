@@ -1,17 +1,19 @@
 // group/group.h: barrier and all-gather among some ranks.
 //
-// A member publishes its arrival (and its block) in its own memory and signals others; nobody's memory is needed twice. On one
-// host with more members than processors all count at the first member, and the last one releases everybody: each process has
-// to run once only. With few members each looks at every other's arrival, where it also finds a small block. Else members meet
-// by dissemination, in ceil(log2 n) rounds: in round k each signals the one 2^k further. On several hosts only the first
-// members of each do, by signals over links, once all on theirs have counted there, and then release them. After the meeting an
-// all-gather reads every block from its owner.
+// A member publishes its arrival (and its block) in its own memory and signals others; nobody's
+// memory is needed twice. On one host with more members than processors all count at the first
+// member, and the last one releases everybody: each process has to run once only. With few members
+// each looks at every other's arrival, where it also finds a small block. Else members meet by
+// dissemination, in ceil(log2 n) rounds: in round k each signals the one 2^k further. On several
+// hosts only the first members of each do, by signals over links, once all on theirs have counted
+// there, and then release them. After the meeting an all-gather reads every block from its owner.
 //
-// Blocks and arrivals alternate between two places (the blocks of an object's own operations among more): when a member is in
-// operation n + 2, all have entered n + 1, so all have ended reading those of n.
+// Blocks and arrivals alternate between two places (the blocks of an object's own operations among
+// more): when a member is in operation n + 2, all have entered n + 1, so all have ended reading
+// those of n.
 //
-// Owner: a service's object. Threads: any; calls of several threads are taken one after another, and the n-th call of each
-// member is one operation with the n-th of every other.
+// Owner: a service's object. Threads: any; calls of several threads are taken one after another,
+// and the n-th call of each member is one operation with the n-th of every other.
 
 #pragma once
 
@@ -40,19 +42,22 @@ struct Seat {
 
 class Group {
  public:
-  // `name` is for messages. `crowded`: more members than processors; the same on all. `members` outlives the group.
-  // REQUIRES: seats[own_seat].rank is members.own(); all are linked.
-  Group(Members& members, std::string name, std::vector<Seat> seats, std::uint32_t own_seat, bool crowded);
+  // `name` is for messages. `crowded`: more members than processors; the same on all. `members`
+  // outlives the group. REQUIRES: seats[own_seat].rank is members.own(); all are linked.
+  Group(Members& members, std::string name, std::vector<Seat> seats, std::uint32_t own_seat,
+        bool crowded);
 
   // Both end with
-  //   DeadlineExceeded: names the members that have not arrived. This member has: calling the same again goes on waiting.
-  //   Disconnected: a member died or left; names it and who is left. Final.
+  //   DeadlineExceeded: names the members that have not arrived. This member has: calling the same
+  //   again goes on waiting. Disconnected: a member died or left; names it and who is left. Final.
   //   Interrupted: as DeadlineExceeded.
   //   InvalidArgument: another operation than the one that has not ended yet.
   Status Barrier(Deadline deadline);
-  // `gathered` gets everybody's block, by rank; it changes only on success. InvalidArgument also: a member has another length
-  // (named). REQUIRES: 1 <= block.size() <= kMaxBlockBytes, gathered.size() is that times size().
-  Status AllGather(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline);
+  // `gathered` gets everybody's block, by rank; it changes only on success. InvalidArgument also: a
+  // member has another length (named). REQUIRES: 1 <= block.size() <= kMaxBlockBytes,
+  // gathered.size() is that times size().
+  Status AllGather(std::span<const std::byte> block, std::span<std::byte> gathered,
+                   Deadline deadline);
 
   std::uint32_t size() const { return static_cast<std::uint32_t>(seats_.size()); }
 
@@ -72,20 +77,26 @@ class Group {
   Status MeetByHosts(Deadline deadline);
   Status Disseminate(Deadline deadline);
   Status Signal(const Seat& seat, unsigned round, Deadline deadline);
-  Status ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered, Deadline deadline);
-  Status CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature, std::uint64_t ours) const;
-  // Whether somebody who is needed in operation `sequence` has gone. `entering`: it has not begun here.
+  Status ReadBlocks(std::span<const std::byte> block, std::span<std::byte> gathered,
+                    Deadline deadline);
+  Status CheckArrival(const Seat& seat, std::uint64_t sequence, std::uint64_t signature,
+                      std::uint64_t ours) const;
+  // Whether somebody who is needed in operation `sequence` has gone. `entering`: it has not begun
+  // here.
   Status CheckLosses(std::uint64_t sequence, bool entering) const;
   Status Gone(Rank rank) const;
   std::string Absent();
   // A number in a member's slot on another host; none if it doesn't say.
-  std::optional<std::uint64_t> RemoteNumber(const Seat& seat, std::uint64_t offset, Deadline deadline);
+  std::optional<std::uint64_t> RemoteNumber(const Seat& seat, std::uint64_t offset,
+                                            Deadline deadline);
   // Ends what gets were started; those that don't end in time write nowhere any more.
   static Status Land(std::span<const std::shared_ptr<transport::Link>> links, Deadline deadline);
   // Waits at this member's doorbell for what others write.
   template <typename Done>
   Status AwaitOthers(Deadline deadline, const Done& done);
-  Channel& ChannelOf(const Seat& seat) const { return members_.Mapped(seat.rank)->channels[seat.channel]; }
+  Channel& ChannelOf(const Seat& seat) const {
+    return members_.Mapped(seat.rank)->channels[seat.channel];
+  }
   // Where a member's block of this operation stands in its memory.
   std::byte* BlockPlace(const Seat& seat, std::uint64_t size_bytes) const;
   Channel& own() const { return ChannelOf(seats_[own_seat_]); }
@@ -97,7 +108,8 @@ class Group {
   const bool crowded_;
   const bool few_;
   const bool one_host_;
-  // Seats by their numbers: the first of each host, or all on one host; and where this member's is among them.
+  // Seats by their numbers: the first of each host, or all on one host; and where this member's is
+  // among them.
   std::vector<std::uint32_t> ring_;
   std::uint32_t own_place_ = 0;
   std::uint32_t first_near_ = 0;  // the first on this host

@@ -21,10 +21,12 @@ class Members {
 
   virtual std::uint32_t size() const = 0;
   virtual Rank own() const = 0;
-  // Where loads and stores reach the rank's Control; null where they don't. Stays when the rank has gone.
+  // Where loads and stores reach the rank's Control; null where they don't. Stays when the rank has
+  // gone.
   virtual Control* Mapped(Rank rank) const = 0;
-  // The lowest rank on the same host as `rank`; of that host's ranks each maps every other. All members say the same; ranks
-  // that are told to be on different hosts may map each other nevertheless.
+  // The lowest rank on the same host as `rank`; of that host's ranks each maps every other. All
+  // members say the same; ranks that are told to be on different hosts may map each other
+  // nevertheless.
   virtual Rank FirstOnHost(Rank rank) const = 0;
   // The link of a rank that is there.
   virtual std::shared_ptr<transport::Link> LinkOf(Rank rank) const = 0;
@@ -33,7 +35,8 @@ class Members {
 
   // How many ranks have gone so far; cheap.
   virtual std::uint32_t losses() const = 0;
-  // Ok while the rank is there. NotFound: it has left in order; else it has died, and how that showed. Names the rank.
+  // Ok while the rank is there. NotFound: it has left in order; else it has died, and how that
+  // showed. Names the rank.
   virtual Status WhyGone(Rank rank) const = 0;
   // The ranks that are there, for messages: "0, 1, 5".
   virtual std::string Left() const = 0;

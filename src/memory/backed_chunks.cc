@@ -16,11 +16,14 @@ constexpr std::chrono::milliseconds kPatience{200};  // with a peer that is stop
 
 }  // namespace
 
-BackedChunks::BackedChunks(std::uint64_t max_bytes, std::function<void(std::uint64_t, std::uint64_t)> ask)
+BackedChunks::BackedChunks(std::uint64_t max_bytes,
+                           std::function<void(std::uint64_t, std::uint64_t)> ask)
     : count_((max_bytes + kChunkBytes - 1) / kChunkBytes),
-      flags_(static_cast<std::atomic<std::uint8_t>*>(std::calloc(count_, sizeof(std::atomic<std::uint8_t>)))),
+      flags_(static_cast<std::atomic<std::uint8_t>*>(
+          std::calloc(count_, sizeof(std::atomic<std::uint8_t>)))),
       ask_(std::move(ask)) {
-  static_assert(std::atomic<std::uint8_t>::is_always_lock_free && sizeof(std::atomic<std::uint8_t>) == 1);
+  static_assert(std::atomic<std::uint8_t>::is_always_lock_free &&
+                sizeof(std::atomic<std::uint8_t>) == 1);
   CHECK(flags_ != nullptr);
 }
 
@@ -41,7 +44,8 @@ Status BackedChunks::Obtain(std::uint64_t offset, std::uint64_t size_bytes) {
   waiters_.push_back(&waiter);
   for (;;) {
     std::uint64_t before = answers_;
-    for (auto until = steady_clock::now() + kPatience; !ended_ && answers_ == before && steady_clock::now() < until;)
+    for (auto until = steady_clock::now() + kPatience;
+         !ended_ && answers_ == before && steady_clock::now() < until;)
       WaitOn(lock, changed_, until);
     if (ended_ || !waiter.refused.ok() || Covers(offset, size_bytes)) break;
     if (answers_ != before) continue;
@@ -54,13 +58,15 @@ Status BackedChunks::Obtain(std::uint64_t offset, std::uint64_t size_bytes) {
 
 Status BackedChunks::CheckRange(std::uint64_t first, std::uint64_t count) const {
   if (count > 0 && count <= count_ && first <= count_ - count) return Ok();
-  return InvalidArgument("{} chunks from {} on are said to have memory, and there are {}", count, first, count_);
+  return InvalidArgument("{} chunks from {} on are said to have memory, and there are {}", count,
+                         first, count_);
 }
 
 Status BackedChunks::OnBacked(std::uint64_t first, std::uint64_t count) {
   RETURN_IF_ERROR(CheckRange(first, count));
   std::lock_guard lock(mutex_);
-  for (std::uint64_t chunk = first; chunk < first + count; ++chunk) flags_[chunk].store(kBacked, std::memory_order_relaxed);
+  for (std::uint64_t chunk = first; chunk < first + count; ++chunk)
+    flags_[chunk].store(kBacked, std::memory_order_relaxed);
   ++answers_;
   late_ = false;
   changed_.notify_all();
@@ -71,9 +77,11 @@ Status BackedChunks::OnRefused(std::uint64_t first, std::uint64_t count, std::st
   RETURN_IF_ERROR(CheckRange(first, count));
   std::lock_guard lock(mutex_);
   for (std::uint64_t chunk = first; chunk < first + count; ++chunk)
-    if (flags_[chunk].load(std::memory_order_relaxed) == kAsked) flags_[chunk].store(kUnknown, std::memory_order_relaxed);
+    if (flags_[chunk].load(std::memory_order_relaxed) == kAsked)
+      flags_[chunk].store(kUnknown, std::memory_order_relaxed);
   for (Waiter* waiter : waiters_)
-    if (waiter->first < first + count && first <= waiter->last) waiter->refused = OutOfMemory("{}", why);
+    if (waiter->first < first + count && first <= waiter->last)
+      waiter->refused = OutOfMemory("{}", why);
   ++answers_;
   late_ = false;
   changed_.notify_all();

@@ -1,10 +1,12 @@
-// memory/backed_chunks.h: which chunks of a peer's memory are known to have pages, as this process knows it.
+// memory/backed_chunks.h: which chunks of a peer's memory are known to have pages, as this process
+// knows it.
 //
-// A page of shared memory is charged to the cgroup of whoever touches it first, be it by reading. So before this process first
-// touches a chunk of a peer's memory, it asks the peer to take pages for it. docs/addressing.md says when it doesn't.
+// A page of shared memory is charged to the cgroup of whoever touches it first, be it by reading.
+// So before this process first touches a chunk of a peer's memory, it asks the peer to take pages
+// for it. docs/addressing.md says when it doesn't.
 //
-// Owner: the link to the peer; shared with whoever copies. Threads: any. Covers takes no lock; one mutex for the rest.
-// Memory order: flags say nothing about contents, so they are relaxed.
+// Owner: the link to the peer; shared with whoever copies. Threads: any. Covers takes no lock; one
+// mutex for the rest. Memory order: flags say nothing about contents, so they are relaxed.
 
 #pragma once
 
@@ -27,8 +29,10 @@ class BackedChunks {
  public:
   static constexpr std::uint64_t kChunkBytes = kHugePageBytes;
 
-  // `ask` sends the peer a request for `count` chunks from `first` on; called with the mutex held, it must not wait.
-  BackedChunks(std::uint64_t max_bytes, std::function<void(std::uint64_t first, std::uint64_t count)> ask);
+  // `ask` sends the peer a request for `count` chunks from `first` on; called with the mutex held,
+  // it must not wait.
+  BackedChunks(std::uint64_t max_bytes,
+               std::function<void(std::uint64_t first, std::uint64_t count)> ask);
 
   // REQUIRES of this and Obtain: size_bytes > 0, and the range lies within max_bytes.
   bool Covers(std::uint64_t offset, std::uint64_t size_bytes) const {
@@ -38,8 +42,9 @@ class BackedChunks {
     return true;
   }
 
-  // Returns once the range may be touched. OutOfMemory: the peer has no memory for it, and says why. A peer that doesn't answer
-  // for 200 ms, or has ended, keeps nobody: then this process touches the range at its own cost.
+  // Returns once the range may be touched. OutOfMemory: the peer has no memory for it, and says
+  // why. A peer that doesn't answer for 200 ms, or has ended, keeps nobody: then this process
+  // touches the range at its own cost.
   Status Obtain(std::uint64_t offset, std::uint64_t size_bytes);
 
   // The peer's answers. InvalidArgument: no such chunks.

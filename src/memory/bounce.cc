@@ -50,10 +50,13 @@ Result<BounceBuffer> BounceArena::Take() {
     if (free_.empty()) {
       const std::uint64_t size_bytes = size_bytes_ + BounceBuffer::kBytes;
       rlimit limit{};  // to grow beyond it would end the process with SIGXFSZ
-      if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size_bytes > limit.rlim_cur)
-        return OutOfMemory("a memfd of {} bytes is above RLIMIT_FSIZE, {}: raise it (ulimit -f unlimited)", size_bytes,
-                           limit.rlim_cur);
-      if (RetryOnSignal([&] { return ::ftruncate(file_.get(), static_cast<off_t>(size_bytes)); }) != 0)
+      if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+          size_bytes > limit.rlim_cur)
+        return OutOfMemory(
+            "a memfd of {} bytes is above RLIMIT_FSIZE, {}: raise it (ulimit -f unlimited)",
+            size_bytes, limit.rlim_cur);
+      if (RetryOnSignal([&] { return ::ftruncate(file_.get(), static_cast<off_t>(size_bytes)); }) !=
+          0)
         return OutOfMemory("a memfd of {} bytes: {}", size_bytes, ErrnoText(errno));
       free_.push_back(size_bytes_);
       size_bytes_ = size_bytes;
@@ -61,12 +64,13 @@ Result<BounceBuffer> BounceArena::Take() {
     offset = free_.back();
     free_.pop_back();
   }
-  void* address =
-      ::mmap(nullptr, BounceBuffer::kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), static_cast<off_t>(offset));
+  void* address = ::mmap(nullptr, BounceBuffer::kBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                         file_.get(), static_cast<off_t>(offset));
   if (address == MAP_FAILED) {
     const int error = errno;
     GiveBack(offset);
-    return OutOfMemory("{} bytes of a memfd can't be mapped: {}", BounceBuffer::kBytes, ErrnoText(error));
+    return OutOfMemory("{} bytes of a memfd can't be mapped: {}", BounceBuffer::kBytes,
+                       ErrnoText(error));
   }
   LeaveOutOfCoreDumps(address, BounceBuffer::kBytes);
   return BounceBuffer(shared_from_this(), offset, Mapping(address, BounceBuffer::kBytes));
@@ -74,8 +78,8 @@ Result<BounceBuffer> BounceArena::Take() {
 
 void BounceArena::GiveBack(std::uint64_t file_offset) {
   (void)RetryOnSignal([&] {
-    return ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(file_offset),
-                       BounceBuffer::kBytes);
+    return ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                       static_cast<off_t>(file_offset), BounceBuffer::kBytes);
   });
   std::lock_guard lock(mutex_);
   free_.push_back(file_offset);
@@ -98,8 +102,9 @@ void BounceBuffer::Return() {
 
 std::size_t BounceBuffer::Store(std::size_t offset, std::span<const iovec> parts) const {
   const auto at = static_cast<off_t>(file_offset_ + offset);
-  const ssize_t stored =
-      RetryOnSignal([&] { return ::preadv(arena_->file_.get(), parts.data(), static_cast<int>(parts.size()), at); });
+  const ssize_t stored = RetryOnSignal([&] {
+    return ::preadv(arena_->file_.get(), parts.data(), static_cast<int>(parts.size()), at);
+  });
   return stored > 0 ? static_cast<std::size_t>(stored) : 0;
 }
 
@@ -107,8 +112,8 @@ std::size_t BounceBuffer::Load(std::size_t offset, const void* from, std::size_t
   std::size_t done = 0;
   while (done < size_bytes) {
     const ssize_t loaded = RetryOnSignal([&] {
-      return ::pwrite(arena_->file_.get(), static_cast<const std::byte*>(from) + done, size_bytes - done,
-                      static_cast<off_t>(file_offset_ + offset + done));
+      return ::pwrite(arena_->file_.get(), static_cast<const std::byte*>(from) + done,
+                      size_bytes - done, static_cast<off_t>(file_offset_ + offset + done));
     });
     if (loaded <= 0) break;
     done += static_cast<std::size_t>(loaded);
@@ -125,31 +130,41 @@ Status CheckOwnMemory(const void* address, std::uint64_t size_bytes, bool write)
   std::array<unsigned char, kPagesAtOnce> residents;  // nobody reads them
   for (std::uintptr_t at = first; at < end; at += kPagesAtOnce * page_bytes) {
     const std::uintptr_t bytes = std::min(end - at, kPagesAtOnce * page_bytes);
-    if (RetryOnSignal([&] { return ::mincore(reinterpret_cast<void*>(at), bytes, residents.data()); }) == 0)
+    if (RetryOnSignal(
+            [&] { return ::mincore(reinterpret_cast<void*>(at), bytes, residents.data()); }) == 0)
       continue;                        // NOLINT
     if (errno != ENOMEM) return Ok();  // it can't be told
-    return InvalidArgument("[{:#x}, +{}) isn't mapped as a whole in this process: the memory was freed, or never there", begin,
-                           size_bytes);
+    return InvalidArgument(
+        "[{:#x}, +{}) isn't mapped as a whole in this process: the memory was freed, or never "
+        "there",
+        begin, size_bytes);
   }
   for (const std::uintptr_t page : {first, (end - 1) & ~(page_bytes - 1)}) {
     auto* there = reinterpret_cast<void*>(page);  // NOLINT
-    if (RetryOnSignal([&] { return ::madvise(there, page_bytes, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ); }) == 0)
+    if (RetryOnSignal([&] {
+          return ::madvise(there, page_bytes, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+        }) == 0)
       continue;
     // EINVAL: it is protected, belongs to a device, or the kernel is older than 5.14.
     auto* touched = reinterpret_cast<void*>(std::max(page, begin));  // NOLINT
     if (errno != EFAULT && errno != ENOMEM && CanTouch(touched, write)) continue;
-    return InvalidArgument("[{:#x}, +{}) can't be {} in this process at {:#x}: it is protected, or its file has shrunk", begin,
-                           size_bytes, write ? "written to" : "read", std::max(page, begin));
+    return InvalidArgument(
+        "[{:#x}, +{}) can't be {} in this process at {:#x}: it is protected, or its file has "
+        "shrunk",
+        begin, size_bytes, write ? "written to" : "read", std::max(page, begin));
   }
   return Ok();
 }
 
-std::size_t FirstUnreadable(const BounceBuffer& scratch, std::size_t scratch_offset, std::span<const iovec> parts) {
+std::size_t FirstUnreadable(const BounceBuffer& scratch, std::size_t scratch_offset,
+                            std::span<const iovec> parts) {
   const std::uintptr_t page_bytes = PageBytes();
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto begin = reinterpret_cast<std::uintptr_t>(parts[i].iov_base);
-    for (std::uintptr_t at = begin; at < begin + parts[i].iov_len; at = (at & ~(page_bytes - 1)) + page_bytes) {
-      if (scratch.Load(scratch_offset, reinterpret_cast<const void*>(at), 1) != 1) return i;  // NOLINT
+    for (std::uintptr_t at = begin; at < begin + parts[i].iov_len;
+         at = (at & ~(page_bytes - 1)) + page_bytes) {
+      if (scratch.Load(scratch_offset, reinterpret_cast<const void*>(at), 1) != 1)
+        return i;  // NOLINT
     }
   }
   return parts.size();

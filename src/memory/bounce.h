@@ -1,13 +1,14 @@
-// memory/bounce.h: how bytes get into and out of memory of which nobody knows whether it is still there: what users have
-// registered, or give as a copy's own side, may be unmapped, read-only or a mapping of a file that has shrunk. A plain
-// instruction there ends the process; the kernel, asked to copy, only says EFAULT.
+// memory/bounce.h: how bytes get into and out of memory of which nobody knows whether it is still
+// there: what users have registered, or give as a copy's own side, may be unmapped, read-only or a
+// mapping of a file that has shrunk. A plain instruction there ends the process; the kernel, asked
+// to copy, only says EFAULT.
 //
-// A buffer is a part of a memfd that is mapped here. preadv() of the file copies what stands in the buffer to memory of
-// unknown state, pwrite() copies from there into the buffer: one system call, no permission asked (process_vm_writev costs five
-// times as much, and seccomp profiles forbid it).
+// A buffer is a part of a memfd that is mapped here. preadv() of the file copies what stands in the
+// buffer to memory of unknown state, pwrite() copies from there into the buffer: one system call,
+// no permission asked (process_vm_writev costs five times as much, and seccomp profiles forbid it).
 //
-// Owner: a transport's connections own buffers and share their arena, which has one descriptor. Threads: Take from any; a
-// buffer is for one at a time.
+// Owner: a transport's connections own buffers and share their arena, which has one descriptor.
+// Threads: Take from any; a buffer is for one at a time.
 
 #pragma once
 
@@ -57,7 +58,8 @@ class BounceBuffer {
 
   std::byte* data() const { return mapping_.data(); }
 
-  // Copies what stands at `offset` to `parts`, one behind the other. Fewer bytes than they have: the next can't be written to.
+  // Copies what stands at `offset` to `parts`, one behind the other. Fewer bytes than they have:
+  // the next can't be written to.
   std::size_t Store(std::size_t offset, std::span<const iovec> parts) const;
   // Copies [from, from + size_bytes) to `offset`. Fewer: the next byte can't be read.
   std::size_t Load(std::size_t offset, const void* from, std::size_t size_bytes) const;
@@ -73,13 +75,16 @@ class BounceBuffer {
   Mapping mapping_;
 };
 
-// Whether a copy of this process's own may touch [address, address + size_bytes) by plain instructions, as far as that can be
-// told for a hundredth of what copying it costs: all of it is mapped, and its first and last page can be read, or written to
-// when `write`. InvalidArgument says what is wrong. Worth it from kCheapCheckBytes on.
+// Whether a copy of this process's own may touch [address, address + size_bytes) by plain
+// instructions, as far as that can be told for a hundredth of what copying it costs: all of it is
+// mapped, and its first and last page can be read, or written to when `write`. InvalidArgument says
+// what is wrong. Worth it from kCheapCheckBytes on.
 constexpr std::uint64_t kCheapCheckBytes = 1 << 20;
 Status CheckOwnMemory(const void* address, std::uint64_t size_bytes, bool write);
 
-// The first part of `parts` that can't be read as a whole, at its begin, end and each page between; parts.size(): none.
-std::size_t FirstUnreadable(const BounceBuffer& scratch, std::size_t scratch_offset, std::span<const iovec> parts);
+// The first part of `parts` that can't be read as a whole, at its begin, end and each page between;
+// parts.size(): none.
+std::size_t FirstUnreadable(const BounceBuffer& scratch, std::size_t scratch_offset,
+                            std::span<const iovec> parts);
 
 }  // namespace memfabric

@@ -20,16 +20,19 @@
 namespace memfabric {
 namespace {
 
-// Large enough that taking one costs nothing (one is 5 to 15 ms of page faults), small enough that all threads end together.
+// Large enough that taking one costs nothing (one is 5 to 15 ms of page faults), small enough that
+// all threads end together.
 constexpr std::size_t kChunkBytes = 8_MiB;
 
 unsigned Processors() {
   cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return static_cast<unsigned>(std::max(CPU_COUNT(&allowed), 1));
+  if (::sched_getaffinity(0, sizeof(allowed), &allowed) == 0)
+    return static_cast<unsigned>(std::max(CPU_COUNT(&allowed), 1));
   return std::max(std::thread::hardware_concurrency(), 1u);
 }
 
-// Writes to each page what it holds: an atomic that changes nothing, so that an owner's and a peer's bytes survive.
+// Writes to each page what it holds: an atomic that changes nothing, so that an owner's and a
+// peer's bytes survive.
 void Touch(std::byte* begin, std::size_t size_bytes) {
   auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   for (std::size_t offset = 0; offset < size_bytes; offset += page_bytes)
@@ -39,7 +42,8 @@ void Touch(std::byte* begin, std::size_t size_bytes) {
 // 0 or an errno.
 int Populate(std::byte* begin, std::size_t size_bytes) {
   for (;;) {
-    if (RetryOnSignal([&] { return ::madvise(begin, size_bytes, MADV_POPULATE_WRITE); }) == 0) return 0;
+    if (RetryOnSignal([&] { return ::madvise(begin, size_bytes, MADV_POPULATE_WRITE); }) == 0)
+      return 0;
     if (errno == EAGAIN) continue;
     if (errno != EINVAL) return errno;
     Touch(begin, size_bytes);  // kernels before 5.14
@@ -47,7 +51,8 @@ int Populate(std::byte* begin, std::size_t size_bytes) {
   }
 }
 
-// What the threads of one call share. `next` hands out chunks; relaxed, as the pages' contents order nothing between threads.
+// What the threads of one call share. `next` hands out chunks; relaxed, as the pages' contents
+// order nothing between threads.
 struct Work {
   std::byte* begin;
   std::size_t size_bytes;
@@ -60,7 +65,8 @@ struct Work {
     if (stop.load(std::memory_order_relaxed)) return false;
     std::size_t offset = next.fetch_add(kChunkBytes, std::memory_order_relaxed);
     if (offset >= size_bytes) return false;
-    if (int error = Populate(begin + offset, std::min(kChunkBytes, size_bytes - offset)); error != 0) {
+    if (int error = Populate(begin + offset, std::min(kChunkBytes, size_bytes - offset));
+        error != 0) {
       error_number.store(error, std::memory_order_relaxed);
       stop.store(true, std::memory_order_relaxed);
     }
@@ -80,7 +86,8 @@ Status FaultIn(std::byte* begin, std::size_t size_bytes) {
       }
     });
     if (!thread.ok()) {  // fewer do it, too
-      LOG(kDebug, "backing memory with {} threads more: {}", threads.size(), thread.status().message());
+      LOG(kDebug, "backing memory with {} threads more: {}", threads.size(),
+          thread.status().message());
       break;
     }
     threads.push_back(std::move(*thread));
@@ -98,8 +105,10 @@ Status FaultIn(std::byte* begin, std::size_t size_bytes) {
   int error_number = work.error_number.load(std::memory_order_relaxed);
   if (error_number == ENOMEM || error_number == EFAULT)
     return OutOfMemory("backing {} of memory: {}", SizeText(size_bytes), ErrnoText(error_number));
-  if (error_number != 0) return IoError("backing {} of memory: {}", SizeText(size_bytes), ErrnoText(error_number));
-  if (interrupted) return Interrupted("interrupted by a signal while backing {} of memory", SizeText(size_bytes));
+  if (error_number != 0)
+    return IoError("backing {} of memory: {}", SizeText(size_bytes), ErrnoText(error_number));
+  if (interrupted)
+    return Interrupted("interrupted by a signal while backing {} of memory", SizeText(size_bytes));
   return Ok();
 }
 

@@ -35,9 +35,10 @@ const StreamingKernel& Best() {
   return kKernels.back();
 }
 
-// Measured on a Zen 3 (32 MiB L3, 512 KiB L2) by the loop of copy_bench. Into cold memory streaming wins from 4 KiB up (1.4x
-// there, 1.8x from 64 KiB up); into memory that is in the cache it loses until 4 MiB (2x at 4 KiB, 1.1x from 256 KiB up, where
-// memcpy itself leaves the L2). 256 KiB is where the loss has become small, and what is smaller is likely to be read soon.
+// Measured on a Zen 3 (32 MiB L3, 512 KiB L2) by the loop of copy_bench. Into cold memory streaming
+// wins from 4 KiB up (1.4x there, 1.8x from 64 KiB up); into memory that is in the cache it loses
+// until 4 MiB (2x at 4 KiB, 1.1x from 256 KiB up, where memcpy itself leaves the L2). 256 KiB is
+// where the loss has become small, and what is smaller is likely to be read soon.
 constexpr std::size_t kStreamBytes = 256 << 10;
 
 // The environment's number of bytes, if it is one.
@@ -75,7 +76,8 @@ void StreamingCopy(std::byte* destination, const std::byte* source, std::size_t 
   CopyFence();
 }
 
-void StreamingCopyUnfenced(std::byte* destination, const std::byte* source, std::size_t size_bytes) {
+void StreamingCopyUnfenced(std::byte* destination, const std::byte* source,
+                           std::size_t size_bytes) {
   kBest.copy(destination, source, size_bytes);
 }
 
@@ -90,7 +92,8 @@ void CopyFence() {
 std::size_t StreamingThreshold() { return kThreshold; }
 
 void CopyBytes(std::byte* destination, const std::byte* source, std::size_t size_bytes) {
-  if (size_bytes - 8 <= 8) {  // 8 to 16: a flag, a pointer, a header; one store when it is 8, so that nobody sees half of it
+  // 8 to 16: a flag, a pointer, a header; one store when it is 8, so that nobody sees half of it
+  if (size_bytes - 8 <= 8) {
     MoveEnds<std::uint64_t>(destination, source, size_bytes);
   } else if (size_bytes >= kThreshold && !Overlap(destination, source, size_bytes)) {
     StreamingCopy(destination, source, size_bytes);

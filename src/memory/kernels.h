@@ -1,7 +1,9 @@
-// memory/kernels.h: moving bytes by plain instructions, with the best kernel that this processor has, chosen once at run time.
+// memory/kernels.h: moving bytes by plain instructions, with the best kernel that this processor
+// has, chosen once at run time.
 //
-// Small copies are memcpy. Large ones use non-temporal stores where that wins (they leave the caches to others and save the
-// read of the destination), and end with the fence that orders them before later stores.
+// Small copies are memcpy. Large ones use non-temporal stores where that wins (they leave the
+// caches to others and save the read of the destination), and end with the fence that orders them
+// before later stores.
 //
 // Threads: any.
 
@@ -38,10 +40,12 @@ inline bool Overlap(const std::byte* a, const std::byte* b, std::size_t size_byt
   return distance < size_bytes || -distance < size_bytes;
 }
 
-// From this size on CopyBytes streams. Measured by benchmarks/; MEMFABRIC_STREAM_BYTES overrides it.
+// From this size on CopyBytes streams. Measured by benchmarks/; MEMFABRIC_STREAM_BYTES overrides
+// it.
 std::size_t StreamingThreshold();
 
-// Copies by whatever is fastest for the size; visible to whoever sees a later store of this thread. Overlap is legal.
+// Copies by whatever is fastest for the size; visible to whoever sees a later store of this thread.
+// Overlap is legal.
 void CopyBytes(std::byte* destination, const std::byte* source, std::size_t size_bytes);
 
 }  // namespace memfabric

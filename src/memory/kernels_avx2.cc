@@ -8,8 +8,10 @@ namespace {
 constexpr std::size_t kVectorBytes = sizeof(__m256i);
 constexpr std::size_t kBlockBytes = 4 * kVectorBytes;
 
-__attribute__((target("avx2"))) void CopyBlocks(std::byte* destination, const std::byte* source, std::size_t size_bytes) {
-  for (std::byte* end = destination + size_bytes; destination != end; destination += kBlockBytes, source += kBlockBytes) {
+__attribute__((target("avx2"))) void CopyBlocks(std::byte* destination, const std::byte* source,
+                                                std::size_t size_bytes) {
+  for (std::byte* end = destination + size_bytes; destination != end;
+       destination += kBlockBytes, source += kBlockBytes) {
     const auto* from = reinterpret_cast<const __m256i*>(source);
     auto* to = reinterpret_cast<__m256i*>(destination);
     __m256i a = _mm256_loadu_si256(from);

@@ -8,8 +8,10 @@ namespace {
 constexpr std::size_t kVectorBytes = sizeof(__m512i);
 constexpr std::size_t kBlockBytes = 4 * kVectorBytes;
 
-__attribute__((target("avx512f"))) void CopyBlocks(std::byte* destination, const std::byte* source, std::size_t size_bytes) {
-  for (std::byte* end = destination + size_bytes; destination != end; destination += kBlockBytes, source += kBlockBytes) {
+__attribute__((target("avx512f"))) void CopyBlocks(std::byte* destination, const std::byte* source,
+                                                   std::size_t size_bytes) {
+  for (std::byte* end = destination + size_bytes; destination != end;
+       destination += kBlockBytes, source += kBlockBytes) {
     const auto* from = reinterpret_cast<const __m512i*>(source);
     auto* to = reinterpret_cast<__m512i*>(destination);
     __m512i a = _mm512_loadu_si512(from);

@@ -1,5 +1,6 @@
-// memory/kernels_backends.h: what the kernel files share. Each of them is compiled for every build of its architecture and
-// names the instructions it needs function by function, so that only its own code uses them.
+// memory/kernels_backends.h: what the kernel files share. Each of them is compiled for every build
+// of its architecture and names the instructions it needs function by function, so that only its
+// own code uses them.
 
 #pragma once
 
@@ -9,7 +10,8 @@
 
 namespace memfabric::kernels {
 
-// Copies whole blocks. REQUIRES: `destination` aligned to kBlockAlignment, `size_bytes` a multiple of the kernel's block.
+// Copies whole blocks. REQUIRES: `destination` aligned to kBlockAlignment, `size_bytes` a multiple
+// of the kernel's block.
 using BlockCopy = void (*)(std::byte* destination, const std::byte* source, std::size_t size_bytes);
 
 constexpr std::size_t kLineBytes = 64;

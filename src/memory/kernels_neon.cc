@@ -7,7 +7,8 @@ constexpr std::size_t kBlockBytes = 64;
 
 // STNP is aarch64's non-temporal store; no intrinsic reaches it in both compilers.
 void CopyBlocks(std::byte* destination, const std::byte* source, std::size_t size_bytes) {
-  for (std::byte* end = destination + size_bytes; destination != end; destination += kBlockBytes, source += kBlockBytes) {
+  for (std::byte* end = destination + size_bytes; destination != end;
+       destination += kBlockBytes, source += kBlockBytes) {
     asm volatile(
         "ldnp q0, q1, [%[source]]\n\t"
         "ldnp q2, q3, [%[source], #32]\n\t"

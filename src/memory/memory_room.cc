@@ -34,10 +34,12 @@ void Tighten(MemoryRoom& room, std::uint64_t bytes, std::string limit) {
 struct CgroupFiles {
   const char* limit;
   const char* usage;
-  const char* active_cache;  // keys of memory.stat, with the children's; contributed memory is not in them
+  // keys of memory.stat, with the children's; contributed memory is not in them
+  const char* active_cache;
   const char* inactive_cache;
 };
-constexpr CgroupFiles kV1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file", "total_inactive_file"};
+constexpr CgroupFiles kV1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file",
+                          "total_inactive_file"};
 constexpr CgroupFiles kV2{"memory.max", "memory.current", "active_file", "inactive_file"};
 
 void TightenByCgroup(MemoryRoom& room, const Cgroup& group) {
@@ -45,12 +47,12 @@ void TightenByCgroup(MemoryRoom& room, const Cgroup& group) {
   auto limit = ReadNumber(group.folder + files.limit);
   auto used = ReadNumber(group.folder + files.usage);
   if (!limit || !used) return;
-  std::uint64_t cache =
-      ReadKey(group.folder + "memory.stat", files.active_cache) + ReadKey(group.folder + "memory.stat", files.inactive_cache);
+  std::uint64_t cache = ReadKey(group.folder + "memory.stat", files.active_cache) +
+                        ReadKey(group.folder + "memory.stat", files.inactive_cache);
   std::uint64_t held = *used > cache ? *used - cache : 0;
-  Tighten(
-      room, *limit > held ? *limit - held : 0,
-      fmt::format("{} of cgroup {} is {}, of which {} are used", files.limit, group.name, SizeText(*limit), SizeText(held)));
+  Tighten(room, *limit > held ? *limit - held : 0,
+          fmt::format("{} of cgroup {} is {}, of which {} are used", files.limit, group.name,
+                      SizeText(*limit), SizeText(held)));
 }
 
 }  // namespace
@@ -66,7 +68,8 @@ MemoryRoom ReadMemoryRoom(const std::string& root) {
 Status CheckMemoryRoom(std::uint64_t size_bytes, const MemoryRoom& room) {
   if (size_bytes <= room.bytes) return Ok();
   return OutOfMemory(
-      "backing {} now would take more than the {} that are left: {}; ask for less, raise the limit, or leave out "
+      "backing {} now would take more than the {} that are left: {}; ask for less, raise the "
+      "limit, or leave out "
       "the performance flag, so that memory is taken at its first use",
       SizeText(size_bytes), SizeText(room.bytes), room.limit);
 }
@@ -76,8 +79,9 @@ Status MemoryBudget::Take(std::uint64_t size_bytes) {
   if (size_bytes > left_bytes_ || now >= good_until_) {
     MemoryRoom room = ReadMemoryRoom();
     if (size_bytes > room.bytes)
-      return OutOfMemory("{} more would be above the {} that are left: {}: raise that, or contribute less",
-                         SizeText(size_bytes), SizeText(room.bytes), room.limit);
+      return OutOfMemory(
+          "{} more would be above the {} that are left: {}: raise that, or contribute less",
+          SizeText(size_bytes), SizeText(room.bytes), room.limit);
     // A part: others take memory from the same limit.
     left_bytes_ = std::max(size_bytes, room.bytes / kBudgetPart);
     good_until_ = now + kBudgetPeriod;

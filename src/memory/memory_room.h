@@ -1,4 +1,5 @@
-// memory/memory_room.h: how much memory this process may still touch before the kernel starts to kill. Values; any thread.
+// memory/memory_room.h: how much memory this process may still touch before the kernel starts to
+// kill. Values; any thread.
 
 #pragma once
 
@@ -12,11 +13,13 @@ namespace memfabric {
 
 struct MemoryRoom {
   std::uint64_t bytes = UINT64_MAX;
-  std::string limit;  // what sets it, with its values: "memory.max of cgroup /a is 512 MiB, 100 MiB are used"
+  // what sets it, with its values: "memory.max of cgroup /a is 512 MiB, 100 MiB are used"
+  std::string limit;
 };
 
-// The tightest of what the machine has available and the limits of this process's cgroups (v1 and v2) up to the root.
-// `root` is where /proc and /sys/fs/cgroup are: "" except in tests. What can't be read doesn't bound.
+// The tightest of what the machine has available and the limits of this process's cgroups (v1 and
+// v2) up to the root. `root` is where /proc and /sys/fs/cgroup are: "" except in tests. What can't
+// be read doesn't bound.
 MemoryRoom ReadMemoryRoom(const std::string& root = "");
 
 // OutOfMemory when `size_bytes` more would be above the room, with the values and what to do.

@@ -24,7 +24,9 @@ struct NodeMask {
   unsigned long words[kMaxNodes / kWordBits] = {};
   static constexpr unsigned long kBits = kMaxNodes + 1;
 
-  bool Has(unsigned node) const { return node < kMaxNodes && (words[node / kWordBits] >> (node % kWordBits) & 1) != 0; }
+  bool Has(unsigned node) const {
+    return node < kMaxNodes && (words[node / kWordBits] >> (node % kWordBits) & 1) != 0;
+  }
   void Add(unsigned node) { words[node / kWordBits] |= 1UL << (node % kWordBits); }
 };
 
@@ -43,8 +45,8 @@ std::uint64_t MemoryOfNode(const std::filesystem::path& folder) {
 std::vector<NumaNode> ReadNumaNodes(const std::string& folder) {
   std::vector<NumaNode> nodes;
   std::error_code unreadable;
-  for (std::filesystem::directory_iterator entry(folder, unreadable), end; !unreadable && entry != end;
-       entry.increment(unreadable)) {
+  for (std::filesystem::directory_iterator entry(folder, unreadable), end;
+       !unreadable && entry != end; entry.increment(unreadable)) {
     std::string name = entry->path().filename().string();
     if (!name.starts_with("node")) continue;
     NumaNode node;
@@ -53,7 +55,8 @@ std::vector<NumaNode> ReadNumaNodes(const std::string& folder) {
     node.bytes = MemoryOfNode(entry->path());
     if (node.bytes > 0) nodes.push_back(node);
   }
-  std::sort(nodes.begin(), nodes.end(), [](const NumaNode& a, const NumaNode& b) { return a.id < b.id; });
+  std::sort(nodes.begin(), nodes.end(),
+            [](const NumaNode& a, const NumaNode& b) { return a.id < b.id; });
   return nodes;
 }
 
@@ -61,10 +64,12 @@ std::vector<NumaNode> NumaNodes() {
   std::vector<NumaNode> nodes = ReadNumaNodes("/sys/devices/system/node");
   NodeMask allowed;
   // A kernel or a container that doesn't tell allows all.
-  if (::syscall(SYS_get_mempolicy, nullptr, allowed.words, NodeMask::kBits, nullptr, MPOL_F_MEMS_ALLOWED) == 0)
+  if (::syscall(SYS_get_mempolicy, nullptr, allowed.words, NodeMask::kBits, nullptr,
+                MPOL_F_MEMS_ALLOWED) == 0)
     std::erase_if(nodes, [&](const NumaNode& node) { return !allowed.Has(node.id); });
   if (nodes.empty()) {
-    auto bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    auto bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                 static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     nodes.push_back({0, bytes});
   }
   return nodes;
@@ -72,20 +77,24 @@ std::vector<NumaNode> NumaNodes() {
 
 Status CheckNumaNode(unsigned node) {
   auto nodes = NumaNodes();
-  if (std::any_of(nodes.begin(), nodes.end(), [&](const NumaNode& there) { return there.id == node; })) return Ok();
+  if (std::any_of(nodes.begin(), nodes.end(),
+                  [&](const NumaNode& there) { return there.id == node; }))
+    return Ok();
   std::string ids;
   for (const NumaNode& there : nodes) ids += (ids.empty() ? "" : ", ") + std::to_string(there.id);
-  return InvalidArgument("NUMA node {} does not exist or has no memory for this process; there are: {}", node, ids);
+  return InvalidArgument(
+      "NUMA node {} does not exist or has no memory for this process; there are: {}", node, ids);
 }
 
 void PreferNumaNode(std::byte* address, std::size_t size_bytes, unsigned node) {
   NodeMask mask;
   mask.Add(node);
-  long result = ::syscall(SYS_mbind, address, size_bytes, MPOL_PREFERRED, mask.words, NodeMask::kBits, 0);
+  long result =
+      ::syscall(SYS_mbind, address, size_bytes, MPOL_PREFERRED, mask.words, NodeMask::kBits, 0);
   int error_number = errno;
   if (result != 0)
-    LOG(kInfo, "memory at {:#x} is not bound to NUMA node {}: mbind: {}", reinterpret_cast<std::uint64_t>(address), node,
-        ErrnoText(error_number));
+    LOG(kInfo, "memory at {:#x} is not bound to NUMA node {}: mbind: {}",
+        reinterpret_cast<std::uint64_t>(address), node, ErrnoText(error_number));
 }
 
 }  // namespace memfabric

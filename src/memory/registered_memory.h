@@ -1,5 +1,6 @@
-// memory/registered_memory.h: memory that this process's user owns and has registered, as transports see it that serve peers'
-// requests into it. Who registers, and where the table stands, is trans/'s.
+// memory/registered_memory.h: memory that this process's user owns and has registered, as
+// transports see it that serve peers' requests into it. Who registers, and where the table stands,
+// is trans/'s.
 //
 // Threads: any.
 
@@ -16,8 +17,9 @@ class RegisteredMemory {
  public:
   virtual ~RegisteredMemory() = default;
 
-  // Lets a request touch [address, address + size_bytes) until Release; deregistering any of it returns only after that.
-  // InvalidArgument, naming the range: it is not registered as a whole (in one range or in touching ones).
+  // Lets a request touch [address, address + size_bytes) until Release; deregistering any of it
+  // returns only after that. InvalidArgument, naming the range: it is not registered as a whole (in
+  // one range or in touching ones).
   virtual Status Acquire(std::uint64_t address, std::uint64_t size_bytes) = 0;
   // REQUIRES: Acquire returned Ok for the same range, and this is its only Release.
   virtual void Release(std::uint64_t address, std::uint64_t size_bytes) = 0;
@@ -26,13 +28,16 @@ class RegisteredMemory {
 // One Acquire, released at the end of its life.
 class RegisteredUse {
  public:
-  static Result<RegisteredUse> Acquire(RegisteredMemory& memory, std::uint64_t address, std::uint64_t size_bytes) {
+  static Result<RegisteredUse> Acquire(RegisteredMemory& memory, std::uint64_t address,
+                                       std::uint64_t size_bytes) {
     RETURN_IF_ERROR(memory.Acquire(address, size_bytes));
     return RegisteredUse(&memory, address, size_bytes);
   }
   RegisteredUse() = default;
   RegisteredUse(RegisteredUse&& other) noexcept
-      : memory_(std::exchange(other.memory_, nullptr)), address_(other.address_), size_bytes_(other.size_bytes_) {}
+      : memory_(std::exchange(other.memory_, nullptr)),
+        address_(other.address_),
+        size_bytes_(other.size_bytes_) {}
   RegisteredUse& operator=(RegisteredUse&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(address_, other.address_);

@@ -35,19 +35,26 @@ bool Ended(const UniqueFd& process) {
   return process && RetryOnSignal([&] { return ::poll(&one, 1, 0); }) == 1;
 }
 
-std::string RangeText(std::uint64_t begin, std::uint64_t end) { return fmt::format("[{:#x}, +{})", begin, end - begin); }
+std::string RangeText(std::uint64_t begin, std::uint64_t end) {
+  return fmt::format("[{:#x}, +{})", begin, end - begin);
+}
 
 }  // namespace
 
 Result<std::unique_ptr<RegisteredTable>> RegisteredTable::Create(const SharedBlocks* blocks) {
   UniqueFd file(::memfd_create("memfabric-registrations", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) return OutOfMemory("a table of registrations: memfd_create: {}", ErrnoText(errno));
-  if (RetryOnSignal([&] { return ::ftruncate(file.get(), static_cast<off_t>(registered::kTableBytes)); }) != 0)
-    return OutOfMemory("a table of registrations of {}: {}", SizeText(registered::kTableBytes), ErrnoText(errno));
+  if (RetryOnSignal([&] {
+        return ::ftruncate(file.get(), static_cast<off_t>(registered::kTableBytes));
+      }) != 0)
+    return OutOfMemory("a table of registrations of {}: {}", SizeText(registered::kTableBytes),
+                       ErrnoText(errno));
   Mapping mapping = Mapping::Share(file.get(), registered::kTableBytes, PROT_READ | PROT_WRITE);
-  if (!mapping) return OutOfMemory("a table of registrations can't be mapped: {}", ErrnoText(errno));
+  if (!mapping)
+    return OutOfMemory("a table of registrations can't be mapped: {}", ErrnoText(errno));
   // From here on this mapping is the only one that can be written.
-  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0)
+  if (::fcntl(file.get(), F_ADD_SEALS,
+              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0)
     return IoError("sealing a table of registrations: {}", ErrnoText(errno));
   return std::make_unique<RegisteredTable>(blocks, std::move(file), std::move(mapping));
 }
@@ -56,13 +63,15 @@ RegisteredTable::RegisteredTable(const SharedBlocks* blocks, UniqueFd file, Mapp
     : blocks_(blocks), file_(std::move(file)), mapping_(std::move(mapping)) {
   header().magic = registered::kMagic;
   header().address = reinterpret_cast<std::uintptr_t>(mapping_.data());
-  CHECK(RetryOnSignal([&] { return ::getrandom(&header().nonce, sizeof header().nonce, 0); }) == sizeof header().nonce);
+  CHECK(RetryOnSignal([&] { return ::getrandom(&header().nonce, sizeof header().nonce, 0); }) ==
+        sizeof header().nonce);
 }
 
 std::uint64_t RegisteredTable::LowerBound(std::uint64_t address) const {
   std::span<const Range> all(ranges(), header().count.load(std::memory_order_relaxed));
-  auto found = std::lower_bound(all.begin(), all.end(), address,
-                                [](const Range& range, std::uint64_t wanted) { return range.begin < wanted; });
+  auto found = std::lower_bound(
+      all.begin(), all.end(), address,
+      [](const Range& range, std::uint64_t wanted) { return range.begin < wanted; });
   return static_cast<std::uint64_t>(found - all.begin());
 }
 
@@ -73,19 +82,24 @@ void RegisteredTable::BeginChange() {
 
 void RegisteredTable::EndChange() { header().version.fetch_add(1, std::memory_order_seq_cst); }
 
-Status RegisteredTable::Register(std::span<const std::uint64_t> addresses, std::span<const std::uint64_t> sizes) {
+Status RegisteredTable::Register(std::span<const std::uint64_t> addresses,
+                                 std::span<const std::uint64_t> sizes) {
   std::vector<NewRange> wanted;
   wanted.reserve(addresses.size());
   for (std::size_t i = 0; i < addresses.size(); ++i) {
-    auto where = [&] { return addresses.size() == 1 ? std::string() : fmt::format("entry {}: ", i); };
+    auto where = [&] {
+      return addresses.size() == 1 ? std::string() : fmt::format("entry {}: ", i);
+    };
     if (addresses[i] == 0) return InvalidArgument("{}the address is null", where());
     if (sizes[i] == 0) return InvalidArgument("{}the size is 0", where());
     if (addresses[i] + sizes[i] < addresses[i])
-      return InvalidArgument("{}address {:#x} + size {} leaves the 64-bit address space", where(), addresses[i], sizes[i]);
+      return InvalidArgument("{}address {:#x} + size {} leaves the 64-bit address space", where(),
+                             addresses[i], sizes[i]);
     wanted.push_back({addresses[i], addresses[i] + sizes[i]});
   }
   auto by_begin = [](const NewRange& a, const NewRange& b) { return a.begin < b.begin; };
-  if (!std::is_sorted(wanted.begin(), wanted.end(), by_begin)) std::sort(wanted.begin(), wanted.end(), by_begin);
+  if (!std::is_sorted(wanted.begin(), wanted.end(), by_begin))
+    std::sort(wanted.begin(), wanted.end(), by_begin);
   RETURN_IF_ERROR(BackBlocks(wanted));
   std::lock_guard lock(mutex_);
   Compact();
@@ -102,7 +116,8 @@ Status RegisteredTable::BackBlocks(const std::vector<NewRange>& ranges) const {
     if (block == nullptr) continue;
     ASSIGN_OR_RETURN(std::uint64_t unbacked, UnbackedBytes(block->file.get()));
     RETURN_IF_ERROR(budget.Take(std::min(range.end - range.begin, unbacked)));
-    RETURN_IF_ERROR(TakeMemory(block->file.get(), range.begin - block->begin(), range.end - range.begin));
+    RETURN_IF_ERROR(
+        TakeMemory(block->file.get(), range.begin - block->begin(), range.end - range.begin));
   }
   return Ok();
 }
@@ -110,8 +125,8 @@ Status RegisteredTable::BackBlocks(const std::vector<NewRange>& ranges) const {
 Status RegisteredTable::CheckNew(std::vector<NewRange>& wanted) const {
   std::uint64_t count = header().count.load(std::memory_order_relaxed);
   auto overlap = [](const NewRange& range, std::uint64_t begin, std::uint64_t end) {
-    return AlreadyExists("{} overlaps the registration {}: unregister that first", RangeText(range.begin, range.end),
-                         RangeText(begin, end));
+    return AlreadyExists("{} overlaps the registration {}: unregister that first",
+                         RangeText(range.begin, range.end), RangeText(begin, end));
   };
   std::size_t kept = 0;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -126,11 +141,13 @@ Status RegisteredTable::CheckNew(std::vector<NewRange>& wanted) const {
       if (ranges()[at].begin == range.begin && ranges()[at].end == range.end) continue;
       return overlap(range, ranges()[at].begin, ranges()[at].end);
     }
-    if (at > 0 && ranges()[at - 1].end > range.begin) return overlap(range, ranges()[at - 1].begin, ranges()[at - 1].end);
+    if (at > 0 && ranges()[at - 1].end > range.begin)
+      return overlap(range, ranges()[at - 1].begin, ranges()[at - 1].end);
     wanted[kept++] = range;  // kept <= i, and wanted[i] was looked at
   }
   if (kept > registered::kMaxRanges - live_)
-    return InUse("{} more registrations don't fit: there are {}, the limit is {}", kept, live_, registered::kMaxRanges);
+    return InUse("{} more registrations don't fit: there are {}, the limit is {}", kept, live_,
+                 registered::kMaxRanges);
   wanted.resize(kept);
   return Ok();
 }
@@ -139,7 +156,8 @@ void RegisteredTable::Compact() {
   std::uint64_t count = header().count.load(std::memory_order_relaxed);
   if (count == live_) return;
   BeginChange();
-  Range* end = std::remove_if(ranges(), ranges() + count, [](const Range& range) { return !Live(range); });
+  Range* end =
+      std::remove_if(ranges(), ranges() + count, [](const Range& range) { return !Live(range); });
   header().count.store(static_cast<std::uint64_t>(end - ranges()), std::memory_order_relaxed);
   EndChange();
 }
@@ -149,7 +167,8 @@ void RegisteredTable::Insert(const std::vector<NewRange>& wanted) {
   fresh.reserve(wanted.size());
   for (const NewRange& range : wanted) {
     Range& one = fresh.emplace_back(Range{range.begin, range.end, 0, 0});
-    SharedBlockPtr block = blocks_ == nullptr ? nullptr : blocks_->Find(range.begin, range.end - range.begin);
+    SharedBlockPtr block =
+        blocks_ == nullptr ? nullptr : blocks_->Find(range.begin, range.end - range.begin);
     if (block == nullptr) continue;
     one.block = block->id;
     one.block_offset = range.begin - block->begin();
@@ -210,11 +229,13 @@ Status RegisteredTable::Deregister(std::uint64_t address, Deadline deadline) {
   RETURN_IF_ERROR(Drain(deadline).WithContext(RangeText(address, end)));
   std::unique_lock lock(mutex_);
   auto unused = [&] {
-    return std::none_of(uses_.begin(), uses_.end(), [&](const NewRange& use) { return use.begin < end && address < use.end; });
+    return std::none_of(uses_.begin(), uses_.end(),
+                        [&](const NewRange& use) { return use.begin < end && address < use.end; });
   };
   Status waited = WaitUntil(lock, released_, deadline, unused);
   if (IsDeadlineExceeded(waited))
-    return DeadlineExceeded("{}: a request of a peer is still working on it; unregister it again", RangeText(address, end));
+    return DeadlineExceeded("{}: a request of a peer is still working on it; unregister it again",
+                            RangeText(address, end));
   RETURN_IF_ERROR(waited);
   leaving_.erase(address);
   return Ok();
@@ -243,7 +264,8 @@ Status RegisteredTable::Drain(Deadline deadline) {
   {
     std::unique_lock lock(mutex_);
     Status waited = WaitUntil(lock, released_, deadline, [&] { return !draining_; });
-    if (IsDeadlineExceeded(waited)) return DeadlineExceeded("others still wait for transfers to end; unregister it again");
+    if (IsDeadlineExceeded(waited))
+      return DeadlineExceeded("others still wait for transfers to end; unregister it again");
     RETURN_IF_ERROR(waited);
     draining_ = true;
   }
@@ -267,7 +289,8 @@ Status RegisteredTable::AwaitPeers(std::uint64_t parity, Deadline deadline) {
     std::lock_guard lock(mutex_);
     // The forgotten ones go when nothing of theirs can be in flight.
     std::erase_if(peers_, [](const PeerPtr& peer) {
-      return peer->gone && ((peer->Inside(0) == 0 && peer->Inside(1) == 0) || !peer->process || Ended(peer->process));
+      return peer->gone && ((peer->Inside(0) == 0 && peer->Inside(1) == 0) || !peer->process ||
+                            Ended(peer->process));
     });
     peers = peers_;
   }
@@ -278,8 +301,10 @@ Status RegisteredTable::AwaitPeers(std::uint64_t parity, Deadline deadline) {
         continue;
       }
       if (steady_clock::now() >= deadline)
-        return DeadlineExceeded("a transfer of {} is in flight and doesn't end (is that process stopped?); unregister it again",
-                                peer->name);
+        return DeadlineExceeded(
+            "a transfer of {} is in flight and doesn't end (is that process stopped?); unregister "
+            "it again",
+            peer->name);
       RETURN_IF_ERROR(PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + kDrainPoll)));
       std::lock_guard lock(mutex_);
       if (peer->gone && !peer->process) break;
@@ -289,7 +314,9 @@ Status RegisteredTable::AwaitPeers(std::uint64_t parity, Deadline deadline) {
 }
 
 Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes) {
-  auto refused = [&] { return InvalidArgument("[{:#x}, +{}) is not registered as a whole", address, size_bytes); };
+  auto refused = [&] {
+    return InvalidArgument("[{:#x}, +{}) is not registered as a whole", address, size_bytes);
+  };
   if (size_bytes == 0 || address + size_bytes < address) return refused();
   std::lock_guard lock(mutex_);
   std::uint64_t count = header().count.load(std::memory_order_relaxed);
@@ -299,7 +326,8 @@ Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes)
     --at;
   }
   for (std::uint64_t covered = address; covered < address + size_bytes; ++at) {
-    if (at == count || ranges()[at].begin > covered || ranges()[at].end <= covered) return refused();
+    if (at == count || ranges()[at].begin > covered || ranges()[at].end <= covered)
+      return refused();
     covered = ranges()[at].end;
   }
   uses_.push_back({address, address + size_bytes});
@@ -308,8 +336,9 @@ Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes)
 
 void RegisteredTable::Release(std::uint64_t address, std::uint64_t size_bytes) {
   std::lock_guard lock(mutex_);
-  auto used = std::find_if(uses_.begin(), uses_.end(),
-                           [&](const NewRange& use) { return use.begin == address && use.end == address + size_bytes; });
+  auto used = std::find_if(uses_.begin(), uses_.end(), [&](const NewRange& use) {
+    return use.begin == address && use.end == address + size_bytes;
+  });
   CHECK(used != uses_.end());
   *used = uses_.back();
   uses_.pop_back();
@@ -323,7 +352,9 @@ SharedBlockPtr RegisteredTable::Block(std::uint64_t id) const {
 }
 
 std::uint64_t RegisteredTable::Peer::Inside(std::uint64_t parity) const {
-  return reinterpret_cast<const registered::InFlight*>(in_flight.data())->inside[parity].load(std::memory_order_seq_cst);
+  return reinterpret_cast<const registered::InFlight*>(in_flight.data())
+      ->inside[parity]
+      .load(std::memory_order_seq_cst);
 }
 
 void RegisteredTable::Admit(const PeerPtr& peer) {
@@ -335,7 +366,8 @@ void RegisteredTable::Forget(const PeerPtr& peer) {
   std::lock_guard lock(mutex_);
   peer->gone = true;
   peer->on_block_gone = nullptr;
-  if ((peer->Inside(0) == 0 && peer->Inside(1) == 0) || !peer->process || Ended(peer->process)) std::erase(peers_, peer);
+  if ((peer->Inside(0) == 0 && peer->Inside(1) == 0) || !peer->process || Ended(peer->process))
+    std::erase(peers_, peer);
 }
 
 }  // namespace memfabric

@@ -1,8 +1,9 @@
-// memory/registered_table.h: the memory that this process's user has registered, as peers may reach it: those of this host by
-// mapping the table (registered_layout.h, registered_view.h), others through transports that serve their requests (Acquire).
+// memory/registered_table.h: the memory that this process's user has registered, as peers may reach
+// it: those of this host by mapping the table (registered_layout.h, registered_view.h), others
+// through transports that serve their requests (Acquire).
 //
-// Owner: an engine; ports that show it to peers end before it does. Threads: any. One mutex, held for short; one thread at a
-// time waits for peers' transfers to end (draining_).
+// Owner: an engine; ports that show it to peers end before it does. Threads: any. One mutex, held
+// for short; one thread at a time waits for peers' transfers to end (draining_).
 
 #pragma once
 
@@ -32,11 +33,13 @@ class RegisteredTable final : public RegisteredMemory {
   static Result<std::unique_ptr<RegisteredTable>> Create(const SharedBlocks* blocks);
 
   // All of them or none. A range that is registered already, or given twice, is fine.
-  // InvalidArgument: null, size 0, beyond the address space. AlreadyExists: one overlaps another registration. InUse: more than
-  // kMaxRanges. OutOfMemory: memory of a shared block is taken now, and there isn't so much.
+  // InvalidArgument: null, size 0, beyond the address space. AlreadyExists: one overlaps another
+  // registration. InUse: more than kMaxRanges. OutOfMemory: memory of a shared block is taken now,
+  // and there isn't so much.
   Status Register(std::span<const std::uint64_t> addresses, std::span<const std::uint64_t> sizes);
-  // Returns once no transfer touches that memory any more, and none will. NotFound: no registration begins there.
-  // DeadlineExceeded, Interrupted: no new transfer begins, but one is still in flight (the message says whose); call again.
+  // Returns once no transfer touches that memory any more, and none will. NotFound: no registration
+  // begins there. DeadlineExceeded, Interrupted: no new transfer begins, but one is still in flight
+  // (the message says whose); call again.
   Status Deregister(std::uint64_t address, Deadline deadline);
   // All of them.
   Status Clear(Deadline deadline);
@@ -51,11 +54,13 @@ class RegisteredTable final : public RegisteredMemory {
   // The block, while a registration lies in it; null otherwise.
   SharedBlockPtr Block(std::uint64_t id) const;
   struct Peer {
-    std::string name;                                        // for messages
-    Mapping in_flight;                                       // its page
-    UniqueFd process;                                        // pidfd; none: its end shows by Forget
-    bool gone = false;                                       // forgotten; still waited for while it lives and counts itself in
-    std::function<void(std::uint64_t block)> on_block_gone;  // no registration lies in the block any more
+    std::string name;   // for messages
+    Mapping in_flight;  // its page
+    UniqueFd process;   // pidfd; none: its end shows by Forget
+    // forgotten; still waited for while it lives and counts itself in
+    bool gone = false;
+    // no registration lies in the block any more
+    std::function<void(std::uint64_t block)> on_block_gone;
     std::uint64_t Inside(std::uint64_t parity) const;
   };
   using PeerPtr = std::shared_ptr<Peer>;  // shared with whoever waits for it
@@ -69,11 +74,14 @@ class RegisteredTable final : public RegisteredMemory {
     std::uint64_t begin;
     std::uint64_t end;
   };
-  registered::Header& header() const { return *reinterpret_cast<registered::Header*>(mapping_.data()); }
+  registered::Header& header() const {
+    return *reinterpret_cast<registered::Header*>(mapping_.data());
+  }
   registered::Range* ranges() const {
     return reinterpret_cast<registered::Range*>(mapping_.data() + registered::kRangesOffset);
   }
-  // Peers of this host touch shared blocks by themselves, and memory is charged to whoever touches it first.
+  // Peers of this host touch shared blocks by themselves, and memory is charged to whoever touches
+  // it first.
   Status BackBlocks(const std::vector<NewRange>& ranges) const;
   // The first range that begins at `address` or above. REQUIRES of these four: mutex_.
   std::uint64_t LowerBound(std::uint64_t address) const;
@@ -96,9 +104,11 @@ class RegisteredTable final : public RegisteredMemory {
   mutable std::mutex mutex_;  // guards all below, and the table's ranges
   std::condition_variable released_;
   std::uint64_t live_ = 0;
-  std::map<std::uint64_t, std::pair<SharedBlockPtr, std::uint64_t>> used_blocks_;  // by id: and how many ranges lie in it
-  std::vector<NewRange> uses_;                                                     // acquired
-  std::map<std::uint64_t, std::uint64_t> leaving_;  // deregistered, begin to end, but transfers may be in flight
+  // by id: and how many ranges lie in it
+  std::map<std::uint64_t, std::pair<SharedBlockPtr, std::uint64_t>> used_blocks_;
+  std::vector<NewRange> uses_;  // acquired
+  // deregistered, begin to end, but transfers may be in flight
+  std::map<std::uint64_t, std::uint64_t> leaving_;
   std::vector<PeerPtr> peers_;
   bool draining_ = false;  // somebody raises the generation, and others wait for released_
 };

@@ -17,8 +17,10 @@ Result<std::byte*> SharedBlocks::Allocate(std::uint64_t size_bytes) {
     return InvalidArgument("size is {}, more than an address space has", size_bytes);
   ASSIGN_OR_RETURN(auto backing, MakeBacking(whole, /*may_take_huge_pages=*/false));
   Mapping mapping = Mapping::Share(backing.fd.get(), whole, PROT_READ | PROT_WRITE);
-  if (!mapping) return OutOfMemory("{} of memory can't be mapped: {}", SizeText(whole), ErrnoText(errno));
-  (void)::madvise(mapping.data(), whole, MADV_HUGEPAGE);  // where the machine grants huge pages to shared memory
+  if (!mapping)
+    return OutOfMemory("{} of memory can't be mapped: {}", SizeText(whole), ErrnoText(errno));
+  // where the machine grants huge pages to shared memory
+  (void)::madvise(mapping.data(), whole, MADV_HUGEPAGE);
   auto block = std::make_shared<SharedBlock>();
   block->file = std::move(backing.fd);
   block->mapping = std::move(mapping);

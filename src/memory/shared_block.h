@@ -1,7 +1,8 @@
-// memory/shared_block.h: memory that processes of this host can map (mf.alloc, smem_trans_malloc): each block is a sealed memfd
-// of its own, mapped here at any address.
+// memory/shared_block.h: memory that processes of this host can map (mf.alloc, smem_trans_malloc):
+// each block is a sealed memfd of its own, mapped here at any address.
 //
-// Blocks live as long as anybody refers to one: the user, until Free; registrations in it; a message that carries its file.
+// Blocks live as long as anybody refers to one: the user, until Free; registrations in it; a
+// message that carries its file.
 //
 // Owner: the library. Threads: any; one mutex.
 
@@ -31,7 +32,8 @@ using SharedBlockPtr = std::shared_ptr<const SharedBlock>;  // shared: see above
 
 class SharedBlocks {
  public:
-  // Zeros, backed when they are first touched. InvalidArgument: size 0. OutOfMemory: the machine or a limit refuses.
+  // Zeros, backed when they are first touched. InvalidArgument: size 0. OutOfMemory: the machine or
+  // a limit refuses.
   Result<std::byte*> Allocate(std::uint64_t size_bytes);
   // NotFound: no block begins there.
   Status Free(std::uint64_t address);

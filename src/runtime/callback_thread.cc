@@ -37,7 +37,8 @@ struct CallbackThread::State {
   }
 };
 
-CallbackThread::CallbackThread(std::chrono::milliseconds patience) : patience_(patience), state_(std::make_shared<State>()) {}
+CallbackThread::CallbackThread(std::chrono::milliseconds patience)
+    : patience_(patience), state_(std::make_shared<State>()) {}
 
 CallbackThread::~CallbackThread() {
   std::unique_lock lock(state_->mutex);
@@ -45,13 +46,16 @@ CallbackThread::~CallbackThread() {
   state_->changed.notify_all();
   if (!state_->started) return;
   const auto until = std::chrono::steady_clock::now() + patience_;
-  while (!state_->ended && std::chrono::steady_clock::now() < until) WaitOn(lock, state_->changed, until);
+  while (!state_->ended && std::chrono::steady_clock::now() < until)
+    WaitOn(lock, state_->changed, until);
   const bool ended = state_->ended;
   std::size_t left = state_->waiting.size();
   if (!ended) state_->waiting.clear();
   lock.unlock();
   if (ended) return;
-  LOG(kWarn, "a user's callback has not returned for {} ms: it is left to itself, {} events behind it are dropped",
+  LOG(kWarn,
+      "a user's callback has not returned for {} ms: it is left to itself, {} events behind it are "
+      "dropped",
       patience_.count(), left);
 }
 
@@ -63,13 +67,17 @@ void CallbackThread::Submit(std::function<void()> event) {
     state_->waiting.push_back(std::move(event));
     if (!state_->started) {  // refused by the machine, it is tried again with the next event
       auto work = [state = state_] { state->Work(); };
-      state_->started = Thread::StartDetached("mf-callbacks", std::move(work), Thread::Stack::kTheUsers).ok();
+      state_->started =
+          Thread::StartDetached("mf-callbacks", std::move(work), Thread::Stack::kTheUsers).ok();
     }
     state_->changed.notify_all();
   }
   lock.unlock();
   if (!fits && dropped == 1)
-    LOG(kWarn, "{} events wait for the users' callbacks, which are slower than they come: more are dropped", kMostEvents);
+    LOG(kWarn,
+        "{} events wait for the users' callbacks, which are slower than they come: more are "
+        "dropped",
+        kMostEvents);
   if (fits && dropped > 0) LOG(kWarn, "{} events were dropped before this one", dropped);
 }
 

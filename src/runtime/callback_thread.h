@@ -1,7 +1,8 @@
 // runtime/callback_thread.h: the thread that runs users' callbacks, in the order of the events.
 //
-// A callback may take as long as it likes, and nobody waits for it without bound: events that don't fit the queue are dropped,
-// and a callback that doesn't return within kCallbackPatience is left to itself when the runtime ends.
+// A callback may take as long as it likes, and nobody waits for it without bound: events that don't
+// fit the queue are dropped, and a callback that doesn't return within kCallbackPatience is left to
+// itself when the runtime ends.
 //
 // Owner: the runtime. Threads: any. The thread starts with the first event.
 

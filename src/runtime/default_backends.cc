@@ -1,5 +1,5 @@
-// The only file that names every backend. To add a transport: link its target in CMakeLists.txt and list it here, in the order
-// of preference.
+// The only file that names every backend. To add a transport: link its target in CMakeLists.txt and
+// list it here, in the order of preference.
 
 #include "memory/host/devices.h"
 #include "runtime/runtime.h"
@@ -10,9 +10,11 @@
 
 namespace memfabric {
 
-std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(transport::Reactor& reactor) {
+std::vector<std::unique_ptr<transport::Transport>> AvailableTransports(
+    transport::Reactor& reactor) {
   std::vector<std::unique_ptr<transport::Transport>> transports;
-  transports.push_back(std::make_unique<transport::MappedTransport>(reactor, store::HostIdentity()));
+  transports.push_back(
+      std::make_unique<transport::MappedTransport>(reactor, store::HostIdentity()));
   transports.push_back(std::make_unique<transport::CmaTransport>(reactor, store::HostIdentity()));
   transports.push_back(std::make_unique<transport::TcpTransport>(reactor));
   return transports;

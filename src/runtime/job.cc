@@ -21,14 +21,16 @@ constexpr std::chrono::seconds kReturnTry{5};  // one try to take the rank again
 // Between tries. When a crowd comes back at once, each try loads all the others, who then fail.
 constexpr milliseconds kFirstReturnBackoff{500};
 constexpr milliseconds kLastReturnBackoff{8000};
-constexpr milliseconds kTakeoverRetry{500};   // when the machine refused the thread for it
-constexpr std::chrono::seconds kSettled{10};  // given up again sooner than this: that was a failed try as well
+constexpr milliseconds kTakeoverRetry{500};  // when the machine refused the thread for it
+// given up again sooner than this: that was a failed try as well
+constexpr std::chrono::seconds kSettled{10};
 
 // A store that one host serves goes with it.
 Status AdviseEtcd(Status status, const StoreUrl& url) {
   if (!IsDeadlineExceeded(status) || url.scheme != StoreUrl::Scheme::kTcp) return status;
   return DeadlineExceeded(
-      "{}; if the host that serves it is gone, ranks can join again only with another store: an etcd cluster "
+      "{}; if the host that serves it is gone, ranks can join again only with another store: an "
+      "etcd cluster "
       "(etcd://) outlives the loss of a host",
       status.message());
 }
@@ -45,14 +47,15 @@ Job::Job(const JobOptions& options, transport::Reactor& reactor, JobObserver& ob
       url_(options.url),
       backoff_(kFirstReturnBackoff, kLastReturnBackoff) {}
 
-Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,
-                                       Deadline deadline) {
+Result<std::unique_ptr<Job>> Job::Open(const JobOptions& options, transport::Reactor& reactor,
+                                       JobObserver& observer, Deadline deadline) {
   std::unique_ptr<Job> job(new Job(options, reactor, observer));
   ASSIGN_OR_RETURN(job->liveness_, transport::LivenessSocket::Bind(reactor));
   if (options.start_store && options.url.scheme == StoreUrl::Scheme::kTcp) {
     bool first = !options.rank.has_value() || *options.rank == 0;
     auto serve = options.serve.value_or(first ? store::Serve::kNow : store::Serve::kWhenOrphaned);
-    ASSIGN_OR_RETURN(job->store_host_, store::StoreHost::Start(options.url, serve, options.tls, deadline));
+    ASSIGN_OR_RETURN(job->store_host_,
+                     store::StoreHost::Start(options.url, serve, options.tls, deadline));
   }
   auto client = store::Client::Connect(options.url, {.tls = options.tls}, deadline);
   if (!client.ok()) return AdviseEtcd(std::move(client).status(), options.url);
@@ -102,9 +105,12 @@ Status Job::Claim(Deadline deadline) {
   claim.record.set_pid(::getpid());
   claim.record.set_liveness(liveness_->name());
   claim.record.set_world_size(options_.world_size);
-  claim.is_alive = [](const store::RankRecord& record) { return transport::IsAlive(record.liveness()); };
+  claim.is_alive = [](const store::RankRecord& record) {
+    return transport::IsAlive(record.liveness());
+  };
   ASSIGN_OR_RETURN(Rank claimed, store::ClaimRank(*client_, *session_, keys_, claim, deadline));
-  if (rank_ == kNoRank) rank_ = claimed;  // else it is the same one: read by other threads, written once
+  // else it is the same one: read by other threads, written once
+  if (rank_ == kNoRank) rank_ = claimed;
   return Ok();
 }
 
@@ -119,8 +125,9 @@ StoreUrl Job::url() const {
 }
 
 std::uint64_t Job::NextEpoch(std::uint64_t least) {
-  auto now = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+  auto now = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                            std::chrono::system_clock::now().time_since_epoch())
+                                            .count());
   std::uint64_t last = last_epoch_.load();
   std::uint64_t next;
   do {
@@ -135,7 +142,8 @@ Status Job::AwaitRecovered(Deadline deadline) {
     if (!recovering.has_value()) return Ok();
     auto now = steady_clock::now();
     if (now >= deadline)
-      return DeadlineExceeded("the store at {} was taken over and is still being filled again", url().ToString());
+      return DeadlineExceeded("the store at {} was taken over and is still being filled again",
+                              url().ToString());
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, now + kRecoveryPoll)));
   }
 }
@@ -161,18 +169,21 @@ Status Job::MoveTo(const StoreUrl& url, Deadline deadline) {
   std::shared_ptr<store::StoreHost> former;
   std::shared_ptr<store::StoreHost> host;
   if (options_.start_store && url.scheme == StoreUrl::Scheme::kTcp) {
-    ASSIGN_OR_RETURN(host, store::StoreHost::Start(url, store::Serve::kWhenOrphaned, options_.tls, deadline));
+    ASSIGN_OR_RETURN(
+        host, store::StoreHost::Start(url, store::Serve::kWhenOrphaned, options_.tls, deadline));
   }
   RETURN_IF_ERROR(client_->MoveTo(url, deadline));
   std::lock_guard lock(host_mutex_);
   url_ = url;
-  former = std::exchange(store_host_, host);  // a store that we served stands no longer: everybody was told that it moved
+  // a store that we served stands no longer: everybody was told that it moved
+  former = std::exchange(store_host_, host);
   return Ok();
 }
 
 void Job::OnGivenUp() {
   Status why = Reconnect(
-      "the others gave this process up: it did not renew its lease of {} s (it was stopped, or cut off from the store); "
+      "the others gave this process up: it did not renew its lease of {} s (it was stopped, or cut "
+      "off from the store); "
       "it "
       "is coming back as a new epoch",
       store::kSessionTimeToLive.count());
@@ -182,9 +193,11 @@ void Job::OnGivenUp() {
 
 void Job::OnRepublished(const std::vector<std::string>& lost) {
   if (lost.empty()) return;
-  for (const auto& key : lost) LOG(kWarn, "the store came back without {}, and another process has taken it", key);
+  for (const auto& key : lost)
+    LOG(kWarn, "the store came back without {}, and another process has taken it", key);
   if (std::find(lost.begin(), lost.end(), ClaimedKey()) == lost.end()) return;
-  observer_.OnGivenUp(Reconnect("{} was taken by another process while the store was away", ClaimedKey()));
+  observer_.OnGivenUp(
+      Reconnect("{} was taken by another process while the store was away", ClaimedKey()));
   StartReturn();
 }
 
@@ -197,7 +210,8 @@ void Job::StartReturn() {
   auto thread = Thread::Start("mf-return", [this] { Return(); });
   if (!thread.ok()) {
     auto pause = backoff_.Next();
-    LOG(kWarn, "this process tries to come back again in {} ms: {}", pause.count(), thread.status().message());
+    LOG(kWarn, "this process tries to come back again in {} ms: {}", pause.count(),
+        thread.status().message());
     return_retry_ = reactor_.CallAt(steady_clock::now() + pause, [this] { StartReturn(); });
     return;
   }
@@ -206,7 +220,8 @@ void Job::StartReturn() {
 }
 
 void Job::Pause(std::unique_lock<std::mutex>& lock) {
-  for (const auto until = steady_clock::now() + backoff_.Next(); !closing_ && steady_clock::now() < until;)
+  for (const auto until = steady_clock::now() + backoff_.Next();
+       !closing_ && steady_clock::now() < until;)
     WaitOn(lock, changed_, until);
 }
 
@@ -228,7 +243,8 @@ void Job::Return() {
     held = status.ok();
     bool replaced = IsAlreadyExists(status);
     if (replaced)
-      observer_.OnReplaced(Reconnect("this process was given up, and meanwhile its place was taken: {}", status.message()));
+      observer_.OnReplaced(Reconnect(
+          "this process was given up, and meanwhile its place was taken: {}", status.message()));
     if (held) status = observer_.OnReturned();
     lock.lock();
     if (status.ok()) returned_ = steady_clock::now();

@@ -1,8 +1,9 @@
-// runtime/job.h: this process's place in a job: a connection to the store, a session in it, and a rank (or, for an engine, a
-// name).
+// runtime/job.h: this process's place in a job: a connection to the store, a session in it, and a
+// rank (or, for an engine, a name).
 //
-// Services (bm, shm) build on it: they publish records under the session and hear when the others have given this process up
-// (it was stopped past its lease). The job then takes its rank again by itself, on a thread of its own, and says so.
+// Services (bm, shm) build on it: they publish records under the session and hear when the others
+// have given this process up (it was stopped past its lease). The job then takes its rank again by
+// itself, on a thread of its own, and says so.
 //
 // Owner: a service. Threads: any; observer calls come one at a time, without locks held.
 
@@ -34,7 +35,8 @@
 
 namespace memfabric {
 
-constexpr std::uint32_t kMemberProtocol = 1;  // of members among themselves, as their records say it
+// of members among themselves, as their records say it
+constexpr std::uint32_t kMemberProtocol = 1;
 
 class Job;
 
@@ -42,13 +44,16 @@ struct JobOptions {
   StoreUrl url;
   std::string service;  // whose ranks these are (store/recipes/keys.h)
   std::uint32_t world_size = 0;
-  std::optional<Rank> rank;                            // none: assigned
-  std::shared_ptr<const store::TlsCredentials> tls{};  // of the store's connections; null: none. Shared with them
-  bool start_store = true;  // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over
+  std::optional<Rank> rank;  // none: assigned
+  // of the store's connections; null: none. Shared with them
+  std::shared_ptr<const store::TlsCredentials> tls{};
+  // this process may serve the store, when it is rank 0 or ranks are assigned, and may take it over
+  bool start_store = true;
   std::optional<store::Serve> serve;  // with start_store: when, if the rank doesn't decide
 
-  // For places that are no ranks: takes the place under the job's session, at first and whenever this process comes back after
-  // the others gave it up; `claimed_key` is then the place's. Not called two times at once.
+  // For places that are no ranks: takes the place under the job's session, at first and whenever
+  // this process comes back after the others gave it up; `claimed_key` is then the place's. Not
+  // called two times at once.
   std::function<Status(Job&, Deadline)> claim;
   std::string claimed_key;
 };
@@ -56,9 +61,11 @@ struct JobOptions {
 class JobObserver {
  public:
   virtual ~JobObserver() = default;
-  // The others have given this process up. Nothing it published stands any more; `why` is what its calls return meanwhile.
+  // The others have given this process up. Nothing it published stands any more; `why` is what its
+  // calls return meanwhile.
   virtual void OnGivenUp(const Status& why) = 0;
-  // The rank is held again: publish again, as a new epoch. An error: not all is back, and the job calls again after a while.
+  // The rank is held again: publish again, as a new epoch. An error: not all is back, and the job
+  // calls again after a while.
   virtual Status OnReturned() = 0;
   // It is not: another process has the rank. Final.
   virtual void OnReplaced(const Status& why) = 0;
@@ -67,8 +74,8 @@ class JobObserver {
 class Job final : public store::SessionObserver {
  public:
   // `observer` outlives the job.
-  static Result<std::unique_ptr<Job>> Open(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer,
-                                           Deadline deadline);
+  static Result<std::unique_ptr<Job>> Open(const JobOptions& options, transport::Reactor& reactor,
+                                           JobObserver& observer, Deadline deadline);
   ~Job() override;
 
   Rank rank() const { return rank_; }  // kNoRank with JobOptions::claim
@@ -87,11 +94,13 @@ class Job final : public store::SessionObserver {
   // Whether the store answered when last heard of.
   bool StoreAnswers() const { return store_answers_; }
 
-  // Greater than any that this process has had, and at least `least`: microseconds of real time. So it is also greater than
-  // those of processes that held the rank before, unless clocks differ or were turned back.
+  // Greater than any that this process has had, and at least `least`: microseconds of real time. So
+  // it is also greater than those of processes that held the rank before, unless clocks differ or
+  // were turned back.
   std::uint64_t NextEpoch(std::uint64_t least = 0);
 
-  // After a takeover of the store's address: waits until everybody has had the time to publish again.
+  // After a takeover of the store's address: waits until everybody has had the time to publish
+  // again.
   Status AwaitRecovered(Deadline deadline);
 
   // The store has moved.
@@ -104,7 +113,9 @@ class Job final : public store::SessionObserver {
  private:
   Job(const JobOptions& options, transport::Reactor& reactor, JobObserver& observer);
   Status Claim(Deadline deadline);
-  std::string ClaimedKey() const { return options_.claim ? options_.claimed_key : keys_.Rank(rank_); }
+  std::string ClaimedKey() const {
+    return options_.claim ? options_.claimed_key : keys_.Rank(rank_);
+  }
   void OnStoreLost();
   void StartReturn();
   // Waits before the next try. REQUIRES: `lock` is held.
@@ -123,7 +134,8 @@ class Job final : public store::SessionObserver {
 
   mutable std::mutex host_mutex_;  // guards the two below
   StoreUrl url_;
-  std::shared_ptr<store::StoreHost> store_host_;  // shared: OnStoreLost may run while MoveTo replaces it
+  // shared: OnStoreLost may run while MoveTo replaces it
+  std::shared_ptr<store::StoreHost> store_host_;
   std::unique_ptr<store::Client> client_;
   std::atomic<bool> store_answers_{true};
   std::unique_ptr<store::Watch> connection_watch_;

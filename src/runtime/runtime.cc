@@ -8,13 +8,18 @@
 namespace memfabric {
 namespace {
 
-constexpr unsigned kMostHelpers = 7;  // more threads than 8 gain nothing on one memory controller's bandwidth
+// more threads than 8 gain nothing on one memory controller's bandwidth
+constexpr unsigned kMostHelpers = 7;
 
 }  // namespace
 
-Runtime::Runtime(std::unique_ptr<transport::Reactor> reactor, std::vector<std::unique_ptr<transport::Transport>> transports,
+Runtime::Runtime(std::unique_ptr<transport::Reactor> reactor,
+                 std::vector<std::unique_ptr<transport::Transport>> transports,
                  std::unique_ptr<DeviceBackend> devices, unsigned helpers)
-    : reactor_(std::move(reactor)), transports_(std::move(transports)), devices_(std::move(devices)), team_(helpers) {}
+    : reactor_(std::move(reactor)),
+      transports_(std::move(transports)),
+      devices_(std::move(devices)),
+      team_(helpers) {}
 
 Result<std::unique_ptr<Runtime>> Runtime::Create() {
   RaiseDescriptorLimit();

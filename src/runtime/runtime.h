@@ -1,5 +1,6 @@
-// runtime/runtime.h: what a process has once, whatever services it uses: the reactor, the transports, the threads that help
-// with copies, the devices. Built here and passed down; nothing below knows that there is only one.
+// runtime/runtime.h: what a process has once, whatever services it uses: the reactor, the
+// transports, the threads that help with copies, the devices. Built here and passed down; nothing
+// below knows that there is only one.
 //
 // Owner: capi/library.h. Threads: the accessors from any; what they return says its own rules.
 
@@ -29,7 +30,8 @@ class Runtime {
   // Runs the users' callbacks, in order, without locks held.
   CallbackThread& callbacks() { return callbacks_; }
 
-  Runtime(std::unique_ptr<transport::Reactor> reactor, std::vector<std::unique_ptr<transport::Transport>> transports,
+  Runtime(std::unique_ptr<transport::Reactor> reactor,
+          std::vector<std::unique_ptr<transport::Transport>> transports,
           std::unique_ptr<DeviceBackend> devices, unsigned helpers);
 
  private:

@@ -1,7 +1,8 @@
-// runtime/user_callback.h: a function of the user's that is told of events, in order, from the runtime's callback thread.
+// runtime/user_callback.h: a function of the user's that is told of events, in order, from the
+// runtime's callback thread.
 //
-// Threads: any. Set waits for a call that is under way, unless it comes from the function itself, and for kCallbackPatience at
-// most; so does the destructor. No call begins afterwards.
+// Threads: any. Set waits for a call that is under way, unless it comes from the function itself,
+// and for kCallbackPatience at most; so does the destructor. No call begins afterwards.
 
 #pragma once
 
@@ -18,7 +19,8 @@
 
 namespace memfabric {
 
-// Whether this thread is in a user's function right now: what waits for the callback thread must not run there.
+// Whether this thread is in a user's function right now: what waits for the callback thread must
+// not run there.
 bool InUserCallback();
 
 class UserCallbackScope {  // for as long as it lives, InUserCallback() is true
@@ -33,7 +35,8 @@ class UserCallback {
   using Function = std::function<void(const Event&...)>;
 
   // `thread` outlives this object.
-  explicit UserCallback(CallbackThread& thread) : thread_(thread), state_(std::make_shared<State>()) {}
+  explicit UserCallback(CallbackThread& thread)
+      : thread_(thread), state_(std::make_shared<State>()) {}
   ~UserCallback() { Set(nullptr); }
 
   void Set(Function function) {
@@ -46,7 +49,8 @@ class UserCallback {
     const bool returned = state_->running == std::thread::id();
     lock.unlock();
     if (!returned)
-      LOG(kWarn, "a user's callback has not returned for {} s: it is not waited for any longer", kCallbackPatience.count());
+      LOG(kWarn, "a user's callback has not returned for {} s: it is not waited for any longer",
+          kCallbackPatience.count());
   }
 
   bool wanted() const {
@@ -76,7 +80,8 @@ class UserCallback {
   }
 
  private:
-  struct State {  // shared with the calls that are queued: they may outlive the owner, and then find no function
+  // shared with the calls that are queued: they may outlive the owner, and then find no function
+  struct State {
     std::mutex mutex;
     std::condition_variable returned;
     Function function;

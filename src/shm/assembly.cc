@@ -26,41 +26,49 @@ using std::chrono::steady_clock;
 
 constexpr std::uint64_t kControlSlotBytes = 10_MiB;
 static_assert(group::kControlBytes + SMEM_SHM_INFO_BYTES <= kControlSlotBytes);
-constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1u << 7;  // flags, as Big Memory's
+// flags, as Big Memory's
+constexpr std::uint32_t kNumaMask = 0x7f, kNumaAutomatic = 127, kPerformance = 1u << 7;
 constexpr milliseconds kWithdrawTimeout{2000};
 constexpr milliseconds kWindowTimeout{5000};  // to record the window again
-constexpr milliseconds kLookPeriod{250};      // while it links, whether ranks that have not been linked are still there
+// while it links, whether ranks that have not been linked are still there
+constexpr milliseconds kLookPeriod{250};
 constexpr milliseconds kLingerTimeout{2000};  // for other hosts to read what this rank gave last
 
-Status SayNextBest(std::string_view what) { return UseNextBest(what, "the library's copies take the best path there is"); }
+Status SayNextBest(std::string_view what) {
+  return UseNextBest(what, "the library's copies take the best path there is");
+}
 
 }  // namespace
 
-Object::Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options)
+Object::Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+               const CreateOptions& options)
     : job_(job), runtime_(runtime), init_(init), device_node_(device_node), options_(options) {
   layout_.world_size = options.rank_size;
   layout_.max_bytes[Index(Zone::kDevice)] = kControlSlotBytes;
   layout_.max_bytes[Index(Zone::kHost)] = options.bytes;
 }
 
-Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
-                                               const CreateOptions& options, std::atomic<std::uint64_t>& next_base,
+Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const InitOptions& init,
+                                               unsigned device_node, const CreateOptions& options,
+                                               std::atomic<std::uint64_t>& next_base,
                                                const std::atomic<bool>& away) {
   RETURN_IF_ERROR(Check(options, init.world_size));
   auto transports = runtime.transports();
-  bool rdma =
-      std::any_of(transports.begin(), transports.end(), [](const auto& transport) { return transport->name() == "ucx"; });
+  bool rdma = std::any_of(transports.begin(), transports.end(),
+                          [](const auto& transport) { return transport->name() == "ucx"; });
   if (options.op == DataOp::kRdma && !rdma)
     RETURN_IF_ERROR(SayNextBest("data_op_type RDMA asks for what this machine doesn't have"));
   Deadline deadline = steady_clock::now() + init.config.create_timeout;
-  std::shared_ptr<Object> object(new Object(job, runtime, init, device_node, options));  // shared as bm's pools (capi/places.h)
+  // shared as bm's pools (capi/places.h)
+  std::shared_ptr<Object> object(new Object(job, runtime, init, device_node, options));
   Rendezvous rendezvous(job, options, [raw = object.get()](const Status& why) {
     raw->failed_ = true;
     std::lock_guard lock(raw->failure_mutex_);
     if (raw->peers_ != nullptr) raw->peers_->Break(why);
   });
   auto members = object->Meet(rendezvous, next_base, away, deadline);
-  Status status = members.ok() ? object->Assemble(*members, rendezvous, deadline) : members.status();
+  Status status =
+      members.ok() ? object->Assemble(*members, rendezvous, deadline) : members.status();
   if (status.ok()) return object;
   status = rendezvous.Fail(status);
   object->Close();
@@ -69,8 +77,10 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
 
 Object::~Object() { Close(); }
 
-Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base,
-                                                      const std::atomic<bool>& away, Deadline deadline) {
+Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous,
+                                                      std::atomic<std::uint64_t>& next_base,
+                                                      const std::atomic<bool>& away,
+                                                      Deadline deadline) {
   bool leads = options_.rank == 0;
   std::optional<CancelScope> scope(std::in_place, away);
   {
@@ -78,48 +88,54 @@ Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous, st
     window_recorded_ = leads;
   }
   RETURN_IF_ERROR(rendezvous.Begin(
-      layout_, [&](std::span<const AddressSpan> others) { return ChooseBase(others, next_base); }, deadline));
+      layout_, [&](std::span<const AddressSpan> others) { return ChooseBase(others, next_base); },
+      deadline));
   if (!leads) {
     ASSIGN_OR_RETURN(window_, Window::ReserveAt(layout_.base, layout_.WindowBytes()));
   }
   RETURN_IF_ERROR(MakeMemory());
   RETURN_IF_ERROR(OpenPorts(rendezvous.lead(), rendezvous.epoch()));
   std::map<std::string, std::string> adverts;
-  for (const auto& [transport, port] : ports_) adverts[std::string(transport->name())] = port->advert();
+  for (const auto& [transport, port] : ports_)
+    adverts[std::string(transport->name())] = port->advert();
   RETURN_IF_ERROR(rendezvous.Follow(adverts, deadline));
   if (!leads) scope.reset();  // whether rank 0 still counts on this one, it will say
   return rendezvous.AwaitAll(deadline);
 }
 
-Status Object::Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
+Status Object::Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
+                        Deadline deadline) {
   RETURN_IF_ERROR(LinkAll(members, rendezvous, deadline));
   crowded_ = options_.rank_size > rendezvous.processors();
   std::vector<group::Seat> seats;
   for (Rank rank = 0; rank < options_.rank_size; ++rank) seats.push_back({rank, 0});
-  world_ =
-      std::make_unique<group::Group>(*peers_, fmt::format("object {}", options_.id), std::move(seats), options_.rank, crowded_);
+  world_ = std::make_unique<group::Group>(*peers_, fmt::format("object {}", options_.id),
+                                          std::move(seats), options_.rank, crowded_);
   subgroups_ = std::make_unique<Subgroups>(job_, *peers_, options_.id, rendezvous.lead());
   ASSIGN_OR_RETURN(
       exits_, Exits::Listen(
                   job_, options_.id, rendezvous.lead(),
                   [this](Rank rank, int status) {
-                    peers_->Break(Disconnected("rank {} has ended object {} by global_exit({})", rank, options_.id, status));
+                    peers_->Break(Disconnected("rank {} has ended object {} by global_exit({})",
+                                               rank, options_.id, status));
                   },
                   deadline));
   // Everybody has mapped everybody when all are here.
   RETURN_IF_ERROR(world_->Barrier(deadline));
-  LOG(kInfo, "object {}: rank {} of {}, {} each at {:#x}", options_.id, options_.rank, options_.rank_size,
-      SizeText(options_.bytes), gva());
+  LOG(kInfo, "object {}: rank {} of {}, {} each at {:#x}", options_.id, options_.rank,
+      options_.rank_size, SizeText(options_.bytes), gva());
   return Ok();
 }
 
-Result<std::uint64_t> Object::ChooseBase(std::span<const AddressSpan> others, std::atomic<std::uint64_t>& next_base) {
+Result<std::uint64_t> Object::ChooseBase(std::span<const AddressSpan> others,
+                                         std::atomic<std::uint64_t>& next_base) {
   ASSIGN_OR_RETURN(std::uint64_t begin, RegionBegin());
   // Places are used again late: another rank may still have a view of what lay there.
   std::uint64_t from = std::max(begin, next_base.load());
   window_.reset();
   auto base = FindWindow(layout_, from, kRegionEnd, others, /*check_process=*/true);
-  if (!base.ok() && from != begin) base = FindWindow(layout_, begin, kRegionEnd, others, /*check_process=*/true);
+  if (!base.ok() && from != begin)
+    base = FindWindow(layout_, begin, kRegionEnd, others, /*check_process=*/true);
   if (!base.ok()) return base;
   ASSIGN_OR_RETURN(window_, Window::ReserveAt(*base, layout_.WindowBytes()));
   next_base = *base + layout_.WindowBytes();
@@ -144,10 +160,12 @@ Status Object::MakeMemory() {
   control.numa_node = device_node_;
   ASSIGN_OR_RETURN(control_, Segment::Create(control));
   RETURN_IF_ERROR(control_->MapInto(window_, layout_.SlotBegin(Zone::kDevice, options_.rank)));
-  // What others write of it is charged to this rank, as its memory is: the begin, and the begin of each channel.
+  // What others write of it is charged to this rank, as its memory is: the begin, and the begin of
+  // each channel.
   RETURN_IF_ERROR(control_->Back(0, group::ChannelOffset(0)));
   for (std::uint32_t channel = 0; channel < group::kChannels; ++channel)
-    RETURN_IF_ERROR(control_->Back(group::ChannelOffset(channel), offsetof(group::Channel, blocks)));
+    RETURN_IF_ERROR(
+        control_->Back(group::ChannelOffset(channel), offsetof(group::Channel, blocks)));
 
   SegmentOptions info;
   info.zone = Zone::kDevice;
@@ -168,9 +186,11 @@ Status Object::MakeMemory() {
   own[Index(Zone::kDevice)] = group::kControlBytes;
   own[Index(Zone::kHost)] = options_.bytes;
   reach_->SetMapped(options_.rank, own);
-  engine_ = std::make_unique<copy::Engine>(*reach_, &runtime_.team(), init_.config.operation_timeout);
+  engine_ =
+      std::make_unique<copy::Engine>(*reach_, &runtime_.team(), init_.config.operation_timeout);
   std::lock_guard lock(failure_mutex_);
-  peers_ = std::make_unique<Peers>(fmt::format("object {}", options_.id), options_.rank, *reach_, *window_);
+  peers_ = std::make_unique<Peers>(fmt::format("object {}", options_.id), options_.rank, *reach_,
+                                   *window_);
   return Ok();
 }
 
@@ -183,13 +203,16 @@ Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
   port.host = job_.host();
   port.world_size = options_.rank_size;
   port.window = window_;
-  port.slot_begin = [layout = layout_](Zone zone, Rank rank) { return layout.SlotBegin(zone, rank); };
+  port.slot_begin = [layout = layout_](Zone zone, Rank rank) {
+    return layout.SlotBegin(zone, rank);
+  };
   port.max_bytes = layout_.max_bytes;
   port.segments[Index(Zone::kDevice)] = control_.get();
   port.segments[Index(Zone::kHost)] = memory_.get();
   port.observer = peers_.get();
   port.on_served = [window = window_, control = peers_->Mapped(options_.rank)](Zone zone) {
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // what a put stored, before the look at the sleepers
+    // what a put stored, before the look at the sleepers
+    std::atomic_thread_fence(std::memory_order_seq_cst);
     group::Ring(zone == Zone::kDevice ? control->doorbell : control->cell_doorbell);
   };
   if (!job_.url().endpoints.empty()) port.network.near_host = job_.url().endpoints.front().host;
@@ -202,23 +225,28 @@ Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
   return Ok();
 }
 
-transport::MemberAddress Object::AddressOf(const store::ObjectMember& member, const transport::Transport& transport) const {
+transport::MemberAddress Object::AddressOf(const store::ObjectMember& member,
+                                           const transport::Transport& transport) const {
   transport::MemberAddress address;
   address.pool = name_;
   address.rank = member.rank();
   address.epoch = member.epoch();
   address.host = member.host();
   address.pid = member.pid();
-  if (auto advert = member.transports().find(std::string(transport.name())); advert != member.transports().end())
+  if (auto advert = member.transports().find(std::string(transport.name()));
+      advert != member.transports().end())
     address.advert = advert->second;
   return address;
 }
 
-Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
+Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
+                       Deadline deadline) {
   std::map<std::string, Rank> first_on_host;
   for (const auto& member : members)
-    peers_->Name(member.rank(), fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()),
-                 first_on_host.try_emplace(member.neighbourhood(), member.rank()).first->second);
+    peers_->Name(
+        member.rank(),
+        fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid()),
+        first_on_host.try_emplace(member.neighbourhood(), member.rank()).first->second);
   // Of each pair the higher one connects.
   RETURN_IF_ERROR(Link({members.begin(), members.begin() + options_.rank}, rendezvous, deadline));
   for (;;) {
@@ -232,33 +260,44 @@ Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvo
     RETURN_IF_ERROR(Link(silent, rendezvous, deadline));
   }
   for (const auto& member : members) {
-    if (peers_->Mapped(member.rank()) == nullptr && member.neighbourhood() == members[options_.rank].neighbourhood())
+    if (peers_->Mapped(member.rank()) == nullptr &&
+        member.neighbourhood() == members[options_.rank].neighbourhood())
       return Unsupported(
-          "rank {} should share memory with this rank ({}), as its record says, and doesn't: it is on another host",
+          "rank {} should share memory with this rank ({}), as its record says, and doesn't: it is "
+          "on another host",
           member.rank(), options_.rank);
   }
   if (options_.op != DataOp::kLoadStore) return Ok();
   for (Rank rank = 0; rank < options_.rank_size; ++rank) {
     if (peers_->Mapped(rank) != nullptr) continue;
     return SayNextBest(
-        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} (another host's, or user's)", rank));
+        fmt::format("data_op_type MTE asks for loads and stores, which don't reach rank {} "
+                    "(another host's, or user's)",
+                    rank));
   }
   return Ok();
 }
 
-Status Object::Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline) {
-  // One try, until the deadline: whoever gives up a peer that is only slow has been in the object, and can't come again.
+Status Object::Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
+                    Deadline deadline) {
+  // One try, until the deadline: whoever gives up a peer that is only slow has been in the object,
+  // and can't come again.
   CancelScope scope(failed_);
-  auto address_of = [&](std::size_t i, const transport::Transport& transport) { return AddressOf(members[i], transport); };
-  const auto results = transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
+  auto address_of = [&](std::size_t i, const transport::Transport& transport) {
+    return AddressOf(members[i], transport);
+  };
+  const auto results =
+      transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
   RETURN_IF_ERROR(rendezvous.failure());
   for (std::size_t i = 0; i < members.size(); ++i) {
     const Status& status = results[i].status;
     if (IsDeadlineExceeded(status))
-      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", members[i].rank(), status.message());
+      return DeadlineExceeded("rank {} did not answer within create_timeout: {}", members[i].rank(),
+                              status.message());
     if (IsUnsupported(status))
-      return status.WithContext(fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
-                                            members[i].host_name(), job_.host_name()));
+      return status.WithContext(
+          fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
+                      members[i].host_name(), job_.host_name()));
     RETURN_IF_ERROR(Status(status));
   }
   return Ok();
@@ -273,12 +312,15 @@ Status Object::OnReturned() {
   std::lock_guard lock(window_mutex_);
   if (!window_recorded_) return Ok();
   // Whatever others have placed there meanwhile, in these processes the place is taken.
-  Status recorded = job_.session().Publish(job_.keys().Window(options_.id, options_.rank),
-                                           store::EncodeRecord(WindowRecordOf(job_, options_, layout_)),
-                                           steady_clock::now() + kWindowTimeout);
+  Status recorded =
+      job_.session().Publish(job_.keys().Window(options_.id, options_.rank),
+                             store::EncodeRecord(WindowRecordOf(job_, options_, layout_)),
+                             steady_clock::now() + kWindowTimeout);
   if (!recorded.ok())
-    LOG(kWarn, "object {}: the store doesn't know any more where its window lies, a later create may fail: {}", options_.id,
-        recorded.message());
+    LOG(kWarn,
+        "object {}: the store doesn't know any more where its window lies, a later create may "
+        "fail: {}",
+        options_.id, recorded.message());
   return IsAlreadyExists(recorded) ? Ok() : recorded;  // another try would find the same
 }
 
@@ -295,10 +337,11 @@ void Object::Close() {
   world_.reset();
   std::lock_guard lock(window_mutex_);
   if (!std::exchange(window_recorded_, false)) return;
-  Status withdrawn =
-      job_.session().Withdraw(job_.keys().Window(options_.id, options_.rank), steady_clock::now() + kWithdrawTimeout);
+  Status withdrawn = job_.session().Withdraw(job_.keys().Window(options_.id, options_.rank),
+                                             steady_clock::now() + kWithdrawTimeout);
   if (!withdrawn.ok())
-    LOG(kInfo, "object {}: the store will forget its window when the lease ends: {}", options_.id, withdrawn.message());
+    LOG(kInfo, "object {}: the store will forget its window when the lease ends: {}", options_.id,
+        withdrawn.message());
 }
 
 }  // namespace memfabric::shm

@@ -1,4 +1,5 @@
-// shm/config.h: what callers say to the Shared Memory service, checked at its boundary. Values; any thread.
+// shm/config.h: what callers say to the Shared Memory service, checked at its boundary. Values; any
+// thread.
 
 #pragma once
 
@@ -53,14 +54,16 @@ struct CreateOptions {
   std::uint32_t rank_size = 0;
   Rank rank = 0;  // in the object; may differ from the process's
   std::uint64_t bytes = 0;
-  std::uint32_t op = DataOp::kLoadStore;  // bits; with several of them, any will do, and unknown ones are hints
+  // bits; with several of them, any will do, and unknown ones are hints
+  std::uint32_t op = DataOp::kLoadStore;
   std::uint32_t flags = 0;
 };
 
 // InvalidArgument names the value and the limit.
 Status Check(const InitOptions& options);
 Status Check(const CreateOptions& options);
-Status Check(const CreateOptions& options, std::uint32_t world_size);  // against what initialize was told
+// against what initialize was told
+Status Check(const CreateOptions& options, std::uint32_t world_size);
 Status CheckKey(const std::string& key);
 
 }  // namespace memfabric::shm

@@ -1,7 +1,7 @@
 // shm/exits.h: global_exit: one rank tells all of an object to end.
 //
-// It goes through the store, so that it reaches every host and needs nobody's memory. The user's function is called on a thread
-// of its own that belongs to nobody: it may end the process.
+// It goes through the store, so that it reaches every host and needs nobody's memory. The user's
+// function is called on a thread of its own that belongs to nobody: it may end the process.
 //
 // Owner: the object. Threads: any.
 
@@ -23,9 +23,11 @@ class Exits {
  public:
   using Function = void (*)(int status);
 
-  // Listens from Ok on. `on_exit` hears first, from another thread: which rank called, and with what.
+  // Listens from Ok on. `on_exit` hears first, from another thread: which rank called, and with
+  // what.
   static Result<std::unique_ptr<Exits>> Listen(Job& job, std::uint32_t object, std::uint64_t lead,
-                                               std::function<void(Rank, int)> on_exit, Deadline deadline);
+                                               std::function<void(Rank, int)> on_exit,
+                                               Deadline deadline);
   ~Exits();
 
   // Called once with the status when any rank calls Tell, at once if one has; null for nobody.

@@ -43,13 +43,18 @@ auto Object::Cancellable(Call&& call) -> decltype(call()) {
   return result;
 }
 
-Deadline Object::OperationDeadline() const { return std::min(CoarseDeadline(init_.config.operation_timeout), CallDeadline()); }
+Deadline Object::OperationDeadline() const {
+  return std::min(CoarseDeadline(init_.config.operation_timeout), CallDeadline());
+}
 
-Bound Object::OperationBound() const { return Bound::WithoutProgress(init_.config.operation_timeout); }
+Bound Object::OperationBound() const {
+  return Bound::WithoutProgress(init_.config.operation_timeout);
+}
 
 Status Object::SetContext(std::span<const std::byte> context) {
   if (context.empty() || context.size() > kMaxContextBytes)
-    return InvalidArgument("the context has {} bytes; it must have from 1 to {}", context.size(), kMaxContextBytes);
+    return InvalidArgument("the context has {} bytes; it must have from 1 to {}", context.size(),
+                           kMaxContextBytes);
   std::lock_guard lock(context_mutex_);
   std::byte* info = window_->data() + layout_.SlotBegin(Zone::kHost, 0) - SMEM_SHM_INFO_BYTES;
   std::memcpy(info + SMEM_SHM_INFO_CONTEXT_OFFSET, context.data(), context.size());
@@ -75,8 +80,8 @@ Status Object::SubgroupBarrier(const std::string& key, std::uint32_t size, Rank 
   });
 }
 
-Status Object::SubgroupAllGather(const std::string& key, std::uint32_t size, Rank rank, std::span<const std::byte> block,
-                                 std::span<std::byte> gathered) {
+Status Object::SubgroupAllGather(const std::string& key, std::uint32_t size, Rank rank,
+                                 std::span<const std::byte> block, std::span<std::byte> gathered) {
   RETURN_IF_ERROR(CheckKey(key));
   return Cancellable([&]() -> Status {
     Deadline deadline = OperationDeadline();
@@ -87,7 +92,8 @@ Status Object::SubgroupAllGather(const std::string& key, std::uint32_t size, Ran
 
 Status Object::CheckRank(Rank rank) const {
   if (rank < options_.rank_size) return Ok();
-  return InvalidArgument("rank is {}; object {} has ranks 0 to {}", rank, options_.id, options_.rank_size - 1);
+  return InvalidArgument("rank is {}; object {} has ranks 0 to {}", rank, options_.id,
+                         options_.rank_size - 1);
 }
 
 Result<std::uint32_t> Object::ReachableOps(Rank rank) const {
@@ -121,26 +127,33 @@ Status Object::GlobalExit(int status) {
   return Cancellable([&] { return exits_->Tell(options_.rank, status, OperationDeadline()); });
 }
 
-Status Object::CheckRange(Rank rank, std::uint64_t offset, const void* local, std::uint64_t size_bytes) const {
+Status Object::CheckRange(Rank rank, std::uint64_t offset, const void* local,
+                          std::uint64_t size_bytes) const {
   RETURN_IF_ERROR(CheckRank(rank));
   if (local == nullptr) return InvalidArgument("the local address is null");
   if (size_bytes == 0) return InvalidArgument("size is 0; it must be 1 or more");
   if (size_bytes <= options_.bytes && offset <= options_.bytes - size_bytes) return Ok();
-  return InvalidArgument("{} bytes at offset {} leave the {} ({} bytes) that each rank of object {} has", size_bytes, offset,
-                         SizeText(options_.bytes), options_.bytes, options_.id);
+  return InvalidArgument(
+      "{} bytes at offset {} leave the {} ({} bytes) that each rank of object {} has", size_bytes,
+      offset, SizeText(options_.bytes), options_.bytes, options_.id);
 }
 
 std::uint64_t* Object::MappedCell(Rank rank, std::uint64_t offset) const {
-  return reinterpret_cast<std::uint64_t*>(window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset);
+  return reinterpret_cast<std::uint64_t*>(window_->data() + layout_.SlotBegin(Zone::kHost, rank) +
+                                          offset);
 }
 
-inline std::byte* Object::Plain(Rank rank, std::uint64_t offset, const std::byte* local, std::uint64_t size_bytes) const {
-  if (rank >= options_.rank_size || local == nullptr || size_bytes - 1 >= copy::kParallelBytes - 1) return nullptr;
+inline std::byte* Object::Plain(Rank rank, std::uint64_t offset, const std::byte* local,
+                                std::uint64_t size_bytes) const {
+  if (rank >= options_.rank_size || local == nullptr || size_bytes - 1 >= copy::kParallelBytes - 1)
+    return nullptr;
   std::uint64_t bytes = reach_->MappedBytes(Zone::kHost, rank);
   if (size_bytes > bytes || offset > bytes - size_bytes) return nullptr;
   if (!reach_->Backed(Zone::kHost, rank, offset, size_bytes)) return nullptr;
   auto begin = reinterpret_cast<std::uintptr_t>(local);
-  if (begin >= layout_.base ? begin - layout_.base < layout_.WindowBytes() : layout_.base - begin < size_bytes) return nullptr;
+  if (begin >= layout_.base ? begin - layout_.base < layout_.WindowBytes()
+                            : layout_.base - begin < size_bytes)
+    return nullptr;
   return window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset;
 }
 
@@ -148,7 +161,8 @@ void Object::RingAt(Rank rank) const {
   if (group::Control* control = peers_->Mapped(rank)) group::Ring(control->cell_doorbell);
 }
 
-Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes, bool blocking) {
+Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source,
+                   std::uint64_t size_bytes, bool blocking) {
   if (std::byte* destination = Plain(rank, offset, source, size_bytes)) [[likely]] {
     CopyBytes(destination, source, size_bytes);
     reach_->counters().AddMapped(rank, size_bytes, 1);
@@ -159,16 +173,19 @@ Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source, std
     auto link = peers_->LinkOf(rank);
     if (link == nullptr) return Disconnected("{}", peers_->WhyGone(rank).message());
     for (std::uint64_t done = 0; done < size_bytes; done += kMaxPieceBytes) {
-      Piece piece{const_cast<std::byte*>(source) + done, offset + done, std::min(kMaxPieceBytes, size_bytes - done)};
+      Piece piece{const_cast<std::byte*>(source) + done, offset + done,
+                  std::min(kMaxPieceBytes, size_bytes - done)};
       RETURN_IF_ERROR(link->Put(Zone::kHost, {&piece, 1}));
     }
     return Ok();
   }
   std::uint64_t to = layout_.SlotAddress(Zone::kHost, rank).value + offset;
-  return engine_->Copy({reinterpret_cast<std::uintptr_t>(source), to, size_bytes}, copy::Direction::kH2GH);
+  return engine_->Copy({reinterpret_cast<std::uintptr_t>(source), to, size_bytes},
+                       copy::Direction::kH2GH);
 }
 
-Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination, std::uint64_t size_bytes, bool blocking) {
+Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination,
+                   std::uint64_t size_bytes, bool blocking) {
   if (const std::byte* source = Plain(rank, offset, destination, size_bytes)) [[likely]] {
     CopyBytes(destination, source, size_bytes);
     reach_->counters().AddMapped(rank, size_bytes, 1);
@@ -185,13 +202,15 @@ Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination, std:
     return Ok();
   }
   std::uint64_t from = layout_.SlotAddress(Zone::kHost, rank).value + offset;
-  return engine_->Copy({from, reinterpret_cast<std::uintptr_t>(destination), size_bytes}, copy::Direction::kGH2H);
+  return engine_->Copy({from, reinterpret_cast<std::uintptr_t>(destination), size_bytes},
+                       copy::Direction::kGH2H);
 }
 
-Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
-                         const AtomicRequest& signal) {
+Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* source,
+                         std::uint64_t size_bytes, const AtomicRequest& signal) {
   if (std::byte* destination = Plain(rank, offset, source, size_bytes);
-      destination != nullptr && signal.offset % sizeof(std::uint64_t) == 0 && signal.offset < options_.bytes &&
+      destination != nullptr && signal.offset % sizeof(std::uint64_t) == 0 &&
+      signal.offset < options_.bytes &&
       reach_->Backed(Zone::kHost, rank, signal.offset, sizeof(std::uint64_t))) [[likely]] {
     CopyBytes(destination, source, size_bytes);
     transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
@@ -201,7 +220,8 @@ Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* sourc
   }
   RETURN_IF_ERROR(CheckRank(rank));
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, signal, options_.bytes));
-  // The signal goes after this thread's puts on the link, so the bytes need no wait of their own; it is waited for.
+  // The signal goes after this thread's puts on the link, so the bytes need no wait of their own;
+  // it is waited for.
   RETURN_IF_ERROR(Put(rank, offset, source, size_bytes, /*blocking=*/false));
   if (peers_->Mapped(rank) != nullptr) {
     RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, signal.offset, sizeof(std::uint64_t)));
@@ -220,7 +240,8 @@ Result<std::uint64_t> Object::Atomic(Rank rank, const AtomicRequest& request) {
   RETURN_IF_ERROR(CheckRank(rank));
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, request, options_.bytes));
   if (peers_->Mapped(rank) != nullptr) {
-    if (reach_->MappedBytes(Zone::kHost, rank) == 0) return Disconnected("{}", peers_->WhyGone(rank).message());
+    if (reach_->MappedBytes(Zone::kHost, rank) == 0)
+      return Disconnected("{}", peers_->WhyGone(rank).message());
     RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, request.offset, sizeof(std::uint64_t)));
     std::uint64_t former = transport::PerformAtomic(MappedCell(rank, request.offset), request);
     RingAt(rank);
@@ -231,10 +252,13 @@ Result<std::uint64_t> Object::Atomic(Rank rank, const AtomicRequest& request) {
   return Cancellable([&] { return link->Atomic(Zone::kHost, request, OperationDeadline()); });
 }
 
-Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value, Rank writer) {
-  RETURN_IF_ERROR(transport::CheckAtomic(options_.rank, Zone::kHost, {.operation = {}, .offset = offset}, options_.bytes));
+Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value,
+                         Rank writer) {
+  RETURN_IF_ERROR(transport::CheckAtomic(options_.rank, Zone::kHost,
+                                         {.operation = {}, .offset = offset}, options_.bytes));
   if (static_cast<std::uint32_t>(comparison) >= kComparisons)
-    return InvalidArgument("comparison {} is none of 0 to {}", static_cast<std::uint32_t>(comparison), kComparisons - 1);
+    return InvalidArgument("comparison {} is none of 0 to {}",
+                           static_cast<std::uint32_t>(comparison), kComparisons - 1);
   if (writer != kNoRank) RETURN_IF_ERROR(CheckRank(writer));
   std::byte* place = window_->data() + layout_.SlotBegin(Zone::kHost, options_.rank) + offset;
   std::atomic_ref<std::uint64_t> cell(*reinterpret_cast<std::uint64_t*>(place));
@@ -247,17 +271,20 @@ Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint6
       if (rank == options_.rank || (writer != kNoRank && rank != writer)) continue;
       Status why = peers_->WhyGone(rank);
       anybody |= why.ok();
-      if (!why.ok() && (writer == rank || !IsNotFound(why))) return Disconnected("{}", why.message());
+      if (!why.ok() && (writer == rank || !IsNotFound(why)))
+        return Disconnected("{}", why.message());
     }
     bool writers_left = anybody || writer == options_.rank || options_.rank_size == 1;
     return writers_left ? Ok() : Disconnected("all other ranks have left object {}", options_.id);
   };
   return Cancellable([&]() -> Status {
-    group::Patience patience{.crowded = crowded_, .nap = group::kShortNap, .deadline = OperationDeadline()};
-    Status status = group::Await(peers_->Mapped(options_.rank)->cell_doorbell, patience, done, gone);
+    group::Patience patience{
+        .crowded = crowded_, .nap = group::kShortNap, .deadline = OperationDeadline()};
+    Status status =
+        group::Await(peers_->Mapped(options_.rank)->cell_doorbell, patience, done, gone);
     if (status.ok()) return status;
-    return Status(status.kind(),
-                  fmt::format("wait_until on offset {}, which holds {}: {}", offset, cell.load(), status.message()));
+    return Status(status.kind(), fmt::format("wait_until on offset {}, which holds {}: {}", offset,
+                                             cell.load(), status.message()));
   });
 }
 
@@ -269,7 +296,8 @@ Status Object::Quiet() {
   for (Rank rank = 0; rank < options_.rank_size; ++rank) {
     if (rank == options_.rank || peers_->Mapped(rank) != nullptr) continue;
     auto link = peers_->LinkOf(rank);
-    Status status = link == nullptr ? Disconnected("{}", peers_->WhyGone(rank).message()) : link->Flush(OperationBound());
+    Status status = link == nullptr ? Disconnected("{}", peers_->WhyGone(rank).message())
+                                    : link->Flush(OperationBound());
     if (first.ok()) first = std::move(status);
   }
   return first;
@@ -279,7 +307,8 @@ Result<View> Object::OpenView(Rank rank) const {
   RETURN_IF_ERROR(CheckRank(rank));
   if (peers_->Mapped(rank) == nullptr) {
     ASSIGN_OR_RETURN(auto path, Path(rank));
-    return Unsupported("rank {} is reached by {}: only memory of this host can be viewed", rank, path);
+    return Unsupported("rank {} is reached by {}: only memory of this host can be viewed", rank,
+                       path);
   }
   return View{window_, window_->data() + layout_.SlotBegin(Zone::kHost, rank), options_.bytes};
 }

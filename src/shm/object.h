@@ -1,13 +1,15 @@
-// shm/object.h: one Shared Memory object as this process holds it: symmetric memory, its ranks, and what they do with it.
+// shm/object.h: one Shared Memory object as this process holds it: symmetric memory, its ranks, and
+// what they do with it.
 //
-// Life: Create is collective (shm/rendezvous.h): it returns when every rank has mapped every other, or nowhere. Close ends this
-// rank's part; the others' goes on without it.
+// Life: Create is collective (shm/rendezvous.h): it returns when every rank has mapped every other,
+// or nowhere. Close ends this rank's part; the others' goes on without it.
 //
-// The window: control memory of all ranks, 10 MiB each (group/control.h), then the users' memory, `bytes` each, from gva() on.
-// The last 2 MiB below gva() are nobody's control memory: there each process has mapped what its own kernels are told
-// (memfabric/smem_shm_device.h).
+// The window: control memory of all ranks, 10 MiB each (group/control.h), then the users' memory,
+// `bytes` each, from gva() on. The last 2 MiB below gva() are nobody's control memory: there each
+// process has mapped what its own kernels are told (memfabric/smem_shm_device.h).
 //
-// Owner: the service's table of objects; calls run inside the ReadGate of its place (capi/places.h).
+// Owner: the service's table of objects; calls run inside the ReadGate of its place
+// (capi/places.h).
 // Threads: any. StopWaits and Close: see there.
 
 #pragma once
@@ -42,7 +44,14 @@
 namespace memfabric::shm {
 
 // What wait_until compares a cell with, as OpenSHMEM's SHMEM_CMP_*.
-enum class Comparison : std::uint32_t { kEqual = 0, kNotEqual, kGreater, kLessOrEqual, kLess, kGreaterOrEqual };
+enum class Comparison : std::uint32_t {
+  kEqual = 0,
+  kNotEqual,
+  kGreater,
+  kLessOrEqual,
+  kLess,
+  kGreaterOrEqual
+};
 constexpr std::uint32_t kComparisons = 6;
 
 // Memory that stays mapped as long as the view lives.
@@ -54,16 +63,19 @@ struct View {
 
 class Object {
  public:
-  // `device_node`: the NUMA node of the process's device. `next_base`: where the service looks for the next window first.
-  // `away`: the others have given this process up, so what it has published is gone: Interrupted, unless all have met.
-  static Result<std::shared_ptr<Object>> Create(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
-                                                const CreateOptions& options, std::atomic<std::uint64_t>& next_base,
+  // `device_node`: the NUMA node of the process's device. `next_base`: where the service looks for
+  // the next window first. `away`: the others have given this process up, so what it has published
+  // is gone: Interrupted, unless all have met.
+  static Result<std::shared_ptr<Object>> Create(Job& job, Runtime& runtime, const InitOptions& init,
+                                                unsigned device_node, const CreateOptions& options,
+                                                std::atomic<std::uint64_t>& next_base,
                                                 const std::atomic<bool>& away);
   ~Object();
 
   // Ends calls that wait, with NotFound; any thread, at any time.
   void StopWaits();
-  // The others had given this process up, and it is back: rank 0 records again where the window lies.
+  // The others had given this process up, and it is back: rank 0 records again where the window
+  // lies.
   Status OnReturned();
   // Says goodbye to the others. Idempotent. REQUIRES: nobody is in a call, nor can get into one.
   void Close();
@@ -81,8 +93,8 @@ class Object {
   Status AllGather(std::span<const std::byte> block, std::span<std::byte> gathered);
   // The sub-group of `key`, in which this rank is `rank` of `size`.
   Status SubgroupBarrier(const std::string& key, std::uint32_t size, Rank rank);
-  Status SubgroupAllGather(const std::string& key, std::uint32_t size, Rank rank, std::span<const std::byte> block,
-                           std::span<std::byte> gathered);
+  Status SubgroupAllGather(const std::string& key, std::uint32_t size, Rank rank,
+                           std::span<const std::byte> block, std::span<std::byte> gathered);
 
   // Bits of DataOp by which `rank` is reached now; 0: it has gone.
   Result<std::uint32_t> ReachableOps(Rank rank) const;
@@ -94,18 +106,23 @@ class Object {
   void RegisterExit(Exits::Function function) { exits_->Register(function); }
   Status GlobalExit(int status);
 
-  // `offset` is in the memory of `rank`. InvalidArgument: bad rank, null, size 0, or a range that leaves its memory.
-  // Disconnected: it has gone; the range may hold a part.
-  // Without `blocking`, Ok says that it was started: `source` must stay as it is until this thread's Quiet.
-  Status Put(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes, bool blocking);
-  Status Get(Rank rank, std::uint64_t offset, std::byte* destination, std::uint64_t size_bytes, bool blocking);
+  // `offset` is in the memory of `rank`. InvalidArgument: bad rank, null, size 0, or a range that
+  // leaves its memory. Disconnected: it has gone; the range may hold a part.
+  // Without `blocking`, Ok says that it was started: `source` must stay as it is until this
+  // thread's Quiet.
+  Status Put(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
+             bool blocking);
+  Status Get(Rank rank, std::uint64_t offset, std::byte* destination, std::uint64_t size_bytes,
+             bool blocking);
   // The bytes, then kSwap or kFetchAdd of `signal`: whoever sees the signal sees them.
-  Status PutSignal(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
-                   const transport::AtomicRequest& signal);
-  // After this thread's earlier puts to that rank. Sequentially consistent among all atomics on the cell.
+  Status PutSignal(Rank rank, std::uint64_t offset, const std::byte* source,
+                   std::uint64_t size_bytes, const transport::AtomicRequest& signal);
+  // After this thread's earlier puts to that rank. Sequentially consistent among all atomics on the
+  // cell.
   Result<std::uint64_t> Atomic(Rank rank, const transport::AtomicRequest& request);
-  // Waits until this rank's own cell compares true; acquires what was written before that. `writer`: whom the wait depends on,
-  // kNoRank for anybody. Disconnected: that one (or anybody) died. DeadlineExceeded: operation_timeout.
+  // Waits until this rank's own cell compares true; acquires what was written before that.
+  // `writer`: whom the wait depends on, kNoRank for anybody. Disconnected: that one (or anybody)
+  // died. DeadlineExceeded: operation_timeout.
   Status WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value, Rank writer);
   // This thread's puts before are seen before those after, rank by rank.
   void Fence();
@@ -116,28 +133,38 @@ class Object {
   Result<View> OpenView(Rank rank) const;
 
  private:
-  Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node, const CreateOptions& options);
+  Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
+         const CreateOptions& options);
   // Memory and ports, and the others' addresses.
-  Result<std::vector<store::ObjectMember>> Meet(Rendezvous& rendezvous, std::atomic<std::uint64_t>& next_base,
+  Result<std::vector<store::ObjectMember>> Meet(Rendezvous& rendezvous,
+                                                std::atomic<std::uint64_t>& next_base,
                                                 const std::atomic<bool>& away, Deadline deadline);
-  Status Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
-  Result<std::uint64_t> ChooseBase(std::span<const AddressSpan> others, std::atomic<std::uint64_t>& next_base);
+  Status Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
+                  Deadline deadline);
+  Result<std::uint64_t> ChooseBase(std::span<const AddressSpan> others,
+                                   std::atomic<std::uint64_t>& next_base);
   Status MakeMemory();
   Status OpenPorts(std::uint64_t lead, std::uint64_t epoch);
-  Status LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
-  Status Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous, Deadline deadline);
-  transport::MemberAddress AddressOf(const store::ObjectMember& member, const transport::Transport& transport) const;
+  Status LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
+                 Deadline deadline);
+  Status Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
+              Deadline deadline);
+  transport::MemberAddress AddressOf(const store::ObjectMember& member,
+                                     const transport::Transport& transport) const;
   // Runs a call that waits.
   template <typename Call>
   auto Cancellable(Call&& call) -> decltype(call());
   Deadline OperationDeadline() const;
   Bound OperationBound() const;  // of what moves bytes
   Status CheckRank(Rank rank) const;
-  Status CheckRange(Rank rank, std::uint64_t offset, const void* local, std::uint64_t size_bytes) const;
+  Status CheckRange(Rank rank, std::uint64_t offset, const void* local,
+                    std::uint64_t size_bytes) const;
   std::uint64_t* MappedCell(Rank rank, std::uint64_t offset) const;
-  // What lies there, if all is right and as simple as it can be: loads and stores of this thread alone reach it, and `local` is
-  // none of the object's memory. Null: ask the engine, which knows every case, and every message.
-  std::byte* Plain(Rank rank, std::uint64_t offset, const std::byte* local, std::uint64_t size_bytes) const;
+  // What lies there, if all is right and as simple as it can be: loads and stores of this thread
+  // alone reach it, and `local` is none of the object's memory. Null: ask the engine, which knows
+  // every case, and every message.
+  std::byte* Plain(Rank rank, std::uint64_t offset, const std::byte* local,
+                   std::uint64_t size_bytes) const;
   // What an atomic did at `rank` may have been waited for.
   void RingAt(Rank rank) const;
 

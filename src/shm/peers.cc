@@ -27,14 +27,16 @@ Peers::Peers(std::string object, Rank own, copy::Reach& reach, const Window& win
       window_(window),
       mapped_(reach.layout().world_size),
       peers_(reach.layout().world_size) {
-  for (Rank rank = 0; rank < peers_.size(); ++rank) peers_[rank].name = fmt::format("rank {}", rank);
+  for (Rank rank = 0; rank < peers_.size(); ++rank)
+    peers_[rank].name = fmt::format("rank {}", rank);
   peers_[own].came = true;
   linked_ = 1;
   mapped_[own] = ControlOf(own);
 }
 
 group::Control* Peers::ControlOf(Rank rank) const {
-  return reinterpret_cast<group::Control*>(window_.data() + reach_.layout().SlotBegin(zone(), rank));
+  return reinterpret_cast<group::Control*>(window_.data() +
+                                           reach_.layout().SlotBegin(zone(), rank));
 }
 
 void Peers::Name(Rank rank, std::string name, Rank first_on_host) {
@@ -50,8 +52,9 @@ Rank Peers::FirstOnHost(Rank rank) const {
 
 Status Peers::AwaitAll(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  Status status =
-      WaitUntil(lock, changed_, deadline, [&] { return linked_ == peers_.size() || losses_.load() != 0 || !broken_.ok(); });
+  Status status = WaitUntil(lock, changed_, deadline, [&] {
+    return linked_ == peers_.size() || losses_.load() != 0 || !broken_.ok();
+  });
   if (!broken_.ok()) return broken_;
   for (const Peer& peer : peers_)
     if (!peer.gone.ok()) return Disconnected("{}", peer.gone.message());
@@ -59,7 +62,8 @@ Status Peers::AwaitAll(Deadline deadline) {
   std::vector<Rank> missing;
   for (Rank rank = 0; rank < peers_.size(); ++rank)
     if (!peers_[rank].came) missing.push_back(rank);
-  return DeadlineExceeded("rank(s) {} came, but were not linked in time", Names(std::move(missing)));
+  return DeadlineExceeded("rank(s) {} came, but were not linked in time",
+                          Names(std::move(missing)));
 }
 
 void Peers::Wake() {
@@ -95,8 +99,10 @@ std::vector<Rank> Peers::Live() const {
 Status Peers::OnPeerArriving(Rank rank, std::uint64_t) {
   std::lock_guard lock(mutex_);
   if (rank >= peers_.size() || rank == own_)
-    return InvalidArgument("rank {} can't be a peer of rank {} in {} of {} ranks", rank, own_, object_, peers_.size());
-  if (peers_[rank].came) return InvalidArgument("rank {} has been in {} already; it can't come again", rank, object_);
+    return InvalidArgument("rank {} can't be a peer of rank {} in {} of {} ranks", rank, own_,
+                           object_, peers_.size());
+  if (peers_[rank].came)
+    return InvalidArgument("rank {} has been in {} already; it can't come again", rank, object_);
   return Ok();
 }
 
@@ -121,8 +127,9 @@ void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   Peer& peer = peers_[rank];
   if (peer.link == nullptr || peer.link->epoch() != epoch) return;
   gone = std::exchange(peer.link, nullptr);
-  peer.gone = why.ok() ? NotFound("{} has left {}", peer.name, object_)
-                       : Disconnected("{} has died or can't be reached: {}", peer.name, why.message());
+  peer.gone = why.ok()
+                  ? NotFound("{} has left {}", peer.name, object_)
+                  : Disconnected("{} has died or can't be reached: {}", peer.name, why.message());
   reach_.Close(rank, why.ok() ? Disconnected("it has left {}", object_) : why);
   losses_.fetch_add(1, std::memory_order_release);
   Wake();

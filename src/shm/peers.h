@@ -1,8 +1,8 @@
-// shm/peers.h: the ranks of an object as this process knows them: linked, or gone. A rank comes once in an object's life and
-// goes once; nobody takes its place.
+// shm/peers.h: the ranks of an object as this process knows them: linked, or gone. A rank comes
+// once in an object's life and goes once; nobody takes its place.
 //
-// The truth about a peer is its link alone. A rank that is stopped, or cut off from the store, is still there: it is waited
-// for.
+// The truth about a peer is its link alone. A rank that is stopped, or cut off from the store, is
+// still there: it is waited for.
 //
 // Owner: the object. Threads: any; one mutex, never held while a link is closed.
 
@@ -29,7 +29,8 @@ class Peers final : public transport::PeerObserver, public group::Members {
   // Both outlive this object. Control memory is the device zone; this rank's must be mapped.
   Peers(std::string object, Rank own, copy::Reach& reach, const Window& window);
 
-  // What messages call a rank, once it is known: "rank 3 (host a, pid 7)", and the lowest rank on its host.
+  // What messages call a rank, once it is known: "rank 3 (host a, pid 7)", and the lowest rank on
+  // its host.
   void Name(Rank rank, std::string name, Rank first_on_host);
   // Waits until all ranks are linked. DeadlineExceeded names those that are not.
   Status AwaitAll(Deadline deadline);
@@ -49,7 +50,9 @@ class Peers final : public transport::PeerObserver, public group::Members {
   // group::Members
   std::uint32_t size() const override { return static_cast<std::uint32_t>(mapped_.size()); }
   Rank own() const override { return own_; }
-  group::Control* Mapped(Rank rank) const override { return mapped_[rank].load(std::memory_order_acquire); }
+  group::Control* Mapped(Rank rank) const override {
+    return mapped_[rank].load(std::memory_order_acquire);
+  }
   Rank FirstOnHost(Rank rank) const override;
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const override;
   Zone zone() const override { return Zone::kDevice; }

@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kWithdrawTimeout{2000};
-constexpr milliseconds kStaleRecordPoll{100};   // while the record of a dead process is on its way out
+// while the record of a dead process is on its way out
+constexpr milliseconds kStaleRecordPoll{100};
 constexpr milliseconds kStaleRecordTime{5000};  // a lease ends within 3 s
 constexpr milliseconds kVerdictTime{1000};      // for rank 0 to tell all
 constexpr milliseconds kReasonTime{300};
@@ -31,7 +32,8 @@ std::string NameOf(const store::ObjectMember& member) {
 
 }  // namespace
 
-store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options, const PoolLayout& layout) {
+store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options,
+                                   const PoolLayout& layout) {
   store::WindowRecord record;
   record.set_base(layout.base);
   record.set_world_size(layout.world_size);
@@ -43,7 +45,8 @@ store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options,
   return record;
 }
 
-Rendezvous::Rendezvous(Job& job, const CreateOptions& options, std::function<void(const Status&)> on_failure)
+Rendezvous::Rendezvous(Job& job, const CreateOptions& options,
+                       std::function<void(const Status&)> on_failure)
     : job_(job), options_(options), on_failure_(std::move(on_failure)) {
   own_.set_rank(options.rank);
   own_.set_epoch(job.NextEpoch());
@@ -61,14 +64,17 @@ Rendezvous::~Rendezvous() {
   Deadline deadline = steady_clock::now() + kWithdrawTimeout;
   for (const auto& key : published_) {
     Status withdrawn = job_.session().Withdraw(key, deadline);
-    if (!withdrawn.ok()) LOG(kInfo, "the store will forget {} when the lease ends: {}", key, withdrawn.message());
+    if (!withdrawn.ok())
+      LOG(kInfo, "the store will forget {} when the lease ends: {}", key, withdrawn.message());
   }
 }
 
 std::string Rendezvous::ObjectName() const { return fmt::format("object {}", options_.id); }
 
-Status Rendezvous::Persist(const std::string& key, const google::protobuf::Message& record, Deadline deadline) {
-  if (std::find(published_.begin(), published_.end(), key) == published_.end()) published_.push_back(key);
+Status Rendezvous::Persist(const std::string& key, const google::protobuf::Message& record,
+                           Deadline deadline) {
+  if (std::find(published_.begin(), published_.end(), key) == published_.end())
+    published_.push_back(key);
   auto began = steady_clock::now();
   for (;;) {
     Status status = job_.session().Publish(key, store::EncodeRecord(record), deadline);
@@ -77,7 +83,8 @@ Status Rendezvous::Persist(const std::string& key, const google::protobuf::Messa
     if (IsDisconnected(status) && now < deadline) continue;
     if (!IsAlreadyExists(status) || now >= std::min<Deadline>(deadline, began + kStaleRecordTime))
       return status.WithContext(fmt::format("{}, rank {}", ObjectName(), options_.rank));
-    RETURN_IF_ERROR(PauseUntil(std::min<Deadline>(deadline, now + kStaleRecordPoll)));  // a dead process's, or a duplicate
+    // a dead process's, or a duplicate
+    RETURN_IF_ERROR(PauseUntil(std::min<Deadline>(deadline, now + kStaleRecordPoll)));
   }
 }
 
@@ -130,26 +137,30 @@ Status Rendezvous::PlaceWindow(PoolLayout& layout, const Choose& choose, Deadlin
                                       .key = job_.keys().Windows(),
                                       .prefix = true,
                                       .operand = snapshot.revision + 1});
-    transaction.then.push_back({.type = store::Operation::Type::kPut,
-                                .key = key,
-                                .value = store::EncodeRecord(WindowRecordOf(job_, options_, layout)),
-                                .lease = job_.session().lease(),
-                                .prefix = false});
+    transaction.then.push_back(
+        {.type = store::Operation::Type::kPut,
+         .key = key,
+         .value = store::EncodeRecord(WindowRecordOf(job_, options_, layout)),
+         .lease = job_.session().lease(),
+         .prefix = false});
     auto result = job_.session().Commit(transaction, deadline);
     if (result.ok() && result->succeeded) return Ok();
     if (!result.ok() && !IsDisconnected(result.status())) return result.status();
     if (steady_clock::now() >= deadline)
-      return DeadlineExceeded("{}: its place in the address space could not be recorded in time", ObjectName());
+      return DeadlineExceeded("{}: its place in the address space could not be recorded in time",
+                              ObjectName());
   }
 }
 
 Status Rendezvous::FollowDirectory(Deadline deadline) {
   store::Directory::Listener listener;
   std::string prefix;
-  // Records that can't be read are somebody's accident with etcdctl, and whoever they stand for will be missing.
+  // Records that can't be read are somebody's accident with etcdctl, and whoever they stand for
+  // will be missing.
   if (leads()) {
     prefix = job_.keys().ObjectMembers(options_.id);
-    auto tell = [this](const store::KeyValue& entry, void (Rendezvous::*hear)(const store::ObjectMember&)) {
+    auto tell = [this](const store::KeyValue& entry,
+                       void (Rendezvous::*hear)(const store::ObjectMember&)) {
       auto record = store::DecodeObjectMember(entry);
       if (!record.ok()) {
         LOG(kWarn, "{}", record.status().message());
@@ -158,10 +169,13 @@ Status Rendezvous::FollowDirectory(Deadline deadline) {
       (this->*hear)(*record);
     };
     listener.on_put = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnMember); };
-    listener.on_removed = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnMemberGone); };
+    listener.on_removed = [tell](const store::KeyValue& entry) {
+      tell(entry, &Rendezvous::OnMemberGone);
+    };
   } else {
     prefix = job_.keys().ObjectLead(options_.id);
-    auto tell = [this](const store::KeyValue& entry, void (Rendezvous::*hear)(const store::ObjectLead&)) {
+    auto tell = [this](const store::KeyValue& entry,
+                       void (Rendezvous::*hear)(const store::ObjectLead&)) {
       auto record = store::DecodeObjectLead(entry);
       if (!record.ok()) {
         LOG(kWarn, "{}", record.status().message());
@@ -170,9 +184,12 @@ Status Rendezvous::FollowDirectory(Deadline deadline) {
       (this->*hear)(*record);
     };
     listener.on_put = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnLead); };
-    listener.on_removed = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnLeadGone); };
+    listener.on_removed = [tell](const store::KeyValue& entry) {
+      tell(entry, &Rendezvous::OnLeadGone);
+    };
   }
-  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener), SteadyClock(), deadline));
+  ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener),
+                                                        SteadyClock(), deadline));
   return Ok();
 }
 
@@ -187,9 +204,9 @@ Status Rendezvous::Follow(const std::map<std::string, std::string>& transports, 
 Result<std::vector<store::ObjectMember>> Rendezvous::AwaitAll(Deadline deadline) {
   if (leads()) {
     RETURN_IF_ERROR(Wait(deadline, [&] {
-      return members_.size() == options_.rank_size && std::all_of(members_.begin(), members_.end(), [&](const auto& member) {
-               return member.second.lead() == lead_.epoch();
-             });
+      return members_.size() == options_.rank_size &&
+             std::all_of(members_.begin(), members_.end(),
+                         [&](const auto& member) { return member.second.lead() == lead_.epoch(); });
     }));
     {
       std::lock_guard lock(mutex_);
@@ -214,7 +231,8 @@ Result<std::vector<store::ObjectMember>> Rendezvous::AwaitAll(Deadline deadline)
     if (all[rank].rank() != rank) all.clear();
   if (all.size() != options_.rank_size)
     return IoError(
-        "{}: the record by which rank 0 (host {}, pid {}) says that all are there does not name ranks 0 to {}: run one "
+        "{}: the record by which rank 0 (host {}, pid {}) says that all are there does not name "
+        "ranks 0 to {}: run one "
         "version of the library on all ranks",
         ObjectName(), lead_.host_name(), lead_.pid(), options_.rank_size - 1);
   return all;
@@ -259,12 +277,15 @@ Status Rendezvous::NameMissing(Deadline deadline) {
   std::vector<Rank> missing;
   for (Rank rank = 0; rank < came.size(); ++rank)
     if (!(all_came ? ready[rank] : came[rank])) missing.push_back(rank);
-  if (missing.empty()) return DeadlineExceeded("{}: all ranks came, but too late for create_timeout", ObjectName());
+  if (missing.empty())
+    return DeadlineExceeded("{}: all ranks came, but too late for create_timeout", ObjectName());
   bool cut = missing.size() > kMostNamed;
   auto count = missing.size();
   if (cut) missing.resize(kMostNamed);
-  return DeadlineExceeded("{}: {} of {} ranks {} within create_timeout: rank(s) {}{}", ObjectName(), count, options_.rank_size,
-                          all_came ? "came, but were not ready" : "did not come", fmt::join(missing, ", "), cut ? ", …" : "");
+  return DeadlineExceeded("{}: {} of {} ranks {} within create_timeout: rank(s) {}{}", ObjectName(),
+                          count, options_.rank_size,
+                          all_came ? "came, but were not ready" : "did not come",
+                          fmt::join(missing, ", "), cut ? ", …" : "");
 }
 
 Status Rendezvous::failure() const {
@@ -284,7 +305,9 @@ Status Rendezvous::Fail(const Status& why) {
   {
     std::unique_lock lock(mutex_);
     // Somebody has gone: as a rule because its create failed, and then that is on its way here.
-    if (IsDisconnected(why)) (void)WaitUntil(lock, changed_, steady_clock::now() + kReasonTime, [&] { return !failure_.ok(); });
+    if (IsDisconnected(why))
+      (void)WaitUntil(lock, changed_, steady_clock::now() + kReasonTime,
+                      [&] { return !failure_.ok(); });
     FailLocked(why);
     first = failure_;
   }
@@ -305,30 +328,36 @@ Status Rendezvous::Fail(const Status& why) {
   }
   // Others whose time ends now, too, look who has come.
   if (IsDeadlineExceeded(first)) (void)PauseUntil(steady_clock::now() + kGraceTime);
-  if (!told.ok()) LOG(kInfo, "{}: the others will hear late that it failed: {}", ObjectName(), told.message());
+  if (!told.ok())
+    LOG(kInfo, "{}: the others will hear late that it failed: {}", ObjectName(), told.message());
   return first;
 }
 
 void Rendezvous::OnMember(const store::ObjectMember& member) {
   std::lock_guard lock(mutex_);
   if (member.lead() != 0 && member.lead() != lead_.epoch()) return;  // of an earlier creation
-  if (member.lead() == 0 && !member.failure().empty()) {             // it gave up before this one began
-    if (auto known = members_.find(member.rank()); known != members_.end() && known->second.epoch() == member.epoch())
+  // it gave up before this one began
+  if (member.lead() == 0 && !member.failure().empty()) {
+    if (auto known = members_.find(member.rank());
+        known != members_.end() && known->second.epoch() == member.epoch())
       members_.erase(known);
     return;
   }
   if (member.rank_size() != options_.rank_size)
-    return FailLocked(InvalidArgument("{}: {} has rank_size {}, and rank 0 (host {}, pid {}) has {}; all must be equal",
-                                      ObjectName(), NameOf(member), member.rank_size(), own_.host_name(), own_.pid(),
-                                      options_.rank_size));
+    return FailLocked(InvalidArgument(
+        "{}: {} has rank_size {}, and rank 0 (host {}, pid {}) has {}; all must be equal",
+        ObjectName(), NameOf(member), member.rank_size(), own_.host_name(), own_.pid(),
+        options_.rank_size));
   if (member.bytes() != options_.bytes)
     return FailLocked(
-        InvalidArgument("{}: {} gives {} ({} bytes), and rank 0 (host {}, pid {}) gives {} ({} bytes); all must be equal",
-                        ObjectName(), NameOf(member), SizeText(member.bytes()), member.bytes(), own_.host_name(), own_.pid(),
-                        SizeText(options_.bytes), options_.bytes));
+        InvalidArgument("{}: {} gives {} ({} bytes), and rank 0 (host {}, pid {}) gives {} ({} "
+                        "bytes); all must be equal",
+                        ObjectName(), NameOf(member), SizeText(member.bytes()), member.bytes(),
+                        own_.host_name(), own_.pid(), SizeText(options_.bytes), options_.bytes));
   if (!member.failure().empty())
-    return FailLocked(Status(static_cast<Kind>(member.failure_kind()),
-                             fmt::format("{}: {} gave up: {}", ObjectName(), NameOf(member), member.failure())));
+    return FailLocked(
+        Status(static_cast<Kind>(member.failure_kind()),
+               fmt::format("{}: {} gave up: {}", ObjectName(), NameOf(member), member.failure())));
   members_[member.rank()] = member;
   seen_.insert(member.rank());
   changed_.notify_all();
@@ -343,15 +372,18 @@ void Rendezvous::OnMemberGone(const store::ObjectMember& member) {
     return;
   }
   members_.erase(known);
-  FailLocked(Disconnected("{}: {} has died, or was stopped or cut off for too long", ObjectName(), NameOf(member)));
+  FailLocked(Disconnected("{}: {} has died, or was stopped or cut off for too long", ObjectName(),
+                          NameOf(member)));
 }
 
 void Rendezvous::OnLead(const store::ObjectLead& lead) {
   std::lock_guard lock(mutex_);
   if (!begun_ && !lead.failure().empty()) return;
-  if (heard_.epoch() != 0 && lead.epoch() != heard_.epoch()) return;  // another creation; this one has ended or will
+  // another creation; this one has ended or will
+  if (heard_.epoch() != 0 && lead.epoch() != heard_.epoch()) return;
   heard_ = lead;
-  if (lead.failure_kind() != 0) FailLocked(Status(static_cast<Kind>(lead.failure_kind()), lead.failure()));
+  if (lead.failure_kind() != 0)
+    FailLocked(Status(static_cast<Kind>(lead.failure_kind()), lead.failure()));
   changed_.notify_all();
 }
 
@@ -362,8 +394,9 @@ void Rendezvous::OnLeadGone(const store::ObjectLead& lead) {
     heard_.Clear();
     return;
   }
-  FailLocked(Disconnected("{}: rank 0 (host {}, pid {}) has died, or was stopped or cut off for too long", ObjectName(),
-                          heard_.host_name(), heard_.pid()));
+  FailLocked(
+      Disconnected("{}: rank 0 (host {}, pid {}) has died, or was stopped or cut off for too long",
+                   ObjectName(), heard_.host_name(), heard_.pid()));
 }
 
 }  // namespace memfabric::shm

@@ -1,16 +1,19 @@
-// shm/rendezvous.h: how the ranks of an object find each other in the store, from the call of create to its return.
+// shm/rendezvous.h: how the ranks of an object find each other in the store, from the call of
+// create to its return.
 //
 //   rank 0                                     the others
 //   chooses the window, publishes the lead     publish that they have come, wait for the lead
 //   waits until all follow                     map, open their ports, publish that they follow
 //   says that all are there, and who they are
 //
-// From then on nobody needs the store: while hundreds of ranks link each other on a few processors, leases end of ranks that
-// are well. What is left of the store is rank 0's list of those whose records have gone, and whom it had better look at.
+// From then on nobody needs the store: while hundreds of ranks link each other on a few processors,
+// leases end of ranks that are well. What is left of the store is rank 0's list of those whose
+// records have gone, and whom it had better look at.
 //
-// Whoever fails writes why into its record; rank 0, who sees all records, makes that the lead's failure, and all others end
-// with it. So every rank hears the same, and everybody watches one record, rank 0 all: the cost grows linearly. Records are
-// taken back when create ends, well or not, but for the one of the window's place, which rank 0 keeps while it has the object.
+// Whoever fails writes why into its record; rank 0, who sees all records, makes that the lead's
+// failure, and all others end with it. So every rank hears the same, and everybody watches one
+// record, rank 0 all: the cost grows linearly. Records are taken back when create ends, well or
+// not, but for the one of the window's place, which rank 0 keeps while it has the object.
 //
 // Owner: the object's Create, for its duration. Threads: Create's own and the store client's.
 
@@ -38,7 +41,8 @@
 namespace memfabric::shm {
 
 // Where the object's window lies, as rank 0 records it.
-store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options, const PoolLayout& layout);
+store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options,
+                                   const PoolLayout& layout);
 
 class Rendezvous {
  public:
@@ -46,22 +50,24 @@ class Rendezvous {
   Rendezvous(Job& job, const CreateOptions& options, std::function<void(const Status&)> on_failure);
   ~Rendezvous();  // Takes this rank's records back.
 
-  // Comes, and agrees on where the window lies; `choose` is asked on rank 0, with the windows that others have.
-  // Sets lead() and layout.base.
+  // Comes, and agrees on where the window lies; `choose` is asked on rank 0, with the windows that
+  // others have. Sets lead() and layout.base.
   using Choose = std::function<Result<std::uint64_t>(std::span<const AddressSpan> others)>;
   Status Begin(PoolLayout& layout, const Choose& choose, Deadline deadline);
   // This rank has mapped and can be reached.
   Status Follow(const std::map<std::string, std::string>& transports, Deadline deadline);
-  // Waits until all do; their records, by rank. DeadlineExceeded names the missing. Afterwards leases count for nothing.
+  // Waits until all do; their records, by rank. DeadlineExceeded names the missing. Afterwards
+  // leases count for nothing.
   Result<std::vector<store::ObjectMember>> AwaitAll(Deadline deadline);
 
-  // On rank 0: whose records have gone since all were there: they died, or were too busy to renew their leases.
+  // On rank 0: whose records have gone since all were there: they died, or were too busy to renew
+  // their leases.
   std::set<Rank> Gone() const;
 
   // What has gone wrong anywhere so far.
   Status failure() const;
-  // Tells the others that this rank's create fails; returns what this rank's caller should hear: if another one failed first,
-  // that.
+  // Tells the others that this rank's create fails; returns what this rank's caller should hear: if
+  // another one failed first, that.
   Status Fail(const Status& why);
 
   // Epoch of the lead: names this creation among all of the id.
@@ -72,7 +78,8 @@ class Rendezvous {
  private:
   bool leads() const { return options_.rank == 0; }
   std::string ObjectName() const;
-  Status Persist(const std::string& key, const google::protobuf::Message& record, Deadline deadline);
+  Status Persist(const std::string& key, const google::protobuf::Message& record,
+                 Deadline deadline);
   Status PlaceWindow(PoolLayout& layout, const Choose& choose, Deadline deadline);
   Status FollowDirectory(Deadline deadline);
   void OnMember(const store::ObjectMember& member);

@@ -31,7 +31,8 @@ Result<std::unique_ptr<Service>> Service::Open(Runtime& runtime, const InitOptio
   job.start_store = options.config.start_store;
   ASSIGN_OR_RETURN(service->job_, Job::Open(job, runtime.reactor(), *service, deadline));
   log::SetRank(options.rank);
-  LOG(kInfo, "Shared Memory: rank {} of {} at {}", options.rank, options.world_size, options.store_url);
+  LOG(kInfo, "Shared Memory: rank {} of {} at {}", options.rank, options.world_size,
+      options.store_url);
   return service;
 }
 
@@ -44,7 +45,8 @@ Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& optio
   std::unique_lock lock(mutex_);
   std::uint64_t returns = returns_;
   lock.unlock();
-  auto object = Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_, is_away_);
+  auto object =
+      Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_, is_away_);
   lock.lock();
   if (object.ok()) {
     std::erase_if(objects_, [](const auto& known) { return known.expired(); });

@@ -1,6 +1,8 @@
-// shm/service.h: Shared Memory in this process, from initialize to uninitialize: its place in the job.
+// shm/service.h: Shared Memory in this process, from initialize to uninitialize: its place in the
+// job.
 //
-// Objects don't depend on the store once they stand: a process that was stopped past its lease keeps them.
+// Objects don't depend on the store once they stand: a process that was stopped past its lease
+// keeps them.
 //
 // Owner: capi/library.h. Threads: any.
 
@@ -25,8 +27,9 @@ std::uint32_t SupportedOps(std::span<const std::unique_ptr<transport::Transport>
 
 class Service final : public JobObserver {
  public:
-  // Within init_timeout. `runtime` outlives the service. `tls`: of the process's settings (null: none); shared with connections
-  // of others. Errors as smem_shm_init. REQUIRES: Check(options) is Ok.
+  // Within init_timeout. `runtime` outlives the service. `tls`: of the process's settings (null:
+  // none); shared with connections of others. Errors as smem_shm_init. REQUIRES: Check(options) is
+  // Ok.
   static Result<std::unique_ptr<Service>> Open(Runtime& runtime, const InitOptions& options,
                                                std::shared_ptr<const store::TlsCredentials> tls);
   // REQUIRES: all objects are closed and nobody uses one any more.
@@ -52,11 +55,12 @@ class Service final : public JobObserver {
   const Device device_;
   std::atomic<std::uint64_t> next_base_{0};
   std::atomic<bool> is_away_{false};
-  std::mutex mutex_;                            // guards the three below
-  Status away_;                                 // why
-  std::uint64_t returns_ = 0;                   // times that it came back
-  std::vector<std::weak_ptr<Object>> objects_;  // that stand, or did; weak: their table (capi/places.h) has them
-  std::unique_ptr<Job> job_;                    // ends first: it calls back
+  std::mutex mutex_;           // guards the three below
+  Status away_;                // why
+  std::uint64_t returns_ = 0;  // times that it came back
+  // that stand, or did; weak: their table (capi/places.h) has them
+  std::vector<std::weak_ptr<Object>> objects_;
+  std::unique_ptr<Job> job_;  // ends first: it calls back
 };
 
 }  // namespace memfabric::shm

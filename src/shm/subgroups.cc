@@ -40,27 +40,36 @@ Subgroups::~Subgroups() {
   Deadline deadline = steady_clock::now() + kWithdrawTimeout;
   for (const auto& [key, subgroup] : subgroups_) {
     if (!subgroup.published) continue;
-    Status withdrawn = job_.session().Withdraw(job_.keys().GroupMember(object_, key, subgroup.rank), deadline);
-    if (!withdrawn.ok()) LOG(kInfo, "{}: the store will forget this member when the lease ends", NameOf(object_, key));
+    Status withdrawn =
+        job_.session().Withdraw(job_.keys().GroupMember(object_, key, subgroup.rank), deadline);
+    if (!withdrawn.ok())
+      LOG(kInfo, "{}: the store will forget this member when the lease ends", NameOf(object_, key));
   }
 }
 
-Result<group::Group*> Subgroups::Find(const std::string& key, std::uint32_t size, Rank rank, Deadline deadline) {
+Result<group::Group*> Subgroups::Find(const std::string& key, std::uint32_t size, Rank rank,
+                                      Deadline deadline) {
   if (size < 1 || size > kMaxWorldSize || rank >= size)
-    return InvalidArgument("{}: rank {} of {} is none; sizes go from 1 to {}, ranks from 0", NameOf(object_, key), rank, size,
-                           kMaxWorldSize);
+    return InvalidArgument("{}: rank {} of {} is none; sizes go from 1 to {}, ranks from 0",
+                           NameOf(object_, key), rank, size, kMaxWorldSize);
   std::unique_lock lock(mutex_);
   if (!subgroups_.contains(key)) {
     if (next_channel_ == group::kChannels)
-      return InUse("{}: an object has at most {} sub-groups; destroy it and create it again for others", NameOf(object_, key),
-                   group::kChannels - 1);
-    subgroups_[key] = Subgroup{
-        .size = size, .rank = rank, .channel = next_channel_++, .forming = false, .published = false, .group = nullptr};
+      return InUse(
+          "{}: an object has at most {} sub-groups; destroy it and create it again for others",
+          NameOf(object_, key), group::kChannels - 1);
+    subgroups_[key] = Subgroup{.size = size,
+                               .rank = rank,
+                               .channel = next_channel_++,
+                               .forming = false,
+                               .published = false,
+                               .group = nullptr};
   }
   Subgroup& subgroup = subgroups_[key];  // stays where it is
   if (subgroup.size != size || subgroup.rank != rank)
-    return InvalidArgument("{}: this rank ({}) has used it as rank {} of {} before, and now as rank {} of {}",
-                           NameOf(object_, key), members_.own(), subgroup.rank, subgroup.size, rank, size);
+    return InvalidArgument(
+        "{}: this rank ({}) has used it as rank {} of {} before, and now as rank {} of {}",
+        NameOf(object_, key), members_.own(), subgroup.rank, subgroup.size, rank, size);
   RETURN_IF_ERROR(WaitUntil(lock, formed_, deadline, [&] { return !subgroup.forming; }));
   if (subgroup.group != nullptr) return subgroup.group.get();
   subgroup.forming = true;
@@ -74,13 +83,15 @@ Result<group::Group*> Subgroups::Find(const std::string& key, std::uint32_t size
   return subgroup.group.get();
 }
 
-Status Subgroups::TooFew(const std::map<Rank, store::GroupMember>& come, std::uint32_t size, bool lost_one) const {
+Status Subgroups::TooFew(const std::map<Rank, store::GroupMember>& come, std::uint32_t size,
+                         bool lost_one) const {
   std::size_t possible = members_.size();
   Status gone;
   for (Rank rank = 0; rank < members_.size(); ++rank) {
     Status why = members_.WhyGone(rank);
-    bool has_come =
-        std::any_of(come.begin(), come.end(), [&](const auto& entry) { return entry.second.object_rank() == rank; });
+    bool has_come = std::any_of(come.begin(), come.end(), [&](const auto& entry) {
+      return entry.second.object_rank() == rank;
+    });
     if (why.ok() || has_come) continue;
     --possible;
     gone = std::move(why);
@@ -88,7 +99,8 @@ Status Subgroups::TooFew(const std::map<Rank, store::GroupMember>& come, std::ui
   return possible < size || lost_one ? gone : Ok();
 }
 
-Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Subgroup& subgroup, Deadline deadline) {
+Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Subgroup& subgroup,
+                                                      Deadline deadline) {
   const std::string name = NameOf(object_, key);
   Gathering gathering;
   store::Directory::Listener listener;
@@ -100,20 +112,22 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
     }
     if (member->lead() != lead_) return;  // of another creation of the object
     std::lock_guard lock(gathering.mutex);
-    if (member->rank() >= member->rank_size() || member->object_rank() >= members_.size() || member->channel() < 1 ||
-        member->channel() >= group::kChannels) {
+    if (member->rank() >= member->rank_size() || member->object_rank() >= members_.size() ||
+        member->channel() < 1 || member->channel() >= group::kChannels) {
       LOG(kWarn, "{}: {} is no member's", name, entry.key);
       return;
     }
     if (member->rank_size() != subgroup.size && gathering.failure.ok())
-      gathering.failure = InvalidArgument("{}: rank {} says that it has {} members, and this rank ({}) that it has {}", name,
-                                          member->object_rank(), member->rank_size(), members_.own(), subgroup.size);
+      gathering.failure = InvalidArgument(
+          "{}: rank {} says that it has {} members, and this rank ({}) that it has {}", name,
+          member->object_rank(), member->rank_size(), members_.own(), subgroup.size);
     gathering.members[member->rank()] = std::move(*member);
     gathering.changed.notify_all();
   };
   listener.on_removed = [](const store::KeyValue&) {};
-  ASSIGN_OR_RETURN(auto directory, store::Directory::Follow(job_.client(), job_.keys().Group(object_, key), std::move(listener),
-                                                            SteadyClock(), deadline));
+  ASSIGN_OR_RETURN(auto directory,
+                   store::Directory::Follow(job_.client(), job_.keys().Group(object_, key),
+                                            std::move(listener), SteadyClock(), deadline));
   store::GroupMember own;
   own.set_rank(subgroup.rank);
   own.set_lead(lead_);
@@ -121,14 +135,16 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
   own.set_rank_size(subgroup.size);
   own.set_channel(subgroup.channel);
   own.set_processors(std::max(1u, std::thread::hardware_concurrency()));
-  Status published =
-      job_.session().Publish(job_.keys().GroupMember(object_, key, subgroup.rank), store::EncodeRecord(own), deadline);
+  Status published = job_.session().Publish(job_.keys().GroupMember(object_, key, subgroup.rank),
+                                            store::EncodeRecord(own), deadline);
   if (IsAlreadyExists(published))
-    return AlreadyExists("{}: another rank of the object is its rank {} already", name, subgroup.rank);
+    return AlreadyExists("{}: another rank of the object is its rank {} already", name,
+                         subgroup.rank);
   RETURN_IF_ERROR(published);
   subgroup.published = true;
 
-  // Who is still to come isn't known. Somebody's death meanwhile may have been a member's; earlier ones are only counted.
+  // Who is still to come isn't known. Somebody's death meanwhile may have been a member's; earlier
+  // ones are only counted.
   const std::uint32_t losses = members_.losses();
   std::unique_lock lock(gathering.mutex);
   Status hopeless;
@@ -148,13 +164,15 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
     for (Rank rank = 0; rank < subgroup.size && missing.size() < kMostNamed; ++rank)
       if (!gathering.members.contains(rank)) missing.push_back(rank);
     if (IsDeadlineExceeded(status))
-      return DeadlineExceeded("{}: its rank(s) {} did not come within operation_timeout", name, fmt::join(missing, ", "));
+      return DeadlineExceeded("{}: its rank(s) {} did not come within operation_timeout", name,
+                              fmt::join(missing, ", "));
     RETURN_IF_ERROR(status);
-    return Disconnected("{}: its rank(s) {} have not come: {}; left are rank(s) {}", name, fmt::join(missing, ", "),
-                        hopeless.message(), members_.Left());
+    return Disconnected("{}: its rank(s) {} have not come: {}; left are rank(s) {}", name,
+                        fmt::join(missing, ", "), hopeless.message(), members_.Left());
   }
   std::vector<group::Seat> seats;
-  for (const auto& [rank, member] : gathering.members) seats.push_back({member.object_rank(), member.channel()});
+  for (const auto& [rank, member] : gathering.members)
+    seats.push_back({member.object_rank(), member.channel()});
   bool crowded = subgroup.size > gathering.members.begin()->second.processors();
   lock.unlock();
   directory.reset();

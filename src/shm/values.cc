@@ -8,7 +8,8 @@ namespace {
 using transport::AtomicRequest;
 
 // An atomic operation on the cell of a number.
-Result<std::uint64_t> OnCell(group::Members& members, std::uint32_t value, AtomicRequest request, Deadline deadline) {
+Result<std::uint64_t> OnCell(group::Members& members, std::uint32_t value, AtomicRequest request,
+                             Deadline deadline) {
   request.offset = offsetof(group::Control, owners) + value * sizeof(group::Cell);
   if (group::Control* first = members.Mapped(0)) {
     RETURN_IF_ERROR(members.WhyGone(0));
@@ -19,15 +20,20 @@ Result<std::uint64_t> OnCell(group::Members& members, std::uint32_t value, Atomi
   return link->Atomic(members.zone(), request, deadline);
 }
 
-Result<std::uint64_t> Exchange(group::Members& members, std::uint32_t value, std::uint64_t from, std::uint64_t to,
-                               Deadline deadline) {
+Result<std::uint64_t> Exchange(group::Members& members, std::uint32_t value, std::uint64_t from,
+                               std::uint64_t to, Deadline deadline) {
   return OnCell(members, value,
-                {.operation = AtomicRequest::Operation::kCompareSwap, .offset = 0, .operand = to, .expected = from}, deadline);
+                {.operation = AtomicRequest::Operation::kCompareSwap,
+                 .offset = 0,
+                 .operand = to,
+                 .expected = from},
+                deadline);
 }
 
 }  // namespace
 
-Result<std::uint32_t> AllocateValue(group::Members& members, std::uint32_t limit, Deadline deadline) {
+Result<std::uint32_t> AllocateValue(group::Members& members, std::uint32_t limit,
+                                    Deadline deadline) {
   if (limit < 1 || limit > group::kValues)
     return InvalidArgument("limit is {}; it must be from 1 to {}", limit, group::kValues);
   const std::uint64_t own = members.own() + 1;
@@ -45,9 +51,11 @@ Result<std::uint32_t> AllocateValue(group::Members& members, std::uint32_t limit
 }
 
 Status ReleaseValue(group::Members& members, std::uint32_t value, Deadline deadline) {
-  if (value >= group::kValues) return InvalidArgument("value is {}; it must be from 0 to {}", value, group::kValues - 1);
+  if (value >= group::kValues)
+    return InvalidArgument("value is {}; it must be from 0 to {}", value, group::kValues - 1);
   ASSIGN_OR_RETURN(std::uint64_t found, Exchange(members, value, members.own() + 1, 0, deadline));
-  if (found != members.own() + 1) return NotFound("value {} is not this rank's ({})", value, members.own());
+  if (found != members.own() + 1)
+    return NotFound("value {} is not this rank's ({})", value, members.own());
   return Ok();
 }
 

@@ -1,5 +1,5 @@
-// trans/config.h: what callers say to an engine, checked, and where it follows from that that engines find each other. Values;
-// any thread.
+// trans/config.h: what callers say to an engine, checked, and where it follows from that that
+// engines find each other. Values; any thread.
 
 #pragma once
 
@@ -27,8 +27,10 @@ struct EngineOptions {
   bool start_store = false;  // serve the store at store_url if that is this host's and nobody does
   std::chrono::seconds timeout{120};
   std::string nic;
-  std::shared_ptr<RpcPort> port;  // that it shall have; null: one is taken when it is asked for. Shared with who took it
-  std::shared_ptr<const store::TlsCredentials> tls{};  // of the store's connections; null: none. Shared with them
+  // that it shall have; null: one is taken when it is asked for. Shared with who took it
+  std::shared_ptr<RpcPort> port;
+  // of the store's connections; null: none. Shared with them
+  std::shared_ptr<const store::TlsCredentials> tls{};
 };
 
 // InvalidArgument names the value and the limit.
@@ -38,9 +40,11 @@ Status CheckName(const std::string& unique_id);
 
 // Where an engine and its peers are found.
 struct Place {
-  std::string name;            // what peers call the engine
-  bool own_directory = false;  // no shared store: each engine serves its record at its own address, which is its name
-  bool needs_port = false;     // own directory, and unique_id is a host without a port: `name` and `url` lack theirs
+  std::string name;  // what peers call the engine
+  // no shared store: each engine serves its record at its own address, which is its name
+  bool own_directory = false;
+  // own directory, and unique_id is a host without a port: `name` and `url` lack theirs
+  bool needs_port = false;
   StoreUrl url;
 };
 Result<Place> PlaceOf(const EngineOptions& options);

@@ -32,7 +32,8 @@ constexpr std::uint64_t kTogetherBytes = 2 << 20;
 constexpr std::uint64_t kSmallestPart = 512 << 10;
 constexpr std::uint64_t kLargestPart = 16 << 20;
 constexpr std::uint64_t kPartsAThread = 4;
-// Deregistering waits for transfers in flight, and those are cut into rounds; only a stopped peer takes longer.
+// Deregistering waits for transfers in flight, and those are cut into rounds; only a stopped peer
+// takes longer.
 constexpr std::chrono::seconds kDrainTimeout{10};
 
 std::uint64_t SumOf(std::span<const std::uint64_t> sizes) {
@@ -41,24 +42,31 @@ std::uint64_t SumOf(std::span<const std::uint64_t> sizes) {
   return total;
 }
 
-Status CheckPath(std::uint32_t op, std::span<const std::unique_ptr<transport::Transport>> transports) {
+Status CheckPath(std::uint32_t op,
+                 std::span<const std::unique_ptr<transport::Transport>> transports) {
   if (op == 1) return Ok();
   std::string names;
-  for (const auto& transport : transports) names += (names.empty() ? "" : ", ") + std::string(transport->name());
-  return UseNextBest(fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
-                     fmt::format("transfers take the best of: {}", names));
+  for (const auto& transport : transports)
+    names += (names.empty() ? "" : ", ") + std::string(transport->name());
+  return UseNextBest(
+      fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
+      fmt::format("transfers take the best of: {}", names));
 }
 
 // Puts or gets what it is given, as many pieces at once as the link takes.
 class Mover {
  public:
   Mover(transport::Link& link, Direction direction, Bound bound)
-      : link_(link), direction_(direction), bound_(bound), most_(std::min(link.capabilities().max_pieces, kPiecesAtOnce)) {}
+      : link_(link),
+        direction_(direction),
+        bound_(bound),
+        most_(std::min(link.capabilities().max_pieces, kPiecesAtOnce)) {}
 
   Status Add(const transport::Piece& piece) {
     if (count_ > 0) {
       transport::Piece& last = pieces_[count_ - 1];
-      if (last.local + last.size_bytes == piece.local && last.remote_offset + last.size_bytes == piece.remote_offset) {
+      if (last.local + last.size_bytes == piece.local &&
+          last.remote_offset + last.size_bytes == piece.remote_offset) {
         last.size_bytes += piece.size_bytes;
         return Ok();
       }
@@ -75,7 +83,8 @@ class Mover {
  private:
   Status Go() {
     std::span<const transport::Piece> pieces(pieces_.data(), std::exchange(count_, 0));
-    return direction_ == Direction::kWrite ? link_.PutRegistered(pieces) : link_.GetRegistered(pieces);
+    return direction_ == Direction::kWrite ? link_.PutRegistered(pieces)
+                                           : link_.GetRegistered(pieces);
   }
 
   transport::Link& link_;
@@ -95,15 +104,17 @@ transport::Piece PieceOf(const Batch& batch, std::size_t i) {
 Status Check(const Batch& batch) {
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
     std::uint64_t size = batch.sizes[i];
-    bool good = batch.local[i] != 0 && batch.remote[i] != 0 && size != 0 && size <= static_cast<std::uint64_t>(INT64_MAX) &&
+    bool good = batch.local[i] != 0 && batch.remote[i] != 0 && size != 0 &&
+                size <= static_cast<std::uint64_t>(INT64_MAX) &&
                 batch.local[i] + size > batch.local[i] && batch.remote[i] + size > batch.remote[i];
     if (good) continue;
     std::string entry = batch.sizes.size() == 1 ? "" : fmt::format("entry {}: ", i);
     if (batch.local[i] == 0) return InvalidArgument("{}the local address is null", entry);
     if (batch.remote[i] == 0) return InvalidArgument("{}the peer's address is null", entry);
     if (size == 0) return InvalidArgument("{}the length is 0", entry);
-    return InvalidArgument("{}length {} at local address {:#x} and the peer's {:#x} leaves the address space", entry, size,
-                           batch.local[i], batch.remote[i]);
+    return InvalidArgument(
+        "{}length {} at local address {:#x} and the peer's {:#x} leaves the address space", entry,
+        size, batch.local[i], batch.remote[i]);
   }
   return Ok();
 }
@@ -117,7 +128,8 @@ Engine::Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& opti
       rpc_port_(options.port),
       peer_down_(runtime.callbacks()) {}
 
-Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options) {
+Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blocks,
+                                             const EngineOptions& options) {
   RETURN_IF_ERROR(Check(options));
   RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
   ASSIGN_OR_RETURN(auto place, PlaceOf(options));
@@ -126,7 +138,8 @@ Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blo
     engine->Close();
     return started.WithContext(fmt::format("engine '{}'", engine->name()));
   }
-  LOG(kInfo, "engine '{}' is ready ({}, member {})", engine->name(), RoleName(options.role), engine->member_);
+  LOG(kInfo, "engine '{}' is ready ({}, member {})", engine->name(), RoleName(options.role),
+      engine->member_);
   return engine;
 }
 
@@ -143,12 +156,14 @@ Status Engine::Start() {
   job.url = place_.url;
   job.tls = options_.tls;
   job.start_store = place_.url.scheme == StoreUrl::Scheme::kTcp;
-  job.serve = place_.own_directory || options_.start_store ? store::Serve::kNow : store::Serve::kWhenOrphaned;
+  job.serve = place_.own_directory || options_.start_store ? store::Serve::kNow
+                                                           : store::Serve::kWhenOrphaned;
   if (place_.own_directory) {
     HostPort any{place_.url.endpoints.front().host, 0};
     auto own = store::FindListenAddresses(any);
     if (!own.ok())
-      return own.status().WithContext("without a shared store an engine serves its record at its own address, unique_id");
+      return own.status().WithContext(
+          "without a shared store an engine serves its record at its own address, unique_id");
   }
   CHECK(RetryOnSignal([&] { return ::getrandom(&member_, sizeof member_, 0); }) == sizeof member_);
   member_ %= store::kEngineMembers;
@@ -193,14 +208,16 @@ Status Engine::Claim(Job& job, Deadline deadline) {
     claim.host = job.host();
     claim.holder_of = [](const store::KeyValue& entry) -> Result<store::Holder> {
       ASSIGN_OR_RETURN(auto holder, store::DecodeEngineRecord(entry));
-      return store::Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness(), holder.witness()};
+      return store::Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness(),
+                           holder.witness()};
     };
     claim.is_alive = [](const std::string& liveness) { return transport::IsAlive(liveness); };
     status = store::ClaimKey(job.client(), job.session(), job.keys(), claim, deadline);
   }
   // At first nobody has the engine yet; later it has been given up, and tries again.
   if (!status.ok())
-    peers_->Close(Reconnect("engine '{}' was given up, and is not back yet: {}", place_.name, status.message()));
+    peers_->Close(Reconnect("engine '{}' was given up, and is not back yet: {}", place_.name,
+                            status.message()));
   return status;
 }
 
@@ -223,10 +240,12 @@ void Engine::Close() {
   // The peers' transfers are over before their links are, or wait for an answer in vain.
   if (table_ != nullptr) {
     if (Status cleared = table_->Clear(steady_clock::now() + kDrainTimeout); !cleared.ok())
-      LOG(kError, "engine '{}' ends while its memory is in use: {}", place_.name, cleared.message());
+      LOG(kError, "engine '{}' ends while its memory is in use: {}", place_.name,
+          cleared.message());
   }
   job_.reset();
-  if (peers_ != nullptr) peers_->Close(Destroyed());  // what a return from being given up has opened meanwhile
+  // what a return from being given up has opened meanwhile
+  if (peers_ != nullptr) peers_->Close(Destroyed());
   std::lock_guard port_lock(port_mutex_);
   rpc_port_.reset();
 }
@@ -250,7 +269,8 @@ Status Engine::Guarded(Call&& call) {
   return IsInterrupted(status) && closing_ ? Destroyed() : status;
 }
 
-Status Engine::Register(std::span<const std::uint64_t> addresses, std::span<const std::uint64_t> sizes) {
+Status Engine::Register(std::span<const std::uint64_t> addresses,
+                        std::span<const std::uint64_t> sizes) {
   return Guarded([&] { return table_->Register(addresses, sizes); });
 }
 
@@ -287,7 +307,8 @@ Status Engine::Transfer(Direction direction, const std::string& peer, const Batc
       if (!IsUnsupported(status)) break;
     }
     if (status.ok()) return status;
-    std::string_view note = batch.sizes.size() > 1 && !IsUnsupported(status) ? " (some entries may have arrived)" : "";
+    std::string_view note =
+        batch.sizes.size() > 1 && !IsUnsupported(status) ? " (some entries may have arrived)" : "";
     return Status(status.kind(), fmt::format("engine '{}': {}{}", peer, status.message(), note));
   });
 }
@@ -297,27 +318,33 @@ Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch&
   transport::Capabilities can = link.capabilities();
   if (!can.parallel) {
     bound = Bound::WithoutProgress(options_.timeout);
-  } else if (std::uint64_t total = SumOf(batch.sizes); total >= kTogetherBytes && runtime_.team().helpers() > 0) {
+  } else if (std::uint64_t total = SumOf(batch.sizes);
+             total >= kTogetherBytes && runtime_.team().helpers() > 0) {
     return MoveTogether(link, direction, batch, total);
   }
   if (batch.sizes.size() == 1) {
     transport::Piece piece = PieceOf(batch, 0);
-    RETURN_IF_ERROR(direction == Direction::kWrite ? link.PutRegistered({&piece, 1}) : link.GetRegistered({&piece, 1}));
+    RETURN_IF_ERROR(direction == Direction::kWrite ? link.PutRegistered({&piece, 1})
+                                                   : link.GetRegistered({&piece, 1}));
     return link.Flush(bound);
   }
   Mover mover(link, direction, bound);
-  for (std::size_t i = 0; i < batch.sizes.size(); ++i) RETURN_IF_ERROR(mover.Add(PieceOf(batch, i)));
+  for (std::size_t i = 0; i < batch.sizes.size(); ++i)
+    RETURN_IF_ERROR(mover.Add(PieceOf(batch, i)));
   return mover.End();
 }
 
-Status Engine::MoveTogether(transport::Link& link, Direction direction, const Batch& batch, std::uint64_t total_bytes) {
+Status Engine::MoveTogether(transport::Link& link, Direction direction, const Batch& batch,
+                            std::uint64_t total_bytes) {
   // As a whole, and before anything moves: links look at what is large only, and parts are not.
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
     if (batch.sizes[i] < kCheapCheckBytes) continue;
-    RETURN_IF_ERROR(CheckOwnMemory(PieceOf(batch, i).local, batch.sizes[i], direction == Direction::kRead));
+    RETURN_IF_ERROR(
+        CheckOwnMemory(PieceOf(batch, i).local, batch.sizes[i], direction == Direction::kRead));
   }
   std::uint64_t threads = runtime_.team().helpers() + 1;
-  std::uint64_t part_bytes = std::clamp(total_bytes / (kPartsAThread * threads), kSmallestPart, kLargestPart);
+  std::uint64_t part_bytes =
+      std::clamp(total_bytes / (kPartsAThread * threads), kSmallestPart, kLargestPart);
   // Where parts begin: an entry of the batch, and an offset in it.
   struct Begin {
     std::size_t entry;
@@ -347,7 +374,8 @@ Status Engine::MoveTogether(transport::Link& link, Direction direction, const Ba
     const Begin end = part + 1 < begins.size() ? begins[part + 1] : Begin{batch.sizes.size(), 0};
     Mover mover(link, direction, TimePoint::max());
     Status status;
-    for (std::size_t i = begin.entry; status.ok() && i < std::min(end.entry + 1, batch.sizes.size()); ++i) {
+    for (std::size_t i = begin.entry;
+         status.ok() && i < std::min(end.entry + 1, batch.sizes.size()); ++i) {
       std::uint64_t from = i == begin.entry ? begin.offset : 0;
       std::uint64_t to = i == end.entry ? end.offset : batch.sizes[i];
       if (from == to) continue;
@@ -366,12 +394,14 @@ Status Engine::MoveTogether(transport::Link& link, Direction direction, const Ba
 Status Engine::MoveWithin(Direction direction, const Batch& batch) {
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
     transport::Piece piece = PieceOf(batch, i);
-    ASSIGN_OR_RETURN(auto use, RegisteredUse::Acquire(*table_, piece.remote_offset, piece.size_bytes));
+    ASSIGN_OR_RETURN(auto use,
+                     RegisteredUse::Acquire(*table_, piece.remote_offset, piece.size_bytes));
     auto* there = reinterpret_cast<std::byte*>(piece.remote_offset);
     const bool writes = direction == Direction::kWrite;
     RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !writes));
     RETURN_IF_ERROR(CheckOwnMemory(there, piece.size_bytes, writes));
-    writes ? CopyBytes(there, piece.local, piece.size_bytes) : CopyBytes(piece.local, there, piece.size_bytes);
+    writes ? CopyBytes(there, piece.local, piece.size_bytes)
+           : CopyBytes(piece.local, there, piece.size_bytes);
   }
   return Ok();
 }

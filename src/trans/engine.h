@@ -1,11 +1,12 @@
-// trans/engine.h: a TransferEngine: memory that this process's user registers, and moves between it and that of peers.
+// trans/engine.h: a TransferEngine: memory that this process's user registers, and moves between it
+// and that of peers.
 //
-// Life: Open finds the engine's place (a name in a store, its own or a shared one) and shows its table of registrations to
-// peers; Close takes all that back. Between them the engine may be given up by the others (it was stopped past its lease); it
-// then comes back by itself as a new epoch.
+// Life: Open finds the engine's place (a name in a store, its own or a shared one) and shows its
+// table of registrations to peers; Close takes all that back. Between them the engine may be given
+// up by the others (it was stopped past its lease); it then comes back by itself as a new epoch.
 //
-// Owner: the library's table of engines; shared with calls and with queued transfers. Threads: any. Calls run inside gate_;
-// Close ends their waits and waits for them.
+// Owner: the library's table of engines; shared with calls and with queued transfers. Threads: any.
+// Calls run inside gate_; Close ends their waits and waits for them.
 
 #pragma once
 
@@ -30,7 +31,8 @@ namespace memfabric::trans {
 
 enum class Direction { kRead, kWrite };
 
-// Lists of one length: local[i] and remote[i] are addresses of this process and of the peer, sizes[i] bytes.
+// Lists of one length: local[i] and remote[i] are addresses of this process and of the peer,
+// sizes[i] bytes.
 struct Batch {
   std::span<const std::uint64_t> local;
   std::span<const std::uint64_t> remote;
@@ -41,10 +43,13 @@ Status Check(const Batch& batch);
 
 class Engine final : public JobObserver {
  public:
-  // `runtime` and `blocks` outlive it. AlreadyExists: a live engine has the name. Other errors as smem_trans_create.
-  static Result<std::shared_ptr<Engine>> Open(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options);
+  // `runtime` and `blocks` outlive it. AlreadyExists: a live engine has the name. Other errors as
+  // smem_trans_create.
+  static Result<std::shared_ptr<Engine>> Open(Runtime& runtime, SharedBlocks& blocks,
+                                              const EngineOptions& options);
   ~Engine() override;
-  // Idempotent. Later calls fail with NotFound. When it returns no peer touches this process's memory any more.
+  // Idempotent. Later calls fail with NotFound. When it returns no peer touches this process's
+  // memory any more.
   void Close();
 
   const std::string& name() const { return place_.name; }
@@ -56,10 +61,12 @@ class Engine final : public JobObserver {
   Result<std::byte*> Allocate(std::uint64_t size_bytes);
   Status Free(std::uint64_t address);
 
-  // Returns once the bytes are in place. Disconnected: some may be, others not; so with InvalidArgument when the peer takes a
-  // registration away meanwhile. REQUIRES: Check(batch) and CheckName(peer) are Ok.
+  // Returns once the bytes are in place. Disconnected: some may be, others not; so with
+  // InvalidArgument when the peer takes a registration away meanwhile. REQUIRES: Check(batch) and
+  // CheckName(peer) are Ok.
   Status Transfer(Direction direction, const std::string& peer, const Batch& batch);
-  // How bytes get there: "cma", "mapped" (with cma, if all of [address, +1) lies in memory of alloc), "tcp" …
+  // How bytes get there: "cma", "mapped" (with cma, if all of [address, +1) lies in memory of
+  // alloc), "tcp" …
   Result<std::string> Path(const std::string& peer);
 
   Status SetPeerDown(UserCallback<std::string>::Function function);
@@ -76,7 +83,8 @@ class Engine final : public JobObserver {
   Status Claim(Job& job, Deadline deadline);
   Result<RoutePtr> Find(const std::string& peer);
   Status MoveOver(transport::Link& link, Direction direction, const Batch& batch);
-  Status MoveTogether(transport::Link& link, Direction direction, const Batch& batch, std::uint64_t total_bytes);
+  Status MoveTogether(transport::Link& link, Direction direction, const Batch& batch,
+                      std::uint64_t total_bytes);
   Status MoveWithin(Direction direction, const Batch& batch);
   // Runs a call that waits; ends it when the engine is destroyed meanwhile.
   template <typename Call>
@@ -96,7 +104,8 @@ class Engine final : public JobObserver {
   ReadGate gate_;
   UserCallback<std::string> peer_down_;
   std::unique_ptr<RegisteredTable> table_;
-  std::unique_ptr<Peers> peers_;  // ends after the job, which calls back; its directories end before (Shut)
+  // ends after the job, which calls back; its directories end before (Shut)
+  std::unique_ptr<Peers> peers_;
   std::unique_ptr<Job> job_;
   std::mutex close_mutex_;  // one Close at a time
 };

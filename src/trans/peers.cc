@@ -14,10 +14,13 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLinkTimeout{2000};  // API.md: a transfer to a peer that can't be reached ends within 2 s
-constexpr milliseconds kReadTimeout{500};   // to see whether a peer that died is back
+// API.md: a transfer to a peer that can't be reached ends within 2 s
+constexpr milliseconds kLinkTimeout{2000};
+constexpr milliseconds kReadTimeout{500};  // to see whether a peer that died is back
 
-Deadline Within(milliseconds period, Deadline deadline) { return std::min<TimePoint>(deadline, steady_clock::now() + period); }
+Deadline Within(milliseconds period, Deadline deadline) {
+  return std::min<TimePoint>(deadline, steady_clock::now() + period);
+}
 
 // A connection on this host ends with its process, one over the network maybe without.
 bool WithinHost(const transport::Transport& transport) { return transport.name() == "cma"; }
@@ -31,7 +34,8 @@ Peers::Peers(std::span<const std::unique_ptr<transport::Transport>> transports, 
       peer_down_(peer_down),
       away_(NotStarted("the engine is not ready")) {
   for (const auto& transport : transports) {
-    if (transport->capabilities().registered) doors_.push_back(std::make_unique<Door>(*this, *transport, doors_.size()));
+    if (transport->capabilities().registered)
+      doors_.push_back(std::make_unique<Door>(*this, *transport, doors_.size()));
   }
 }
 
@@ -107,7 +111,8 @@ Result<RoutePtr> Peers::Find(Job& job, const std::string& name, Deadline deadlin
   PeerPtr peer = entry;
   // One of the callers finds it, the others wait for that.
   Status waited = WaitUntil(lock, changed_, deadline, [&] { return !peer->busy || !away_.ok(); });
-  if (IsDeadlineExceeded(waited)) return Disconnected("engine '{}' could not be linked in time", name);
+  if (IsDeadlineExceeded(waited))
+    return Disconnected("engine '{}' could not be linked in time", name);
   RETURN_IF_ERROR(waited);
   RETURN_IF_ERROR(Status(away_));
   if (RoutePtr route = RouteTo(name); route != nullptr) return route;
@@ -123,7 +128,8 @@ Result<RoutePtr> Peers::Find(Job& job, const std::string& name, Deadline deadlin
   }
   if (peer->record.has_value() || peer->linked_epoch > 0) return located;
   // Nobody of that name: what was made for it goes, without the mutex.
-  if (auto found = peers_.find(name); found != peers_.end() && found->second == peer) peers_.erase(found);
+  if (auto found = peers_.find(name); found != peers_.end() && found->second == peer)
+    peers_.erase(found);
   lock.unlock();
   return located;
 }
@@ -136,7 +142,8 @@ Status Peers::Locate(Job& job, Peer& peer, Deadline deadline) {
     RETURN_IF_ERROR(Status(away_));
     std::optional<store::EngineRecord> record = peer.record;
     if (!record.has_value() || record->epoch() <= peer.dead_epoch) {
-      if (peer.linked_epoch > 0) {  // it was there and is gone: no use to wait, unless it is back and the watch is late
+      // it was there and is gone: no use to wait, unless it is back and the watch is late
+      if (peer.linked_epoch > 0) {
         if (std::exchange(read_again, true)) return peer.why_dead;
         lock.unlock();
         Status read = ReadAgain(peer, Within(kReadTimeout, deadline));
@@ -149,8 +156,9 @@ Status Peers::Locate(Job& job, Peer& peer, Deadline deadline) {
       });
       if (IsDeadlineExceeded(waited)) {
         if (!peer.why_dead.ok()) return peer.why_dead;
-        return Disconnected("no engine '{}' has appeared within {} s: is it running, with the same store?", peer.name,
-                            timeout_.count());
+        return Disconnected(
+            "no engine '{}' has appeared within {} s: is it running, with the same store?",
+            peer.name, timeout_.count());
       }
       RETURN_IF_ERROR(waited);
       continue;
@@ -168,7 +176,8 @@ Status Peers::Locate(Job& job, Peer& peer, Deadline deadline) {
     if (!route.ok()) return route.status().WithContext(fmt::format("engine '{}'", peer.name));
     // It may be down again by now: then its OnLinkDown found no route to take away.
     for (const auto& link : route->links) {
-      if (!link->Flush(TimePoint::max()).ok()) return Disconnected("engine '{}' was linked and lost at once", peer.name);
+      if (!link->Flush(TimePoint::max()).ok())
+        return Disconnected("engine '{}' was linked and lost at once", peer.name);
     }
     peer.linked_epoch = route->epoch;
     names_[route->member] = {peer.name, route->epoch};
@@ -185,14 +194,15 @@ Status Peers::Follow(Job& job, Peer& peer, Deadline deadline) {
     if (peer.own_client == nullptr) {
       auto address = ParseHostPort(peer.name);
       if (!address.ok())
-        return InvalidArgument("without a shared store a peer is named by its address, ip:port, which '{}' isn't: {}",
-                               peer.name, address.status().message());
+        return InvalidArgument(
+            "without a shared store a peer is named by its address, ip:port, which '{}' isn't: {}",
+            peer.name, address.status().message());
       StoreUrl url;
       url.endpoints = {*address};
       auto client = store::Client::Connect(url, {.tls = job.tls()}, deadline);
       if (IsDeadlineExceeded(client.status()))
-        return Disconnected("no engine '{}' has appeared within {} s: {}", peer.name, timeout_.count(),
-                            client.status().message());
+        return Disconnected("no engine '{}' has appeared within {} s: {}", peer.name,
+                            timeout_.count(), client.status().message());
       if (!client.ok()) return client.status().WithContext(fmt::format("engine '{}'", peer.name));
       peer.own_client = *std::move(client);
     }
@@ -212,8 +222,10 @@ Status Peers::Follow(Job& job, Peer& peer, Deadline deadline) {
     auto record = store::DecodeEngineRecord(entry);
     if (record.ok()) OnRecordRemoved(peer.name, record->member(), record->epoch());
   };
-  auto directory = store::Directory::Follow(*peer.client, peer.prefix, std::move(listener), SteadyClock(), deadline);
-  if (!directory.ok()) return directory.status().WithContext(fmt::format("looking for engine '{}'", peer.name));
+  auto directory = store::Directory::Follow(*peer.client, peer.prefix, std::move(listener),
+                                            SteadyClock(), deadline);
+  if (!directory.ok())
+    return directory.status().WithContext(fmt::format("looking for engine '{}'", peer.name));
   peer.directory = *std::move(directory);
   return Ok();
 }
@@ -248,43 +260,51 @@ Status Peers::FollowAll(Job& job, Deadline deadline) {
     if (record.ok()) OnRecordRemoved(record->unique_id(), record->member(), record->epoch());
   };
   ASSIGN_OR_RETURN(auto directory,
-                   store::Directory::Follow(job.client(), job.keys().Engines(), std::move(listener), SteadyClock(), deadline));
+                   store::Directory::Follow(job.client(), job.keys().Engines(), std::move(listener),
+                                            SteadyClock(), deadline));
   std::lock_guard lock(mutex_);
   if (everybody_ == nullptr) std::swap(everybody_, directory);
   return Ok();
 }
 
-transport::MemberAddress Peers::AddressOf(const store::EngineRecord& record, const transport::Transport& over) const {
+transport::MemberAddress Peers::AddressOf(const store::EngineRecord& record,
+                                          const transport::Transport& over) const {
   transport::MemberAddress address;
   address.pool = pool_;
   address.rank = record.member();
   address.epoch = record.epoch();
   address.host = record.host();
   address.pid = record.pid();
-  if (auto advert = record.transports().find(std::string(over.name())); advert != record.transports().end())
+  if (auto advert = record.transports().find(std::string(over.name()));
+      advert != record.transports().end())
     address.advert = advert->second;
   return address;
 }
 
 Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) {
   if (record.protocol() != kProtocol)
-    return Unsupported("it speaks protocol {} of engines, this one {}", record.protocol(), kProtocol);
+    return Unsupported("it speaks protocol {} of engines, this one {}", record.protocol(),
+                       kProtocol);
   if (record.member() == own_member_)
-    return InvalidArgument("it has drawn the member number of this engine, {}: start one of the two again", own_member_);
+    return InvalidArgument(
+        "it has drawn the member number of this engine, {}: start one of the two again",
+        own_member_);
   Route route;
   route.member = record.member();
   route.epoch = record.epoch();
   std::vector<transport::Way> ways;
-  for (const auto& door : doors_) ways.push_back({&door->transport, AddressOf(record, door->transport)});
+  for (const auto& door : doors_)
+    ways.push_back({&door->transport, AddressOf(record, door->transport)});
   Status worst;
   std::string refusals;
   for (std::size_t i = 0; i < doors_.size(); ++i) {
     Door& door = *doors_[i];
     const auto& address = ways[i].address;
-    Status reachable =
-        address.advert.empty() ? Unsupported("its record has no address for it") : door.transport.CanReach(address);
+    Status reachable = address.advert.empty() ? Unsupported("its record has no address for it")
+                                              : door.transport.CanReach(address);
     if (!reachable.ok()) {
-      refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", door.transport.name(), reachable.message());
+      refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", door.transport.name(),
+                              reachable.message());
       continue;
     }
     std::shared_ptr<transport::Port> port;
@@ -303,7 +323,9 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
         continue;
       }
     }
-    if (connected.ok()) connected = Disconnected("pid {} on host {} was linked and lost", record.pid(), record.host_name());
+    if (connected.ok())
+      connected =
+          Disconnected("pid {} on host {} was linked and lost", record.pid(), record.host_name());
     connected = detours_.Consider(connected, address, std::span(ways).subspan(i + 1));
     if (worst.ok()) worst = connected;
     // Dead, whatever others would say; or what others would do is forbidden.
@@ -311,8 +333,8 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
   }
   if (!route.links.empty()) return route;  // what can be mapped can be reached
   if (!worst.ok()) return worst;
-  return Unsupported("host {} can't be reached from this host by any transport of this build: {}", record.host_name(),
-                     refusals);
+  return Unsupported("host {} can't be reached from this host by any transport of this build: {}",
+                     record.host_name(), refusals);
 }
 
 void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
@@ -321,7 +343,8 @@ void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
   // A new life under the name: the former is over, if its end hasn't shown yet.
   if (peer.record.has_value()) {
     if (WasLost(peer.name, peer.record->epoch())) TellDown(peer.name, peer.record->epoch());
-    Lose(peer.name, peer.record->epoch(), Disconnected("engine '{}' died: it is back as a new one", peer.name), true);
+    Lose(peer.name, peer.record->epoch(),
+         Disconnected("engine '{}' died: it is back as a new one", peer.name), true);
   }
   peer.record = record;
   changed_.notify_all();
@@ -329,20 +352,24 @@ void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
 
 void Peers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch) {
   std::lock_guard lock(mutex_);
-  if (auto peer = peers_.find(name);
-      peer != peers_.end() && peer->second->record.has_value() && peer->second->record->epoch() == epoch)
+  if (auto peer = peers_.find(name); peer != peers_.end() && peer->second->record.has_value() &&
+                                     peer->second->record->epoch() == epoch)
     peer->second->record.reset();
-  bool linked = std::any_of(links_.begin(), links_.end(),
-                            [&](const auto& link) { return link.first.second == member && link.second->epoch() == epoch; });
+  bool linked = std::any_of(links_.begin(), links_.end(), [&](const auto& link) {
+    return link.first.second == member && link.second->epoch() == epoch;
+  });
   auto known = names_.find(member);
   if (known != names_.end() && known->second.epoch == epoch) names_.erase(known);
   if (!linked && !WasLost(name, epoch)) return;
   TellDown(name, epoch);
-  Lose(name, epoch, Disconnected("engine '{}' is gone: its lease has ended (it was stopped, or cut off)", name), true);
+  Lose(name, epoch,
+       Disconnected("engine '{}' is gone: its lease has ended (it was stopped, or cut off)", name),
+       true);
 }
 
 void Peers::Lose(const std::string& name, std::uint64_t epoch, const Status& why, bool final) {
-  if (auto peer = peers_.find(name); final && peer != peers_.end() && epoch > peer->second->dead_epoch) {
+  if (auto peer = peers_.find(name);
+      final && peer != peers_.end() && epoch > peer->second->dead_epoch) {
     peer->second->dead_epoch = epoch;
     peer->second->why_dead = why;
   }
@@ -369,14 +396,16 @@ void Peers::TellDown(const std::string& name, std::uint64_t epoch) {
 Status Peers::Door::OnPeerArriving(Rank rank, std::uint64_t) {
   std::lock_guard lock(peers_.mutex_);
   if (rank == peers_.own_member_)
-    return InvalidArgument("two engines have drawn the member number {}: start one of the two again", rank);
+    return InvalidArgument(
+        "two engines have drawn the member number {}: start one of the two again", rank);
   return Ok();
 }
 
 void Peers::Door::OnLinkUp(std::shared_ptr<transport::Link> link) {
   std::lock_guard lock(peers_.mutex_);
   Rank rank = link->rank();
-  if (auto name = peers_.names_.find(rank); name != peers_.names_.end() && name->second.epoch == link->epoch())
+  if (auto name = peers_.names_.find(rank);
+      name != peers_.names_.end() && name->second.epoch == link->epoch())
     peers_.lost_.erase(name->second.text);
   peers_.links_[{index_, rank}] = std::move(link);
 }

@@ -1,12 +1,13 @@
-// trans/peers.h: the peers of an engine: found by their names in the store, linked when they are first needed, lost when they
-// die.
+// trans/peers.h: the peers of an engine: found by their names in the store, linked when they are
+// first needed, lost when they die.
 //
-// A peer's record (store::EngineRecord) is watched from its first use on. Links are by member number and epoch; a route, which
-// transfers use, is what of them leads to the peer in its present life. The truth about a peer of this host is its link; the
-// record's end adds those that are stopped or cut off.
+// A peer's record (store::EngineRecord) is watched from its first use on. Links are by member
+// number and epoch; a route, which transfers use, is what of them leads to the peer in its present
+// life. The truth about a peer of this host is its link; the record's end adds those that are
+// stopped or cut off.
 //
-// Owner: the engine. Threads: any. routes_mutex_ guards what transfers read; mutex_, taken first, everything else. Neither is
-// held while a port, a directory or a client is called.
+// Owner: the engine. Threads: any. routes_mutex_ guards what transfers read; mutex_, taken first,
+// everything else. Neither is held while a port, a directory or a client is called.
 
 #pragma once
 
@@ -32,7 +33,8 @@
 namespace memfabric::trans {
 
 struct Route {
-  std::vector<std::shared_ptr<transport::Link>> links;  // in the order of preference; shared with the ports
+  // in the order of preference; shared with the ports
+  std::vector<std::shared_ptr<transport::Link>> links;
   Rank member = kNoRank;
   std::uint64_t epoch = 0;
 };
@@ -45,7 +47,8 @@ class Peers {
         UserCallback<std::string>& peer_down);
   ~Peers();
 
-  // The presence of this engine in one life; `port` is complete but for the observer. Replaces a former one.
+  // The presence of this engine in one life; `port` is complete but for the observer. Replaces a
+  // former one.
   Status Open(transport::PortOptions port);
   // Adverts of the ports, by transport.
   std::vector<std::pair<std::string, std::string>> Adverts() const;
@@ -54,7 +57,8 @@ class Peers {
   // No call finds anything any more, and directories end. REQUIRES: before the job ends.
   void Shut();
 
-  // The way to a peer, linked if need be. Disconnected: it didn't appear before the deadline, left or died.
+  // The way to a peer, linked if need be. Disconnected: it didn't appear before the deadline, left
+  // or died.
   Result<RoutePtr> Find(Job& job, const std::string& name, Deadline deadline);
   // The peer down callback is wanted: from now on the names of all engines are known.
   Status FollowAll(Job& job, Deadline deadline);
@@ -76,7 +80,8 @@ class Peers {
   // What a transport tells us.
   class Door final : public transport::PeerObserver {
    public:
-    Door(Peers& peers, transport::Transport& over, std::size_t place) : transport(over), peers_(peers), index_(place) {}
+    Door(Peers& peers, transport::Transport& over, std::size_t place)
+        : transport(over), peers_(peers), index_(place) {}
     Status OnPeerArriving(Rank rank, std::uint64_t epoch) override;
     void OnLinkUp(std::shared_ptr<transport::Link> link) override;
     void OnPeerGrown(Rank, std::uint64_t) override {}
@@ -99,12 +104,14 @@ class Peers {
   Status Follow(Job& job, Peer& peer, Deadline deadline);
   Status ReadAgain(Peer& peer, Deadline deadline);
   Result<Route> Link(const store::EngineRecord& record, Deadline deadline);
-  transport::MemberAddress AddressOf(const store::EngineRecord& record, const transport::Transport& over) const;
+  transport::MemberAddress AddressOf(const store::EngineRecord& record,
+                                     const transport::Transport& over) const;
   void OnRecord(Peer& peer, const store::EngineRecord& record);
   void OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch);
   // That life is over, or (not `final`) can't be reached for now. REQUIRES: mutex_.
   void Lose(const std::string& name, std::uint64_t epoch, const Status& why, bool final);
-  // Whether a link to that life broke, and what became of it was open; asked once. REQUIRES: mutex_.
+  // Whether a link to that life broke, and what became of it was open; asked once. REQUIRES:
+  // mutex_.
   bool WasLost(const std::string& name, std::uint64_t epoch);
   // A peer that died is told of once. REQUIRES: mutex_.
   void TellDown(const std::string& name, std::uint64_t epoch);

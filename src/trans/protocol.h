@@ -8,6 +8,7 @@
 namespace memfabric::trans {
 
 constexpr std::uint32_t kProtocol = 1;
-constexpr std::string_view kPoolName = "transfer/1";  // what transports call the company of all engines
+// what transports call the company of all engines
+constexpr std::string_view kPoolName = "transfer/1";
 
 }  // namespace memfabric::trans

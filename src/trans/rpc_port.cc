@@ -35,7 +35,8 @@ UniqueFd Bind(unsigned port) {
     bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   }
   if (bound != 0) return {};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);  // from now on others may listen there
+  // from now on others may listen there
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   return socket;
 }
 
@@ -43,14 +44,17 @@ UniqueFd Bind(unsigned port) {
 
 Result<std::unique_ptr<RpcPort>> RpcPort::Take() {
   unsigned start = 0;  // anywhere, so that processes that start together don't try the same ones
-  if (RetryOnSignal([&] { return ::getrandom(&start, sizeof start, 0); }) != sizeof start) start = 0;
+  if (RetryOnSignal([&] { return ::getrandom(&start, sizeof start, 0); }) != sizeof start)
+    start = 0;
   for (unsigned i = 0; i < kCount; ++i) {
     unsigned port = kFirst + (start % kCount + i) % kCount;
     auto name = transport::ListenLocal(SOCK_STREAM, fmt::format("memfabric-rpc-port-{}", port), 0);
     if (IsInUse(name.status())) continue;
     if (!name.ok()) return std::move(name).status();
     UniqueFd socket = Bind(port);
-    if (socket) return std::make_unique<RpcPort>(static_cast<std::uint16_t>(port), std::move(*name), std::move(socket));
+    if (socket)
+      return std::make_unique<RpcPort>(static_cast<std::uint16_t>(port), std::move(*name),
+                                       std::move(socket));
   }
   return InUse("no port from {} to {} is free", kFirst, kFirst + kCount - 1);
 }

@@ -1,8 +1,9 @@
-// trans/rpc_port.h: a TCP port that no other engine of this host gets as long as this one is held (API.md §4, get_rpc_port).
+// trans/rpc_port.h: a TCP port that no other engine of this host gets as long as this one is held
+// (API.md §4, get_rpc_port).
 //
-// It is held twice: by a socket that is bound to it without listening, so that no other program is given it, and by an abstract
-// Unix name, so that no other engine is, because the socket admits others that set SO_REUSEADDR: whoever was given the port has
-// to be able to listen there.
+// It is held twice: by a socket that is bound to it without listening, so that no other program is
+// given it, and by an abstract Unix name, so that no other engine is, because the socket admits
+// others that set SO_REUSEADDR: whoever was given the port has to be able to listen there.
 //
 // Owner: an engine, or who will make one. Threads: any.
 

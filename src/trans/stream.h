@@ -1,5 +1,5 @@
-// trans/stream.h: transfers that were submitted: first in, first out, on a thread of the stream's own, which starts with the
-// first.
+// trans/stream.h: transfers that were submitted: first in, first out, on a thread of the stream's
+// own, which starts with the first.
 //
 // Owner: the library's table of streams; shared with calls. Threads: any.
 
@@ -17,7 +17,8 @@ namespace memfabric::trans {
 class Stream {
  public:
   void Submit(std::function<Status()> work) { queue_.Submit(std::move(work)); }
-  // Waits for what was submitted before; the first error since the last call, once. DeadlineExceeded: it goes on.
+  // Waits for what was submitted before; the first error since the last call, once.
+  // DeadlineExceeded: it goes on.
   Status Synchronize(Deadline deadline) { return queue_.Wait(deadline); }
   // Whether everything submitted has ended.
   bool Idle() const { return queue_.Idle(); }

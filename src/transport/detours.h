@@ -1,9 +1,9 @@
-// transport/detours.h: how members are linked over the first transport that reaches each, and what becomes of one that shared
-// memory should reach and doesn't.
+// transport/detours.h: how members are linked over the first transport that reaches each, and what
+// becomes of one that shared memory should reach and doesn't.
 //
-// Two things make a member of this host, as its record has it, unreachable by memory while it lives: it belongs to another
-// user, or two hosts have the same identity. Either goes by the next transport, which is said once, or is an error with
-// MEMFABRIC_STRICT=1.
+// Two things make a member of this host, as its record has it, unreachable by memory while it
+// lives: it belongs to another user, or two hosts have the same identity. Either goes by the next
+// transport, which is said once, or is an error with MEMFABRIC_STRICT=1.
 //
 // Owned by a service's object. Threads: any.
 
@@ -31,8 +31,9 @@ struct Way {
 
 class Detours {
  public:
-  // A way to a member ended with `failed`. Ok: the member is to be tried over `others`, the ways that come after it. Else what
-  // that way's failure means: `failed` itself, or that STRICT forbids what would follow.
+  // A way to a member ended with `failed`. Ok: the member is to be tried over `others`, the ways
+  // that come after it. Else what that way's failure means: `failed` itself, or that STRICT forbids
+  // what would follow.
   Status Consider(const Status& failed, const MemberAddress& member, std::span<const Way> others);
 
  private:
@@ -42,11 +43,14 @@ class Detours {
 struct Linked {
   Status status;  // as Port::ConnectAll; Unsupported: no transport reaches the member, and why
   bool detoured =
-      false;  // its first way didn't lead to it, so that a refusal proves nothing (decisions/refusals-prove-nothing.md)
+      // its first way didn't lead to it, so that a refusal proves nothing
+      // (decisions/refusals-prove-nothing.md)
+      false;
 };
 // Links `count` members; `address_of` says where one is for a transport. Statuses in their order.
-std::vector<Linked> ConnectOverBest(const Ports& ports, std::size_t count,
-                                    const std::function<MemberAddress(std::size_t, const Transport&)>& address_of,
-                                    Deadline deadline, Detours& detours);
+std::vector<Linked> ConnectOverBest(
+    const Ports& ports, std::size_t count,
+    const std::function<MemberAddress(std::size_t, const Transport&)>& address_of,
+    Deadline deadline, Detours& detours);
 
 }  // namespace memfabric::transport

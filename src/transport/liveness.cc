@@ -13,8 +13,10 @@
 namespace memfabric::transport {
 namespace {
 
-constexpr int kBacklog = 8;                              // callers don't wait: a full queue says "alive" too
-constexpr std::string_view kPrefix = "memfabric-life-";  // then the user's number, "-", and what is random
+// callers don't wait: a full queue says "alive" too
+constexpr int kBacklog = 8;
+// then the user's number, "-", and what is random
+constexpr std::string_view kPrefix = "memfabric-life-";
 
 bool Names(std::string_view name, uid_t user) {
   if (!name.starts_with(kPrefix)) return false;
@@ -32,7 +34,10 @@ Result<std::unique_ptr<LivenessSocket>> LivenessSocket::Bind(Reactor& reactor) {
   int fd = socket.get();
   auto liveness = std::make_unique<LivenessSocket>(reactor, std::move(name), std::move(socket));
   RETURN_IF_ERROR(reactor.Add(fd, EPOLLIN | EPOLLET, [fd](std::uint32_t) {
-    auto accept = [fd] { return UniqueFd(RetryOnSignal([fd] { return ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC); })); };
+    auto accept = [fd] {
+      return UniqueFd(
+          RetryOnSignal([fd] { return ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC); }));
+    };
     while (accept().get() >= 0 || errno == ECONNABORTED) continue;
   }));
   return liveness;

@@ -1,8 +1,9 @@
-// transport/liveness.h: how processes of one host tell whether another is alive, whatever it is doing.
+// transport/liveness.h: how processes of one host tell whether another is alive, whatever it is
+// doing.
 //
-// A process binds a random abstract name for as long as it lives; the kernel lets go of it with the process. A connection is
-// accepted by the kernel, so a stopped process counts as alive. The name says whose it is: another user who binds the name of a
-// dead process doesn't make it live.
+// A process binds a random abstract name for as long as it lives; the kernel lets go of it with the
+// process. A connection is accepted by the kernel, so a stopped process counts as alive. The name
+// says whose it is: another user who binds the name of a dead process doesn't make it live.
 //
 // Threads: any.
 
@@ -34,8 +35,9 @@ class LivenessSocket {
   UniqueFd socket_;
 };
 
-// Whether the process that bound `name` on this host lives. A name that can't be one: false; one that a user holds now who is
-// neither its own nor allowed (base/allowed_users.h): false. Returns at once.
+// Whether the process that bound `name` on this host lives. A name that can't be one: false; one
+// that a user holds now who is neither its own nor allowed (base/allowed_users.h): false. Returns
+// at once.
 bool IsAlive(std::string_view name);
 
 }  // namespace memfabric::transport

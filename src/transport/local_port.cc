@@ -26,37 +26,48 @@ std::vector<int> FilesOf(const LocalOffer& offer) {
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> LocalPort::Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+Result<std::unique_ptr<Port>> LocalPort::Open(Reactor& reactor, const PortOptions& options,
+                                              const StrangerLimits& limits,
                                               std::unique_ptr<LocalBackend> backend) {
   RETURN_IF_ERROR(Check(options));
   ASSIGN_OR_RETURN(auto venue, OpenLocalVenue(reactor));
   return OpenAt(reactor, options, limits, std::move(venue), std::move(backend));
 }
 
-Result<std::unique_ptr<Port>> LocalPort::OpenAt(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-                                                std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend) {
-  auto port = std::make_unique<LocalPort>(reactor, options, limits, std::move(venue), std::move(backend));
+Result<std::unique_ptr<Port>> LocalPort::OpenAt(Reactor& reactor, const PortOptions& options,
+                                                const StrangerLimits& limits,
+                                                std::unique_ptr<Venue> venue,
+                                                std::unique_ptr<LocalBackend> backend) {
+  auto port =
+      std::make_unique<LocalPort>(reactor, options, limits, std::move(venue), std::move(backend));
   RETURN_IF_ERROR(port->StartListening());
   return std::unique_ptr<Port>(std::move(port));
 }
 
 Status LocalPort::Check(const PortOptions& options) {
-  if (options.pool.size() > local::kMaxPoolNameBytes || options.pool.find('\0') != std::string::npos) {
-    return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}", local::kMaxPoolNameBytes, options.pool,
-                           options.pool.size());
+  if (options.pool.size() > local::kMaxPoolNameBytes ||
+      options.pool.find('\0') != std::string::npos) {
+    return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}",
+                           local::kMaxPoolNameBytes, options.pool, options.pool.size());
   }
   if (options.rank >= options.world_size) {
-    return InvalidArgument("rank {} is not below the world size {}", options.rank, options.world_size);
+    return InvalidArgument("rank {} is not below the world size {}", options.rank,
+                           options.world_size);
   }
   return options.observer != nullptr ? Ok() : InvalidArgument("a port needs an observer");
 }
 
-LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<Venue> venue,
-                     std::unique_ptr<LocalBackend> backend)
-    : reactor_(reactor), options_(options), limits_(limits), venue_(std::move(venue)), backend_(std::move(backend)) {}
+LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                     std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend)
+    : reactor_(reactor),
+      options_(options),
+      limits_(limits),
+      venue_(std::move(venue)),
+      backend_(std::move(backend)) {}
 
 Status LocalPort::CanReach(const MemberAddress& peer, const std::string& host) {
-  if (peer.host != host) return Unsupported("{} is on another host than this process ({})", peer.ToString(), host);
+  if (peer.host != host)
+    return Unsupported("{} is on another host than this process ({})", peer.ToString(), host);
   auto advert = local::ParseAdvert(peer.advert);
   return advert.ok() ? Ok() : Unsupported("{}: {}", peer.ToString(), advert.status().message());
 }
@@ -112,7 +123,8 @@ Status LocalPort::Announce(Deadline deadline) {
 
 Status LocalPort::StartListening() {
   if (venue_->listener() < 0) return Ok();
-  if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));  // now: when it is needed, there is none to be had
+  // now: when it is needed, there is none to be had
+  if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   return reactor_.Add(venue_->listener(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
 }
 
@@ -151,7 +163,8 @@ void LocalPort::OnCallers() {
         continue;
       }
       if (!std::exchange(warned_of_users_, true))
-        LOG(kWarn, "pool {}: {}; it and others like it are told to come another way", options_.pool, trusted.message());
+        LOG(kWarn, "pool {}: {}; it and others like it are told to come another way", options_.pool,
+            trusted.message());
       const local::Message refused = local::Refused{trusted.kind(), trusted.message()};
       CloseConnection(connection, Ok(), &refused);
       continue;
@@ -160,12 +173,14 @@ void LocalPort::OnCallers() {
     Receive(connection);  // the HELLO is here already, as a rule
     if (connection->phase != Connection::Phase::kStranger) continue;
     strangers_.push_back(connection);
-    connection->patience = reactor_.CallAt(steady_clock::now() + limits_.patience, [this, connection] {
-      connection->patience = 0;
-      Misbehaved(connection, "it said nothing");
-    });
+    connection->patience =
+        reactor_.CallAt(steady_clock::now() + limits_.patience, [this, connection] {
+          connection->patience = 0;
+          Misbehaved(connection, "it said nothing");
+        });
     if (strangers_.size() > limits_.count) {
-      Misbehaved(ConnectionPtr(strangers_.front()), "it said nothing, and too many others do so too");
+      Misbehaved(ConnectionPtr(strangers_.front()),
+                 "it said nothing, and too many others do so too");
     }
   }
 }
@@ -179,7 +194,8 @@ void LocalPort::Close() {
   closing_ = true;
   reactor_.Remove(venue_->listener());
   reactor_.Cancel(resume_listening_);
-  while (!attempts_.empty()) FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
+  while (!attempts_.empty())
+    FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
   const local::Message bye = local::Bye{};
   while (!connections_.empty()) {
     ConnectionPtr connection = *connections_.begin();
@@ -187,13 +203,15 @@ void LocalPort::Close() {
     CloseConnection(connection, Disconnected("this member has left"), linked ? &bye : nullptr);
   }
   if (strangers_refused_ > 1)
-    LOG(kWarn, "{} connections in all to the port of pool {} were no peers", strangers_refused_, options_.pool);
+    LOG(kWarn, "{} connections in all to the port of pool {} were no peers", strangers_refused_,
+        options_.pool);
 }
 
 LocalPort::ConnectionPtr LocalPort::LinkedConnection(Rank rank) {
   auto found = links_.find(rank);
   if (found == links_.end()) return nullptr;
-  // Work on what the peer has said by now: it may have left, or died, and come back before we looked.
+  // Work on what the peer has said by now: it may have left, or died, and come back before we
+  // looked.
   ConnectionPtr connection = found->second;
   Receive(connection);
   return connection->phase == Connection::Phase::kLinked ? connection : nullptr;
@@ -204,21 +222,24 @@ void LocalPort::StartConnect(const Waiter& waiter) {
   auto answer = [&](const Status& status) { waiter.calls->Resolve(waiter.index, status); };
   if (closing_) return answer(Disconnected("this member has left"));
   if (address.pool != options_.pool) {
-    return answer(InvalidArgument("{} is in pool {}, not in {}", address.ToString(), address.pool, options_.pool));
+    return answer(InvalidArgument("{} is in pool {}, not in {}", address.ToString(), address.pool,
+                                  options_.pool));
   }
   if (address.rank >= options_.world_size || address.rank == options_.rank) {
-    return answer(InvalidArgument("{} can't be a peer of rank {} in a pool of {}", address.ToString(), options_.rank,
-                                  options_.world_size));
+    return answer(InvalidArgument("{} can't be a peer of rank {} in a pool of {}",
+                                  address.ToString(), options_.rank, options_.world_size));
   }
   if (Status suits = venue_->CheckAdvert(address); !suits.ok()) return answer(suits);
-  if (ConnectionPtr link = LinkedConnection(address.rank); link != nullptr && link->epoch == address.epoch) {
+  if (ConnectionPtr link = LinkedConnection(address.rank);
+      link != nullptr && link->epoch == address.epoch) {
     if (link->confirmed) return answer(Ok());
     link->waiters.push_back(waiter);
     return;
   }
-  if (auto known = epochs_.find(address.rank); known != epochs_.end() && address.epoch < known->second) {
-    return answer(Disconnected("{} in epoch {} is gone: epoch {} of that rank has been linked", address.ToString(),
-                               address.epoch, known->second));
+  if (auto known = epochs_.find(address.rank);
+      known != epochs_.end() && address.epoch < known->second) {
+    return answer(Disconnected("{} in epoch {} is gone: epoch {} of that rank has been linked",
+                               address.ToString(), address.epoch, known->second));
   }
   auto found = attempts_.find(address.rank);
   if (found != attempts_.end()) {
@@ -228,11 +249,11 @@ void LocalPort::StartConnect(const Waiter& waiter) {
       return;
     }
     if (address.epoch < tried.epoch) {
-      return answer(
-          Disconnected("{} in epoch {} is gone: there is an epoch {}", address.ToString(), address.epoch, tried.epoch));
+      return answer(Disconnected("{} in epoch {} is gone: there is an epoch {}", address.ToString(),
+                                 address.epoch, tried.epoch));
     }
-    FinishAttempt(address.rank,
-                  Disconnected("{} in epoch {} is gone: it is back as epoch {}", tried.ToString(), tried.epoch, address.epoch));
+    FinishAttempt(address.rank, Disconnected("{} in epoch {} is gone: it is back as epoch {}",
+                                             tried.ToString(), tried.epoch, address.epoch));
   }
   Attempt& attempt = attempts_[address.rank];
   attempt.address = address;
@@ -245,7 +266,8 @@ void LocalPort::TryConnect(Rank rank) {
   const std::string name = attempt.address.ToString();
   LocalOffer offer = backend_->Offer(rank);
   attempt.told = offer.bytes;
-  auto peer = venue_->Connect(attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, FilesOf(offer));
+  auto peer = venue_->Connect(
+      attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, FilesOf(offer));
   if (IsInUse(peer.status())) return RetryConnect(rank, peer.status().message());
   if (peer.ok() && !peer->trusted.ok()) peer = peer->trusted;
   if (!peer.ok()) return FinishAttempt(rank, peer.status().WithContext(name));
@@ -276,7 +298,8 @@ std::vector<LocalPort::Waiter> LocalPort::TakeAttempt(Rank rank) {
   attempts_.erase(found);
   reactor_.Cancel(attempt.retry);
   // The link, when it stands by now, is no longer the attempt's.
-  if (attempt.connection != nullptr && attempt.connection->phase == Connection::Phase::kIntroduced) {
+  if (attempt.connection != nullptr &&
+      attempt.connection->phase == Connection::Phase::kIntroduced) {
     CloseConnection(attempt.connection, Ok());
   }
   return std::move(attempt.waiters);
@@ -310,7 +333,8 @@ void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
     connection->growth_waiters.push_back({calls, index, offer.bytes.allocated_bytes, Ok()});
     behind.push_back(connection);
   }
-  for (const ConnectionPtr& connection : behind) SendGrowth(connection, backend_->Offer(connection->rank));
+  for (const ConnectionPtr& connection : behind)
+    SendGrowth(connection, backend_->Offer(connection->rank));
   calls->Resolve(0, Ok());
 }
 
@@ -326,7 +350,8 @@ Status LocalPort::AddConnection(const ConnectionPtr& connection) {
   return Ok();
 }
 
-void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& why, const local::Message* last_words) {
+void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& why,
+                                const local::Message* last_words) {
   auto phase = std::exchange(connection->phase, Connection::Phase::kClosed);
   if (phase == Connection::Phase::kClosed) return;
   Forget(connection);
@@ -335,7 +360,9 @@ void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& w
   connections_.erase(connection);
   if (phase != Connection::Phase::kLinked) return;
 
-  if (auto found = links_.find(connection->rank); found != links_.end() && found->second == connection) links_.erase(found);
+  if (auto found = links_.find(connection->rank);
+      found != links_.end() && found->second == connection)
+    links_.erase(found);
   connection->link->MarkDown(why.ok() ? Disconnected("rank {} has left", connection->rank) : why);
   if (!closing_) options_.observer->OnLinkDown(connection->rank, connection->epoch, why);
   for (const GrowthWaiter& waiter : std::exchange(connection->growth_waiters, {})) {
@@ -348,11 +375,13 @@ bool LocalPort::Covers(const ZoneBytes& have, const ZoneBytes& want) {
   return std::equal(have.begin(), have.end(), want.begin(), std::greater_equal<>());
 }
 
-void LocalPort::Send(const ConnectionPtr& connection, const local::Message& message, const LocalOffer& offer) {
+void LocalPort::Send(const ConnectionPtr& connection, const local::Message& message,
+                     const LocalOffer& offer) {
   connection->socket->Send(local::EncodeMessage(message), FilesOf(offer));
 }
 
-local::Introduction LocalPort::Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const {
+local::Introduction LocalPort::Introduce(Rank to, std::uint64_t to_epoch,
+                                         const local::Contribution& contribution) const {
   local::Introduction introduction;
   introduction.pool = options_.pool;
   introduction.from = options_.rank;

@@ -1,13 +1,17 @@
-// transport/local_port.h: a member's presence at a venue (venue.h): one connection a peer, and the handshakes that are under
-// way. docs/ has the sequence; local_protocol.h the messages. What a connection is used for is its backend's.
+// transport/local_port.h: a member's presence at a venue (venue.h): one connection a peer, and the
+// handshakes that are under way. docs/ has the sequence; local_protocol.h the messages. What a
+// connection is used for is its backend's.
 //
-// Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the reactor and wait. All state is
-// the reactor thread's alone, so there is no lock, and observers are never called two at a time.
+// Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the
+// reactor and wait. All state is the reactor thread's alone, so there is no lock, and observers are
+// never called two at a time.
 //
-// One connection a pair. When two members connect to each other at once, the lower rank's connection wins: it answers the
-// other's HELLO with DUPLICATE, the other takes its HELLO and lets its own go.
+// One connection a pair. When two members connect to each other at once, the lower rank's
+// connection wins: it answers the other's HELLO with DUPLICATE, the other takes its HELLO and lets
+// its own go.
 //
-// Files of peers live as long as the message that brought them; growth brings them again. So a linked peer costs one fd.
+// Files of peers live as long as the message that brought them; growth brings them again. So a
+// linked peer costs one fd.
 
 #pragma once
 
@@ -39,11 +43,14 @@ struct StrangerLimits {
 
 class LocalPort final : public Port {
  public:
-  static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+  static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options,
+                                            const StrangerLimits& limits,
                                             std::unique_ptr<LocalBackend> backend);
   // The same at another venue than this host's sockets.
-  static Result<std::unique_ptr<Port>> OpenAt(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-                                              std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend);
+  static Result<std::unique_ptr<Port>> OpenAt(Reactor& reactor, const PortOptions& options,
+                                              const StrangerLimits& limits,
+                                              std::unique_ptr<Venue> venue,
+                                              std::unique_ptr<LocalBackend> backend);
   // InvalidArgument: options that no port can be opened with.
   static Status Check(const PortOptions& options);
   // Whether a process on `host` may find `peer` by such a port; Unsupported says why not.
@@ -54,8 +61,8 @@ class LocalPort final : public Port {
   std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) override;
   Status Announce(Deadline deadline) override;
 
-  LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits, std::unique_ptr<Venue> venue,
-            std::unique_ptr<LocalBackend> backend);
+  LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+            std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend);
 
  private:
   // A caller that waits for a link to `address`.
@@ -91,19 +98,24 @@ class LocalPort final : public Port {
     std::vector<Waiter> waiters;      // for `confirmed`
     std::vector<GrowthWaiter> growth_waiters;
     Reactor::TimerId patience = 0;
-    std::string no_room;  // not empty: accepted by means of the spare descriptor, only to be told this
+    // not empty: accepted by means of the spare descriptor, only to be told this
+    std::string no_room;
   };
-  // shared: the reactor's callback and the tables below; a connection may close while one of its messages is worked on
+  // shared: the reactor's callback and the tables below; a connection may close while one of its
+  // messages is worked on
   using ConnectionPtr = std::shared_ptr<Connection>;
-  // Our side of getting a link to a rank: tries until it stands, is refused, or nobody waits any more.
+  // Our side of getting a link to a rank: tries until it stands, is refused, or nobody waits any
+  // more.
   struct Attempt {
     MemberAddress address;
     std::vector<Waiter> waiters;
     ConnectionPtr connection;  // null between two tries
     Reactor::TimerId retry = 0;
     Backoff backoff{std::chrono::milliseconds(1), std::chrono::milliseconds(20)};
-    Backoff room_backoff{std::chrono::milliseconds(20), std::chrono::milliseconds(500)};  // the peer has no descriptor left
-    local::Contribution told;                                                             // in the HELLO
+    // the peer has no descriptor left
+    Backoff room_backoff{std::chrono::milliseconds(20), std::chrono::milliseconds(500)};
+    // in the HELLO
+    local::Contribution told;
   };
 
   // Everything below runs on the reactor's thread. mapped_port.cc: listening, attempts, closing.
@@ -113,18 +125,23 @@ class LocalPort final : public Port {
   void Close();
   void StartConnect(const Waiter& waiter);
   void TryConnect(Rank rank);
-  void RetryConnect(Rank rank, std::string_view note) { RetryConnect(rank, note, attempts_.at(rank).backoff); }
+  void RetryConnect(Rank rank, std::string_view note) {
+    RetryConnect(rank, note, attempts_.at(rank).backoff);
+  }
   void RetryConnect(Rank rank, std::string_view note, Backoff& backoff);
   void FinishAttempt(Rank rank, const Status& status);
   std::vector<Waiter> TakeAttempt(Rank rank);  // ends it; the waiters are the caller's now
   void Abandon(const PendingCalls& calls);
   void StartAnnounce(const std::shared_ptr<PendingCalls>& calls);
   Status AddConnection(const ConnectionPtr& connection);
-  void CloseConnection(const ConnectionPtr& connection, const Status& why, const local::Message* last_words = nullptr);
+  void CloseConnection(const ConnectionPtr& connection, const Status& why,
+                       const local::Message* last_words = nullptr);
   void Forget(const ConnectionPtr& stranger);
   static bool Covers(const ZoneBytes& have, const ZoneBytes& want);
-  void Send(const ConnectionPtr& connection, const local::Message& message, const LocalOffer& offer);
-  local::Introduction Introduce(Rank to, std::uint64_t to_epoch, const local::Contribution& contribution) const;
+  void Send(const ConnectionPtr& connection, const local::Message& message,
+            const LocalOffer& offer);
+  local::Introduction Introduce(Rank to, std::uint64_t to_epoch,
+                                const local::Contribution& contribution) const;
   ConnectionPtr LinkedConnection(Rank rank);
 
   // mapped_port_messages.cc: what peers send.
@@ -138,9 +155,12 @@ class LocalPort final : public Port {
   void OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet);
   void OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes);
   Status CheckIntroduction(const local::Introduction& introduction) const;
-  Status MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction, Packet& packet);
-  Result<LocalContribution> TakeContribution(Rank rank, std::uint64_t epoch, const ZoneBytes& former,
-                                             const local::Contribution& contribution, Packet& packet) const;
+  Status MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction,
+                  Packet& packet);
+  Result<LocalContribution> TakeContribution(Rank rank, std::uint64_t epoch,
+                                             const ZoneBytes& former,
+                                             const local::Contribution& contribution,
+                                             Packet& packet) const;
   void Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason);
   void Misbehaved(const ConnectionPtr& connection, const std::string& how);
   void CountStranger(const ConnectionPtr& connection, std::string_view how);
@@ -160,7 +180,8 @@ class LocalPort final : public Port {
   std::map<Rank, Attempt> attempts_;
   std::map<Rank, std::uint64_t> epochs_;  // the latest life of each rank that was linked
   std::uint64_t strangers_refused_ = 0;
-  UniqueFd spare_;  // a descriptor that is given up for a moment to tell a caller that there is no other
+  // a descriptor that is given up for a moment to tell a caller that there is no other
+  UniqueFd spare_;
   bool warned_of_fds_ = false;
   bool warned_of_users_ = false;
 };

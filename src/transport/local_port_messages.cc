@@ -1,4 +1,5 @@
-// What peers send to a LocalPort, and what becomes of it. Bytes and files of a peer are checked here before they count.
+// What peers send to a LocalPort, and what becomes of it. Bytes and files of a peer are checked
+// here before they count.
 
 #include <algorithm>
 #include <array>
@@ -10,8 +11,9 @@
 namespace memfabric::transport {
 namespace {
 
-constexpr int kMessagesAtOnce = 64;        // then others get their turn
-constexpr std::size_t kMaxWaiting = 4096;  // packets; a peer that asks and asks and reads no answer is given up
+constexpr int kMessagesAtOnce = 64;  // then others get their turn
+// packets; a peer that asks and asks and reads no answer is given up
+constexpr std::size_t kMaxWaiting = 4096;
 
 template <typename... Cases>
 struct Match : Cases... {
@@ -37,40 +39,55 @@ void LocalPort::Receive(const ConnectionPtr& connection) {
       return Refuse(connection, Kind::kInvalidArgument, "you speak " + message.status().message());
     }
     if (IsUnsupported(message.status()) && connection->phase == Connection::Phase::kIntroduced) {
-      return FinishAttempt(connection->rank, InvalidArgument("{} speaks {}", Name(connection->rank, connection->who),
-                                                             message.status().message()));
+      return FinishAttempt(connection->rank,
+                           InvalidArgument("{} speaks {}", Name(connection->rank, connection->who),
+                                           message.status().message()));
     }
     if (!message.ok()) return Misbehaved(connection, message.status().message());
     OnMessage(connection, *message, packet);
   }
 }
 
-void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message& message, Packet& packet) {
+void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message& message,
+                          Packet& packet) {
   using Phase = Connection::Phase;
   const Phase phase = connection->phase;
-  auto unexpected = [&] { Misbehaved(connection, fmt::format("{} at the wrong time", local::MessageName(message))); };
+  auto unexpected = [&] {
+    Misbehaved(connection, fmt::format("{} at the wrong time", local::MessageName(message)));
+  };
   std::visit(
       Match{
-          [&](const local::Hello& hello) { phase == Phase::kStranger ? OnHello(connection, hello, packet) : unexpected(); },
+          [&](const local::Hello& hello) {
+            phase == Phase::kStranger ? OnHello(connection, hello, packet) : unexpected();
+          },
           [&](const local::Welcome& welcome) {
             phase == Phase::kIntroduced ? OnWelcome(connection, welcome, packet) : unexpected();
           },
-          [&](const local::Refused& refused) { phase != Phase::kStranger ? OnRefused(connection, refused) : unexpected(); },
+          [&](const local::Refused& refused) {
+            phase != Phase::kStranger ? OnRefused(connection, refused) : unexpected();
+          },
           [&](const local::Duplicate&) {
             if (phase != Phase::kIntroduced) return unexpected();
             Rank rank = connection->rank;
             CloseConnection(connection, Ok());
             RetryConnect(rank, "it is connecting to us");
           },
-          [&](const local::Ready&) { phase == Phase::kLinked && !connection->confirmed ? OnReady(connection) : unexpected(); },
-          [&](const local::Grow& grow) { phase == Phase::kLinked ? OnGrow(connection, grow, packet) : unexpected(); },
+          [&](const local::Ready&) {
+            phase == Phase::kLinked && !connection->confirmed ? OnReady(connection) : unexpected();
+          },
+          [&](const local::Grow& grow) {
+            phase == Phase::kLinked ? OnGrow(connection, grow, packet) : unexpected();
+          },
           [&](const local::Grown& grown) {
             phase == Phase::kLinked ? OnGrown(connection, grown.allocated_bytes) : unexpected();
           },
-          [&](const local::Bye&) { phase == Phase::kLinked ? CloseConnection(connection, Ok()) : unexpected(); },
+          [&](const local::Bye&) {
+            phase == Phase::kLinked ? CloseConnection(connection, Ok()) : unexpected();
+          },
           [&](const local::Data& data) {
             if (phase != Phase::kLinked) return unexpected();
-            if (Status taken = connection->link->OnData(data.bytes, std::span(packet.files).first(packet.file_count));
+            if (Status taken = connection->link->OnData(
+                    data.bytes, std::span(packet.files).first(packet.file_count));
                 !taken.ok()) {
               Misbehaved(connection, taken.message());
             } else if (connection->socket->waiting_packets() > kMaxWaiting) {
@@ -85,81 +102,92 @@ void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
   if (IsInvalidArgument(why)) return Misbehaved(connection, why.message());
   switch (connection->phase) {
     case Connection::Phase::kIntroduced: {
-      // Dead, or closed in favour of something else. The next try will tell: nobody listens for the dead.
+      // Dead, or closed in favour of something else. The next try will tell: nobody listens for the
+      // dead.
       Rank rank = connection->rank;
       if (!why.ok()) {
         const std::string trouble = venue_->Trouble(attempts_.at(rank).address);
         return FinishAttempt(rank,
-                             Status(why.kind(), fmt::format("{}: {}{}", Name(rank, connection->who), why.message(), trouble)));
+                             Status(why.kind(), fmt::format("{}: {}{}", Name(rank, connection->who),
+                                                            why.message(), trouble)));
       }
       CloseConnection(connection, Ok());
       return RetryConnect(rank, "it closed the connection without an answer");
     }
     case Connection::Phase::kLinked:
-      return CloseConnection(connection, Disconnected("{} died: {}", Name(connection->rank, connection->who),
-                                                      why.ok() ? "its connection ended" : why.message()));
+      return CloseConnection(connection,
+                             Disconnected("{} died: {}", Name(connection->rank, connection->who),
+                                          why.ok() ? "its connection ended" : why.message()));
     default:
       if (!why.ok())
-        LOG(kDebug, "a connection of {} to the port of pool {}: {}", connection->who, options_.pool, why.message());
+        LOG(kDebug, "a connection of {} to the port of pool {}: {}", connection->who, options_.pool,
+            why.message());
       return CloseConnection(connection, Ok());
   }
 }
 
 Status LocalPort::CheckIntroduction(const local::Introduction& introduction) const {
   if (introduction.pool != options_.pool) {
-    return InvalidArgument("rank {} is in pool {}, rank {} in pool {}", introduction.from, introduction.pool, options_.rank,
-                           options_.pool);
+    return InvalidArgument("rank {} is in pool {}, rank {} in pool {}", introduction.from,
+                           introduction.pool, options_.rank, options_.pool);
   }
   if (introduction.world_size != options_.world_size) {
-    return InvalidArgument("rank {} has world size {}, rank {} has {}", introduction.from, introduction.world_size,
-                           options_.rank, options_.world_size);
+    return InvalidArgument("rank {} has world size {}, rank {} has {}", introduction.from,
+                           introduction.world_size, options_.rank, options_.world_size);
   }
   for (Zone zone : kAllZones) {
     std::uint64_t theirs = introduction.max_bytes[Index(zone)];
     std::uint64_t ours = options_.max_bytes[Index(zone)];
     if (theirs == ours) continue;
-    return InvalidArgument("rank {} has {} slots of {} bytes, rank {} of {} bytes", introduction.from, ZoneName(zone), theirs,
-                           options_.rank, ours);
+    return InvalidArgument("rank {} has {} slots of {} bytes, rank {} of {} bytes",
+                           introduction.from, ZoneName(zone), theirs, options_.rank, ours);
   }
   if (introduction.from >= options_.world_size || introduction.from == options_.rank) {
-    return InvalidArgument("rank {} can't be a peer of rank {} in a pool of {}", introduction.from, options_.rank,
-                           options_.world_size);
+    return InvalidArgument("rank {} can't be a peer of rank {} in a pool of {}", introduction.from,
+                           options_.rank, options_.world_size);
   }
   return Ok();
 }
 
-void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hello, Packet& packet) {
+void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hello,
+                        Packet& packet) {
   const Rank rank = hello.from;
   if (hello.key != venue_->key()) {
     CountStranger(connection, "its key is wrong");
-    return Refuse(connection, Kind::kDisconnected, "the key is not this member's: its address in the directory is newer");
+    return Refuse(connection, Kind::kDisconnected,
+                  "the key is not this member's: its address in the directory is newer");
   }
   Forget(connection);
   if (!connection->no_room.empty()) return Refuse(connection, Kind::kInUse, connection->no_room);
   if (hello.to != options_.rank || hello.to_epoch != options_.epoch) {
     return Refuse(connection, Kind::kDisconnected,
-                  fmt::format("this is rank {} in epoch {}, not rank {} in epoch {}", options_.rank, options_.epoch, hello.to,
-                              hello.to_epoch));
+                  fmt::format("this is rank {} in epoch {}, not rank {} in epoch {}", options_.rank,
+                              options_.epoch, hello.to, hello.to_epoch));
   }
-  if (Status fits = CheckIntroduction(hello); !fits.ok()) return Refuse(connection, Kind::kInvalidArgument, fits.message());
+  if (Status fits = CheckIntroduction(hello); !fits.ok())
+    return Refuse(connection, Kind::kInvalidArgument, fits.message());
   if (auto known = epochs_.find(rank); known != epochs_.end() && hello.from_epoch < known->second) {
     return Refuse(connection, Kind::kAlreadyExists,
-                  fmt::format("epoch {} of rank {} is over: epoch {} has been linked", hello.from_epoch, rank, known->second));
+                  fmt::format("epoch {} of rank {} is over: epoch {} has been linked",
+                              hello.from_epoch, rank, known->second));
   }
   const local::Message duplicate = local::Duplicate{};
   if (ConnectionPtr former = LinkedConnection(rank); former != nullptr) {
     if (former->epoch == hello.from_epoch) return CloseConnection(connection, Ok(), &duplicate);
-    CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->who), hello.from_epoch));
+    CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->who),
+                                         hello.from_epoch));
   }
   // After the above, which may have sent callers back to trying.
   if (auto found = attempts_.find(rank); found != attempts_.end()) {
     std::uint64_t tried = found->second.address.epoch;
     if (hello.from_epoch < tried) {
       return Refuse(connection, Kind::kAlreadyExists,
-                    fmt::format("epoch {} of rank {} is over: there is an epoch {}", hello.from_epoch, rank, tried));
+                    fmt::format("epoch {} of rank {} is over: there is an epoch {}",
+                                hello.from_epoch, rank, tried));
     }
     if (hello.from_epoch > tried) {
-      FinishAttempt(rank, Disconnected("rank {} in epoch {} is gone: it is back as epoch {}", rank, tried, hello.from_epoch));
+      FinishAttempt(rank, Disconnected("rank {} in epoch {} is gone: it is back as epoch {}", rank,
+                                       tried, hello.from_epoch));
     } else if (found->second.connection != nullptr && options_.rank < rank) {
       return CloseConnection(connection, Ok(), &duplicate);
     } else {
@@ -167,26 +195,31 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
     }
   }
   if (Status linked = MakeLink(connection, hello, packet); !linked.ok()) {
-    for (const Waiter& waiter : std::exchange(connection->waiters, {})) waiter.calls->Resolve(waiter.index, linked);
-    return Refuse(connection, IsAlreadyExists(linked) ? Kind::kAlreadyExists : Kind::kInvalidArgument, linked.message());
+    for (const Waiter& waiter : std::exchange(connection->waiters, {}))
+      waiter.calls->Resolve(waiter.index, linked);
+    return Refuse(connection,
+                  IsAlreadyExists(linked) ? Kind::kAlreadyExists : Kind::kInvalidArgument,
+                  linked.message());
   }
   LocalOffer own = backend_->Offer(rank);
   connection->introduced = connection->announced = own.bytes.allocated_bytes;
   Send(connection, local::Welcome{Introduce(rank, connection->epoch, own.bytes)}, own);
 }
 
-void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome, Packet& packet) {
+void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome,
+                          Packet& packet) {
   const Rank rank = connection->rank;
   const std::string name = Name(rank, connection->who);
   Status status = CheckIntroduction(welcome);
-  if (status.ok() && (welcome.from != rank || welcome.from_epoch != connection->epoch || welcome.to != options_.rank ||
-                      welcome.to_epoch != options_.epoch)) {
-    status =
-        Disconnected("rank {} in epoch {} answered instead of epoch {}", welcome.from, welcome.from_epoch, connection->epoch);
+  if (status.ok() && (welcome.from != rank || welcome.from_epoch != connection->epoch ||
+                      welcome.to != options_.rank || welcome.to_epoch != options_.epoch)) {
+    status = Disconnected("rank {} in epoch {} answered instead of epoch {}", welcome.from,
+                          welcome.from_epoch, connection->epoch);
   }
   if (status.ok()) {
     if (ConnectionPtr former = LinkedConnection(rank); former != nullptr) {
-      CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->who), connection->epoch));
+      CloseConnection(former, Disconnected("{} died: it is back as epoch {}",
+                                           Name(rank, former->who), connection->epoch));
     }
     if (connection->phase != Connection::Phase::kIntroduced)
       return;  // a caller who waited for the former looks for a later life
@@ -207,17 +240,19 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
     if (own.bytes.allocated_bytes == told.allocated_bytes) {
       waiter.calls->Resolve(waiter.index, Ok());
     } else {  // this member has grown meanwhile; linked means that the peer has all of it
-      connection->growth_waiters.push_back(
-          {waiter.calls, waiter.index, own.bytes.allocated_bytes, Disconnected("{} died while it was linked", name)});
+      connection->growth_waiters.push_back({waiter.calls, waiter.index, own.bytes.allocated_bytes,
+                                            Disconnected("{} died while it was linked", name)});
     }
   }
   connection->socket->Send(local::EncodeMessage(local::Ready{}));
   SendGrowth(connection, own);
 }
 
-Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction, Packet& packet) {
+Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction,
+                           Packet& packet) {
   const Rank rank = introduction.from;
-  ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {}, introduction.contribution, packet));
+  ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {},
+                                                       introduction.contribution, packet));
   RETURN_IF_ERROR(options_.observer->OnPeerArriving(rank, introduction.from_epoch));
   ASSIGN_OR_RETURN(connection->link, backend_->MakeLink(contribution, connection->socket));
   connection->rank = rank;
@@ -229,11 +264,15 @@ Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introdu
   return Ok();
 }
 
-Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t epoch, const ZoneBytes& former,
-                                                      const local::Contribution& contribution, Packet& packet) const {
+Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t epoch,
+                                                      const ZoneBytes& former,
+                                                      const local::Contribution& contribution,
+                                                      Packet& packet) const {
   if (packet.files_lost) {
-    return InvalidArgument("the files of rank {} were not received whole: too many, or more than ulimit -n lets rank {} open",
-                           rank, options_.rank);
+    return InvalidArgument(
+        "the files of rank {} were not received whole: too many, or more than ulimit -n lets rank "
+        "{} open",
+        rank, options_.rank);
   }
   LocalContribution taken{rank, epoch, contribution, {}};
   std::size_t next = 0;
@@ -241,30 +280,36 @@ Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t e
     std::size_t i = Index(zone);
     std::uint64_t bytes = contribution.allocated_bytes[i];
     if (bytes > options_.max_bytes[i]) {
-      return InvalidArgument("rank {} contributes {} of {} memory, slots have {}", rank, SizeText(bytes), ZoneName(zone),
-                             SizeText(options_.max_bytes[i]));
+      return InvalidArgument("rank {} contributes {} of {} memory, slots have {}", rank,
+                             SizeText(bytes), ZoneName(zone), SizeText(options_.max_bytes[i]));
     }
-    if (bytes < former[i]) return InvalidArgument("rank {} shrinks from {} to {}", rank, SizeText(former[i]), SizeText(bytes));
+    if (bytes < former[i])
+      return InvalidArgument("rank {} shrinks from {} to {}", rank, SizeText(former[i]),
+                             SizeText(bytes));
     if (contribution.files[i] != (backend_->shares_files() && bytes > 0)) {
-      return InvalidArgument("rank {} contributes {} of {} memory with{} a file", rank, SizeText(bytes), ZoneName(zone),
-                             contribution.files[i] ? "" : "out");
+      return InvalidArgument("rank {} contributes {} of {} memory with{} a file", rank,
+                             SizeText(bytes), ZoneName(zone), contribution.files[i] ? "" : "out");
     }
     if (!contribution.files[i]) continue;
-    if (next == packet.file_count) return InvalidArgument("fewer files came than rank {}'s message says", rank);
+    if (next == packet.file_count)
+      return InvalidArgument("fewer files came than rank {}'s message says", rank);
     taken.files[i] = std::move(packet.files[next++]);
   }
-  if (next != packet.file_count) return InvalidArgument("more files came than rank {}'s message says", rank);
+  if (next != packet.file_count)
+    return InvalidArgument("more files came than rank {}'s message says", rank);
   return taken;
 }
 
 void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused& refused) {
-  std::string text = fmt::format("{} refused: {}", Name(connection->rank, connection->who), refused.reason);
+  std::string text =
+      fmt::format("{} refused: {}", Name(connection->rank, connection->who), refused.reason);
   if (connection->phase == Connection::Phase::kIntroduced && refused.kind == Kind::kInUse) {
     const Rank rank = connection->rank;
     CloseConnection(connection, Ok());
     return RetryConnect(rank, refused.reason, attempts_.at(rank).room_backoff);
   }
-  if (connection->phase == Connection::Phase::kIntroduced) return FinishAttempt(connection->rank, Status(refused.kind, text));
+  if (connection->phase == Connection::Phase::kIntroduced)
+    return FinishAttempt(connection->rank, Status(refused.kind, text));
   CloseConnection(connection, Disconnected("{}", text));
 }
 
@@ -272,20 +317,22 @@ void LocalPort::OnReady(const ConnectionPtr& connection) {
   connection->confirmed = true;
   connection->link->OnConfirmed();
   OnGrown(connection, connection->introduced);
-  for (const Waiter& waiter : std::exchange(connection->waiters, {})) waiter.calls->Resolve(waiter.index, Ok());
+  for (const Waiter& waiter : std::exchange(connection->waiters, {}))
+    waiter.calls->Resolve(waiter.index, Ok());
 }
 
 void LocalPort::OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet) {
-  auto taken =
-      TakeContribution(connection->rank, connection->epoch, connection->link->allocated_bytes(), grow.contribution, packet);
+  auto taken = TakeContribution(connection->rank, connection->epoch,
+                                connection->link->allocated_bytes(), grow.contribution, packet);
   Status grown = taken.ok() ? connection->link->Grow(*taken) : taken.status();
   if (!grown.ok()) {
-    // Without the new part this end would refuse what the peer's others may do: better no link than half of one.
+    // Without the new part this end would refuse what the peer's others may do: better no link than
+    // half of one.
     const local::Message refused = local::Refused{Kind::kInvalidArgument, grown.message()};
-    return CloseConnection(
-        connection,
-        Disconnected("{} has grown, and that can't be used here: {}", Name(connection->rank, connection->who), grown.message()),
-        &refused);
+    return CloseConnection(connection,
+                           Disconnected("{} has grown, and that can't be used here: {}",
+                                        Name(connection->rank, connection->who), grown.message()),
+                           &refused);
   }
   options_.observer->OnPeerGrown(connection->rank, connection->epoch);
   connection->socket->Send(local::EncodeMessage(local::Grown{grow.contribution.allocated_bytes}));
@@ -315,10 +362,12 @@ void LocalPort::Refuse(const ConnectionPtr& connection, Kind kind, const std::st
 void LocalPort::Misbehaved(const ConnectionPtr& connection, const std::string& how) {
   if (connection->phase == Connection::Phase::kIntroduced) {
     return FinishAttempt(connection->rank,
-                         Disconnected("{} doesn't speak our protocol: {}", Name(connection->rank, connection->who), how));
+                         Disconnected("{} doesn't speak our protocol: {}",
+                                      Name(connection->rank, connection->who), how));
   }
   if (connection->phase == Connection::Phase::kLinked) {
-    return CloseConnection(connection, Disconnected("{} broke the protocol: {}", Name(connection->rank, connection->who), how));
+    return CloseConnection(connection, Disconnected("{} broke the protocol: {}",
+                                                    Name(connection->rank, connection->who), how));
   }
   CountStranger(connection, how);
   CloseConnection(connection, Ok());
@@ -326,8 +375,9 @@ void LocalPort::Misbehaved(const ConnectionPtr& connection, const std::string& h
 
 void LocalPort::CountStranger(const ConnectionPtr& connection, std::string_view how) {
   if (strangers_refused_++ > 0) return;
-  LOG(kWarn, "a connection to the port of pool {} was no peer ({}): {}; others like it are only counted", options_.pool,
-      connection->who, how);
+  LOG(kWarn,
+      "a connection to the port of pool {} was no peer ({}): {}; others like it are only counted",
+      options_.pool, connection->who, how);
 }
 
 }  // namespace memfabric::transport

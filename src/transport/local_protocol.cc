@@ -13,7 +13,8 @@ namespace {
 constexpr std::uint32_t kMagic = 0x4d46'4142;
 constexpr std::size_t kHeaderBytes = 8;
 // By type, which is the index in Message; header included.
-constexpr std::array<std::size_t, std::variant_size_v<Message>> kMessageBytes{248, 248, 416, 16, 16, 32, 32, 16, kHeaderBytes};
+constexpr std::array<std::size_t, std::variant_size_v<Message>> kMessageBytes{
+    248, 248, 416, 16, 16, 32, 32, 16, kHeaderBytes};
 constexpr std::size_t kDataType = 8;
 static_assert(std::is_same_v<std::variant_alternative_t<kDataType, Message>, Data>);
 static_assert(kHeaderBytes + kMaxDataBytes <= kMaxMessageBytes);
@@ -26,7 +27,8 @@ class Writer {
 
   template <typename Integer>
   void Put(Integer value) {
-    for (std::size_t i = 0; i < sizeof value; ++i) bytes_[at_++] = static_cast<std::byte>(value >> (8 * i));
+    for (std::size_t i = 0; i < sizeof value; ++i)
+      bytes_[at_++] = static_cast<std::byte>(value >> (8 * i));
   }
   void PutBytes(std::span<const std::byte> bytes) {
     std::copy(bytes.begin(), bytes.end(), bytes_.begin() + static_cast<std::ptrdiff_t>(at_));
@@ -54,7 +56,8 @@ class Reader {
   Integer Get() {
     Integer value = 0;
     for (std::size_t i = 0; i < sizeof value; ++i) {
-      value = static_cast<Integer>(value | static_cast<Integer>(static_cast<Integer>(bytes_[i]) << (8 * i)));
+      value = static_cast<Integer>(
+          value | static_cast<Integer>(static_cast<Integer>(bytes_[i]) << (8 * i)));
     }
     bytes_ = bytes_.subspan(sizeof value);
     return value;
@@ -68,12 +71,14 @@ class Reader {
   bool GetText(std::size_t room, std::string& text) {
     auto bytes = GetBytes(room);
     auto end = std::find(bytes.begin(), bytes.end(), std::byte{0});
-    text.assign(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(end - bytes.begin()));
+    text.assign(reinterpret_cast<const char*>(bytes.data()),
+                static_cast<std::size_t>(end - bytes.begin()));
     return std::all_of(end, bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
   }
   std::span<const std::byte> Rest() { return std::exchange(bytes_, {}); }
   bool RestIsZero() const {
-    return std::all_of(bytes_.begin(), bytes_.end(), [](std::byte byte) { return byte == std::byte{0}; });
+    return std::all_of(bytes_.begin(), bytes_.end(),
+                       [](std::byte byte) { return byte == std::byte{0}; });
   }
 
  private:
@@ -98,10 +103,12 @@ Status Parse(Reader& reader, Contribution& contribution) {
     contribution.files[zone] = (flags & (1u << zone)) != 0;
     contribution.user_files[zone] = (flags & (4u << zone)) != 0;
     std::uint64_t bytes = contribution.allocated_bytes[zone];
-    if ((contribution.files[zone] && bytes == 0) || (contribution.user_files[zone] && !contribution.files[zone])) {
+    if ((contribution.files[zone] && bytes == 0) ||
+        (contribution.user_files[zone] && !contribution.files[zone])) {
       return InvalidArgument("zone {} has {} allocated bytes and flags {:#x}", zone, bytes, flags);
     }
-    if (!IsMultipleOf(bytes, kHugePageBytes)) return InvalidArgument("allocated bytes {} are no multiple of 2 MiB", bytes);
+    if (!IsMultipleOf(bytes, kHugePageBytes))
+      return InvalidArgument("allocated bytes {} are no multiple of 2 MiB", bytes);
   }
   return Ok();
 }
@@ -121,7 +128,8 @@ void Encode(Writer& writer, const Introduction& introduction) {
 Status Parse(Reader& reader, Introduction& introduction) {
   auto key = reader.GetBytes(introduction.key.size());
   std::copy(key.begin(), key.end(), introduction.key.begin());
-  if (!reader.GetText(kMaxPoolNameBytes, introduction.pool)) return InvalidArgument("the pool's name is not padded with zeros");
+  if (!reader.GetText(kMaxPoolNameBytes, introduction.pool))
+    return InvalidArgument("the pool's name is not padded with zeros");
   introduction.from = reader.Get<Rank>();
   introduction.to = reader.Get<Rank>();
   introduction.from_epoch = reader.Get<std::uint64_t>();
@@ -132,7 +140,8 @@ Status Parse(Reader& reader, Introduction& introduction) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     if (introduction.contribution.allocated_bytes[zone] > introduction.max_bytes[zone]) {
       return InvalidArgument("zone {} has {} allocated bytes, more than its slot of {}", zone,
-                             introduction.contribution.allocated_bytes[zone], introduction.max_bytes[zone]);
+                             introduction.contribution.allocated_bytes[zone],
+                             introduction.max_bytes[zone]);
     }
   }
   return Ok();
@@ -145,13 +154,16 @@ void Encode(Writer& writer, const Refused& refused) {
 
 Status Parse(Reader& reader, Refused& refused) {
   refused.kind = static_cast<Kind>(reader.Get<std::uint8_t>());
-  if (refused.kind != Kind::kInvalidArgument && refused.kind != Kind::kDisconnected && refused.kind != Kind::kAlreadyExists &&
-      refused.kind != Kind::kInUse && refused.kind != Kind::kUnsupported) {
+  if (refused.kind != Kind::kInvalidArgument && refused.kind != Kind::kDisconnected &&
+      refused.kind != Kind::kAlreadyExists && refused.kind != Kind::kInUse &&
+      refused.kind != Kind::kUnsupported) {
     return InvalidArgument("a refusal of unknown kind {}", static_cast<int>(refused.kind));
   }
-  if (!reader.GetText(kMaxReasonBytes, refused.reason)) return InvalidArgument("the reason is not padded with zeros");
-  bool printable = std::all_of(refused.reason.begin(), refused.reason.end(),
-                               [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+  if (!reader.GetText(kMaxReasonBytes, refused.reason))
+    return InvalidArgument("the reason is not padded with zeros");
+  bool printable = std::all_of(refused.reason.begin(), refused.reason.end(), [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
+  });
   return printable ? Ok() : InvalidArgument("the reason has control characters");
 }
 
@@ -188,7 +200,8 @@ Result<Message> ParseBody(std::size_t wanted, Reader& reader) {
     if (wanted != type) return ParseBody<type + 1>(wanted, reader);
     std::variant_alternative_t<type, Message> body;
     RETURN_IF_ERROR(Parse(reader, body));
-    if (!reader.RestIsZero()) return InvalidArgument("bytes after the end of a message of type {}", type);
+    if (!reader.RestIsZero())
+      return InvalidArgument("bytes after the end of a message of type {}", type);
     return Message(std::move(body));
   }
 }
@@ -221,13 +234,17 @@ std::vector<std::byte> EncodeMessage(const Message& message) {
 Result<Message> ParseMessage(std::span<const std::byte> bytes) {
   if (bytes.size() < kHeaderBytes) return InvalidArgument("{} bytes are no message", bytes.size());
   Reader reader(bytes);
-  if (reader.Get<std::uint32_t>() != kMagic) return InvalidArgument("{} bytes that begin with no magic number", bytes.size());
+  if (reader.Get<std::uint32_t>() != kMagic)
+    return InvalidArgument("{} bytes that begin with no magic number", bytes.size());
   auto version = reader.Get<std::uint16_t>();
-  if (version != kProtocolVersion) return Unsupported("protocol version {}, not {}", version, kProtocolVersion);
+  if (version != kProtocolVersion)
+    return Unsupported("protocol version {}, not {}", version, kProtocolVersion);
   std::size_t type = reader.Get<std::uint16_t>();
   if (type >= kMessageBytes.size()) return InvalidArgument("unknown message type {}", type);
-  if (type == kDataType ? bytes.size() > kHeaderBytes + kMaxDataBytes : bytes.size() != kMessageBytes[type]) {
-    return InvalidArgument("a message of type {} has {} bytes, this one {}", type, kMessageBytes[type], bytes.size());
+  if (type == kDataType ? bytes.size() > kHeaderBytes + kMaxDataBytes
+                        : bytes.size() != kMessageBytes[type]) {
+    return InvalidArgument("a message of type {} has {} bytes, this one {}", type,
+                           kMessageBytes[type], bytes.size());
   }
   return ParseBody(type, reader);
 }
@@ -240,11 +257,13 @@ Result<Advert> ParseAdvert(std::string_view text) {
   auto bad = [&] { return InvalidArgument("\"{}\" is no address on a host", text); };
   std::size_t first = text.find(' ');
   std::size_t last = text.rfind(' ');
-  if (first == std::string_view::npos || first == last || text.substr(0, first) != kAdvertVersion) return bad();
+  if (first == std::string_view::npos || first == last || text.substr(0, first) != kAdvertVersion)
+    return bad();
   Advert advert;
   advert.socket = text.substr(first + 1, last - first - 1);
   std::string_view key = text.substr(last + 1);
-  if (advert.socket.empty() || advert.socket.find(' ') != std::string::npos || key.size() != 2 * advert.key.size())
+  if (advert.socket.empty() || advert.socket.find(' ') != std::string::npos ||
+      key.size() != 2 * advert.key.size())
     return bad();
   for (std::size_t i = 0; i < advert.key.size(); ++i) {
     const char* digits = key.data() + 2 * i;

@@ -1,14 +1,19 @@
-// transport/local_protocol.h: what two members on one host say to each other over their local socket. docs/ has the sequence.
+// transport/local_protocol.h: what two members on one host say to each other over their local
+// socket. docs/ has the sequence.
 //
 //   connector                         listener
 //   HELLO + files of its zones   ->
-//                                <-   WELCOME + files   (its owner has the link)  | REFUSED reason | DUPLICATE: another
-//   READY                        ->                     (both owners have it)       connection of this pair wins, come again
+//                                <-   WELCOME + files   (its owner has the link)  | REFUSED reason
+//                                     | DUPLICATE: another
+//   READY                        ->                     (both owners have it)       connection of
+//                                this pair wins, come again
 //   GROW + files, GROWN, BYE     <->
-//   DATA                         <->                     a transport's own, if it moves bytes by messages
+//   DATA                         <->                     a transport's own, if it moves bytes by
+//                                messages
 //
-// A message is one packet of a fixed size for its type (DATA: up to the end of the packet), little-endian, everything unused
-// zero. Bytes of a peer are untrusted: ParseMessage is a pure function of them and accepts exactly what EncodeMessage makes.
+// A message is one packet of a fixed size for its type (DATA: up to the end of the packet),
+// little-endian, everything unused zero. Bytes of a peer are untrusted: ParseMessage is a pure
+// function of them and accepts exactly what EncodeMessage makes.
 
 #pragma once
 
@@ -35,7 +40,8 @@ constexpr std::size_t kMaxMessageBytes = 61 << 10;
 
 using Key = std::array<std::byte, 16>;
 
-// How far the sender's zones are allocated. The files of the zones in `files` come with the message, device before host.
+// How far the sender's zones are allocated. The files of the zones in `files` come with the
+// message, device before host.
 struct Contribution {
   ZoneBytes allocated_bytes{};
   std::array<bool, kZones> files{};
@@ -58,8 +64,9 @@ struct Introduction {
 struct Hello : Introduction {};
 struct Welcome : Introduction {};
 struct Refused {
-  // Or kDisconnected: the connector looks for another life of this rank; kInUse: the listener has no room now, come again;
-  // kAlreadyExists: it uses another one itself; kUnsupported: it comes another way.
+  // Or kDisconnected: the connector looks for another life of this rank; kInUse: the listener has
+  // no room now, come again; kAlreadyExists: it uses another one itself; kUnsupported: it comes
+  // another way.
   Kind kind = Kind::kInvalidArgument;
   std::string reason;
 };
@@ -83,10 +90,12 @@ std::string_view MessageName(const Message& message);
 // REQUIRES: names within the limits above, or they are cut.
 std::vector<std::byte> EncodeMessage(const Message& message);
 
-// InvalidArgument: no message of this protocol, and what is wrong with it. Unsupported: one of another version, names both.
+// InvalidArgument: no message of this protocol, and what is wrong with it. Unsupported: one of
+// another version, names both.
 Result<Message> ParseMessage(std::span<const std::byte> bytes);
 
-// A member's directory entry: the name of its listening socket and the key that shows a connector has read the directory.
+// A member's directory entry: the name of its listening socket and the key that shows a connector
+// has read the directory.
 struct Advert {
   std::string socket;
   Key key{};

@@ -23,8 +23,8 @@ struct Address {
 Result<Address> AbstractAddress(std::string_view name) {
   Address address;
   if (name.empty() || name.size() + 1 > sizeof address.sun.sun_path) {
-    return InvalidArgument("a local socket's name has 1 to {} bytes, this one {}", sizeof address.sun.sun_path - 1,
-                           name.size());
+    return InvalidArgument("a local socket's name has 1 to {} bytes, this one {}",
+                           sizeof address.sun.sun_path - 1, name.size());
   }
   address.sun.sun_family = AF_UNIX;
   std::memcpy(address.sun.sun_path + 1, name.data(), name.size());
@@ -43,7 +43,8 @@ Result<UniqueFd> MakeSocket(int type) {
 std::string RandomHex128() {
   std::array<unsigned char, 16> bytes;
   // Up to 256 bytes come whole once the pool is initialised, which it is long before we run.
-  CHECK(RetryOnSignal([&] { return ::getrandom(bytes.data(), bytes.size(), 0); }) == static_cast<ssize_t>(bytes.size()));
+  CHECK(RetryOnSignal([&] { return ::getrandom(bytes.data(), bytes.size(), 0); }) ==
+        static_cast<ssize_t>(bytes.size()));
   std::string text;
   for (unsigned char byte : bytes) text += fmt::format("{:02x}", byte);
   return text;
@@ -56,7 +57,8 @@ Result<UniqueFd> ListenLocal(int type, std::string_view name, int backlog) {
     if (errno == EADDRINUSE) return InUse("the local socket @{} is bound already", name);
     return IoError("can't bind the local socket @{}: {}", name, ErrnoText(errno));
   }
-  if (::listen(socket.get(), backlog) != 0) return IoError("can't listen on @{}: {}", name, ErrnoText(errno));
+  if (::listen(socket.get(), backlog) != 0)
+    return IoError("can't listen on @{}: {}", name, ErrnoText(errno));
   return socket;
 }
 
@@ -84,7 +86,8 @@ Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users) {
   ASSIGN_OR_RETURN(LocalPeer peer, PeerOf(socket));
   if (users.Has(peer.uid)) return peer;
   return Unsupported(
-      "the process of user {} (pid {}) shares no memory with that of user {} (pid {}), which lets {} in: MEMFABRIC_ALLOW_UIDS "
+      "the process of user {} (pid {}) shares no memory with that of user {} (pid {}), which lets "
+      "{} in: MEMFABRIC_ALLOW_UIDS "
       "on "
       "both lists others",
       peer.uid, peer.pid, ::geteuid(), ::getpid(), users.ToString());
@@ -106,7 +109,8 @@ Status SendPacket(int socket, std::span<const std::byte> bytes, std::span<const 
     header->cmsg_len = CMSG_LEN(files.size_bytes());
     std::memcpy(CMSG_DATA(header), files.data(), files.size_bytes());
   }
-  if (RetryOnSignal([&] { return ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT); }) >= 0) return Ok();
+  if (RetryOnSignal([&] { return ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT); }) >= 0)
+    return Ok();
   switch (errno) {
     case EAGAIN:
     case ENOBUFS:
@@ -133,13 +137,15 @@ Packet ReceivePacket(int socket, std::span<std::byte> buffer) {
     message.msg_control = control;
     message.msg_controllen = sizeof control;
     got = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    // ECONNRESET only says that the other end closed without reading everything; what it sent before still waits behind it.
+    // ECONNRESET only says that the other end closed without reading everything; what it sent
+    // before still waits behind it.
   } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) {
     packet.state = errno == EAGAIN ? Packet::State::kNothing : Packet::State::kEnded;
     return packet;
   }
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; ++i) {

@@ -1,5 +1,5 @@
-// transport/local_socket.h: Unix sockets in the abstract namespace, between processes of one host. Every call returns
-// at once. No state; any thread.
+// transport/local_socket.h: Unix sockets in the abstract namespace, between processes of one host.
+// Every call returns at once. No state; any thread.
 
 #pragma once
 
@@ -20,10 +20,12 @@ namespace memfabric::transport {
 // 128 random bits as 32 hexadecimal digits.
 std::string RandomHex128();
 
-// A non-blocking, close-on-exec socket of `type` (SOCK_SEQPACKET, SOCK_STREAM) that listens on the abstract `name`.
+// A non-blocking, close-on-exec socket of `type` (SOCK_SEQPACKET, SOCK_STREAM) that listens on the
+// abstract `name`.
 Result<UniqueFd> ListenLocal(int type, std::string_view name, int backlog);
 
-// Disconnected: nobody listens there. InUse: its queue is full, try again. OutOfMemory: RLIMIT_NOFILE.
+// Disconnected: nobody listens there. InUse: its queue is full, try again. OutOfMemory:
+// RLIMIT_NOFILE.
 Result<UniqueFd> ConnectLocal(int type, std::string_view name);
 
 struct LocalPeer {
@@ -35,8 +37,8 @@ Result<LocalPeer> PeerOf(int socket);
 // Unsupported: it is none of `users`; names both.
 Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users);
 
-// One message with `files` (SCM_RIGHTS), whole or not at all. InUse: no room now (a full socket, or too many files in flight),
-// try again. Disconnected: the other end is gone.
+// One message with `files` (SCM_RIGHTS), whole or not at all. InUse: no room now (a full socket, or
+// too many files in flight), try again. Disconnected: the other end is gone.
 Status SendPacket(int socket, std::span<const std::byte> bytes, std::span<const int> files);
 
 constexpr std::size_t kMaxPacketFiles = 2;
@@ -46,8 +48,9 @@ struct Packet {
   State state = State::kNothing;
   Status why;  // of kEnded, when it is known; InvalidArgument: what came is no message of ours
   std::size_t size_bytes = 0;
-  bool truncated = false;   // the message was longer than the buffer
-  bool files_lost = false;  // files came with it that were closed: more than kMaxPacketFiles, or over RLIMIT_NOFILE
+  bool truncated = false;  // the message was longer than the buffer
+  // files came with it that were closed: more than kMaxPacketFiles, or over RLIMIT_NOFILE
+  bool files_lost = false;
   std::array<UniqueFd, kMaxPacketFiles> files;
   std::size_t file_count = 0;
 };

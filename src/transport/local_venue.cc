@@ -14,7 +14,10 @@ namespace {
 class LocalVenue final : public Venue {
  public:
   LocalVenue(Reactor& reactor, AllowedUsers users, local::Advert advert, UniqueFd listener)
-      : reactor_(reactor), users_(std::move(users)), advert_(std::move(advert)), listener_(std::move(listener)) {}
+      : reactor_(reactor),
+        users_(std::move(users)),
+        advert_(std::move(advert)),
+        listener_(std::move(listener)) {}
 
   std::string advert() const override { return local::EncodeAdvert(advert_); }
   local::Key key() const override { return advert_.key; }
@@ -23,25 +26,31 @@ class LocalVenue final : public Venue {
   Result<std::optional<Encounter>> Accept() override {
     UniqueFd socket;
     do {
-      socket =
-          UniqueFd(RetryOnSignal([&] { return ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+      socket = UniqueFd(RetryOnSignal([&] {
+        return ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      }));
     } while (!socket && errno == ECONNABORTED);
     if (!socket && errno == EAGAIN) return std::optional<Encounter>();
     if (!socket) return OutOfMemory("{}; {}", ErrnoText(errno), DescriptorLimitText());
     return std::optional<Encounter>(Meet(std::move(socket)));
   }
 
-  Status CheckAdvert(const MemberAddress& peer) const override { return local::ParseAdvert(peer.advert).status(); }
+  Status CheckAdvert(const MemberAddress& peer) const override {
+    return local::ParseAdvert(peer.advert).status();
+  }
   std::string Trouble(const MemberAddress&) const override { return ""; }
 
-  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) override {
+  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello,
+                            const std::vector<int>& files) override {
     ASSIGN_OR_RETURN(local::Advert advert, local::ParseAdvert(peer.advert));
     auto socket = ConnectLocal(SOCK_SEQPACKET, advert.socket);
-    if (IsDisconnected(socket.status())) return Disconnected("it is gone: {}", socket.status().message());
+    if (IsDisconnected(socket.status()))
+      return Disconnected("it is gone: {}", socket.status().message());
     RETURN_IF_ERROR(socket.status());
     RETURN_IF_ERROR(TrustedPeer(socket->get(), users_).status());
     hello.key = advert.key;
-    // Before anything else knows the socket: when there is no room, the next try begins from the beginning.
+    // Before anything else knows the socket: when there is no room, the next try begins from the
+    // beginning.
     Status sent = SendPacket(socket->get(), local::EncodeMessage(hello), files);
     if (IsDisconnected(sent)) return InUse("{}", sent.message());  // the next try tells why
     RETURN_IF_ERROR(sent);
@@ -51,8 +60,8 @@ class LocalVenue final : public Venue {
  private:
   Encounter Meet(UniqueFd socket) const {
     auto peer = TrustedPeer(socket.get(), users_);
-    return {std::make_shared<PacketSocket>(reactor_, std::move(socket)), fmt::format("pid {}", peer.ok() ? peer->pid : 0),
-            peer.status()};
+    return {std::make_shared<PacketSocket>(reactor_, std::move(socket)),
+            fmt::format("pid {}", peer.ok() ? peer->pid : 0), peer.status()};
   }
 
   Reactor& reactor_;
@@ -66,11 +75,12 @@ class LocalVenue final : public Venue {
 Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor) {
   ASSIGN_OR_RETURN(AllowedUsers users, AllowedUsers::FromEnvironment());
   // Through the text form, so that the key is exactly what connectors will read.
-  auto advert = local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
+  auto advert =
+      local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
   CHECK(advert.ok());
   ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert->socket, SOMAXCONN));
-  return std::unique_ptr<Venue>(
-      std::make_unique<LocalVenue>(reactor, std::move(users), *std::move(advert), std::move(listener)));
+  return std::unique_ptr<Venue>(std::make_unique<LocalVenue>(
+      reactor, std::move(users), *std::move(advert), std::move(listener)));
 }
 
 }  // namespace memfabric::transport

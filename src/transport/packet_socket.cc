@@ -12,15 +12,18 @@ constexpr std::chrono::milliseconds kRetryPeriod{5};
 }  // namespace
 
 Status PacketSocket::Watch(std::function<void(bool hung_up)> on_ready) {
-  return reactor_.Add(socket_.get(), EPOLLIN, [self = weak_from_this(), on_ready = std::move(on_ready)](std::uint32_t events) {
-    auto socket = self.lock();
-    if (socket == nullptr) return;
-    if ((events & EPOLLOUT) != 0) socket->Flush();
-    if ((events & ~EPOLLOUT) != 0 && socket->socket_) on_ready((events & EPOLLHUP) != 0);
-  });
+  return reactor_.Add(
+      socket_.get(), EPOLLIN,
+      [self = weak_from_this(), on_ready = std::move(on_ready)](std::uint32_t events) {
+        auto socket = self.lock();
+        if (socket == nullptr) return;
+        if ((events & EPOLLOUT) != 0) socket->Flush();
+        if ((events & ~EPOLLOUT) != 0 && socket->socket_) on_ready((events & EPOLLHUP) != 0);
+      });
 }
 
-void PacketSocket::Send(std::vector<std::byte> bytes, std::vector<int> files, std::shared_ptr<const void> owner) {
+void PacketSocket::Send(std::vector<std::byte> bytes, std::vector<int> files,
+                        std::shared_ptr<const void> owner) {
   if (!socket_) return;
   outbox_.push_back({std::move(bytes), std::move(files), std::move(owner)});
   if (outbox_.size() == 1) Flush();
@@ -37,7 +40,8 @@ void PacketSocket::Flush() {
     const Outgoing& next = outbox_.front();
     Status sent = SendPacket(socket_.get(), next.bytes, next.files);
     if (IsInUse(sent)) {
-      // Room for files in flight is the user's as a whole, and epoll doesn't tell when there is some.
+      // Room for files in flight is the user's as a whole, and epoll doesn't tell when there is
+      // some.
       if (next.files.empty()) {
         if (!waiting_for_room_) reactor_.Modify(socket_.get(), EPOLLIN | EPOLLOUT);
         waiting_for_room_ = true;
@@ -49,7 +53,8 @@ void PacketSocket::Flush() {
       }
       return;
     }
-    if (!sent.ok() && !IsDisconnected(sent)) LOG(kWarn, "a message to a peer was lost: {}", sent.message());
+    if (!sent.ok() && !IsDisconnected(sent))
+      LOG(kWarn, "a message to a peer was lost: {}", sent.message());
     outbox_.pop_front();
   }
   if (waiting_for_room_) reactor_.Modify(socket_.get(), EPOLLIN);

@@ -1,6 +1,8 @@
-// transport/packet_socket.h: a connected local socket whose packets go out in order without ever blocking.
+// transport/packet_socket.h: a connected local socket whose packets go out in order without ever
+// blocking.
 //
-// Shared by its connection and by links that send through it. Threads: Post from any; everything else on the reactor's.
+// Shared by its connection and by links that send through it. Threads: Post from any; everything
+// else on the reactor's.
 
 #pragma once
 
@@ -25,8 +27,11 @@ class PacketSocket final : public MessageSocket, public std::enable_shared_from_
   ~PacketSocket() override { Close(); }
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
-  Packet Receive(std::span<std::byte> buffer) override { return ReceivePacket(socket_.get(), buffer); }
-  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}, std::shared_ptr<const void> owner = nullptr) override;
+  Packet Receive(std::span<std::byte> buffer) override {
+    return ReceivePacket(socket_.get(), buffer);
+  }
+  void Send(std::vector<std::byte> bytes, std::vector<int> files = {},
+            std::shared_ptr<const void> owner = nullptr) override;
   void Post(std::vector<std::byte> bytes) override;
   std::size_t waiting_packets() const override { return outbox_.size(); }
   void Close() override;

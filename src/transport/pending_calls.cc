@@ -16,7 +16,8 @@ std::size_t PendingCalls::Add(std::string name) {
 }
 
 void PendingCalls::Resolve(std::size_t index, const Status& status) {
-  // Notified under the lock: once it sees the last answer the waiter may go, and this object with it.
+  // Notified under the lock: once it sees the last answer the waiter may go, and this object with
+  // it.
   std::lock_guard lock(mutex_);
   if (calls_[index].answer.has_value()) return;
   calls_[index].answer = status;
@@ -38,9 +39,11 @@ std::vector<Status> PendingCalls::Wait(Deadline deadline, bool& gave_up) {
       statuses.push_back(*call.answer);
       continue;
     }
-    std::string_view note = call.note.empty() ? "its process is stopped or overloaded" : std::string_view(call.note);
-    statuses.push_back(IsInterrupted(waited) ? Interrupted("interrupted by a signal while waiting for {}", call.name)
-                                             : DeadlineExceeded("{} did not answer in time: {}", call.name, note));
+    std::string_view note =
+        call.note.empty() ? "its process is stopped or overloaded" : std::string_view(call.note);
+    statuses.push_back(IsInterrupted(waited)
+                           ? Interrupted("interrupted by a signal while waiting for {}", call.name)
+                           : DeadlineExceeded("{} did not answer in time: {}", call.name, note));
     call.answer = statuses.back();
   }
   unanswered_ = 0;

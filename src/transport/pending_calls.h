@@ -1,6 +1,8 @@
-// transport/pending_calls.h: a caller's thread waits for answers that the reactor's thread brings in.
+// transport/pending_calls.h: a caller's thread waits for answers that the reactor's thread brings
+// in.
 //
-// Shared by the two: the caller may give up first (deadline, interrupt); answers that come later are dropped. Threads: any.
+// Shared by the two: the caller may give up first (deadline, interrupt); answers that come later
+// are dropped. Threads: any.
 
 #pragma once
 
@@ -22,14 +24,17 @@ class PendingCalls {
   // `names` are whom the calls wait for, one each: "rank 3 (host …, pid 4711)".
   explicit PendingCalls(std::vector<std::string> names);
 
-  // One more call. REQUIRES: another one is unanswered, or the caller could have seen the end already.
+  // One more call. REQUIRES: another one is unanswered, or the caller could have seen the end
+  // already.
   std::size_t Add(std::string name);
   // The first answer counts.
   void Resolve(std::size_t index, const Status& status);
-  // What is known of a call that goes on, for the message if it never ends well: "its queue is full".
+  // What is known of a call that goes on, for the message if it never ends well: "its queue is
+  // full".
   void Note(std::size_t index, std::string_view note);
 
-  // One Status a call; for those without an answer DeadlineExceeded or Interrupted, and `gave_up` is set.
+  // One Status a call; for those without an answer DeadlineExceeded or Interrupted, and `gave_up`
+  // is set.
   std::vector<Status> Wait(Deadline deadline, bool& gave_up);
 
  private:

@@ -16,7 +16,8 @@
 namespace memfabric::transport {
 namespace {
 
-// Of the watch that is polled, before all others get a look; of those, polls that found something; polls between two yields.
+// Of the watch that is polled, before all others get a look; of those, polls that found something;
+// polls between two yields.
 constexpr unsigned kPollsPerLook = 16;
 constexpr unsigned kFindsPerLook = 4;
 constexpr unsigned kPollsPerYield = 4;
@@ -36,11 +37,13 @@ Result<std::unique_ptr<Reactor>> Reactor::Create() {
   }
   auto reactor = std::make_unique<Reactor>(std::move(epoll), std::move(wake));
   std::lock_guard lock(reactor->mutex_);  // so that the thread finds thread_ assigned
-  ASSIGN_OR_RETURN(reactor->thread_, Thread::Start("mf-reactor", [raw = reactor.get()] { raw->Run(); }));
+  ASSIGN_OR_RETURN(reactor->thread_,
+                   Thread::Start("mf-reactor", [raw = reactor.get()] { raw->Run(); }));
   return reactor;
 }
 
-Reactor::Reactor(UniqueFd epoll, UniqueFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+Reactor::Reactor(UniqueFd epoll, UniqueFd wake)
+    : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
 
 Reactor::~Reactor() {
   if (!thread_.started()) return;
@@ -61,7 +64,8 @@ Status Reactor::Add(int fd, std::uint32_t events, OnReady on_ready) {
   event.data.u64 = id;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     if (errno == ENOSPC || errno == ENOMEM) {
-      return OutOfMemory("epoll can't watch one more fd: {} (fs.epoll.max_user_watches)", ErrnoText(errno));
+      return OutOfMemory("epoll can't watch one more fd: {} (fs.epoll.max_user_watches)",
+                         ErrnoText(errno));
     }
     return IoError("epoll can't watch fd {}: {}", fd, ErrnoText(errno));
   }
@@ -134,7 +138,8 @@ void Reactor::Cancel(TimerId timer) {
   if (timer == 0) return;
   Work removed;
   std::unique_lock lock(mutex_);
-  auto found = std::find_if(timers_.begin(), timers_.end(), [&](const auto& entry) { return entry.second.id == timer; });
+  auto found = std::find_if(timers_.begin(), timers_.end(),
+                            [&](const auto& entry) { return entry.second.id == timer; });
   if (found != timers_.end()) {
     removed = std::move(found->second.work);
     timers_.erase(found);
@@ -146,7 +151,8 @@ void Reactor::Cancel(TimerId timer) {
 void Reactor::Wake() {
   std::uint64_t one = 1;
   // Can fail only when the counter is full, and then the thread is awake anyway.
-  [[maybe_unused]] ssize_t written = RetryOnSignal([&] { return ::write(wake_.get(), &one, sizeof one); });
+  [[maybe_unused]] ssize_t written =
+      RetryOnSignal([&] { return ::write(wake_.get(), &one, sizeof one); });
 }
 
 void Reactor::WaitWhileRunning(std::unique_lock<std::mutex>& lock, std::uint64_t id) {
@@ -170,9 +176,11 @@ void Reactor::Run() {
       std::lock_guard lock(mutex_);
       if (stopping_ && posted_.empty()) return;
     }
-    const bool awake = awake_until_ != TimePoint() && std::chrono::steady_clock::now() < awake_until_;
+    const bool awake =
+        awake_until_ != TimePoint() && std::chrono::steady_clock::now() < awake_until_;
     if (awake) PollHot();
-    int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), awake ? 0 : NextTimeoutMs());
+    int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                             awake ? 0 : NextTimeoutMs());
     if (count < 0) CHECK(errno == EINTR);
     for (int i = 0; i < count; ++i) {
       if (events[i].data.u64 != 0) {
@@ -180,7 +188,9 @@ void Reactor::Run() {
         continue;
       }
       std::uint64_t wakes;
-      [[maybe_unused]] ssize_t got = RetryOnSignal([&] { return ::read(wake_.get(), &wakes, sizeof wakes); });  // non-blocking
+      // non-blocking
+      [[maybe_unused]] ssize_t got =
+          RetryOnSignal([&] { return ::read(wake_.get(), &wakes, sizeof wakes); });
     }
     RunPosted();
     RunDueTimers();
@@ -203,7 +213,8 @@ void Reactor::Dispatch(std::uint64_t id, std::uint32_t events) {
   Finish(id);
 }
 
-// Many polls for one look-up of the watch: what an 8-byte request waits for is the time between two of them.
+// Many polls for one look-up of the watch: what an 8-byte request waits for is the time between two
+// of them.
 void Reactor::PollHot() {
   const std::uint64_t id = hot_;
   auto watch = Begin(id);

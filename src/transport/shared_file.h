@@ -1,5 +1,5 @@
-// transport/shared_file.h: a file of a peer's zone as it came over the socket, checked before a byte of it is mapped.
-// A value that owns the fd; the thread that received it.
+// transport/shared_file.h: a file of a peer's zone as it came over the socket, checked before a
+// byte of it is mapped. A value that owns the fd; the thread that received it.
 
 #pragma once
 
@@ -19,8 +19,8 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-// InvalidArgument: it is no regular file that is open for reading and writing, has fewer than `size_bytes`, or could be shrunk
-// and `user_file` doesn't admit it.
+// InvalidArgument: it is no regular file that is open for reading and writing, has fewer than
+// `size_bytes`, or could be shrunk and `user_file` doesn't admit it.
 Result<FileIdentity> CheckSharedFile(int fd, std::uint64_t size_bytes, bool user_file);
 
 }  // namespace memfabric::transport

@@ -4,13 +4,19 @@
 
 namespace memfabric::transport {
 
-std::string MemberAddress::ToString() const { return fmt::format("rank {} (host {}, pid {})", rank, host, pid); }
+std::string MemberAddress::ToString() const {
+  return fmt::format("rank {} (host {}, pid {})", rank, host, pid);
+}
 
-Status CheckPieces(Rank rank, Zone zone, std::span<const Piece> pieces, std::uint64_t allocated_bytes) {
+Status CheckPieces(Rank rank, Zone zone, std::span<const Piece> pieces,
+                   std::uint64_t allocated_bytes) {
   for (const Piece& piece : pieces) {
-    if (piece.size_bytes <= allocated_bytes && piece.remote_offset <= allocated_bytes - piece.size_bytes) continue;
-    return InvalidArgument("{} bytes at offset {} leave the {} bytes that rank {} has allocated in its {} zone",
-                           piece.size_bytes, piece.remote_offset, allocated_bytes, rank, ZoneName(zone));
+    if (piece.size_bytes <= allocated_bytes &&
+        piece.remote_offset <= allocated_bytes - piece.size_bytes)
+      continue;
+    return InvalidArgument(
+        "{} bytes at offset {} leave the {} bytes that rank {} has allocated in its {} zone",
+        piece.size_bytes, piece.remote_offset, allocated_bytes, rank, ZoneName(zone));
   }
   return Ok();
 }
@@ -33,13 +39,17 @@ std::uint64_t PerformAtomic(std::uint64_t* cell, const AtomicRequest& request) {
   return value.load();
 }
 
-Status CheckAtomic(Rank rank, Zone zone, const AtomicRequest& request, std::uint64_t allocated_bytes) {
+Status CheckAtomic(Rank rank, Zone zone, const AtomicRequest& request,
+                   std::uint64_t allocated_bytes) {
   if (request.offset % sizeof(std::uint64_t) != 0)
-    return InvalidArgument("offset {} of an atomic operation on rank {} is no multiple of 8", request.offset, rank);
+    return InvalidArgument("offset {} of an atomic operation on rank {} is no multiple of 8",
+                           request.offset, rank);
   Piece piece{nullptr, request.offset, sizeof(std::uint64_t)};
   return CheckPieces(rank, zone, {&piece, 1}, allocated_bytes);
 }
 
-Status Port::Connect(const MemberAddress& peer, Deadline deadline) { return ConnectAll({&peer, 1}, deadline).front(); }
+Status Port::Connect(const MemberAddress& peer, Deadline deadline) {
+  return ConnectAll({&peer, 1}, deadline).front();
+}
 
 }  // namespace memfabric::transport

@@ -1,5 +1,6 @@
-// transport/venue.h: where the members of a pool meet: how one listens, how another finds it, and what carries messages
-// between the two. A port (local_port.h) does the meeting itself, the same for all of them.
+// transport/venue.h: where the members of a pool meet: how one listens, how another finds it, and
+// what carries messages between the two. A port (local_port.h) does the meeting itself, the same
+// for all of them.
 //
 // Owned by a port. Threads: the reactor's, but for advert(), key(), CheckAdvert and Trouble.
 
@@ -26,12 +27,15 @@ class MessageSocket {
  public:
   virtual ~MessageSocket() = default;
 
-  // Calls `on_ready` when there is something to receive, until Close. `hung_up`: the other end is gone.
+  // Calls `on_ready` when there is something to receive, until Close. `hung_up`: the other end is
+  // gone.
   virtual Status Watch(std::function<void(bool hung_up)> on_ready) = 0;
   virtual Packet Receive(std::span<std::byte> buffer) = 0;
-  // Sends now, or as soon as there is room. What can't be sent because the other end is gone is dropped: who receives hears of
-  // the end. `files` stay open until then, or for as long as `owner`, which is held until then.
-  virtual void Send(std::vector<std::byte> bytes, std::vector<int> files = {}, std::shared_ptr<const void> owner = nullptr) = 0;
+  // Sends now, or as soon as there is room. What can't be sent because the other end is gone is
+  // dropped: who receives hears of the end. `files` stay open until then, or for as long as
+  // `owner`, which is held until then.
+  virtual void Send(std::vector<std::byte> bytes, std::vector<int> files = {},
+                    std::shared_ptr<const void> owner = nullptr) = 0;
   // The same from any thread, and nothing once the socket is closed.
   virtual void Post(std::vector<std::byte> bytes) = 0;
   virtual std::size_t waiting_packets() const = 0;
@@ -44,13 +48,15 @@ class Venue {
   struct Encounter {
     std::shared_ptr<MessageSocket> socket;  // shared with a link that sends
     std::string who;
-    Status trusted;  // an error: it is refused with that, or, unless it is Unsupported, closed without a word
+    // an error: it is refused with that, or, unless it is Unsupported, closed without a word
+    Status trusted;
   };
 
   virtual ~Venue() = default;
 
   virtual std::string advert() const = 0;
-  // What HELLOs to this member carry, where the venue doesn't prove by itself that they come from readers of the directory.
+  // What HELLOs to this member carry, where the venue doesn't prove by itself that they come from
+  // readers of the directory.
   virtual local::Key key() const = 0;
   // Becomes readable when somebody calls; -1: nobody can.
   virtual int listener() const = 0;
@@ -59,14 +65,17 @@ class Venue {
 
   // InvalidArgument: no advert of such a venue, or one that doesn't suit this member.
   virtual Status CheckAdvert(const MemberAddress& peer) const = 0;
-  // What looks wrong about the way to a peer that can't be reached or doesn't answer: "; …" or "". For messages.
+  // What looks wrong about the way to a peer that can't be reached or doesn't answer: "; …" or "".
+  // For messages.
   virtual std::string Trouble(const MemberAddress& peer) const = 0;
-  // Begins to connect; `hello` goes out as soon as that stands. InUse: no room, try again later; other errors are final.
-  // REQUIRES: CheckAdvert is Ok.
-  virtual Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) = 0;
+  // Begins to connect; `hello` goes out as soon as that stands. InUse: no room, try again later;
+  // other errors are final. REQUIRES: CheckAdvert is Ok.
+  virtual Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello,
+                                    const std::vector<int>& files) = 0;
 };
 
-// Unix sockets in the abstract namespace, for processes of one host. InvalidArgument: MEMFABRIC_ALLOW_UIDS.
+// Unix sockets in the abstract namespace, for processes of one host. InvalidArgument:
+// MEMFABRIC_ALLOW_UIDS.
 Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor);
 
 }  // namespace memfabric::transport

@@ -14,7 +14,8 @@ using ::testing::HasSubstr;
 
 constexpr std::uint64_t kBase = 0x1000'0000'0000;
 
-PoolLayout Layout(std::uint32_t world_size, std::uint64_t device, std::uint64_t host, std::uint64_t base = kBase) {
+PoolLayout Layout(std::uint32_t world_size, std::uint64_t device, std::uint64_t host,
+                  std::uint64_t base = kBase) {
   return {base, world_size, {device, host}};
 }
 
@@ -22,7 +23,8 @@ using Shape = std::tuple<std::uint32_t, std::uint64_t, std::uint64_t>;
 
 class PoolLayouts : public ::testing::TestWithParam<Shape> {
  protected:
-  PoolLayout layout_ = Layout(std::get<0>(GetParam()), std::get<1>(GetParam()), std::get<2>(GetParam()));
+  PoolLayout layout_ =
+      Layout(std::get<0>(GetParam()), std::get<1>(GetParam()), std::get<2>(GetParam()));
 };
 
 TEST_P(PoolLayouts, SlotsFollowEachOtherDeviceZoneFirst) {
@@ -48,10 +50,12 @@ TEST_P(PoolLayouts, EachEndOfEachSlotIsLocatedInItAndOneOffIsNot) {
       ASSERT_EQ(layout_.Locate({begin + slot_bytes - 1}), (SlotOffset{zone, rank, slot_bytes - 1}));
       for (std::uint64_t outside : {begin - 1, begin + slot_bytes}) {
         auto located = layout_.Locate({outside});
-        ASSERT_TRUE(!located || located->zone != zone || located->rank != rank) << ZoneName(zone) << " " << rank;
+        ASSERT_TRUE(!located || located->zone != zone || located->rank != rank)
+            << ZoneName(zone) << " " << rank;
         // The neighbour is the one whose slot really holds the address.
         if (located) {
-          ASSERT_EQ(layout_.SlotAddress(located->zone, located->rank).value + located->offset, outside);
+          ASSERT_EQ(layout_.SlotAddress(located->zone, located->rank).value + located->offset,
+                    outside);
         }
       }
     }
@@ -60,7 +64,8 @@ TEST_P(PoolLayouts, EachEndOfEachSlotIsLocatedInItAndOneOffIsNot) {
 
 TEST_P(PoolLayouts, OutsideTheWindowIsNowhere) {
   for (std::uint64_t outside :
-       {std::uint64_t{0}, layout_.base - 1, layout_.base + layout_.WindowBytes(), UINT64_MAX, std::uint64_t{1} << 63}) {
+       {std::uint64_t{0}, layout_.base - 1, layout_.base + layout_.WindowBytes(), UINT64_MAX,
+        std::uint64_t{1} << 63}) {
     EXPECT_FALSE(layout_.Contains({outside})) << outside;
     EXPECT_FALSE(layout_.Locate({outside})) << outside;
   }
@@ -69,11 +74,12 @@ TEST_P(PoolLayouts, OutsideTheWindowIsNowhere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Worlds, PoolLayouts,
-                         ::testing::Combine(::testing::Values(1, 2, 3, 8, 64, 1024), ::testing::Values(2_MiB, 6_MiB, 64_GiB),
+                         ::testing::Combine(::testing::Values(1, 2, 3, 8, 64, 1024),
+                                            ::testing::Values(2_MiB, 6_MiB, 64_GiB),
                                             ::testing::Values(2_MiB, 1_GiB + 2_MiB, 2_TiB)));
 INSTANTIATE_TEST_SUITE_P(ZonesOfSizeZero, PoolLayouts,
-                         ::testing::Values(Shape{1, 0, 2_MiB}, Shape{1024, 0, 2_TiB}, Shape{3, 2_MiB, 0},
-                                           Shape{1024, 64_GiB, 0}));
+                         ::testing::Values(Shape{1, 0, 2_MiB}, Shape{1024, 0, 2_TiB},
+                                           Shape{3, 2_MiB, 0}, Shape{1024, 64_GiB, 0}));
 
 TEST(PoolLayout, RefusesWorldsOutOfRange) {
   for (std::uint32_t world_size : {0u, 1025u, 0xffff'ffffu}) {
@@ -123,8 +129,11 @@ TEST(PoolLayout, WindowsAbove48BitsAreLocatedToo) {
 
 TEST(PoolLayout, SaysWhatFits) {
   PoolLayout layout = Layout(8, 2_GiB, 6_GiB);
-  EXPECT_EQ(layout.WhatFits(33_GiB), "4 ranks of 8 GiB, or 8 ranks of at most 4224 MiB (host and device together) would fit");
-  EXPECT_EQ(layout.WhatFits(4_GiB), "8 ranks of at most 512 MiB (host and device together) would fit");
+  EXPECT_EQ(
+      layout.WhatFits(33_GiB),
+      "4 ranks of 8 GiB, or 8 ranks of at most 4224 MiB (host and device together) would fit");
+  EXPECT_EQ(layout.WhatFits(4_GiB),
+            "8 ranks of at most 512 MiB (host and device together) would fit");
   EXPECT_EQ(layout.WhatFits(8_MiB), "no pool would fit");
 }
 

@@ -99,7 +99,8 @@ TEST(Window, EmptiesARangeUnlessItIsViewed) {
   std::memset((*window)->data(), 7, 8_MiB);
   auto permissions = [&] {
     std::vector<std::string> all;
-    for (const ProcessMapping& mapping : MappingsWithin(kRegionBegin, kRegionBegin + 8_MiB)) all.push_back(mapping.permissions);
+    for (const ProcessMapping& mapping : MappingsWithin(kRegionBegin, kRegionBegin + 8_MiB))
+      all.push_back(mapping.permissions);
     return all;
   };
   {
@@ -109,7 +110,8 @@ TEST(Window, EmptiesARangeUnlessItIsViewed) {
     ASSERT_TRUE((*window)->Empty(3_MiB, 3_MiB).ok());
     EXPECT_THAT(permissions(), ElementsAre("rw-p", "rw-s"));
     EXPECT_EQ((*window)->data()[0], std::byte{0});
-    EXPECT_EQ((*window)->data()[5_MiB], std::byte{7}) << "emptied with the rest, once that isn't viewed any more";
+    EXPECT_EQ((*window)->data()[5_MiB], std::byte{7})
+        << "emptied with the rest, once that isn't viewed any more";
     view = {};
     EXPECT_THAT(permissions(), ElementsAre("rw-p", "rw-s"));
     EXPECT_EQ(same.data()[1_MiB], std::byte{7});
@@ -151,14 +153,16 @@ TEST(Window, AFailedMapLeavesThePlaceReserved) {
 TEST(Window, NamesWhatIsInTheWayAndTheWayOut) {
   UniqueFd file = Memfd(2_MiB);
   void* wanted = reinterpret_cast<void*>(kRegionBegin + 512_MiB);
-  Mapping blocker(::mmap(wanted, 2_MiB, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, file.get(), 0), 2_MiB);
+  Mapping blocker(::mmap(wanted, 2_MiB, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, file.get(), 0),
+                  2_MiB);
   ASSERT_EQ(blocker.data(), wanted);
   auto window = Window::ReserveAt(kRegionBegin, 1_GiB);
   ASSERT_FALSE(window.ok());
   EXPECT_TRUE(IsInUse(window.status()));
-  EXPECT_THAT(window.status().message(), AllOf(HasSubstr("memfd:window_test"), HasSubstr("MEMFABRIC_GVA_BASE"),
-                                               HasSubstr(fmt::format("{:#x}", kRegionBegin + 512_MiB)),
-                                               HasSubstr(fmt::format("has it at {:#x}", kRegionBegin + 1_GiB))));
+  EXPECT_THAT(window.status().message(),
+              AllOf(HasSubstr("memfd:window_test"), HasSubstr("MEMFABRIC_GVA_BASE"),
+                    HasSubstr(fmt::format("{:#x}", kRegionBegin + 512_MiB)),
+                    HasSubstr(fmt::format("has it at {:#x}", kRegionBegin + 1_GiB))));
   EXPECT_EQ(static_cast<int>(*blocker.data()), 0) << "the mapping in the way is gone";
 }
 
@@ -182,7 +186,8 @@ TEST(Window, AnywhereIsAlignedAndOfExactlyTheSizeAsked) {
     std::uint64_t reserved = 0;
     for (const ProcessMapping& mapping : inside) {
       EXPECT_EQ(mapping.permissions, "---p");
-      reserved += std::min(mapping.end, Begin(**window) + 6_MiB) - std::max(mapping.begin, Begin(**window));
+      reserved +=
+          std::min(mapping.end, Begin(**window) + 6_MiB) - std::max(mapping.begin, Begin(**window));
     }
     EXPECT_EQ(reserved, 6_MiB);
     windows.push_back(*window);
@@ -193,27 +198,31 @@ TEST(Window, LimitOfTheAddressSpaceIsNamedWithBothValues) {
   std::string message = InChild([] {
     std::uint64_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
-    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 512_MiB, RLIM_INFINITY};
+    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 512_MiB,
+                 RLIM_INFINITY};
     ::setrlimit(RLIMIT_AS, &limit);
     auto at = Window::ReserveAt(kRegionBegin, 1_GiB);
     auto anywhere = Window::ReserveAnywhere(1_GiB);
     auto small = Window::ReserveAt(kRegionBegin, 2_MiB);
-    return at.status().ToString() + "\n" + anywhere.status().ToString() + "\n" + small.status().ToString();
+    return at.status().ToString() + "\n" + anywhere.status().ToString() + "\n" +
+           small.status().ToString();
   });
-  EXPECT_THAT(message,
-              AllOf(HasSubstr("OutOfMemory: reserving 1 GiB"), HasSubstr("RLIMIT_AS is"), HasSubstr("of 1 GiB: raise")));
+  EXPECT_THAT(message, AllOf(HasSubstr("OutOfMemory: reserving 1 GiB"), HasSubstr("RLIMIT_AS is"),
+                             HasSubstr("of 1 GiB: raise")));
   EXPECT_THAT(message, ::testing::EndsWith("\nOK"));
 }
 
 TEST(Window, LimitOfTheNumberOfMappingsIsNamed) {
-  if (kRegionBegin != 0x1000'0000'0000) GTEST_SKIP() << "a sanitizer dies when it can't map for itself";
+  if (kRegionBegin != 0x1000'0000'0000)
+    GTEST_SKIP() << "a sanitizer dies when it can't map for itself";
   std::string message = InChild([] {
     auto window = Window::ReserveAt(kRegionBegin, 1_GiB);
     UniqueFd file(::memfd_create("window_test", MFD_CLOEXEC));
     if (!window.ok() || ::ftruncate(file.get(), 4096) != 0) return std::string("can't begin");
     // Every other page: nothing can be merged.
     for (std::uint64_t offset = 0; offset < 1_GiB; offset += 8192)
-      if (Status status = (*window)->Map(offset, 4096, file.get(), 0); !status.ok()) return status.ToString();
+      if (Status status = (*window)->Map(offset, 4096, file.get(), 0); !status.ok())
+        return status.ToString();
     return std::string("no limit");
   });
   EXPECT_THAT(message, AllOf(HasSubstr("OutOfMemory"), HasSubstr("vm.max_map_count")));
@@ -236,7 +245,8 @@ TEST(Window, CyclesLeaveNothingBehind) {
 
 TEST(FindWindow, TakesTheLowestAlignedPlaceBetweenWindowsInAnyOrder) {
   constexpr std::uint64_t kBegin = kRegion56Begin;
-  std::vector<AddressSpan> taken{{kBegin + 6_GiB, 2_GiB}, {kBegin, 2_MiB}, {kBegin + 3_GiB, 1_GiB + 2_MiB}};
+  std::vector<AddressSpan> taken{
+      {kBegin + 6_GiB, 2_GiB}, {kBegin, 2_MiB}, {kBegin + 3_GiB, 1_GiB + 2_MiB}};
   std::sort(taken.begin(), taken.end(), [](auto& a, auto& b) { return a.begin < b.begin; });
   auto by_begin = [](const AddressSpan& a, const AddressSpan& b) { return a.begin < b.begin; };
   do {
@@ -248,7 +258,8 @@ TEST(FindWindow, TakesTheLowestAlignedPlaceBetweenWindowsInAnyOrder) {
 }
 
 TEST(FindWindow, OverlappingAndEndlessSpansAreNoTrouble) {
-  std::vector<AddressSpan> taken{{1_GiB, 8_GiB}, {2_GiB, 1_GiB}, {0, 1_GiB + 1}, {20_GiB, UINT64_MAX}};
+  std::vector<AddressSpan> taken{
+      {1_GiB, 8_GiB}, {2_GiB, 1_GiB}, {0, 1_GiB + 1}, {20_GiB, UINT64_MAX}};
   EXPECT_EQ(*FindWindow(1_GiB, 1_GiB, 64_GiB, taken, false), 9_GiB);
   EXPECT_FALSE(FindWindow(12_GiB, 1_GiB, 64_GiB, taken, false).ok());
   EXPECT_FALSE(FindWindow(1_GiB, UINT64_MAX - 1_MiB, UINT64_MAX, {}, false).ok());
@@ -271,8 +282,9 @@ TEST(FindWindow, SaysHowMuchIsFreeAndWhatWouldFit) {
   auto found = FindWindow(layout, kRegion56Begin, kRegion56Begin + 20_GiB, taken, false);
   ASSERT_TRUE(IsInvalidArgument(found.status()));
   EXPECT_THAT(found.status().message(),
-              AllOf(HasSubstr("a window of 32 GiB does not fit"), HasSubstr("largest free range has 16 GiB"),
-                    HasSubstr("4 ranks of 4 GiB"), HasSubstr("8 ranks of at most 2 GiB")));
+              AllOf(HasSubstr("a window of 32 GiB does not fit"),
+                    HasSubstr("largest free range has 16 GiB"), HasSubstr("4 ranks of 4 GiB"),
+                    HasSubstr("8 ranks of at most 2 GiB")));
 }
 
 // The greatest pool of API.md §2 has 2,112 TiB; no process has room for it.
@@ -284,7 +296,8 @@ TEST(FindWindow, TheGreatestPoolFitsIntoNoProcessButInto56Bits) {
   EXPECT_EQ(*FindWindow(layout, kRegion56Begin, kRegion56End, {}, false), kRegion56Begin);
 }
 
-// A job's pools: whoever creates one first takes the lowest free place and writes it down; the others do as it is written.
+// A job's pools: whoever creates one first takes the lowest free place and writes it down; the
+// others do as it is written.
 TEST(Window, ProcessesThatGoByTheRecordGetEqualAddressesInAnyOrder) {
   std::vector<std::uint64_t> sizes{3_GiB, 2_MiB, 64_GiB};
   std::vector<AddressSpan> record;
@@ -307,7 +320,8 @@ TEST(Window, ProcessesThatGoByTheRecordGetEqualAddressesInAnyOrder) {
     std::string printed;
     FILE* other = ::popen((command + " </dev/null").c_str(), "r");
     ASSERT_NE(other, nullptr);
-    for (int c = std::fgetc(other); c != EOF; c = std::fgetc(other)) printed += static_cast<char>(c);
+    for (int c = std::fgetc(other); c != EOF; c = std::fgetc(other))
+      printed += static_cast<char>(c);
     EXPECT_EQ(::pclose(other), 0);
     EXPECT_EQ(printed, expected);
   } while (std::next_permutation(order.begin(), order.end()));
@@ -332,8 +346,8 @@ TEST_F(Environment, MovesTheRegion) {
 }
 
 TEST_F(Environment, ThatMakesNoSenseIsRefusedWithItsValue) {
-  for (const char* value :
-       {"x", "0x", "-1", "0", "0x1000", "1073741825", "0x20000000000000000", "0x1000000000000", "1 GiB", "0x40000000 "}) {
+  for (const char* value : {"x", "0x", "-1", "0", "0x1000", "1073741825", "0x20000000000000000",
+                            "0x1000000000000", "1 GiB", "0x40000000 "}) {
     auto begin = RegionBeginWith(value);
     EXPECT_TRUE(IsInvalidArgument(begin.status())) << value;
     EXPECT_THAT(begin.status().message(), HasSubstr(fmt::format("MEMFABRIC_GVA_BASE='{}'", value)));
@@ -358,7 +372,8 @@ TEST(ProcessMaps, WithoutADescriptorLeftIsAnError) {
   std::string message = InChild([] {
     rlimit limit{0, 0};
     ::setrlimit(RLIMIT_NOFILE, &limit);
-    return ReadProcessMaps().status().ToString() + FindWindow(1_GiB, kRegionBegin, kRegionEnd, {}, true).status().ToString();
+    return ReadProcessMaps().status().ToString() +
+           FindWindow(1_GiB, kRegionBegin, kRegionEnd, {}, true).status().ToString();
   });
   EXPECT_THAT(message, AllOf(HasSubstr("IoError: /proc/self/maps"), HasSubstr("EMFILE")));
 }

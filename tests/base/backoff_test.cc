@@ -22,7 +22,8 @@ TEST(BackoffTest, DoublesUpToTheLongestAndNeverWaitsLessThanHalf) {
 
 TEST(BackoffTest, SpreadsThoseThatFailTogether) {
   std::set<std::chrono::milliseconds> waits;
-  for (std::uint32_t seed = 1; seed <= 128; ++seed) waits.insert(Backoff(1000ms, 8000ms, seed * 7919).Next());
+  for (std::uint32_t seed = 1; seed <= 128; ++seed)
+    waits.insert(Backoff(1000ms, 8000ms, seed * 7919).Next());
   EXPECT_GT(waits.size(), 64U);
 }
 

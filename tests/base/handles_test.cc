@@ -65,7 +65,8 @@ TEST(UniqueFd, AChildClosesOnlyTheOwnedOnes) {
 bool IsMapped(void* address) { return ::msync(address, 4096, MS_ASYNC) == 0; }
 
 Mapping Map(std::size_t pages) {
-  return Mapping(::mmap(nullptr, pages * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), pages * 4096);
+  return Mapping(::mmap(nullptr, pages * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+                 pages * 4096);
 }
 
 TEST(MappingTest, UnmapsWithItsOwner) {

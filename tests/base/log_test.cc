@@ -32,13 +32,15 @@ class LogTest : public ::testing::Test {
 
 TEST_F(LogTest, SinkGetsWhatTheLevelLetsThrough) {
   std::vector<std::pair<LogLevel, std::string>> lines;
-  log::SetSink([&](LogLevel level, const std::string& message) { lines.emplace_back(level, message); });
+  log::SetSink(
+      [&](LogLevel level, const std::string& message) { lines.emplace_back(level, message); });
   log::SetLevel(LogLevel::kWarn);
   LOG(kDebug, "no");
   LOG(kInfo, "no");
   LOG(kWarn, "size {} of {}", 3, "x");
   LOG(kError, "yes");
-  EXPECT_THAT(lines, ElementsAre(Pair(LogLevel::kWarn, "size 3 of x"), Pair(LogLevel::kError, "yes")));
+  EXPECT_THAT(lines,
+              ElementsAre(Pair(LogLevel::kWarn, "size 3 of x"), Pair(LogLevel::kError, "yes")));
   log::SetLevel(LogLevel::kOff);
   LOG(kError, "no");
   EXPECT_EQ(lines.size(), 2u);
@@ -74,7 +76,8 @@ TEST_F(LogTest, StderrGetsOneLineWithLevelProcessAndRank) {
   std::string text = ::testing::internal::GetCapturedStderr();
   std::string date = "[0-9]+-[0-9]+-[0-9]+ [0-9]+:[0-9]+:[0-9]+\\.[0-9]+ ";
   std::string pid = std::to_string(::getpid());
-  EXPECT_THAT(text, ::testing::MatchesRegex(date + "W " + pid + " rank - before\n" + date + "I " + pid + " rank 7 after\n"));
+  EXPECT_THAT(text, ::testing::MatchesRegex(date + "W " + pid + " rank - before\n" + date + "I " +
+                                            pid + " rank 7 after\n"));
 }
 
 TEST_F(LogTest, ThreadsMayLogWhileTheSinkIsReplaced) {
@@ -92,8 +95,8 @@ TEST_F(LogTest, ThreadsMayLogWhileTheSinkIsReplaced) {
 
 // The level as another process, with this environment, begins with it.
 std::string FirstLevel(const std::string& environment) {
-  std::string command =
-      "env -u MEMFABRIC_LOG_LEVEL -u ASCEND_MF_LOG_LEVEL -u MF_LOG_LEVEL " + environment + " " PRINT_LOG_LEVEL;
+  std::string command = "env -u MEMFABRIC_LOG_LEVEL -u ASCEND_MF_LOG_LEVEL -u MF_LOG_LEVEL " +
+                        environment + " " PRINT_LOG_LEVEL;
   FILE* program = ::popen(command.c_str(), "r");
   if (program == nullptr) return "no program";
   std::array<char, 64> line{};

@@ -20,7 +20,8 @@ std::string Parsed(std::string_view text) {
   std::string all;
   for (const Nic& nic : *nics) {
     all += all.empty() ? "" : " ";
-    all += nic.interface.empty() ? fmt::format("{}/{}:{}", nic.host, nic.mask_bits, nic.port) : nic.interface;
+    all += nic.interface.empty() ? fmt::format("{}/{}:{}", nic.host, nic.mask_bits, nic.port)
+                                 : nic.interface;
   }
   return all;
 }
@@ -39,7 +40,8 @@ TEST(Nic, NamesAnAddressASubnetOrAnInterface) {
 }
 
 TEST(Nic, LeavesTheChoiceOpen) {
-  for (const char* text : {"tcp://0.0.0.0:9", "tcp://0.0.0.0/24:9", "tcp://[::]:9", "tcp://[::]/128:9", "tcp://10.0.0.1/0:9"}) {
+  for (const char* text : {"tcp://0.0.0.0:9", "tcp://0.0.0.0/24:9", "tcp://[::]:9",
+                           "tcp://[::]/128:9", "tcp://10.0.0.1/0:9"}) {
     auto nics = ParseNics(text);
     ASSERT_TRUE(nics.ok()) << nics.status();
     EXPECT_EQ(nics->front().host, "") << text;
@@ -88,9 +90,11 @@ TEST(Addresses, KeepTheirZone) {
 }
 
 TEST(Addresses, KnowLoopbackWhenItIsSaid) {
-  for (const char* host : {"127.0.0.1", "127.0.1.1", "::1", "::ffff:127.0.0.1", "localhost", "LocalHost", "a.localhost."})
+  for (const char* host : {"127.0.0.1", "127.0.1.1", "::1", "::ffff:127.0.0.1", "localhost",
+                           "LocalHost", "a.localhost."})
     EXPECT_TRUE(NamesLoopback(host)) << host;
-  for (const char* host : {"10.0.0.1", "::", "0.0.0.0", "node-a", "localhost.example", "mylocalhost"})
+  for (const char* host :
+       {"10.0.0.1", "::", "0.0.0.0", "node-a", "localhost.example", "mylocalhost"})
     EXPECT_FALSE(NamesLoopback(host)) << host;
 }
 

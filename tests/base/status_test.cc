@@ -58,7 +58,8 @@ TEST(Status, ContextGoesBeforeTheMessageAndKeepsTheKind) {
 
 TEST(Status, EveryKindHasItsName) {
   std::set<std::string_view> names;
-  for (int kind = 0; kind <= static_cast<int>(Kind::kInternal); ++kind) names.insert(KindName(static_cast<Kind>(kind)));
+  for (int kind = 0; kind <= static_cast<int>(Kind::kInternal); ++kind)
+    names.insert(KindName(static_cast<Kind>(kind)));
   EXPECT_EQ(names.size(), static_cast<std::size_t>(Kind::kInternal) + 1);
   EXPECT_EQ(names.count("?"), 0u);
 }

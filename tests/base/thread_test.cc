@@ -41,9 +41,11 @@ TEST(ThreadTest, HasItsNameTakesNoSignalsAndHasASmallStack) {
   thread->Join();
   EXPECT_FALSE(thread->started());
   EXPECT_STREQ(name, "mf-fifteen-byte");
-  for (int signal : {SIGINT, SIGTERM, SIGALRM, SIGPROF, SIGCHLD, SIGUSR1, SIGPIPE, SIGRTMIN, SIGRTMAX})
+  for (int signal :
+       {SIGINT, SIGTERM, SIGALRM, SIGPROF, SIGCHLD, SIGUSR1, SIGPIPE, SIGRTMIN, SIGRTMAX})
     EXPECT_EQ(::sigismember(&blocked, signal), 1) << ::strsignal(signal);
-  for (int fault : {SIGSEGV, SIGBUS}) EXPECT_EQ(::sigismember(&blocked, fault), 0) << "a crash would be reported by nobody";
+  for (int fault : {SIGSEGV, SIGBUS})
+    EXPECT_EQ(::sigismember(&blocked, fault), 0) << "a crash would be reported by nobody";
   EXPECT_GE(stack_bytes, kThreadStackBytes);
   EXPECT_LT(stack_bytes, kThreadStackBytes + (1 << 20));
 }
@@ -64,7 +66,8 @@ TEST(ThreadTest, KnowsItselfAndIsJoinedWhenItGoes) {
   {
     Thread thread;
     EXPECT_FALSE(thread.IsCurrent());
-    auto started = Thread::Start("mf-test", [&, given = told.get_future().share()] { itself = given.get()->IsCurrent(); });
+    auto started = Thread::Start(
+        "mf-test", [&, given = told.get_future().share()] { itself = given.get()->IsCurrent(); });
     ASSERT_TRUE(started.ok()) << started.status();
     thread = std::move(*started);
     EXPECT_FALSE(started->started());
@@ -79,7 +82,8 @@ TEST(ThreadLimitsTest, AThreadThatIsRefusedIsAnErrorThatNamesTheLimit) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can be another user, whose threads are few";
   auto text = InChild([] {
     rlimit few{5, 5};
-    if (::setrlimit(RLIMIT_NPROC, &few) != 0 || ::setuid(kNobodyElse) != 0) return std::string("can't be another user");
+    if (::setrlimit(RLIMIT_NPROC, &few) != 0 || ::setuid(kNobodyElse) != 0)
+      return std::string("can't be another user");
     std::latch end(1);
     std::vector<Thread> threads;
     for (rlim_t i = 0; i < few.rlim_cur + 1; ++i) {
@@ -96,8 +100,9 @@ TEST(ThreadLimitsTest, AThreadThatIsRefusedIsAnErrorThatNamesTheLimit) {
     end.count_down();
     return std::string("nothing was refused");
   });
-  EXPECT_THAT(text, AllOf(HasSubstr("OutOfMemory"), HasSubstr("mf-test"), HasSubstr("EAGAIN"), HasSubstr("RLIMIT_NPROC is 5"),
-                          HasSubstr("uid 65533"), HasSubstr("ulimit -u")));
+  EXPECT_THAT(
+      text, AllOf(HasSubstr("OutOfMemory"), HasSubstr("mf-test"), HasSubstr("EAGAIN"),
+                  HasSubstr("RLIMIT_NPROC is 5"), HasSubstr("uid 65533"), HasSubstr("ulimit -u")));
 }
 
 TEST(ThreadLimitsTest, NamesTheAddressSpace) {
@@ -106,11 +111,13 @@ TEST(ThreadLimitsTest, NamesTheAddressSpace) {
     ::setrlimit(RLIMIT_AS, &small);
     return ThreadLimitsText();
   });
-  EXPECT_THAT(text, AllOf(HasSubstr("RLIMIT_AS is 1 GiB"), HasSubstr("ulimit -v"), HasSubstr("kernel.threads-max")));
+  EXPECT_THAT(text, AllOf(HasSubstr("RLIMIT_AS is 1 GiB"), HasSubstr("ulimit -v"),
+                          HasSubstr("kernel.threads-max")));
 }
 
 TEST(ThreadLimitsTextTest, NamesTheCgroupAndThoseAboveIt) {
-  auto root = std::filesystem::temp_directory_path() / fmt::format("memfabric-thread-limits-{}", ::getpid());
+  auto root = std::filesystem::temp_directory_path() /
+              fmt::format("memfabric-thread-limits-{}", ::getpid());
   auto put = [&](const std::string& path, const std::string& text) {
     std::filesystem::create_directories((root / path).parent_path());
     std::ofstream(root / path) << text;

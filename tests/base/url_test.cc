@@ -37,7 +37,8 @@ TEST(StoreUrl, NamesAnEtcdClusterWithAPrefix) {
   auto url = ParseStoreUrl("etcd://h1:2379,[::2]:2380,10.0.0.3:2381/jobs/a//");
   ASSERT_TRUE(url.ok()) << url.status();
   EXPECT_EQ(url->scheme, StoreUrl::Scheme::kEtcd);
-  EXPECT_EQ(url->endpoints, (std::vector<HostPort>{{"h1", 2379}, {"::2", 2380}, {"10.0.0.3", 2381}}));
+  EXPECT_EQ(url->endpoints,
+            (std::vector<HostPort>{{"h1", 2379}, {"::2", 2380}, {"10.0.0.3", 2381}}));
   EXPECT_EQ(url->prefix, "/jobs/a");
   EXPECT_EQ(url->ToString(), "etcd://h1:2379,[::2]:2380,10.0.0.3:2381/jobs/a");
   EXPECT_EQ(ParseStoreUrl("etcd://h1:1")->prefix, "");
@@ -45,7 +46,8 @@ TEST(StoreUrl, NamesAnEtcdClusterWithAPrefix) {
 }
 
 TEST(StoreUrl, PrintsWhatItParses) {
-  for (const char* text : {"tcp://127.0.0.1:1", "tcp://[::1]:5000", "etcd://h1:1,h2:2/a/b", "etcd://[::1]:9"}) {
+  for (const char* text :
+       {"tcp://127.0.0.1:1", "tcp://[::1]:5000", "etcd://h1:1,h2:2/a/b", "etcd://[::1]:9"}) {
     auto url = ParseStoreUrl(text);
     ASSERT_TRUE(url.ok()) << text;
     EXPECT_EQ(url->ToString(), text);

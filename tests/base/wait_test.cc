@@ -132,7 +132,8 @@ TEST(ProgressWatchTest, EndsWhenNothingHasMovedForLong) {
   EXPECT_EQ(watch.deadline(), begin + 19s);
   EXPECT_FALSE(watch.IsOver(begin + 18s, 6));
   EXPECT_FALSE(watch.IsOver(begin + 19s, 7));
-  EXPECT_FALSE(watch.IsOver(begin + 24s, 6));  // less than before is no progress, nor is as much again
+  // less than before is no progress, nor is as much again
+  EXPECT_FALSE(watch.IsOver(begin + 24s, 6));
   EXPECT_FALSE(watch.IsOver(begin + 28s, 7));
   EXPECT_TRUE(watch.IsOver(begin + 29s, 7));
   EXPECT_EQ(watch.why(), "nothing has moved for 10 s");

@@ -87,7 +87,8 @@ TEST(ReadGate, SynchronizeDoesNotWaitForReadersThatEnterLater) {
     gate.Synchronize();
   });
   started.wait();
-  // Readers come and go while the writer waits; those that enter after its change must not hold it up.
+  // Readers come and go while the writer waits; those that enter after its change must not hold it
+  // up.
   std::vector<std::unique_ptr<ReadGate::Reader>> held;
   std::thread([&] {
     for (int i = 0; i < 1000; ++i) ReadGate::Reader passing(gate);
@@ -136,7 +137,8 @@ TEST(ReadGate, ATokenMayBeGivenBackByAnotherThread) {
   gate.Close();
 }
 
-// Writers replace and free what readers use; a sanitizer, or the canary, tells when one is freed too early.
+// Writers replace and free what readers use; a sanitizer, or the canary, tells when one is freed
+// too early.
 TEST(ReadGate, NothingIsTakenAwayUnderAReader) {
   constexpr int kReaders = 8;
   constexpr int kWriters = 3;

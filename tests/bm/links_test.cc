@@ -1,4 +1,5 @@
-// Pools whose ranks are behind links: every pair is reached, and a link that breaks while both ends live is made again.
+// Pools whose ranks are behind links: every pair is reached, and a link that breaks while both ends
+// live is made again.
 
 #include <condition_variable>
 #include <numeric>
@@ -20,7 +21,8 @@ std::vector<std::byte> Bytes(std::size_t size, int seed) {
 
 // Tries until it is what is wanted; for at most half a minute.
 bool Becomes(const std::function<bool()>& wanted) {
-  for (auto end = steady_clock::now() + seconds(30); steady_clock::now() < end; std::this_thread::yield()) {
+  for (auto end = steady_clock::now() + seconds(30); steady_clock::now() < end;
+       std::this_thread::yield()) {
     if (wanted()) return true;
   }
   return false;
@@ -44,7 +46,8 @@ TEST_P(Pairs, ReachEachOtherAndAreCounted) {
   EXPECT_EQ(0u, counts.errors);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, Pairs, ::testing::Values("mapped", "fake"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Transports, Pairs, ::testing::Values("mapped", "fake"),
+                         [](const auto& info) { return info.param; });
 
 TEST(BrokenLink, IsMadeAgainWhileBothEndsLive) {
   LocalJob job(3, "fake");
@@ -54,7 +57,8 @@ TEST(BrokenLink, IsMadeAgainWhileBothEndsLive) {
                   .Use([&](Pool& pool) {
                     pool.SetEventHandler([&](Rank rank, GroupEvent event) {
                       std::lock_guard lock(mutex);
-                      events.push_back((event == GroupEvent::kJoin ? "+" : "-") + std::to_string(rank));
+                      events.push_back((event == GroupEvent::kJoin ? "+" : "-") +
+                                       std::to_string(rank));
                     });
                     return Ok();
                   })
@@ -98,7 +102,8 @@ TEST(BrokenLink, OfAPeerThatLeavesThenIsCalledSo) {
   ASSERT_TRUE(job[1].Leave().ok());
   EXPECT_TRUE(Becomes([&] {
     Status status = job[0].Put(1, 0, Bytes(100, 1));
-    return IsDisconnected(status) && status.message().find("it has left pool 0") != std::string::npos;
+    return IsDisconnected(status) &&
+           status.message().find("it has left pool 0") != std::string::npos;
   }));
 }
 

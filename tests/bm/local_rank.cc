@@ -5,24 +5,29 @@
 
 namespace memfabric::bm {
 
-std::unique_ptr<LocalRank> LocalRank::Start(const std::string& store_url, Rank rank, std::uint32_t world_size,
+std::unique_ptr<LocalRank> LocalRank::Start(const std::string& store_url, Rank rank,
+                                            std::uint32_t world_size,
                                             const std::string& transport) {
   auto made = std::make_unique<LocalRank>();
   auto reactor = transport::Reactor::Create();
   if (!reactor.ok()) return nullptr;
   std::vector<std::unique_ptr<transport::Transport>> transports;
   if (transport == "mapped") {
-    transports.push_back(std::make_unique<transport::MappedTransport>(**reactor, store::HostIdentity()));
+    transports.push_back(
+        std::make_unique<transport::MappedTransport>(**reactor, store::HostIdentity()));
   } else {
-    transports.push_back(std::make_unique<transport::FakeTransport>(**reactor, store::HostIdentity(), &made->faults_));
+    transports.push_back(std::make_unique<transport::FakeTransport>(
+        **reactor, store::HostIdentity(), &made->faults_));
   }
-  made->runtime_ = std::make_unique<Runtime>(std::move(*reactor), std::move(transports), AvailableDevices(), /*helpers=*/1);
+  made->runtime_ = std::make_unique<Runtime>(std::move(*reactor), std::move(transports),
+                                             AvailableDevices(), /*helpers=*/1);
   InitOptions options;
   options.store_url = store_url;
   options.world_size = world_size;
   options.config.rank = rank;
   options.config.start_store = false;
-  options.config.init_timeout = options.config.create_timeout = options.config.operation_timeout = std::chrono::seconds(60);
+  options.config.init_timeout = options.config.create_timeout = options.config.operation_timeout =
+      std::chrono::seconds(60);
   auto service = Service::Open(*made->runtime_, options, /*tls=*/nullptr);
   EXPECT_TRUE(service.ok()) << service.status().message();
   if (!service.ok()) return nullptr;
@@ -71,7 +76,8 @@ Status LocalRank::Use(const std::function<Status(Pool&)>& call) {
   return pool == nullptr ? NotFound("no pool") : call(*pool);
 }
 
-Status LocalRank::Copy(const std::function<copy::Request(const Pool&)>& request, bool asynchronous) {
+Status LocalRank::Copy(const std::function<copy::Request(const Pool&)>& request,
+                       bool asynchronous) {
   copy::Request wanted;
   Status status;
   {
@@ -90,11 +96,12 @@ Status LocalRank::Copy(const std::function<copy::Request(const Pool&)>& request,
   return status;
 }
 
-Status LocalRank::Put(Rank to, std::uint64_t offset, std::span<const std::byte> bytes, bool asynchronous) {
+Status LocalRank::Put(Rank to, std::uint64_t offset, std::span<const std::byte> bytes,
+                      bool asynchronous) {
   return Copy(
       [&](const Pool& pool) {
-        return copy::Request{reinterpret_cast<std::uint64_t>(bytes.data()), pool.SlotAddress(Zone::kHost, to) + offset,
-                             bytes.size()};
+        return copy::Request{reinterpret_cast<std::uint64_t>(bytes.data()),
+                             pool.SlotAddress(Zone::kHost, to) + offset, bytes.size()};
       },
       asynchronous);
 }
@@ -102,8 +109,8 @@ Status LocalRank::Put(Rank to, std::uint64_t offset, std::span<const std::byte> 
 Status LocalRank::Get(Rank from, std::uint64_t offset, std::span<std::byte> bytes) {
   return Copy(
       [&](const Pool& pool) {
-        return copy::Request{pool.SlotAddress(Zone::kHost, from) + offset, reinterpret_cast<std::uint64_t>(bytes.data()),
-                             bytes.size()};
+        return copy::Request{pool.SlotAddress(Zone::kHost, from) + offset,
+                             reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size()};
       },
       /*asynchronous=*/false);
 }
@@ -124,8 +131,9 @@ LocalJob::LocalJob(int count, const std::string& transport) {
   EXPECT_TRUE(served.ok()) << served.status().message();
   store = std::move(*served);
   for (int rank = 0; rank < count; ++rank) {
-    ranks.push_back(LocalRank::Start("tcp://" + store->address().ToString(), static_cast<Rank>(rank),
-                                     static_cast<std::uint32_t>(count), transport));
+    ranks.push_back(LocalRank::Start("tcp://" + store->address().ToString(),
+                                     static_cast<Rank>(rank), static_cast<std::uint32_t>(count),
+                                     transport));
     EXPECT_TRUE(ranks.back()->Create().ok());
     EXPECT_TRUE(ranks.back()->Join().ok());
   }

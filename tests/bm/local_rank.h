@@ -1,7 +1,8 @@
-// tests/bm/local_rank.h: a rank with everything that a process has (runtime, session, pools), of which one process has several.
+// tests/bm/local_rank.h: a rank with everything that a process has (runtime, session, pools), of
+// which one process has several.
 //
-// Their pools' addresses are numbers only, because windows of several ranks can't lie at one place of one process.
-// Threads: any; Destroy must not race with itself.
+// Their pools' addresses are numbers only, because windows of several ranks can't lie at one place
+// of one process. Threads: any; Destroy must not race with itself.
 
 #pragma once
 
@@ -26,8 +27,8 @@ constexpr std::uint64_t kSlotBytes = 2_MiB;
 class LocalRank {
  public:
   // `transport`: "mapped" or "fake".
-  static std::unique_ptr<LocalRank> Start(const std::string& store_url, Rank rank, std::uint32_t world_size,
-                                          const std::string& transport);
+  static std::unique_ptr<LocalRank> Start(const std::string& store_url, Rank rank,
+                                          std::uint32_t world_size, const std::string& transport);
   ~LocalRank();
 
   // Pool 0, to which each rank gives kSlotBytes of host memory. REQUIRES: there is none.
@@ -38,7 +39,8 @@ class LocalRank {
   void Destroy();
 
   // NotFound when there is no pool.
-  Status Put(Rank to, std::uint64_t offset, std::span<const std::byte> bytes, bool asynchronous = false);
+  Status Put(Rank to, std::uint64_t offset, std::span<const std::byte> bytes,
+             bool asynchronous = false);
   Status Get(Rank from, std::uint64_t offset, std::span<std::byte> bytes);
   Status Use(const std::function<Status(Pool&)>& call);  // holding the pool, outside the gate
   // The pool's own counts of a rank and path; zeros when it has none.

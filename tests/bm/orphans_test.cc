@@ -39,10 +39,12 @@ class OrphansTest : public ::testing::Test {
     PoolLayout layout{.base = 0, .world_size = 2, .max_bytes = {0, kSlot}};
     orphans_ = std::make_shared<Orphans>(window_, layout, gate_, *reactor_, keep);
   }
-  bool Emptied() const { return reinterpret_cast<const volatile std::byte*>(window_->data())[kSlot] == std::byte{0}; }
+  bool Emptied() const {
+    return reinterpret_cast<const volatile std::byte*>(window_->data())[kSlot] == std::byte{0};
+  }
   bool EmptiedSoon() const {
-    for (auto deadline = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < deadline;
-         std::this_thread::yield())
+    for (auto deadline = std::chrono::steady_clock::now() + 10s;
+         std::chrono::steady_clock::now() < deadline; std::this_thread::yield())
       if (Emptied()) return true;
     return false;
   }
@@ -69,7 +71,8 @@ TEST_F(OrphansTest, CopiesThatRunAreLetEndFirst) {
   orphans_->Left(1, kMapped);
   LetReactorWork();
   EXPECT_FALSE(Emptied());
-  ReadGate::Reader later(gate_);  // a copy that begins now finds nothing there, and holds nothing up
+  // a copy that begins now finds nothing there, and holds nothing up
+  ReadGate::Reader later(gate_);
   gate_.Exit(copy);
   EXPECT_TRUE(EmptiedSoon());
 }

@@ -1,4 +1,5 @@
-// Ranks that come and go while all of them copy, from many threads: what thread sanitizers look for in bm, runtime and copy.
+// Ranks that come and go while all of them copy, from many threads: what thread sanitizers look for
+// in bm, runtime and copy.
 
 #include <thread>
 
@@ -11,7 +12,8 @@ constexpr int kRanks = 3, kRounds = 12;
 
 // What a call may say while others come and go.
 bool IsExpected(const Status& status) {
-  return status.ok() || IsDisconnected(status) || IsNotFound(status) || IsNotStarted(status) || IsInvalidArgument(status);
+  return status.ok() || IsDisconnected(status) || IsNotFound(status) || IsNotStarted(status) ||
+         IsInvalidArgument(status);
 }
 
 class Churn : public ::testing::TestWithParam<std::string> {};
@@ -55,7 +57,8 @@ TEST_P(Churn, JoinCopyLeaveDestroy) {
     threads.emplace_back([&, own] {  // copies in the background, and looks around
       std::vector<std::byte> bytes(4096);
       while (churning > 0) {
-        for (Rank peer = 0; peer < kRanks; ++peer) expect(job[own].Put(peer, 1536_KiB + own * bytes.size(), bytes, true));
+        for (Rank peer = 0; peer < kRanks; ++peer)
+          expect(job[own].Put(peer, 1536_KiB + own * bytes.size(), bytes, true));
         expect(job[own].Use([](Pool& pool) {
           Status waited = pool.WaitQueued();
           (void)pool.Members();
@@ -78,7 +81,8 @@ TEST_P(Churn, JoinCopyLeaveDestroy) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, Churn, ::testing::Values("mapped", "fake"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Transports, Churn, ::testing::Values("mapped", "fake"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace memfabric::bm

@@ -1,5 +1,5 @@
-// The C ABI to the byte: layouts and values as C++ sees them (abi_c99.c: as C does), the types of all functions, and what the
-// shared library that existing binaries load by name really exports.
+// The C ABI to the byte: layouts and values as C++ sees them (abi_c99.c: as C does), the types of
+// all functions, and what the shared library that existing binaries load by name really exports.
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -59,7 +59,8 @@ static_assert(kIs<decltype(smem_shm_config_init), i(smem_shm_config_t*)>);
 static_assert(kIs<decltype(smem_shm_init), i(const char*, u, u, uint16_t, smem_shm_config_t*)>);
 static_assert(kIs<decltype(smem_shm_uninit), void(u)>);
 static_assert(kIs<decltype(smem_shm_query_support_data_operation), u()>);
-static_assert(kIs<decltype(smem_shm_create), h(u, u, u, uint64_t, smem_shm_data_op_type, u, void**)>);
+static_assert(
+    kIs<decltype(smem_shm_create), h(u, u, u, uint64_t, smem_shm_data_op_type, u, void**)>);
 static_assert(kIs<decltype(smem_shm_get_symmetric_size), uint64_t(h)>);
 static_assert(kIs<decltype(smem_shm_destroy), i(h, u)>);
 static_assert(kIs<decltype(smem_shm_set_extra_context), i(h, const void*, u)>);
@@ -68,7 +69,8 @@ static_assert(kIs<decltype(smem_shm_get_global_rank_size), u(h)>);
 static_assert(kIs<decltype(smem_shm_control_barrier), i(h)>);
 static_assert(kIs<decltype(smem_shm_control_allgather), i(h, const char*, u, char*, u)>);
 static_assert(kIs<decltype(smem_shm_subgroup_barrier), i(h, const char*, u, u)>);
-static_assert(kIs<decltype(smem_shm_subgroup_allgather), i(h, const char*, u, u, const char*, u, char*, u)>);
+static_assert(
+    kIs<decltype(smem_shm_subgroup_allgather), i(h, const char*, u, u, const char*, u, char*, u)>);
 static_assert(kIs<decltype(smem_shm_topology_can_reach), i(h, u, u*)>);
 static_assert(kIs<decltype(smem_shm_atomic_alloc_value), i(h, u, i*)>);
 static_assert(kIs<decltype(smem_shm_atomic_release_value), i(h, i)>);
@@ -88,23 +90,27 @@ static_assert(kIs<decltype(smem_bm_get_local_mem_size_by_mem_type), uint64_t(h, 
 static_assert(kIs<decltype(smem_bm_ptr_by_mem_type), void*(h, smem_bm_mem_type, uint16_t)>);
 static_assert(kIs<decltype(smem_bm_gva_to_va), i(h, void*, smem_bm_mem_type, void**)>);
 static_assert(kIs<decltype(smem_bm_copy), i(h, smem_copy_params*, smem_bm_copy_type, u)>);
-static_assert(kIs<decltype(smem_bm_copy_batch), i(h, smem_batch_copy_params*, smem_bm_copy_type, u)>);
+static_assert(
+    kIs<decltype(smem_bm_copy_batch), i(h, smem_batch_copy_params*, smem_bm_copy_type, u)>);
 static_assert(kIs<decltype(smem_bm_wait), i(h)>);
 static_assert(kIs<decltype(smem_bm_register_user_mem), i(h, uint64_t, uint64_t)>);
 static_assert(kIs<decltype(smem_bm_unregister_user_mem), i(h, uint64_t)>);
 static_assert(kIs<decltype(smem_bm_get_rank_id_by_gva), u(h, void*)>);
 static_assert(kIs<decltype(smem_bm_update_store_url), i(const char*)>);
-static_assert(kIs<decltype(smem_bm_set_group_event_handler), i(h, void (*)(h, u, smem_bm_group_event, void*), void*)>);
+static_assert(kIs<decltype(smem_bm_set_group_event_handler),
+                  i(h, void (*)(h, u, smem_bm_group_event, void*), void*)>);
 static_assert(kIs<decltype(smem_bm_get_path), i(h, u, char*, u)>);
 static_assert(kIs<decltype(smem_bm_get_members), i(h, smem_bm_member_t*, u*)>);
 static_assert(kIs<decltype(smem_bm_get_stats), i(h, smem_bm_stats_t*, u*)>);
-static_assert(kIs<decltype(smem_bm_view_open), i(h, u, smem_bm_mem_type, void**, void**, uint64_t*)>);
+static_assert(
+    kIs<decltype(smem_bm_view_open), i(h, u, smem_bm_mem_type, void**, void**, uint64_t*)>);
 static_assert(kIs<decltype(smem_bm_view_close), void(void*)>);
 
 static_assert(kIs<decltype(smem_trans_config_init), i(smem_trans_config_t*)>);
 static_assert(kIs<decltype(smem_trans_init), i(const smem_trans_config_t*)>);
 static_assert(kIs<decltype(smem_trans_uninit), void(u)>);
-static_assert(kIs<decltype(smem_trans_create), h(const char*, const char*, const smem_trans_config_t*)>);
+static_assert(
+    kIs<decltype(smem_trans_create), h(const char*, const char*, const smem_trans_config_t*)>);
 static_assert(kIs<decltype(smem_trans_destroy), void(h, u)>);
 static_assert(kIs<decltype(smem_trans_malloc), void*(h, size_t, u)>);
 static_assert(kIs<decltype(smem_trans_free), void(h, void*)>);
@@ -113,14 +119,22 @@ static_assert(kIs<decltype(smem_trans_batch_register_mem), i(h, void*[], size_t[
 static_assert(kIs<decltype(smem_trans_deregister_mem), i(h, void*)>);
 static_assert(kIs<decltype(smem_trans_write), i(h, const void*, const char*, void*, size_t, u)>);
 static_assert(kIs<decltype(smem_trans_read), i(h, void*, const char*, const void*, size_t, u)>);
-static_assert(kIs<decltype(smem_trans_batch_write), i(h, const void*[], const char*, void*[], size_t[], u, u)>);
-static_assert(kIs<decltype(smem_trans_batch_read), i(h, void*[], const char*, const void*[], size_t[], u, u)>);
-static_assert(kIs<decltype(smem_trans_write_submit), i(h, const void*, const char*, void*, size_t, void*, u)>);
-static_assert(kIs<decltype(smem_trans_read_submit), i(h, void*, const char*, const void*, size_t, void*, u)>);
-static_assert(kIs<decltype(smem_trans_batch_write_submit), i(h, const void*[], const char*, void*[], size_t[], u, void*, u)>);
-static_assert(kIs<decltype(smem_trans_batch_read_submit), i(h, void*[], const char*, const void*[], size_t[], u, void*, u)>);
-static_assert(kIs<decltype(smem_trans_set_peer_down_callback), i(h, void (*)(const char*, void*), void*)>);
-static_assert(kIs<decltype(smem_trans_create_with_port), h(const char*, const char*, const smem_trans_config_t*, h)>);
+static_assert(kIs<decltype(smem_trans_batch_write),
+                  i(h, const void*[], const char*, void*[], size_t[], u, u)>);
+static_assert(kIs<decltype(smem_trans_batch_read),
+                  i(h, void*[], const char*, const void*[], size_t[], u, u)>);
+static_assert(kIs<decltype(smem_trans_write_submit),
+                  i(h, const void*, const char*, void*, size_t, void*, u)>);
+static_assert(
+    kIs<decltype(smem_trans_read_submit), i(h, void*, const char*, const void*, size_t, void*, u)>);
+static_assert(kIs<decltype(smem_trans_batch_write_submit),
+                  i(h, const void*[], const char*, void*[], size_t[], u, void*, u)>);
+static_assert(kIs<decltype(smem_trans_batch_read_submit),
+                  i(h, void*[], const char*, const void*[], size_t[], u, void*, u)>);
+static_assert(
+    kIs<decltype(smem_trans_set_peer_down_callback), i(h, void (*)(const char*, void*), void*)>);
+static_assert(kIs<decltype(smem_trans_create_with_port),
+                  h(const char*, const char*, const smem_trans_config_t*, h)>);
 static_assert(kIs<decltype(smem_trans_stream_create), h()>);
 static_assert(kIs<decltype(smem_trans_stream_destroy), void(h)>);
 static_assert(kIs<decltype(smem_trans_stream_synchronize), i(h)>);
@@ -278,7 +292,8 @@ Library ReadLibrary(const std::string& path) {
       for (size_t k = 0; k < section.sh_size / sizeof(Elf64_Dyn); ++k) {
         if (entries[k].d_tag == DT_SONAME) library.soname = strings + entries[k].d_un.d_val;
         if (entries[k].d_tag == DT_NEEDED) library.needed.insert(strings + entries[k].d_un.d_val);
-        if (entries[k].d_tag == DT_FLAGS_1) library.never_unloaded = (entries[k].d_un.d_val & DF_1_NODELETE) != 0;
+        if (entries[k].d_tag == DT_FLAGS_1)
+          library.never_unloaded = (entries[k].d_un.d_val & DF_1_NODELETE) != 0;
         if (entries[k].d_tag == DT_TEXTREL) library.patches_code = true;
       }
     }
@@ -286,18 +301,23 @@ Library ReadLibrary(const std::string& path) {
   return library;
 }
 
-TEST(Abi, ExportsTheFunctionsAndNothingElse) { EXPECT_EQ(ReadLibrary(MF_SMEM_LIBRARY).exports, kFunctions); }
+TEST(Abi, ExportsTheFunctionsAndNothingElse) {
+  EXPECT_EQ(ReadLibrary(MF_SMEM_LIBRARY).exports, kFunctions);
+}
 
-TEST(Abi, ItsNameIsTheOneThatClientsAskFor) { EXPECT_EQ(ReadLibrary(MF_SMEM_LIBRARY).soname, "libmf_smem.so"); }
+TEST(Abi, ItsNameIsTheOneThatClientsAskFor) {
+  EXPECT_EQ(ReadLibrary(MF_SMEM_LIBRARY).soname, "libmf_smem.so");
+}
 
 TEST(Abi, NeedsNothingButLibcsFamily) {
   Library library = ReadLibrary(MF_SMEM_LIBRARY);
   EXPECT_TRUE(library.never_unloaded);
   EXPECT_FALSE(library.patches_code);
-  if (!MF_SELF_CONTAINED) GTEST_SKIP() << "this build links shared libraries (MEMFABRIC_SELF_CONTAINED)";
+  if (!MF_SELF_CONTAINED)
+    GTEST_SKIP() << "this build links shared libraries (MEMFABRIC_SELF_CONTAINED)";
   for (const std::string& needed : library.needed)
-    EXPECT_THAT(needed,
-                testing::AnyOf("libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", testing::StartsWith("ld-linux")));
+    EXPECT_THAT(needed, testing::AnyOf("libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1",
+                                       testing::StartsWith("ld-linux")));
 }
 
 TEST(Abi, ItsSecondNameIsTheSameLibrary) {
@@ -340,7 +360,8 @@ TEST(Abi, LoadedByNameAgainAndDeepBoundItIsTheSameLibrary) {
 
 TEST(Abi, ConfigInitGivesWhatTheHeaderSays) {
   smem_bm_config_t config;
-  std::fill_n(reinterpret_cast<unsigned char*>(&config), sizeof(config), static_cast<unsigned char>(0xa5));
+  std::fill_n(reinterpret_cast<unsigned char*>(&config), sizeof(config),
+              static_cast<unsigned char>(0xa5));
   ASSERT_EQ(smem_bm_config_init(&config), SMEM_OK);
   EXPECT_EQ(config.initTimeout, 120u);
   EXPECT_EQ(config.createTimeout, 120u);
@@ -360,7 +381,8 @@ TEST(Abi, ConfigInitGivesWhatTheHeaderSays) {
 
 TEST(Abi, TransConfigInitWritesTheTwentyBytesThatEveryClientHas) {
   smem_trans_config_t config;
-  std::fill_n(reinterpret_cast<unsigned char*>(&config), sizeof(config), static_cast<unsigned char>(0xa5));
+  std::fill_n(reinterpret_cast<unsigned char*>(&config), sizeof(config),
+              static_cast<unsigned char>(0xa5));
   ASSERT_EQ(smem_trans_config_init(&config), SMEM_OK);
   EXPECT_EQ(config.role, SMEM_TRANS_BOTH);
   EXPECT_EQ(config.initTimeout, 120u);
@@ -368,7 +390,8 @@ TEST(Abi, TransConfigInitWritesTheTwentyBytesThatEveryClientHas) {
   EXPECT_EQ(config.flags, 0u);
   EXPECT_EQ(config.dataOpType, SMEM_TRANS_OP_SDMA);
   const auto* bytes = reinterpret_cast<const unsigned char*>(&config);
-  EXPECT_TRUE(std::all_of(bytes + 20, bytes + sizeof(config), [](unsigned char byte) { return byte == 0xa5; }));
+  EXPECT_TRUE(std::all_of(bytes + 20, bytes + sizeof(config),
+                          [](unsigned char byte) { return byte == 0xa5; }));
   EXPECT_EQ(smem_trans_config_init(nullptr), SMEM_INVALID_PARAM);
 }
 

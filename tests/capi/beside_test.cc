@@ -1,5 +1,6 @@
-// A program that exports libraries of its own: spdlog of another configuration, fmt, and functions with the names of OpenSSL's
-// and gRPC's; and that uses protobuf. libmf_smem.so in it uses its own, whether it is linked or loaded.
+// A program that exports libraries of its own: spdlog of another configuration, fmt, and functions
+// with the names of OpenSSL's and gRPC's; and that uses protobuf. libmf_smem.so in it uses its own,
+// whether it is linked or loaded.
 
 #include <dlfcn.h>
 #include <gmock/gmock.h>
@@ -65,22 +66,26 @@ void UseOurs(void* library) {
   std::string file = testing::TempDir() + "memfabric_beside_test.pem";
   std::ofstream(file) << "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
   std::string tls = "tlsCaPath: /; tlsCaFile: " + file + "; tlsCert: " + file + ";";
-  EXPECT_EQ(MF_FROM(library, smem_set_conf_store_tls)(true, tls.c_str(), static_cast<uint32_t>(tls.size())),
+  EXPECT_EQ(MF_FROM(library, smem_set_conf_store_tls)(true, tls.c_str(),
+                                                      static_cast<uint32_t>(tls.size())),
             SMEM_INVALID_PARAM);
-  EXPECT_THAT(MF_FROM(library, smem_get_last_err_msg)(), testing::HasSubstr(file)) << "OpenSSL has read it";
+  EXPECT_THAT(MF_FROM(library, smem_get_last_err_msg)(), testing::HasSubstr(file))
+      << "OpenSSL has read it";
   std::filesystem::remove(file);
   smem_bm_config_t config;
   ASSERT_EQ(MF_FROM(library, smem_bm_config_init)(&config), SMEM_OK);
   config.rankId = 0;
   auto last_error = MF_FROM(library, smem_get_last_err_msg);
-  ASSERT_EQ(MF_FROM(library, smem_bm_init)(FreeUrl().c_str(), 1, 0, &config), SMEM_OK) << last_error();
+  ASSERT_EQ(MF_FROM(library, smem_bm_init)(FreeUrl().c_str(), 1, 0, &config), SMEM_OK)
+      << last_error();
   smem_bm_t pool = MF_FROM(library, smem_bm_create)(0, 1, SMEMB_DATA_OP_SDMA, 2 << 20, 0, 0);
   ASSERT_NE(pool, nullptr) << last_error();
   ASSERT_EQ(MF_FROM(library, smem_bm_join)(pool, 0), SMEM_OK) << last_error();
   char text[] = "written";
   void* there = MF_FROM(library, smem_bm_ptr_by_mem_type)(pool, SMEM_MEM_TYPE_HOST, 0);
   smem_copy_params copy = {text, there, sizeof(text), nullptr};
-  ASSERT_EQ(MF_FROM(library, smem_bm_copy)(pool, &copy, SMEMB_COPY_H2GH, 0), SMEM_OK) << last_error();
+  ASSERT_EQ(MF_FROM(library, smem_bm_copy)(pool, &copy, SMEMB_COPY_H2GH, 0), SMEM_OK)
+      << last_error();
   EXPECT_STREQ(static_cast<const char*>(there), text);
   MF_FROM(library, smem_bm_uninit)(0);
 }

@@ -13,7 +13,8 @@
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b) CONCAT_(a, b)
 /* An array of a negative size doesn't compile; C99 has no static_assert. */
-#define EXPECT(condition) typedef char CONCAT(expectation_, __LINE__)[(condition) ? 1 : -1] __attribute__((unused))
+#define EXPECT(condition) \
+  typedef char CONCAT(expectation_, __LINE__)[(condition) ? 1 : -1] __attribute__((unused))
 #define EXPECT_OFFSET(type, field, offset) EXPECT(offsetof(type, field) == (offset))
 
 #ifdef __cplusplus
@@ -147,7 +148,8 @@ EXPECT_OFFSET(smem_trans_config_t, flags, 12);
 EXPECT_OFFSET(smem_trans_config_t, dataOpType, 16);
 EXPECT_OFFSET(smem_trans_config_t, nic, 20);
 EXPECT_OFFSET(smem_trans_config_t, storeTlsConfig, 84);
-EXPECT(SMEM_TRANS_NONE == 0 && SMEM_TRANS_SENDER == 1 && SMEM_TRANS_RECEIVER == 2 && SMEM_TRANS_BOTH == 3);
+EXPECT(SMEM_TRANS_NONE == 0 && SMEM_TRANS_SENDER == 1 && SMEM_TRANS_RECEIVER == 2 &&
+       SMEM_TRANS_BOTH == 3);
 EXPECT(SMEM_TRANS_OP_SDMA == 1 && SMEM_TRANS_OP_HOST_RDMA == 2 && SMEM_TRANS_OP_DEVICE_RDMA == 8);
 EXPECT(SMEM_TRANS_OP_DEVICE_URMA == 64 && SMEM_TRANS_OP_DEVICE_UBOE == 128);
 EXPECT(SMEM_TRANS_CONFIG_EXTENDED == 0x80000000u && SMEM_TRANS_CONFIG_START_STORE == 0x40000000u);

@@ -1,5 +1,5 @@
-// smem_set_extern_logger: lines come in order, have come when a call returns, and a logger that is stalled holds up nobody
-// else.
+// smem_set_extern_logger: lines come in order, have come when a call returns, and a logger that is
+// stalled holds up nobody else.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -70,7 +70,8 @@ class ExternLogger : public ::testing::Test {
   }
   static void AwaitStalled() {
     std::unique_lock lock(TheKept().mutex);
-    ASSERT_TRUE(TheKept().changed.wait_for(lock, std::chrono::seconds(20), [] { return TheKept().stalled; }));
+    ASSERT_TRUE(TheKept().changed.wait_for(lock, std::chrono::seconds(20),
+                                           [] { return TheKept().stalled; }));
   }
 };
 
@@ -97,7 +98,8 @@ TEST_F(ExternLogger, ThatIsStalledHoldsUpNobodyElseAndLosesWhatDoesNotFit) {
   std::lock_guard lock(TheKept().mutex);
   const auto& lines = TheKept().lines;
   ASSERT_EQ(lines.size(), 1 + 4096U + 1);
-  for (int i = 0; i <= 4096; ++i) EXPECT_THAT(lines[static_cast<std::size_t>(i)], HasSubstr(std::to_string(1000 + i)));
+  for (int i = 0; i <= 4096; ++i)
+    EXPECT_THAT(lines[static_cast<std::size_t>(i)], HasSubstr(std::to_string(1000 + i)));
   EXPECT_THAT(lines.back(), HasSubstr("904 lines of the log were dropped"));
 }
 
@@ -114,7 +116,8 @@ TEST_F(ExternLogger, ThatIsStalledCanBeReplaced) {
   AwaitStalled();
   ASSERT_EQ(smem_set_extern_logger(nullptr), SMEM_OK);
   static std::vector<std::string> others;
-  ASSERT_EQ(smem_set_extern_logger([](int, const char* message) { others.push_back(message); }), SMEM_OK);
+  ASSERT_EQ(smem_set_extern_logger([](int, const char* message) { others.push_back(message); }),
+            SMEM_OK);
   LogLine(1);
   EXPECT_EQ(others.size(), 1U);
   Stall(false);
@@ -143,7 +146,8 @@ TEST_F(ExternLogger, StaysInAForkedChildWhileAnotherThreadLogs) {
   busy.join();
 }
 
-// A language's lock, held for long by somebody else: the logger's thread waits for it, callers don't.
+// A language's lock, held for long by somebody else: the logger's thread waits for it, callers
+// don't.
 std::mutex language;
 void Enter(int enter) { enter != 0 ? language.lock() : language.unlock(); }
 

@@ -1,4 +1,5 @@
-// The order in which every function that takes a handle looks at what it is given, and what failures leave in the log.
+// The order in which every function that takes a handle looks at what it is given, and what
+// failures leave in the log.
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -48,7 +49,8 @@ struct Function {
   Service service;
   Logged logged;
   std::function<std::int32_t(void*)> good;  // with arguments that could work
-  std::function<std::int32_t(void*)> bad;   // with one that is null or zero; empty when it takes none
+  // with one that is null or zero; empty when it takes none
+  std::function<std::int32_t(void*)> bad;
 };
 
 template <typename T>
@@ -83,7 +85,11 @@ const std::vector<Function>& Functions() {
   constexpr auto kHost = SMEM_MEM_TYPE_HOST;
   static const std::vector<Function> functions{
       {"smem_bm_join", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_join(h, 0); }, {}},
-      {"smem_bm_leave", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_leave(h, 0); }, {}},
+      {"smem_bm_leave",
+       Service::kBm,
+       Logged::kEach,
+       [](void* h) { return smem_bm_leave(h, 0); },
+       {}},
       {"smem_bm_extend_local_mem", Service::kBm, Logged::kEach,
        [](void* h) { return smem_bm_extend_local_mem(h, kHost, 2 << 20); },
        [](void* h) { return smem_bm_extend_local_mem(h, kHost, 0); }},
@@ -97,7 +103,8 @@ const std::vector<Function>& Functions() {
        Logged::kNo,
        [](void* h) { return CodeOf(smem_bm_ptr_by_mem_type(h, kHost, 0)); },
        {}},
-      {"smem_bm_gva_to_va", Service::kBm, Logged::kNo, [](void* h) { return smem_bm_gva_to_va(h, memory, kHost, &out); },
+      {"smem_bm_gva_to_va", Service::kBm, Logged::kNo,
+       [](void* h) { return smem_bm_gva_to_va(h, memory, kHost, &out); },
        [](void* h) { return smem_bm_gva_to_va(h, nullptr, kHost, &out); }},
       {"smem_bm_get_rank_id_by_gva",
        Service::kBm,
@@ -109,20 +116,25 @@ const std::vector<Function>& Functions() {
       {"smem_bm_copy_batch", Service::kBm, Logged::kOften, [](void* h) { return CopyBatch(h, 1); },
        [](void* h) { return CopyBatch(h, 0); }},
       {"smem_bm_wait", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_wait(h); }, {}},
-      {"smem_bm_register_user_mem", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_register_user_mem(h, 4096, 8); },
+      {"smem_bm_register_user_mem", Service::kBm, Logged::kEach,
+       [](void* h) { return smem_bm_register_user_mem(h, 4096, 8); },
        [](void* h) { return smem_bm_register_user_mem(h, 4096, 0); }},
-      {"smem_bm_unregister_user_mem", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_unregister_user_mem(h, 4096); },
+      {"smem_bm_unregister_user_mem", Service::kBm, Logged::kEach,
+       [](void* h) { return smem_bm_unregister_user_mem(h, 4096); },
        [](void* h) { return smem_bm_unregister_user_mem(h, 0); }},
       {"smem_bm_set_group_event_handler",
        Service::kBm,
        Logged::kEach,
        [](void* h) { return smem_bm_set_group_event_handler(h, nullptr, nullptr); },
        {}},
-      {"smem_bm_get_path", Service::kBm, Logged::kNo, [](void* h) { return smem_bm_get_path(h, 0, text, sizeof(text)); },
+      {"smem_bm_get_path", Service::kBm, Logged::kNo,
+       [](void* h) { return smem_bm_get_path(h, 0, text, sizeof(text)); },
        [](void* h) { return smem_bm_get_path(h, 0, nullptr, 8); }},
-      {"smem_bm_get_members", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_get_members(h, nullptr, &count); },
+      {"smem_bm_get_members", Service::kBm, Logged::kEach,
+       [](void* h) { return smem_bm_get_members(h, nullptr, &count); },
        [](void* h) { return smem_bm_get_members(h, nullptr, nullptr); }},
-      {"smem_bm_get_stats", Service::kBm, Logged::kEach, [](void* h) { return smem_bm_get_stats(h, nullptr, &count); },
+      {"smem_bm_get_stats", Service::kBm, Logged::kEach,
+       [](void* h) { return smem_bm_get_stats(h, nullptr, &count); },
        [](void* h) { return smem_bm_get_stats(h, nullptr, nullptr); }},
       {"smem_bm_view_open", Service::kBm, Logged::kEach,
        [](void* h) { return smem_bm_view_open(h, 0, kHost, &out, &out, &number); },
@@ -133,17 +145,29 @@ const std::vector<Function>& Functions() {
        Logged::kNo,
        [](void* h) { return CodeOf(smem_shm_get_symmetric_size(h)); },
        {}},
-      {"smem_shm_destroy", Service::kShm, Logged::kEach, [](void* h) { return smem_shm_destroy(h, 0); }, {}},
+      {"smem_shm_destroy",
+       Service::kShm,
+       Logged::kEach,
+       [](void* h) { return smem_shm_destroy(h, 0); },
+       {}},
       {"smem_shm_set_extra_context", Service::kShm, Logged::kEach,
        [](void* h) { return smem_shm_set_extra_context(h, memory, 8); },
        [](void* h) { return smem_shm_set_extra_context(h, nullptr, 8); }},
-      {"smem_shm_get_global_rank", Service::kShm, Logged::kNo, [](void* h) { return CodeOf(smem_shm_get_global_rank(h)); }, {}},
+      {"smem_shm_get_global_rank",
+       Service::kShm,
+       Logged::kNo,
+       [](void* h) { return CodeOf(smem_shm_get_global_rank(h)); },
+       {}},
       {"smem_shm_get_global_rank_size",
        Service::kShm,
        Logged::kNo,
        [](void* h) { return CodeOf(smem_shm_get_global_rank_size(h)); },
        {}},
-      {"smem_shm_control_barrier", Service::kShm, Logged::kEach, [](void* h) { return smem_shm_control_barrier(h); }, {}},
+      {"smem_shm_control_barrier",
+       Service::kShm,
+       Logged::kEach,
+       [](void* h) { return smem_shm_control_barrier(h); },
+       {}},
       {"smem_shm_control_allgather", Service::kShm, Logged::kEach,
        [](void* h) { return smem_shm_control_allgather(h, memory, 8, memory, 8); },
        [](void* h) { return smem_shm_control_allgather(h, memory, 0, memory, 8); }},
@@ -164,10 +188,16 @@ const std::vector<Function>& Functions() {
        Logged::kEach,
        [](void* h) { return smem_shm_atomic_release_value(h, 0); },
        {}},
-      {"smem_shm_register_exit", Service::kShm, Logged::kEach, [](void* h) { return smem_shm_register_exit(h, nullptr); }, {}},
-      {"smem_shm_put", Service::kShm, Logged::kOften, [](void* h) { return smem_shm_put(h, 0, 0, memory, 8, 0); },
+      {"smem_shm_register_exit",
+       Service::kShm,
+       Logged::kEach,
+       [](void* h) { return smem_shm_register_exit(h, nullptr); },
+       {}},
+      {"smem_shm_put", Service::kShm, Logged::kOften,
+       [](void* h) { return smem_shm_put(h, 0, 0, memory, 8, 0); },
        [](void* h) { return smem_shm_put(h, 0, 0, memory, 0, 0); }},
-      {"smem_shm_get", Service::kShm, Logged::kOften, [](void* h) { return smem_shm_get(h, 0, 0, memory, 8, 0); },
+      {"smem_shm_get", Service::kShm, Logged::kOften,
+       [](void* h) { return smem_shm_get(h, 0, 0, memory, 8, 0); },
        [](void* h) { return smem_shm_get(h, 0, 0, nullptr, 8, 0); }},
       {"smem_shm_put_signal", Service::kShm, Logged::kOften,
        [](void* h) { return smem_shm_put_signal(h, 0, 0, memory, 8, 0, 0, SMEM_SHM_SIGNAL_SET); },
@@ -182,7 +212,11 @@ const std::vector<Function>& Functions() {
        Logged::kOften,
        [](void* h) { return smem_shm_atomic_fetch(h, 0, 0, &number); },
        {}},
-      {"smem_shm_atomic_set", Service::kShm, Logged::kOften, [](void* h) { return smem_shm_atomic_set(h, 0, 0, 1); }, {}},
+      {"smem_shm_atomic_set",
+       Service::kShm,
+       Logged::kOften,
+       [](void* h) { return smem_shm_atomic_set(h, 0, 0, 1); },
+       {}},
       {"smem_shm_atomic_swap",
        Service::kShm,
        Logged::kOften,
@@ -213,9 +247,18 @@ const std::vector<Function>& Functions() {
        Logged::kOften,
        [](void* h) { return smem_shm_atomic_fetch_xor(h, 0, 0, 1, &number); },
        {}},
-      {"smem_shm_fence", Service::kShm, Logged::kEach, [](void* h) { return smem_shm_fence(h); }, {}},
-      {"smem_shm_quiet", Service::kShm, Logged::kOften, [](void* h) { return smem_shm_quiet(h); }, {}},
-      {"smem_shm_get_path", Service::kShm, Logged::kNo, [](void* h) { return smem_shm_get_path(h, 0, text, sizeof(text)); },
+      {"smem_shm_fence",
+       Service::kShm,
+       Logged::kEach,
+       [](void* h) { return smem_shm_fence(h); },
+       {}},
+      {"smem_shm_quiet",
+       Service::kShm,
+       Logged::kOften,
+       [](void* h) { return smem_shm_quiet(h); },
+       {}},
+      {"smem_shm_get_path", Service::kShm, Logged::kNo,
+       [](void* h) { return smem_shm_get_path(h, 0, text, sizeof(text)); },
        [](void* h) { return smem_shm_get_path(h, 0, text, 0); }},
       {"smem_shm_get_live_ranks", Service::kShm, Logged::kEach,
        [](void* h) { return smem_shm_get_live_ranks(h, nullptr, &count); },
@@ -249,20 +292,29 @@ const std::vector<Function>& Functions() {
        [](void* h) { return smem_trans_write_submit(h, memory, "peer", memory, 8, memory, 0); },
        [](void* h) { return smem_trans_write_submit(h, memory, "peer", memory, 8, nullptr, 0); }},
       {"smem_trans_batch_read_submit", Service::kTrans, Logged::kOften,
-       [](void* h) { return smem_trans_batch_read_submit(h, list, "peer", const_list, sizes, 1, memory, 0); },
-       [](void* h) { return smem_trans_batch_read_submit(h, list, "peer", const_list, sizes, 0, memory, 0); }},
+       [](void* h) {
+         return smem_trans_batch_read_submit(h, list, "peer", const_list, sizes, 1, memory, 0);
+       },
+       [](void* h) {
+         return smem_trans_batch_read_submit(h, list, "peer", const_list, sizes, 0, memory, 0);
+       }},
       {"smem_trans_read_submit", Service::kTrans, Logged::kOften,
        [](void* h) { return smem_trans_read_submit(h, memory, "peer", memory, 8, memory, 0); },
        [](void* h) { return smem_trans_read_submit(h, memory, "peer", nullptr, 8, memory, 0); }},
       {"smem_trans_batch_write_submit", Service::kTrans, Logged::kOften,
-       [](void* h) { return smem_trans_batch_write_submit(h, const_list, "peer", list, sizes, 1, memory, 0); },
-       [](void* h) { return smem_trans_batch_write_submit(h, const_list, "peer", list, sizes, 1, nullptr, 0); }},
+       [](void* h) {
+         return smem_trans_batch_write_submit(h, const_list, "peer", list, sizes, 1, memory, 0);
+       },
+       [](void* h) {
+         return smem_trans_batch_write_submit(h, const_list, "peer", list, sizes, 1, nullptr, 0);
+       }},
       {"smem_trans_set_peer_down_callback",
        Service::kTrans,
        Logged::kEach,
        [](void* h) { return smem_trans_set_peer_down_callback(h, nullptr, nullptr); },
        {}},
-      {"smem_trans_get_rpc_port", Service::kTrans, Logged::kEach, [](void* h) { return smem_trans_get_rpc_port(h, &port); },
+      {"smem_trans_get_rpc_port", Service::kTrans, Logged::kEach,
+       [](void* h) { return smem_trans_get_rpc_port(h, &port); },
        [](void* h) { return smem_trans_get_rpc_port(h, nullptr); }},
       {"smem_trans_get_name", Service::kTrans, Logged::kEach,
        [](void* h) { return smem_trans_get_name(h, text, sizeof(text)); },
@@ -275,7 +327,8 @@ const std::vector<Function>& Functions() {
        Logged::kEach,
        [](void* h) { return smem_trans_stream_synchronize(h); },
        {}},
-      {"smem_trans_stream_query", Service::kNone, Logged::kEach, [](void* h) { return smem_trans_stream_query(h, &flag); },
+      {"smem_trans_stream_query", Service::kNone, Logged::kEach,
+       [](void* h) { return smem_trans_stream_query(h, &flag); },
        [](void* h) { return smem_trans_stream_query(h, nullptr); }},
   };
   return functions;
@@ -304,8 +357,8 @@ class Order : public ::testing::Test {
   static void TearDownTestSuite() { smem_set_extern_logger(nullptr); }
 
   // Calls it, which must fail, with `code` and with one line that says so.
-  static void Expect(std::int32_t code, const Function& function, const std::function<std::int32_t(void*)>& call,
-                     void* handle) {
+  static void Expect(std::int32_t code, const Function& function,
+                     const std::function<std::int32_t(void*)>& call, void* handle) {
     (void)TakeLines();
     smem_get_and_clear_last_err_msg();
     EXPECT_EQ(call(handle), code) << function.name << ": " << smem_get_last_err_msg();
@@ -316,7 +369,8 @@ class Order : public ::testing::Test {
       return;
     }
     static std::set<std::string> heard;
-    if (function.logged == Logged::kOften && !heard.insert(function.name).second && lines.empty()) return;
+    if (function.logged == Logged::kOften && !heard.insert(function.name).second && lines.empty())
+      return;
     ASSERT_EQ(lines.size(), 1U) << function.name;
     EXPECT_THAT(lines[0], StartsWith(std::string(function.name) + " failed: "));
     EXPECT_THAT(lines[0], HasSubstr(smem_get_last_err_msg()));
@@ -341,13 +395,15 @@ TEST_F(Order, NullAndZeroComeFirstThenInitializationThenTheHandle) {
       Expect(SMEM_INVALID_PARAM, function, function.good, nullptr);
       if (function.bad) {
         Expect(SMEM_INVALID_PARAM, function, function.bad, nullptr);
-        Expect(SMEM_INVALID_PARAM, function, function.bad, initialized ? kNever : reinterpret_cast<void*>(257));
+        Expect(SMEM_INVALID_PARAM, function, function.bad,
+               initialized ? kNever : reinterpret_cast<void*>(257));
       }
       bool known = initialized || function.service == Service::kNone;
       Expect(known ? SMEM_OBJECT_NOT_EXISTS : SMEM_NOT_INITIALIZED, function, function.good,
              initialized ? kNever : reinterpret_cast<void*>(513));
       // One that could have been a pool's, which has an id that there is.
-      if (initialized) Expect(SMEM_OBJECT_NOT_EXISTS, function, function.good, reinterpret_cast<void*>(0x7701));
+      if (initialized)
+        Expect(SMEM_OBJECT_NOT_EXISTS, function, function.good, reinterpret_cast<void*>(0x7701));
     }
   }
   smem_uninit();
@@ -355,8 +411,10 @@ TEST_F(Order, NullAndZeroComeFirstThenInitializationThenTheHandle) {
 
 TEST_F(Order, CopiesThatFailByTheThousandAreALineASecondAPeer) {
   (void)TakeLines();
-  for (int i = 0; i < 1000; ++i) EXPECT_NE(smem_trans_write(kNever, memory, "one", memory, 8, 0), SMEM_OK);
-  for (int i = 0; i < 1000; ++i) EXPECT_NE(smem_trans_write(kNever, memory, "two", memory, 8, 0), SMEM_OK);
+  for (int i = 0; i < 1000; ++i)
+    EXPECT_NE(smem_trans_write(kNever, memory, "one", memory, 8, 0), SMEM_OK);
+  for (int i = 0; i < 1000; ++i)
+    EXPECT_NE(smem_trans_write(kNever, memory, "two", memory, 8, 0), SMEM_OK);
   std::vector<std::string> lines = TakeLines();
   EXPECT_GE(lines.size(), 2U);
   EXPECT_LE(lines.size(), 8U);  // more than one each only if that took seconds

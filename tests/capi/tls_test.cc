@@ -78,7 +78,8 @@ TEST_F(CapiTlsTest, ByNamesOfFiles) {
   Set(config.storeTlsConfig.certPath, issued.certificate);
   Set(config.storeTlsConfig.keyPath, issued.key_file);
   EXPECT_EQ(smem_bm_init(url_.c_str(), 1, 0, &config), SMEM_INVALID_PARAM);
-  EXPECT_THAT(smem_get_last_err_msg(), AllOf(HasSubstr("storeTlsConfig"), HasSubstr("no password was given")));
+  EXPECT_THAT(smem_get_last_err_msg(),
+              AllOf(HasSubstr("storeTlsConfig"), HasSubstr("no password was given")));
   Set(config.storeTlsConfig.keyPassPath, password);
   ASSERT_EQ(smem_bm_init(url_.c_str(), 1, 0, &config), SMEM_OK) << smem_get_last_err_msg();
   EXPECT_EQ(smem_bm_init(url_.c_str(), 1, 0, &config), SMEM_OK) << "the same arguments again";
@@ -95,10 +96,12 @@ TEST_F(CapiTlsTest, ByCallsWithAHandlerForThePassword) {
   };
   std::string info = authority_.Info(issued);
   auto key = [&](const std::string& password) {
-    return smem_set_config_store_tls_key(issued.key.data(), static_cast<std::uint32_t>(issued.key.size()), password.data(),
-                                         static_cast<std::uint32_t>(password.size()), decrypt);
+    return smem_set_config_store_tls_key(
+        issued.key.data(), static_cast<std::uint32_t>(issued.key.size()), password.data(),
+        static_cast<std::uint32_t>(password.size()), decrypt);
   };
-  ASSERT_EQ(smem_set_conf_store_tls(true, info.data(), static_cast<std::uint32_t>(info.size())), SMEM_OK);
+  ASSERT_EQ(smem_set_conf_store_tls(true, info.data(), static_cast<std::uint32_t>(info.size())),
+            SMEM_OK);
   EXPECT_EQ(smem_create_config_store(url_.c_str(), 0), SMEM_NOT_STARTED);
   EXPECT_EQ(key("other"), SMEM_INVALID_PARAM);
   EXPECT_THAT(smem_get_last_err_msg(), AllOf(HasSubstr("returned 3"), Not(HasSubstr("other"))));
@@ -129,8 +132,10 @@ TEST_F(CapiTlsTest, EnginesByNamesOfFiles) {
   ASSERT_NE(two, nullptr) << smem_get_last_err_msg();
   std::string here(4096, 'a');
   std::string there(4096, 'b');
-  ASSERT_EQ(smem_trans_register_mem(two, there.data(), there.size(), 0), SMEM_OK) << smem_get_last_err_msg();
-  ASSERT_EQ(smem_trans_write(one, here.data(), "two", there.data(), here.size(), 0), SMEM_OK) << smem_get_last_err_msg();
+  ASSERT_EQ(smem_trans_register_mem(two, there.data(), there.size(), 0), SMEM_OK)
+      << smem_get_last_err_msg();
+  ASSERT_EQ(smem_trans_write(one, here.data(), "two", there.data(), here.size(), 0), SMEM_OK)
+      << smem_get_last_err_msg();
   EXPECT_EQ(here, there);
   config.storeTlsConfig.tlsEnable = false;
   EXPECT_EQ(smem_trans_create(url_.c_str(), "plain", &config), nullptr);

@@ -1,4 +1,5 @@
-// What users do wrong, and what they get: a code, a message that names the value and the limit, and a library that still works.
+// What users do wrong, and what they get: a code, a message that names the value and the limit, and
+// a library that still works.
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -106,13 +107,16 @@ TEST(BadInput, CopiesAreCheckedToTheByte) {
   EXPECT_CODE(-2003, ranks[0]->Do("fill 0 0 host 0 8 1"));
   All(ranks, "join 0");
   EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0x1ffff8 8 1"));
-  EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0x1ffff9 8 1"));  // one byte into what isn't allocated
+  // one byte into what isn't allocated
+  EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0x1ffff9 8 1"));
   EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0x200000 8 1"));
   EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0 0 1"));
-  EXPECT_CODE(-2014, ranks[0]->Do("fill 0 3 host 0 8 1"));            // never joined
-  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 device 0x1ff000 0x2000 9"));  // across two slots that are full
+  EXPECT_CODE(-2014, ranks[0]->Do("fill 0 3 host 0 8 1"));  // never joined
+  // across two slots that are full
+  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 device 0x1ff000 0x2000 9"));
   EXPECT_CODE(0, ranks[2]->Do("load 0 1 device 0x1ff000 0x2000 9"));
-  EXPECT_CODE(-2014, ranks[0]->Do("fill 0 2 device 0x1ff000 0x2000 9"));  // into the slot of a rank that isn't there
+  // into the slot of a rank that isn't there
+  EXPECT_CODE(-2014, ranks[0]->Do("fill 0 2 device 0x1ff000 0x2000 9"));
   EXPECT_CODE(-2000, ranks[0]->Do("g2g 0 1 host 2 0x1ff000 0x2000"));
   EXPECT_EQ("0", ranks[0]->Do("ptr 0 4 host").text);
   EXPECT_CODE(0, ranks[0]->Do("destroy 0"));
@@ -143,7 +147,8 @@ TEST(BadInput, AStoreThatIsNotThereEndsAtTheTimeout) {
 // A server that takes connections and answers each with `reply`, or with nothing at all.
 class OddServer {
  public:
-  explicit OddServer(std::string reply) : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit OddServer(std::string reply)
+      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -155,7 +160,8 @@ class OddServer {
     thread_ = std::thread([this, reply] {
       std::vector<UniqueFd> open;
       for (;;) {
-        UniqueFd connection(RetryOnSignal([&] { return ::accept(listener_.get(), nullptr, nullptr); }));
+        UniqueFd connection(
+            RetryOnSignal([&] { return ::accept(listener_.get(), nullptr, nullptr); }));
         if (!connection) return;
         (void)!::write(connection.get(), reply.data(), reply.size());
         open.push_back(std::move(connection));
@@ -175,7 +181,8 @@ class OddServer {
 };
 
 TEST(BadInput, APortThatIsServedBySomethingElseIsCalledThat) {
-  for (const char* reply : {"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", ""}) {
+  for (const char* reply :
+       {"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", ""}) {
     OddServer odd(reply);
     RankProcess first, second;
     Answer serve = first.Do("init " + odd.url() + " 2 0 init_timeout=3");

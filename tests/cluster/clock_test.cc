@@ -17,7 +17,8 @@ class WallClock {
  public:
   WallClock() : file_(::memfd_create("wall clock", 0)) {
     EXPECT_EQ(0, ::ftruncate(file_.get(), sizeof(std::int64_t)));
-    void* page = ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
+    void* page =
+        ::mmap(nullptr, sizeof(std::int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
     if (page == MAP_FAILED) std::abort();
     offset_ = static_cast<std::atomic<std::int64_t>*>(page);
   }
@@ -62,7 +63,8 @@ TEST(WallClocks, ThatJumpAreNoticedByNobody) {
   for (std::int64_t seconds : {kHour, -24 * 365 * kHour}) {
     servers.JumpTo(seconds);
     members.JumpTo(-seconds);
-    EXPECT_EQ(events, watcher->Do("events " + std::to_string(count + 1) + " 4").text) << seconds;  // longer than a lease
+    // longer than a lease
+    EXPECT_EQ(events, watcher->Do("events " + std::to_string(count + 1) + " 4").text) << seconds;
     ExpectReachEachOther(*server, 0, *member, 1);
     EXPECT_CODE(0, member->Do("leave 0"));
     EXPECT_CODE(0, member->Do("join 0"));

@@ -49,11 +49,14 @@ TEST_P(KilledIn, TheOthersGoOnAndTheRankCanBeStartedAgainAtOnce) {
 
 INSTANTIATE_TEST_SUITE_P(
     Phases, KilledIn,
-    ::testing::Values(Phase{"Initialized", {"init"}, ""}, Phase{"Creating", {"init"}, "create 0 0x2000000 0"},
+    ::testing::Values(Phase{"Initialized", {"init"}, ""},
+                      Phase{"Creating", {"init"}, "create 0 0x2000000 0"},
                       Phase{"Created", {"init", "create 0 0x2000000 0"}, ""},
                       Phase{"Joining", {"init", "create 0 0x2000000 0"}, "join 0"},
                       Phase{"Joined", {"init", "create 0 0x2000000 0", "join 0"}, ""},
-                      Phase{"Copying", {"init", "create 0 0x2000000 0", "join 0", "loop 1 0 0 host 0x1000000"}, ""},
+                      Phase{"Copying",
+                            {"init", "create 0 0x2000000 0", "join 0", "loop 1 0 0 host 0x1000000"},
+                            ""},
                       Phase{"Leaving", {"init", "create 0 0x2000000 0", "join 0"}, "leave 0"},
                       Phase{"Destroying", {"init", "create 0 0x2000000 0", "join 0"}, "destroy 0"}),
     [](const auto& info) { return info.param.name; });

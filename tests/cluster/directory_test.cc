@@ -1,5 +1,5 @@
-// What something else has written where members' records stand: who isn't concerned goes on, who is gets an error that names
-// the record.
+// What something else has written where members' records stand: who isn't concerned goes on, who is
+// gets an error that names the record.
 
 #include "cluster/rank_process.h"
 #include "store/client/client.h"
@@ -38,8 +38,9 @@ class ForeignRecords : public ::testing::Test {
 TEST_F(ForeignRecords, AmongAPoolsMembersAreNoMembers) {
   All(ranks_, "create 0 0x200000 0");
   ASSERT_CODE(0, ranks_[0]->Do("join 0"));
-  for (const char* value : {"hello", "", "[1, 2]", "{\"rank\": \"three\"}", "{\"rank\": 99}", "{\"rank\": 3, \"pid\": -1}",
-                            "{\"rank\": 3, \"transports\": 7}", "\xff\xfe"})
+  for (const char* value :
+       {"hello", "", "[1, 2]", "{\"rank\": \"three\"}", "{\"rank\": 99}",
+        "{\"rank\": 3, \"pid\": -1}", "{\"rank\": 3, \"transports\": 7}", "\xff\xfe"})
     Put(keys_.PoolMember(0, 3), value);
   Put(keys_.Pool(0) + "readme", "not a rank");
   Put(keys_.PoolMember(0, 2), std::string(1 << 20, 'x'));  // long
@@ -91,7 +92,8 @@ TEST_F(ForeignRecords, OfAnotherProtocolVersionAreNamedWithBoth) {
   Put(keys_.PoolMember(0, 3), store::EncodeRecord(*record));
   Answer refused = ranks_[1]->Do("join 0");
   EXPECT_EQ(-2000, refused.code) << refused.text;
-  EXPECT_THAT(refused.text, AllOf(HasSubstr("rank 3 (host newer"), HasSubstr("protocol 2"), HasSubstr("this process 1")));
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("rank 3 (host newer"), HasSubstr("protocol 2"),
+                                  HasSubstr("this process 1")));
   Delete(keys_.PoolMember(0, 3));
   EXPECT_CODE(0, ranks_[1]->Do("join 0"));
 }

@@ -1,5 +1,5 @@
-// Pools of two jobs whose store is a cluster of real etcd servers, each on a host of its own, that loses members: by their
-// death, and by the network. Ranks stay, joins go on.
+// Pools of two jobs whose store is a cluster of real etcd servers, each on a host of its own, that
+// loses members: by their death, and by the network. Ranks stay, joins go on.
 
 #include <arpa/inet.h>
 #include <sched.h>
@@ -45,10 +45,12 @@ std::string StatusOf(const Hosts& hosts, int host) {
     ::inet_pton(AF_INET, Hosts::Address(host).c_str(), &address.sin_addr);
     if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return;
     const std::string request =
-        "POST /v3/maintenance/status HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        "POST /v3/maintenance/status HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: "
+        "2\r\n\r\n{}";
     if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return;
     char buffer[1024];
-    for (ssize_t got; (got = ::recv(fd.get(), buffer, sizeof(buffer), 0)) > 0;) said.append(buffer, static_cast<size_t>(got));
+    for (ssize_t got; (got = ::recv(fd.get(), buffer, sizeof(buffer), 0)) > 0;)
+      said.append(buffer, static_cast<size_t>(got));
   })
       .join();
   return said;
@@ -68,7 +70,8 @@ class EtcdHosts : public ::testing::Test {
   void SetUp() override {
     SKIP_WITHOUT_HOSTS(job_);
     std::vector<EtcdProcess::Place> places;
-    for (int i = 0; i < kMembers; ++i) places.push_back({job_.hosts().Namespace(i), Hosts::Address(i)});
+    for (int i = 0; i < kMembers; ++i)
+      places.push_back({job_.hosts().Namespace(i), Hosts::Address(i)});
     auto launched = EtcdProcess::LaunchCluster(places);
     ASSERT_TRUE(launched.ok()) << launched.status();
     etcd_ = std::move(*launched);
@@ -86,7 +89,9 @@ class EtcdHosts : public ::testing::Test {
     for (auto end = steady_clock::now() + seconds(30); steady_clock::now() < end;) {
       for (int i = 0; i < kMembers; ++i) {
         std::string status = StatusOf(job_.hosts(), i);
-        if (!Field(status, "leader").empty() && Field(status, "leader") == Field(status, "member_id")) return i;
+        if (!Field(status, "leader").empty() &&
+            Field(status, "leader") == Field(status, "member_id"))
+          return i;
       }
     }
     ADD_FAILURE() << "no etcd leads";
@@ -98,12 +103,14 @@ class EtcdHosts : public ::testing::Test {
     for (std::size_t i = 0; i < ranks_.size(); ++i) {
       auto& ranks = ranks_[i];
       auto late = job_.Process(kNear);
-      ASSERT_CODE(0, late->Do("init " + Url(i == 0 ? "/jobs/one" : "/jobs/two") + " 6 " + S(new_rank)));
+      ASSERT_CODE(
+          0, late->Do("init " + Url(i == 0 ? "/jobs/one" : "/jobs/two") + " 6 " + S(new_rank)));
       ASSERT_CODE(0, late->Do("create 0 0x200000 0"));
       ASSERT_CODE(0, late->Do("join 0"));
       for (int rank : {0, 1}) {
         EXPECT_CODE(0, late->Do("fill 0 " + S(rank) + " host 0x100000 4096 " + S(10 * i + rank)));
-        EXPECT_CODE(0, ranks[rank]->Do("load 0 " + S(rank) + " host 0x100000 4096 " + S(10 * i + rank)));
+        EXPECT_CODE(
+            0, ranks[rank]->Do("load 0 " + S(rank) + " host 0x100000 4096 " + S(10 * i + rank)));
       }
       EXPECT_CODE(0, ranks[1]->Do("fill 0 " + S(new_rank) + " host 0 4096 " + S(i)));
       EXPECT_CODE(0, late->Do("load 0 " + S(new_rank) + " host 0 4096 " + S(i)));

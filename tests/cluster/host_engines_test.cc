@@ -1,5 +1,5 @@
-// TransferEngines on several hosts, which are network namespaces: they meet through a store or without one, and outlive each
-// other.
+// TransferEngines on several hosts, which are network namespaces: they meet through a store or
+// without one, and outlive each other.
 
 #include <signal.h>
 
@@ -15,7 +15,8 @@ using std::chrono::steady_clock;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr seconds kDeadWithin{3};  // API.md's 2 s, and one for a machine that has other things to do
+// API.md's 2 s, and one for a machine that has other things to do
+constexpr seconds kDeadWithin{3};
 
 // An engine in a process of its own, with 4 MiB of its user's memory.
 struct Node {
@@ -56,23 +57,27 @@ TEST_F(HostEngines, EverybodyReachesEverybodyOverTcp) {
     HostRanks job(count, Wiring::kKernel);
     SKIP_WITHOUT_HOSTS(job);
     std::vector<Node> nodes;
-    for (int i = 0; i < count; ++i) nodes.push_back(Start(job, i, "engine" + std::to_string(i), job.url(), i));
+    for (int i = 0; i < count; ++i)
+      nodes.push_back(Start(job, i, "engine" + std::to_string(i), job.url(), i));
     ASSERT_CODE(0, nodes[0].Do("buffer 1 4096 50"));
     for (int i = 0; i < count; ++i) {
       Node& from = nodes[i];
       Node& to = nodes[(i + 1) % count];
       EXPECT_CODE(0, from.Do("buffer 1 " + std::string(kSize) + " " + std::to_string(100 + i)));
       if (count == 1) continue;
-      EXPECT_CODE(0, from.Do("engine_read " + from.name + " 1 0 " + to.name + " " + to.address + " " + kSize));
+      EXPECT_CODE(0, from.Do("engine_read " + from.name + " 1 0 " + to.name + " " + to.address +
+                             " " + kSize));
       EXPECT_EQ("tcp", from.Do("engine_path " + from.name + " " + to.name).text);
-      EXPECT_CODE(0, from.Do("buffer_check 1 0 " + std::string(kSize) + " " + std::to_string((i + 1) % count)));
+      EXPECT_CODE(0, from.Do("buffer_check 1 0 " + std::string(kSize) + " " +
+                             std::to_string((i + 1) % count)));
     }
     if (count == 1) continue;
     for (int i = 0; i < count; ++i) {
       Node& from = nodes[i];
       Node& to = nodes[(i + 1) % count];
       EXPECT_CODE(0, from.Do("buffer 1 " + std::string(kSize) + " " + std::to_string(100 + i)));
-      EXPECT_CODE(0, from.Do("engine_batch " + from.name + " 1 " + to.name + " " + to.address + " 4096 1024"));
+      EXPECT_CODE(0, from.Do("engine_batch " + from.name + " 1 " + to.name + " " + to.address +
+                             " 4096 1024"));
       EXPECT_CODE(0, to.Do("engine_batch_check 0 " + std::to_string(100 + i) + " 4096 1024"));
     }
     EXPECT_EQ("", nodes[0].Do("engine_down").text);
@@ -88,7 +93,10 @@ TEST_F(HostEngines, OneNicServesAllOfThem) {
   EXPECT_CODE(0, process->Do("engine two " + job.url() + nic));
   EXPECT_CODE(0, other->Do("engine three " + job.url() + nic));
   for (const char* port : {"7300", "7301", "7302"})
-    EXPECT_TRUE(job.hosts().Run(0, {"sh", "-c", std::string("ss -Hltn sport = ") + port + " | grep -q ."}).ok()) << port;
+    EXPECT_TRUE(job.hosts()
+                    .Run(0, {"sh", "-c", std::string("ss -Hltn sport = ") + port + " | grep -q ."})
+                    .ok())
+        << port;
   Answer refused = other->Do("engine four " + job.url() + " nic=tcp://10.77.0.1:70000");
   EXPECT_EQ(-2000, refused.code);
   EXPECT_THAT(refused.text, HasSubstr("70000"));
@@ -97,12 +105,14 @@ TEST_F(HostEngines, OneNicServesAllOfThem) {
 TEST_F(HostEngines, TwoNeedNoStoreToMeet) {
   HostRanks job(2, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);
-  const std::string names[] = {netns::Hosts::Address(0) + ":7301", netns::Hosts::Address(1) + ":7302"};
+  const std::string names[] = {netns::Hosts::Address(0) + ":7301",
+                               netns::Hosts::Address(1) + ":7302"};
   Node one = Start(job, 0, names[0], "tcp://" + names[0], 1);
   Node two = Start(job, 1, names[1], "tcp://" + names[1], 2);
   for (auto [from, to] : {std::pair{&one, &two}, std::pair{&two, &one}}) {
     EXPECT_CODE(0, from->Do("buffer 1 4096 9"));
-    EXPECT_CODE(0, from->Do("engine_write " + from->name + " 1 0 " + to->name + " " + to->address + " 4096"));
+    EXPECT_CODE(0, from->Do("engine_write " + from->name + " 1 0 " + to->name + " " + to->address +
+                            " 4096"));
     EXPECT_CODE(0, to->Do("buffer_check 0 0 4096 9"));
   }
 }
@@ -139,7 +149,8 @@ TEST_F(HostEngines, OneThatIsKilledInMidPayloadIsNamedAndComesBack) {
   EXPECT_LT(steady_clock::now() - struck, kDeadWithin);
   EXPECT_EQ(-2014, ended.code) << ended.text;
   EXPECT_THAT(ended.text, HasSubstr("'to'"));
-  EXPECT_CODE(0, from.Do("engine_write from 0 0 store " + store.address + " 4096"));  // others are as they were
+  // others are as they were
+  EXPECT_CODE(0, from.Do("engine_write from 0 0 store " + store.address + " 4096"));
   EXPECT_CODE(0, store.Do("buffer_check 0 0 4096 1"));
 
   to = Start(job, 2, "to", job.url(), 3);

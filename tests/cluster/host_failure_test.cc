@@ -1,5 +1,5 @@
-// What happens to pools across hosts when a process, an interface, a cable or a connection fails. docs/failure.md has the
-// table.
+// What happens to pools across hosts when a process, an interface, a cable or a connection fails.
+// docs/failure.md has the table.
 
 #include <signal.h>
 
@@ -32,11 +32,13 @@ struct Failure {
 
 const Failure kFailures[] = {
     {"Killed", Wiring::kKernel, [](HostRanks& job) { job[2].Kill(); }, nullptr, kDeadWithin},
-    {"Stopped", Wiring::kKernel, [](HostRanks& job) { job[2].Signal(SIGSTOP); }, [](HostRanks& job) { job[2].Signal(SIGCONT); },
-     kCutWithin},
-    {"InterfaceDown", Wiring::kKernel, [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetInterface(2, false).ok()); },
+    {"Stopped", Wiring::kKernel, [](HostRanks& job) { job[2].Signal(SIGSTOP); },
+     [](HostRanks& job) { job[2].Signal(SIGCONT); }, kCutWithin},
+    {"InterfaceDown", Wiring::kKernel,
+     [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetInterface(2, false).ok()); },
      [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetInterface(2, true).ok()); }, kCutWithin},
-    {"CablePulled", Wiring::kKernel, [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetCable(2, false).ok()); },
+    {"CablePulled", Wiring::kKernel,
+     [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetCable(2, false).ok()); },
      [](HostRanks& job) { ASSERT_TRUE(job.hosts().SetCable(2, true).ok()); }, kCutWithin},
     {"CutFromOneRankOnly", Wiring::kWire, [](HostRanks& job) { job.hosts().wire().Cut(1, 2); },
      [](HostRanks& job) { job.hosts().wire().Heal(); }, kCutWithin},
@@ -44,12 +46,13 @@ const Failure kFailures[] = {
 
 class Struck : public ::testing::TestWithParam<Failure> {
  protected:
-  // The rank that copies to rank 2; rank 0 has the store, so that a cut from it alone would be another failure.
+  // The rank that copies to rank 2; rank 0 has the store, so that a cut from it alone would be
+  // another failure.
   static constexpr int kFrom = 1;
 };
 
-// Copies, batches and asynchronous copies to rank 2 end within the bound and name it; others go on; afterwards it is reached
-// again.
+// Copies, batches and asynchronous copies to rank 2 end within the bound and name it; others go on;
+// afterwards it is reached again.
 TEST_P(Struck, CopiesEndInTimeOthersGoOnAndItComesBack) {
   const Failure& failure = GetParam();
   HostRanks job(3, failure.wiring);
@@ -102,7 +105,8 @@ TEST_P(Struck, AnAsynchronousCopyAndABatchUnderWayEndInTime) {
   auto struck = steady_clock::now();
   failure.strike(job);
   Answer waited = job[kFrom].Do("wait 0");
-  EXPECT_LT(steady_clock::now() - struck, failure.bound + seconds(2));  // what was done before took its time as well
+  // what was done before took its time as well
+  EXPECT_LT(steady_clock::now() - struck, failure.bound + seconds(2));
   EXPECT_TRUE(waited.code == -2014 || waited.code == 0) << waited.code << waited.text;
   EXPECT_CODE(0, job[kFrom].Do("try_fill 0 2 host 6 -2014"));
   if (failure.mend != nullptr) failure.mend(job);
@@ -114,10 +118,13 @@ TEST(HostFailure, APeerThatTakesNothingDelaysNoAsynchronousCopyToOthers) {
   job.Start({0, 1, 2}, 3);
   job[2].Signal(SIGSTOP);
   auto stopped = steady_clock::now();
-  for (int i = 0; i < 4; ++i) ASSERT_CODE(0, job[1].Do("batch 0 122 131072 7 2 flags=1"));  // more than sockets hold
+  // more than sockets hold
+  for (int i = 0; i < 4; ++i) ASSERT_CODE(0, job[1].Do("batch 0 122 131072 7 2 flags=1"));
   ASSERT_CODE(0, job[1].Do("batch 0 64 65536 8 0 flags=1"));
-  while (job[0].Do("batch_check 0 64 65536 8 0").code != 0) ASSERT_LT(steady_clock::now() - stopped, seconds(20));
-  EXPECT_LT(steady_clock::now() - stopped, milliseconds(1500));  // before rank 2 is given up, after 1.9 s at the earliest
+  while (job[0].Do("batch_check 0 64 65536 8 0").code != 0)
+    ASSERT_LT(steady_clock::now() - stopped, seconds(20));
+  // before rank 2 is given up, after 1.9 s at the earliest
+  EXPECT_LT(steady_clock::now() - stopped, milliseconds(1500));
   EXPECT_CODE(-2014, job[1].Do("wait 0"));
   job[2].Signal(SIGCONT);
 }
@@ -140,7 +147,8 @@ TEST_P(Struck, JoinAndLeaveDoNotHang) {
   if (failure.mend != nullptr) failure.mend(job);
 }
 
-INSTANTIATE_TEST_SUITE_P(Rank, Struck, ::testing::ValuesIn(kFailures), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Rank, Struck, ::testing::ValuesIn(kFailures),
+                         [](const auto& info) { return info.param.name; });
 
 // Eight hosts with a rank each, all copying to rank 2 and to their neighbours.
 class StruckAmongEight : public Struck {};
@@ -151,7 +159,9 @@ TEST_P(StruckAmongEight, EverybodysCopiesToItEndAndNoOthers) {
   HostRanks job(kHosts, failure.wiring);
   SKIP_WITHOUT_HOSTS(job);
   job.Start({0, 1, 2, 3, 4, 5, 6, 7}, kHosts);
-  auto next = [](int rank) { return (rank + 1) % kHosts == kStruck ? kStruck + 1 : (rank + 1) % kHosts; };
+  auto next = [](int rank) {
+    return (rank + 1) % kHosts == kStruck ? kStruck + 1 : (rank + 1) % kHosts;
+  };
   std::vector<int> others;
   for (int rank = 0; rank < kHosts; ++rank)
     if (rank != kStruck) others.push_back(rank);
@@ -203,7 +213,8 @@ TEST(HostFailure, AConnectionThatIsResetInMidPayloadIsMadeAgain) {
   EXPECT_CODE(0, job[0].Do("load 0 0 host 0 0x2000000 4"));
 }
 
-// A refusal that comes from the network proves nothing about the peer: a join that can't reach a member that lives fails.
+// A refusal that comes from the network proves nothing about the peer: a join that can't reach a
+// member that lives fails.
 TEST(HostFailure, AMemberThatRefusesConnectionsIsNotTakenForDead) {
   HostRanks job(4, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);
@@ -215,7 +226,8 @@ TEST(HostFailure, AMemberThatRefusesConnectionsIsNotTakenForDead) {
   ASSERT_TRUE(job.hosts().Run(3, {"ip", "route", "add", "unreachable", "10.77.0.3/32"}).ok());
   Answer refused = late->Do("join 0");
   EXPECT_EQ(-2004, refused.code) << refused.text;
-  EXPECT_THAT(refused.text, AllOf(HasSubstr("no link to rank(s) 2"), HasSubstr("No route to host")));
+  EXPECT_THAT(refused.text,
+              AllOf(HasSubstr("no link to rank(s) 2"), HasSubstr("No route to host")));
   ASSERT_TRUE(job.hosts().Run(3, {"ip", "route", "del", "unreachable", "10.77.0.3/32"}).ok());
   EXPECT_CODE(0, late->Do("join 0"));
   for (int rank : {0, 1, 2}) EXPECT_CODE(0, late->Do("fill 0 " + S(rank) + " host 0 4096 1"));
@@ -250,8 +262,8 @@ TEST(HostFailure, WithoutDescriptorsJoinsFailAndLinksStay) {
   EXPECT_CODE(0, job[1].Do("load 0 1 host 0 0x100000 2"));
 }
 
-// Cut from each other for longer than any bound, then healed, several times over: the link is made again each time, and what
-// was given up stays failed.
+// Cut from each other for longer than any bound, then healed, several times over: the link is made
+// again each time, and what was given up stays failed.
 TEST(HostFailure, GivenUpThenLinkedAgain) {
   HostRanks job(3, Wiring::kWire);
   SKIP_WITHOUT_HOSTS(job);
@@ -330,19 +342,22 @@ TEST_P(BadWeather, EverythingArrives) {
   EXPECT_CODE(0, job[0].Do("fill 0 2 host 0 4096 3"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Network, BadWeather,
-                         ::testing::Values(Weather{"Loses", {.lost = 0.01}}, Weather{"Delays", {.delay = milliseconds(15)}},
-                                           Weather{"Reorders", {.delay = milliseconds(1), .jitter = milliseconds(4)}},
-                                           Weather{"Duplicates", {.duplicated = 0.2}},
-                                           Weather{"Squeezes", {.bytes_per_second = 4 << 20}}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Network, BadWeather,
+    ::testing::Values(Weather{"Loses", {.lost = 0.01}},
+                      Weather{"Delays", {.delay = milliseconds(15)}},
+                      Weather{"Reorders", {.delay = milliseconds(1), .jitter = milliseconds(4)}},
+                      Weather{"Duplicates", {.duplicated = 0.2}},
+                      Weather{"Squeezes", {.bytes_per_second = 4 << 20}}),
+    [](const auto& info) { return info.param.name; });
 
 TEST(HostFailure, ALargeCopyOverASlowNetworkIsNoDeath) {
   HostRanks job(2, Wiring::kWire);
   SKIP_WITHOUT_HOSTS(job);
   job.Start({0, 1}, 2);
   ASSERT_CODE(0, job[0].Do("watch 0"));
-  job.hosts().wire().Treat({.bytes_per_second = 6 << 20});  // five seconds for a copy: longer than any bound
+  // five seconds for a copy: longer than any bound
+  job.hosts().wire().Treat({.bytes_per_second = 6 << 20});
   job[1].Send("fill 0 0 host 0 0x1000000 4");
   EXPECT_CODE(0, job[0].Do("fill 0 1 host 0 0x2000000 3"));
   EXPECT_CODE(0, job[1].Receive());
@@ -358,7 +373,8 @@ TEST(HostFailure, TheStoresHostGoneDataPathsGoOnAndJoinsSayWhatHelps) {
   ASSERT_CODE(0, job[1].Do("loop 1 0 2 host 0x100000"));
   ASSERT_CODE(0, job[2].Do("watch 0"));
   ASSERT_TRUE(job.hosts().SetCable(0, false).ok());
-  EXPECT_EQ("-0", job[2].Do("events 2 5").text);  // rank 0 alone: longer than a lease, and rank 1 is still there
+  // rank 0 alone: longer than a lease, and rank 1 is still there
+  EXPECT_EQ("-0", job[2].Do("events 2 5").text);
   auto late = job.Process(1);
   Answer refused = late->Do("init " + job.url() + " 4 3 init_timeout=3");
   EXPECT_EQ(-2004, refused.code) << refused.text;

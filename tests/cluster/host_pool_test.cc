@@ -32,11 +32,13 @@ TEST_P(Placed, EveryRankReachesEveryOtherAndSaysHow) {
       EXPECT_CODE(0, job[(from + 1) % count].Do("check" + where + seed));
       bool near = placement[from] == placement[to];
       EXPECT_EQ(near ? "mapped" : "tcp", job[from].Do("path 0 " + S(to)).text);
-      Answer va = job[from].Do("va 0 " + S(to) + " host"), view = job[from].Do("view 0 " + S(to) + " host");
+      Answer va = job[from].Do("va 0 " + S(to) + " host"),
+             view = job[from].Do("view 0 " + S(to) + " host");
       EXPECT_EQ(near ? 0 : -2015, va.code) << va.text;
       EXPECT_EQ(near ? 0 : -2015, view.code) << view.text;
       if (near) continue;
-      EXPECT_THAT(view.text, AllOf(HasSubstr("rank " + S(to)), HasSubstr("another host"), HasSubstr("tcp")));
+      EXPECT_THAT(view.text,
+                  AllOf(HasSubstr("rank " + S(to)), HasSubstr("another host"), HasSubstr("tcp")));
     }
   }
   std::string members = job[count - 1].Do("members 0").text;
@@ -45,7 +47,8 @@ TEST_P(Placed, EveryRankReachesEveryOtherAndSaysHow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, Placed,
-                         ::testing::Values(std::vector{0}, std::vector{0, 1}, std::vector{0, 1, 2}, std::vector{0, 0, 1},
+                         ::testing::Values(std::vector{0}, std::vector{0, 1}, std::vector{0, 1, 2},
+                                           std::vector{0, 0, 1},
                                            std::vector{0, 1, 2, 0, 1, 2, 0, 1}));
 
 TEST(HostPool, LargeCopiesBatchesAndRanksBothRemote) {
@@ -109,7 +112,8 @@ TEST(HostPool, StatsTellPathsApart) {
 TEST(HostPool, HostTcpIsAPathThatThereIs) {
   HostRanks job(2, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);
-  auto ranks = StartRanksIn({job.hosts().Namespace(0), job.hosts().Namespace(1)}, job.url(), 2, {{"MEMFABRIC_STRICT", "1"}});
+  auto ranks = StartRanksIn({job.hosts().Namespace(0), job.hosts().Namespace(1)}, job.url(), 2,
+                            {{"MEMFABRIC_STRICT", "1"}});
   for (auto& rank : ranks) {
     EXPECT_CODE(0, rank->Do("create 0 0x200000 0 op=4"));
     EXPECT_CODE(-2015, rank->Do("create 1 0x200000 0 op=2"));  // RDMA
@@ -153,8 +157,12 @@ TEST(HostPool, TheNicDecidesWhereTheDataPlaneListens) {
   HostRanks job(2, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);
   for (int host : {0, 1}) {
-    ASSERT_TRUE(job.hosts().Run(host, {"ip", "addr", "add", "10.78.0." + S(host + 1) + "/24", "dev", "eth0"}).ok());
-    ASSERT_TRUE(job.hosts().Run(host, {"ip", "link", "add", "bare0", "type", "bridge"}).ok());  // has no address
+    ASSERT_TRUE(
+        job.hosts()
+            .Run(host, {"ip", "addr", "add", "10.78.0." + S(host + 1) + "/24", "dev", "eth0"})
+            .ok());
+    // has no address
+    ASSERT_TRUE(job.hosts().Run(host, {"ip", "link", "add", "bare0", "type", "bridge"}).ok());
   }
   auto listens = [&](int host, const std::string& address) {
     return job.hosts().Run(host, {"sh", "-c", "ss -Hltn src " + address + " | grep -q ."}).ok();
@@ -200,17 +208,21 @@ TEST(HostPool, OneNicServesAllRanksOfAHostAndAllTheirPools) {
   for (int rank : {0, 1, 2, 3}) {
     ranks.push_back(job.Process(rank / 2));
     // The whole net's address, so that it is the same text on all hosts.
-    ASSERT_CODE(0, ranks[rank]->Do("init " + job.url() + " 4 " + S(rank) + " nic=tcp://10.77.0.0/16:7000"));
+    ASSERT_CODE(
+        0, ranks[rank]->Do("init " + job.url() + " 4 " + S(rank) + " nic=tcp://10.77.0.0/16:7000"));
   }
   for (const char* pool : {"0", "1"}) {
     All(ranks, std::string("create ") + pool + " 0x200000 0");
     All(ranks, std::string("join ") + pool);
     for (int from : {0, 1, 2, 3})
       for (int to : {0, 1, 2, 3})
-        EXPECT_EQ(from / 2 == to / 2 ? "mapped" : "tcp", ranks[from]->Do(std::string("path ") + pool + " " + S(to)).text);
+        EXPECT_EQ(from / 2 == to / 2 ? "mapped" : "tcp",
+                  ranks[from]->Do(std::string("path ") + pool + " " + S(to)).text);
   }
   auto listening = [&](int host, int port) {
-    return job.hosts().Run(host, {"sh", "-c", "ss -Hltn src 10.77.0.0/16:" + S(port) + " | grep -q ."}).ok();
+    return job.hosts()
+        .Run(host, {"sh", "-c", "ss -Hltn src 10.77.0.0/16:" + S(port) + " | grep -q ."})
+        .ok();
   };
   for (int rank : {0, 1, 2, 3}) EXPECT_TRUE(listening(rank / 2, 7000 + rank)) << rank;
   for (int host : {0, 1})
@@ -220,13 +232,14 @@ TEST(HostPool, OneNicServesAllRanksOfAHostAndAllTheirPools) {
 TEST(HostPool, ARankWithoutAPortIsReachedOnItsHostOnlyAndSaysWhy) {
   HostRanks job(2, Wiring::kKernel);
   SKIP_WITHOUT_HOSTS(job);
-  auto holder = job.Process(1);  // of the last port but one; those that might be used instead are beyond the last
+  // of the last port but one; those that might be used instead are beyond the last
+  auto holder = job.Process(1);
   ASSERT_CODE(0, holder->Do("serve tcp://10.77.0.2:65534"));
   std::vector<std::unique_ptr<RankProcess>> ranks;
   for (int rank : {0, 1, 2}) {
     ranks.push_back(job.Process(rank == 0 ? 0 : 1));
-    ASSERT_CODE(0,
-                ranks[rank]->Do("init " + job.url() + " 3 " + S(rank) + " nic=tcp://10.77.0.0/16:65533 operation_timeout=20"));
+    ASSERT_CODE(0, ranks[rank]->Do("init " + job.url() + " 3 " + S(rank) +
+                                   " nic=tcp://10.77.0.0/16:65533 operation_timeout=20"));
     ASSERT_CODE(0, ranks[rank]->Do("create 0 0x200000 0"));
   }
   ASSERT_CODE(0, ranks[1]->Do("join 0"));
@@ -234,7 +247,8 @@ TEST(HostPool, ARankWithoutAPortIsReachedOnItsHostOnlyAndSaysWhy) {
   EXPECT_EQ("mapped", ranks[2]->Do("path 0 1").text);
   Answer refused = ranks[0]->Do("join 0", std::chrono::seconds(5));  // at once
   EXPECT_EQ(-2015, refused.code);
-  EXPECT_THAT(refused.text, AllOf(HasSubstr("rank 1"), HasSubstr("no data port"), HasSubstr("10.77.0.2:65534")));
+  EXPECT_THAT(refused.text,
+              AllOf(HasSubstr("rank 1"), HasSubstr("no data port"), HasSubstr("10.77.0.2:65534")));
   // It reaches others itself.
   ASSERT_CODE(0, ranks[1]->Do("leave 0"));
   ASSERT_CODE(0, ranks[0]->Do("join 0"));

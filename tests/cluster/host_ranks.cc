@@ -12,7 +12,8 @@ HostRanks::HostRanks(int hosts, netns::Wiring wiring) {
   }
 }
 
-void HostRanks::Start(const std::vector<int>& placement, int world, const std::map<std::string, std::string>& environment) {
+void HostRanks::Start(const std::vector<int>& placement, int world,
+                      const std::map<std::string, std::string>& environment) {
   std::vector<int> networks;
   for (int host : placement) networks.push_back(hosts_->Namespace(host));
   world_ = world;
@@ -21,13 +22,15 @@ void HostRanks::Start(const std::vector<int>& placement, int world, const std::m
   All(ranks_, "join 0");
 }
 
-std::unique_ptr<RankProcess> HostRanks::Process(int host, const std::map<std::string, std::string>& environment) const {
+std::unique_ptr<RankProcess> HostRanks::Process(
+    int host, const std::map<std::string, std::string>& environment) const {
   return std::make_unique<RankProcess>(environment, hosts_->Namespace(host));
 }
 
 std::unique_ptr<RankProcess> HostRanks::Newcomer(int host, int rank) {
   auto process = Process(host);
-  EXPECT_CODE(0, process->Do("init " + url() + " " + std::to_string(world_) + " " + std::to_string(rank)));
+  EXPECT_CODE(
+      0, process->Do("init " + url() + " " + std::to_string(world_) + " " + std::to_string(rank)));
   EXPECT_CODE(0, process->Do("create 0 0x2000000 0"));
   return process;
 }

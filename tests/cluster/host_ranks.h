@@ -1,4 +1,5 @@
-// tests/cluster/host_ranks.h: ranks on several hosts (support/netns/hosts.h), with the store on host 0.
+// tests/cluster/host_ranks.h: ranks on several hosts (support/netns/hosts.h), with the store on
+// host 0.
 
 #pragma once
 
@@ -18,10 +19,13 @@ class HostRanks {
   HostRanks(int hosts, netns::Wiring wiring);
   const std::string& why_not() const { return why_not_; }
 
-  // Starts rank i on host placement[i], initialized at url(), each with a pool 0 of 32 MiB that it has joined.
-  void Start(const std::vector<int>& placement, int world, const std::map<std::string, std::string>& environment = {});
+  // Starts rank i on host placement[i], initialized at url(), each with a pool 0 of 32 MiB that it
+  // has joined.
+  void Start(const std::vector<int>& placement, int world,
+             const std::map<std::string, std::string>& environment = {});
   // A process on that host that has done nothing yet.
-  std::unique_ptr<RankProcess> Process(int host, const std::map<std::string, std::string>& environment = {}) const;
+  std::unique_ptr<RankProcess> Process(
+      int host, const std::map<std::string, std::string>& environment = {}) const;
   // Rank `rank` on that host, initialized and with its pool created, not joined.
   std::unique_ptr<RankProcess> Newcomer(int host, int rank);
 

@@ -28,7 +28,8 @@ class TwoUsers : public ::testing::Test {
     for (int rank : {0, 1}) {
       ranks_.push_back(std::make_unique<RankProcess>(environment));
       if (rank == 1) ASSERT_CODE(0, ranks_[rank]->Do("become " + kUser));
-      ASSERT_CODE(0, ranks_[rank]->Do("init " + url_ + " 2 " + std::to_string(rank) + " start_store=0"));
+      ASSERT_CODE(
+          0, ranks_[rank]->Do("init " + url_ + " 2 " + std::to_string(rank) + " start_store=0"));
       ASSERT_CODE(0, ranks_[rank]->Do("create 0 0x200000 0"));
     }
   }
@@ -83,8 +84,9 @@ TEST_F(TwoUsers, AreAnErrorThatNamesBothWhenThePathMustBeTheBest) {
     ASSERT_CODE(0, ranks_[1 - joins_last]->Do("join 0", kAtOnce));
     Answer refused = ranks_[joins_last]->Do("join 0", kAtOnce);
     EXPECT_EQ(-2015, refused.code) << refused.text;
-    EXPECT_THAT(refused.text, AllOf(HasSubstr("user 0"), HasSubstr("user " + kUser), HasSubstr("MEMFABRIC_ALLOW_UIDS"),
-                                    HasSubstr("MEMFABRIC_STRICT")));
+    EXPECT_THAT(refused.text,
+                AllOf(HasSubstr("user 0"), HasSubstr("user " + kUser),
+                      HasSubstr("MEMFABRIC_ALLOW_UIDS"), HasSubstr("MEMFABRIC_STRICT")));
   }
 }
 
@@ -100,7 +102,9 @@ TEST_F(TwoUsers, EnginesGoByTcp) {
   }
   for (auto [from, to] : {std::pair{0, 1}, std::pair{1, 0}}) {
     const std::string own = "e" + std::to_string(from), other = "e" + std::to_string(to);
-    EXPECT_CODE(0, ranks_[from]->Do("engine_read " + own + " 1 0 " + other + " " + addresses[to] + " 0x100000", kAtOnce));
+    EXPECT_CODE(0, ranks_[from]->Do(
+                       "engine_read " + own + " 1 0 " + other + " " + addresses[to] + " 0x100000",
+                       kAtOnce));
     EXPECT_EQ("tcp", ranks_[from]->Do("engine_path " + own + " " + other).text);
     EXPECT_CODE(0, ranks_[from]->Do("buffer_check 1 0 0x100000 " + std::to_string(to)));
   }
@@ -115,7 +119,9 @@ TEST(EqualHostIds, GoByTcp) {
   job.Start({0, 0, 1, 1}, 4, kClone);
   for (int from = 0; from < 4; ++from)
     for (int to = 0; to < 4; ++to)
-      EXPECT_EQ(from / 2 == to / 2 ? "mapped" : "tcp", job[from].Do("path 0 " + std::to_string(to)).text) << from << to;
+      EXPECT_EQ(from / 2 == to / 2 ? "mapped" : "tcp",
+                job[from].Do("path 0 " + std::to_string(to)).text)
+          << from << to;
   EXPECT_CODE(0, job[0].Do("fill 0 3 host 0 0x200000 1"));
   EXPECT_CODE(0, job[3].Do("load 0 3 host 0 0x200000 1"));
   // A member that died is still told from one that is elsewhere.
@@ -157,7 +163,8 @@ TEST(EqualHostIds, AreAnErrorWhenThePathMustBeTheBest) {
   ASSERT_CODE(0, ranks[0]->Do("join 0"));
   Answer refused = ranks[1]->Do("join 0", kAtOnce);
   EXPECT_EQ(-2015, refused.code);
-  EXPECT_THAT(refused.text, AllOf(HasSubstr("host identity"), HasSubstr("MEMFABRIC_HOST_ID"), HasSubstr("rank 0")));
+  EXPECT_THAT(refused.text, AllOf(HasSubstr("host identity"), HasSubstr("MEMFABRIC_HOST_ID"),
+                                  HasSubstr("rank 0")));
 }
 
 TEST(EqualHostIds, EnginesGoByTcpAndKeepTheirNames) {

@@ -1,5 +1,6 @@
-// Addresses that mean something on one host only: a name that its own host's /etc/hosts leads to loopback ("127.0.1.1 name", as
-// Debian has it), container bridges, link-local ones; and ports and protocols that this host doesn't give.
+// Addresses that mean something on one host only: a name that its own host's /etc/hosts leads to
+// loopback ("127.0.1.1 name", as Debian has it), container bridges, link-local ones; and ports and
+// protocols that this host doesn't give.
 
 #include <arpa/inet.h>
 #include <sched.h>
@@ -25,7 +26,8 @@ constexpr seconds kAtOnce{10};  // of time-outs of 30 s
 // An /etc/hosts for processes of a test.
 class HostsFile {
  public:
-  explicit HostsFile(const std::string& line) : path_(::testing::TempDir() + "memfabric-hosts-" + std::to_string(::getpid())) {
+  explicit HostsFile(const std::string& line)
+      : path_(::testing::TempDir() + "memfabric-hosts-" + std::to_string(::getpid())) {
     path_ += "-" + std::to_string(++count_);
     std::ofstream(path_) << "127.0.0.1 localhost\n" << line << "\n";
   }
@@ -42,8 +44,10 @@ class OwnName : public ::testing::Test {
   OwnName() : job_(2, Wiring::kKernel) {}
   void SetUp() override { SKIP_WITHOUT_HOSTS(job_); }
   // `own`: on host 0, as Debian has it; else as the name service tells it to others.
-  std::unique_ptr<RankProcess> Start(int host, bool own, const std::map<std::string, std::string>& environment = {}) {
-    return std::make_unique<RankProcess>(environment, job_.hosts().Namespace(host), own ? at_home_.path() : elsewhere_.path());
+  std::unique_ptr<RankProcess> Start(int host, bool own,
+                                     const std::map<std::string, std::string>& environment = {}) {
+    return std::make_unique<RankProcess>(environment, job_.hosts().Namespace(host),
+                                         own ? at_home_.path() : elsewhere_.path());
   }
   bool Listens(int host, const std::string& address) {
     return job_.hosts().Run(host, {"sh", "-c", "ss -Hltn src " + address + " | grep -q ."}).ok();
@@ -109,14 +113,16 @@ TEST_F(OwnName, WhereARecordLooksWrongTheJoinSaysSo) {
   ASSERT_CODE(0, one->Do("create 0 0x200000 0"));
   Answer answer = one->Do("join 0");
   EXPECT_EQ(-2004, answer.code);
-  EXPECT_THAT(answer.text, AllOf(HasSubstr("127.0.0.1:"), HasSubstr("loopback address"), HasSubstr("nic")));
+  EXPECT_THAT(answer.text,
+              AllOf(HasSubstr("127.0.0.1:"), HasSubstr("loopback address"), HasSubstr("nic")));
 
   // An address that both hosts have, as container bridges do.
   ASSERT_CODE(0, zero->Do("leave 0"));
   ASSERT_CODE(0, zero->Do("uninit"));
   for (int host : {0, 1}) {
     ASSERT_TRUE(job_.hosts().Run(host, {"ip", "link", "add", "docker0", "type", "bridge"}).ok());
-    ASSERT_TRUE(job_.hosts().Run(host, {"ip", "addr", "add", "172.17.0.1/16", "dev", "docker0"}).ok());
+    ASSERT_TRUE(
+        job_.hosts().Run(host, {"ip", "addr", "add", "172.17.0.1/16", "dev", "docker0"}).ok());
     ASSERT_TRUE(job_.hosts().Run(host, {"ip", "link", "set", "docker0", "up"}).ok());
   }
   auto bridged = Start(0, true);
@@ -125,13 +131,15 @@ TEST_F(OwnName, WhereARecordLooksWrongTheJoinSaysSo) {
   ASSERT_CODE(0, bridged->Do("join 0"));
   answer = one->Do("join 0");
   EXPECT_EQ(-2004, answer.code);
-  EXPECT_THAT(answer.text, AllOf(HasSubstr("172.17.0.1:"), HasSubstr("also an address of this host (docker0)")));
+  EXPECT_THAT(answer.text,
+              AllOf(HasSubstr("172.17.0.1:"), HasSubstr("also an address of this host (docker0)")));
 
   // A network that only the other host is in, and one of the other family.
   bridged.reset();
   ASSERT_TRUE(job_.hosts().Run(0, {"ip", "addr", "add", "10.99.0.1/24", "dev", "eth0"}).ok());
   ASSERT_TRUE(job_.hosts().Run(1, {"sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"}).ok());
-  for (auto [nic, word] : {std::pair{"tcp://10.99.0.1", "knows no way to 10.99.0.1"}, std::pair{"tcp://[fd77::1]", "IPv6"}}) {
+  for (auto [nic, word] : {std::pair{"tcp://10.99.0.1", "knows no way to 10.99.0.1"},
+                           std::pair{"tcp://[fd77::1]", "IPv6"}}) {
     auto odd = Start(0, true);
     ASSERT_CODE(0, odd->Do(std::string("init tcp://node-a:8570 4 2 nic=") + nic));
     ASSERT_CODE(0, odd->Do("create 0 0x200000 0"));
@@ -145,7 +153,8 @@ TEST_F(OwnName, WhereARecordLooksWrongTheJoinSaysSo) {
 TEST_F(OwnName, OfALinkLocalAddressKeepsItsInterface) {
   for (int host : {0, 1}) {
     const std::string address = "fe80::77:" + std::to_string(host + 1) + "/64";
-    ASSERT_TRUE(job_.hosts().Run(host, {"ip", "addr", "add", address, "dev", "eth0", "nodad"}).ok());
+    ASSERT_TRUE(
+        job_.hosts().Run(host, {"ip", "addr", "add", address, "dev", "eth0", "nodad"}).ok());
   }
   const std::string url = "tcp://[fe80::77:1%eth0]:8570";
   auto zero = Start(0, true), one = Start(1, false);
@@ -155,10 +164,11 @@ TEST_F(OwnName, OfALinkLocalAddressKeepsItsInterface) {
   EXPECT_CODE(0, one->Do("leave 0"));
   // By nic, in a job whose store has another address.
   auto two = Start(0, true), three = Start(1, false);
-  for (auto [rank, nic] :
-       {std::pair{two.get(), "tcp://[fe80::77:1%eth0]:7100"}, std::pair{three.get(), "tcp://[fe80::77:2]:7100"}}) {
+  for (auto [rank, nic] : {std::pair{two.get(), "tcp://[fe80::77:1%eth0]:7100"},
+                           std::pair{three.get(), "tcp://[fe80::77:2]:7100"}}) {
     const std::string number = rank == two.get() ? "0" : "1";
-    ASSERT_CODE(0, rank->Do("init tcp://[" + Hosts::Address6(0) + "]:8571 4 " + number + " nic=" + nic));
+    ASSERT_CODE(
+        0, rank->Do("init tcp://[" + Hosts::Address6(0) + "]:8571 4 " + number + " nic=" + nic));
     ASSERT_CODE(0, rank->Do("create 0 0x200000 0"));
     ASSERT_CODE(0, rank->Do("join 0", kAtOnce));
   }
@@ -166,7 +176,8 @@ TEST_F(OwnName, OfALinkLocalAddressKeepsItsInterface) {
   EXPECT_TRUE(Listens(0, "[fe80::77:1]:7100"));
 }
 
-// Connections from host 1 to `to`, as many as it has ports for. They belong to that host wherever they are held.
+// Connections from host 1 to `to`, as many as it has ports for. They belong to that host wherever
+// they are held.
 std::vector<UniqueFd> TakeAllPorts(const Hosts& hosts, const std::string& to, int port) {
   std::vector<UniqueFd> taken;
   std::thread([&] {
@@ -179,7 +190,8 @@ std::vector<UniqueFd> TakeAllPorts(const Hosts& hosts, const std::string& to, in
       UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
       const linger reset{1, 0};  // its port is free as soon as it is closed
       ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-      if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return;
+      if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+        return;
       taken.push_back(std::move(socket));
     }
   }).join();
@@ -187,7 +199,8 @@ std::vector<UniqueFd> TakeAllPorts(const Hosts& hosts, const std::string& to, in
 }
 
 TEST_F(OwnName, NoPortLeftToConnectFromIsAnErrorInSeconds) {
-  ASSERT_TRUE(job_.hosts().Run(1, {"sysctl", "-qw", "net.ipv4.ip_local_port_range=50000 50007"}).ok());
+  ASSERT_TRUE(
+      job_.hosts().Run(1, {"sysctl", "-qw", "net.ipv4.ip_local_port_range=50000 50007"}).ok());
   auto zero = Start(0, true);
   ASSERT_CODE(0, zero->Do("init " + job_.url() + " 4 0 nic=tcp://" + Hosts::Address(0) + ":7200"));
   ASSERT_CODE(0, zero->Do("create 0 0x200000 0"));
@@ -197,7 +210,8 @@ TEST_F(OwnName, NoPortLeftToConnectFromIsAnErrorInSeconds) {
     ASSERT_GE(taken.size(), 4U);
     Answer answer = Start(1, false)->Do("init " + job_.url() + " 4 1", kAtOnce);
     EXPECT_EQ(-2009, answer.code);
-    EXPECT_THAT(answer.text, AllOf(HasSubstr("no local port is free"), HasSubstr("ip_local_port_range (50000 50007)")));
+    EXPECT_THAT(answer.text, AllOf(HasSubstr("no local port is free"),
+                                   HasSubstr("ip_local_port_range (50000 50007)")));
   }
   auto one = Start(1, false);
   ASSERT_CODE(0, one->Do("init " + job_.url() + " 4 1"));
@@ -206,15 +220,18 @@ TEST_F(OwnName, NoPortLeftToConnectFromIsAnErrorInSeconds) {
   ASSERT_GE(taken.size(), 4U);
   Answer answer = one->Do("join 0", kAtOnce);
   EXPECT_EQ(-2016, answer.code);
-  EXPECT_THAT(answer.text, AllOf(HasSubstr("no local port is free"), HasSubstr("ip_local_port_range (50000 50007)")));
+  EXPECT_THAT(answer.text, AllOf(HasSubstr("no local port is free"),
+                                 HasSubstr("ip_local_port_range (50000 50007)")));
   taken.clear();
   EXPECT_CODE(0, one->Do("join 0"));
 }
 
 TEST_F(OwnName, AnOpenSslPolicyWithoutTls13IsNamed) {
-  const std::string policy = ::testing::TempDir() + "memfabric-openssl-" + std::to_string(::getpid());
-  std::ofstream(policy) << "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n[tls]\n"
-                           "MaxProtocol = TLSv1.2\n";
+  const std::string policy =
+      ::testing::TempDir() + "memfabric-openssl-" + std::to_string(::getpid());
+  std::ofstream(policy)
+      << "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n[tls]\n"
+         "MaxProtocol = TLSv1.2\n";
   auto zero = Start(0, true);
   Join(*zero, job_.url(), 0);
   auto one = Start(1, false, {{"OPENSSL_CONF", policy}});

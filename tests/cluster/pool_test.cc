@@ -13,7 +13,8 @@ using ::testing::HasSubstr;
 std::string S(std::uint64_t n) { return std::to_string(n); }
 
 // Every pair of ranks, both ways, by copies and by plain instructions.
-void ExpectAllPairs(const std::vector<std::unique_ptr<RankProcess>>& ranks, const std::string& zone) {
+void ExpectAllPairs(const std::vector<std::unique_ptr<RankProcess>>& ranks,
+                    const std::string& zone) {
   int count = static_cast<int>(ranks.size());
   for (int from = 0; from < count; ++from) {
     for (int to = 0; to < count; ++to) {
@@ -52,9 +53,11 @@ TEST(Pool, SixtyFourRanksReachTheirNeighbours) {
   auto ranks = StartRanks(FreeUrl(), 64, 64);
   All(ranks, "create 0 0x200000 0");
   All(ranks, "join 0");
-  for (int rank = 0; rank < 64; ++rank) ranks[rank]->Send("fill 0 " + S((rank + 1) % 64) + " host 0 65536 " + S(rank));
+  for (int rank = 0; rank < 64; ++rank)
+    ranks[rank]->Send("fill 0 " + S((rank + 1) % 64) + " host 0 65536 " + S(rank));
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
-  for (int rank = 0; rank < 64; ++rank) ranks[rank]->Send("load 0 " + S(rank) + " host 0 65536 " + S((rank + 63) % 64));
+  for (int rank = 0; rank < 64; ++rank)
+    ranks[rank]->Send("load 0 " + S(rank) + " host 0 65536 " + S((rank + 63) % 64));
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
 }
 
@@ -89,7 +92,8 @@ TEST(Pool, PoolsHaveEqualAddressesInWhateverOrderTheyAreCreated) {
   for (int step = 0; step < 3; ++step) {
     for (int rank = 0; rank < 3; ++rank) {
       int pool = orders[rank][step];
-      ranks[rank]->Send("create2 " + S(pool) + " 0x200000 " + S((pool + 1) * 0x400000) + " 0 " + S(pool * 0x200000));
+      ranks[rank]->Send("create2 " + S(pool) + " 0x200000 " + S((pool + 1) * 0x400000) + " 0 " +
+                        S(pool * 0x200000));
     }
     for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
   }
@@ -140,7 +144,8 @@ TEST(Pool, ExtendedMemoryIsReachedWhenTheCallReturns) {
   EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0x200000 4096 1"));
   EXPECT_CODE(0, ranks[1]->Do("extend 0 host 0x400000"));
   EXPECT_EQ("6291456", ranks[1]->Do("local 0 host").text);
-  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0x1ff000 0x401000 1"));  // across the old end, to the last byte
+  // across the old end, to the last byte
+  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0x1ff000 0x401000 1"));
   EXPECT_CODE(0, ranks[2]->Do("load 0 1 host 0x1ff000 0x401000 1"));
   EXPECT_CODE(-2000, ranks[0]->Do("fill 0 1 host 0x5ff001 4096 1"));
   EXPECT_CODE(0, ranks[2]->Do("extend 0 device 0x200000"));  // from nothing
@@ -172,7 +177,8 @@ TEST(Pool, AsynchronousCopiesAreThereAfterTheWait) {
   EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0 0x4000000 7 flags=1"));
   EXPECT_CODE(0, ranks[0]->Do("wait 0"));
   EXPECT_CODE(0, ranks[1]->Do("load 0 1 host 0 0x4000000 7"));
-  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0 4096 9 flags=0x80000008"));  // hints that nobody knows
+  // hints that nobody knows
+  EXPECT_CODE(0, ranks[0]->Do("fill 0 1 host 0 4096 9 flags=0x80000008"));
   EXPECT_CODE(0, ranks[1]->Do("load 0 1 host 0 4096 9"));
 }
 

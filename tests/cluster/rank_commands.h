@@ -1,4 +1,5 @@
-// tests/cluster/rank_commands.h: what the commands of a test rank are made of (rank_main.cc), and those for engines.
+// tests/cluster/rank_commands.h: what the commands of a test rank are made of (rank_main.cc), and
+// those for engines.
 
 #pragma once
 
@@ -24,7 +25,9 @@ struct Answer {
 inline std::uint64_t Number(const std::string& word) { return std::stoull(word, nullptr, 0); }
 inline int Signed(const std::string& word) { return std::stoi(word); }
 
-inline Answer FromCode(int code, std::string text = "") { return {code, code == 0 ? text : smem_get_last_err_msg()}; }
+inline Answer FromCode(int code, std::string text = "") {
+  return {code, code == 0 ? text : smem_get_last_err_msg()};
+}
 
 // Byte i of the pattern of a seed; no period that a misplaced block could hide behind.
 inline std::vector<unsigned char> Pattern(std::uint64_t seed, std::size_t size) {
@@ -48,7 +51,8 @@ inline Answer Compare(const unsigned char* bytes, std::uint64_t seed, std::size_
   return {1, "differs at byte " + std::to_string(at - wanted.begin())};
 }
 
-inline std::string Option(const Words& words, const std::string& name, const std::string& otherwise) {
+inline std::string Option(const Words& words, const std::string& name,
+                          const std::string& otherwise) {
   for (const auto& word : words) {
     if (word.rfind(name + "=", 0) == 0) return word.substr(name.size() + 1);
   }

@@ -1,4 +1,5 @@
-// The commands of a test rank for TransferEngines: memory that it allocates itself, named by numbers.
+// The commands of a test rank for TransferEngines: memory that it allocates itself, named by
+// numbers.
 
 #include <memfabric/smem_trans.h>
 
@@ -17,7 +18,9 @@ std::mutex down_mutex;
 std::vector<std::string> down;
 
 unsigned char* Buffer(const std::string& number) { return buffers.at(Signed(number))->data(); }
-void* There(const std::string& address) { return reinterpret_cast<void*>(Number(address)); }  // NOLINT: a peer's
+void* There(const std::string& address) {
+  return reinterpret_cast<void*>(Number(address));
+}  // NOLINT: a peer's
 
 // engine NAME URL [serve=1 timeout= nic=]
 Answer Open(const Words& words) {
@@ -40,7 +43,8 @@ Answer Open(const Words& words) {
 // buffer NUMBER SIZE SEED: answers its address.
 Answer Allocate(const Words& words) {
   auto& buffer = buffers[Signed(words[1])];
-  buffer = std::make_unique<std::vector<unsigned char>>(Pattern(Number(words[3]), Number(words[2])));
+  buffer =
+      std::make_unique<std::vector<unsigned char>>(Pattern(Number(words[3]), Number(words[2])));
   return {0, std::to_string(reinterpret_cast<std::uintptr_t>(buffer->data()))};
 }
 
@@ -49,11 +53,13 @@ Answer Transfer(const Words& words, bool write) {
   unsigned char* here = Buffer(words[2]) + Number(words[3]);
   const std::size_t size = Number(words[6]);
   smem_trans_t engine = engines.at(words[1]);
-  return FromCode(write ? smem_trans_write(engine, here, words[4].c_str(), There(words[5]), size, 0)
-                        : smem_trans_read(engine, here, words[4].c_str(), There(words[5]), size, 0));
+  return FromCode(write
+                      ? smem_trans_write(engine, here, words[4].c_str(), There(words[5]), size, 0)
+                      : smem_trans_read(engine, here, words[4].c_str(), There(words[5]), size, 0));
 }
 
-// engine_batch NAME BUFFER PEER ADDRESS COUNT SIZE: writes COUNT pieces of SIZE bytes; piece i goes where the last but i was.
+// engine_batch NAME BUFFER PEER ADDRESS COUNT SIZE: writes COUNT pieces of SIZE bytes; piece i goes
+// where the last but i was.
 Answer Batch(const Words& words) {
   const std::size_t count = Number(words[5]);
   const std::size_t size = Number(words[6]);
@@ -64,8 +70,9 @@ Answer Batch(const Words& words) {
     here.push_back(Buffer(words[2]) + i * size);
     there.push_back(There(std::to_string(Number(words[4]) + (count - 1 - i) * size)));
   }
-  return FromCode(smem_trans_batch_write(engines.at(words[1]), here.data(), words[3].c_str(), there.data(), sizes.data(),
-                                         static_cast<uint32_t>(count), 0));
+  return FromCode(smem_trans_batch_write(engines.at(words[1]), here.data(), words[3].c_str(),
+                                         there.data(), sizes.data(), static_cast<uint32_t>(count),
+                                         0));
 }
 
 // engine_batch_check BUFFER SEED COUNT SIZE: what engine_batch of a pattern has left.
@@ -74,16 +81,19 @@ Answer BatchCheck(const Words& words) {
   const std::size_t size = Number(words[4]);
   auto wanted = Pattern(Number(words[2]), count * size);
   for (std::size_t i = 0; i < count; ++i) {
-    if (!std::equal(&wanted[i * size], &wanted[i * size] + size, Buffer(words[1]) + (count - 1 - i) * size))
+    if (!std::equal(&wanted[i * size], &wanted[i * size] + size,
+                    Buffer(words[1]) + (count - 1 - i) * size))
       return {1, "piece " + std::to_string(i) + " differs"};
   }
   return {0, "equal"};
 }
 
-// engine_flood NAME BUFFER PEER ADDRESS SIZE: writes until that fails; answers the error, and how many were written.
+// engine_flood NAME BUFFER PEER ADDRESS SIZE: writes until that fails; answers the error, and how
+// many were written.
 Answer Flood(const Words& words) {
   for (std::uint64_t i = 0;; ++i) {
-    int code = smem_trans_write(engines.at(words[1]), Buffer(words[2]), words[3].c_str(), There(words[4]), Number(words[5]), 0);
+    int code = smem_trans_write(engines.at(words[1]), Buffer(words[2]), words[3].c_str(),
+                                There(words[4]), Number(words[5]), 0);
     if (code != 0) return {code, std::to_string(i) + " " + smem_get_last_err_msg()};
   }
 }
@@ -92,7 +102,8 @@ Answer Flood(const Words& words) {
 Answer Until(const Words& words) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(Number(words[6]));
   for (;;) {
-    int code = smem_trans_write(engines.at(words[1]), Buffer(words[2]), words[3].c_str(), There(words[4]), Number(words[5]), 0);
+    int code = smem_trans_write(engines.at(words[1]), Buffer(words[2]), words[3].c_str(),
+                                There(words[4]), Number(words[5]), 0);
     if (code == 0 || std::chrono::steady_clock::now() > end) return FromCode(code);
   }
 }
@@ -116,12 +127,18 @@ std::map<std::string, std::function<Answer(const Words&)>> EngineCommands() {
        }},
       {"buffer", Allocate},
       {"buffer_check",  // BUFFER OFFSET SIZE SEED
-       [](const Words& w) { return Compare(Buffer(w[1]) + Number(w[2]), Number(w[4]), Number(w[3])); }},
+       [](const Words& w) {
+         return Compare(Buffer(w[1]) + Number(w[2]), Number(w[4]), Number(w[3]));
+       }},
       {"engine_register",  // NAME BUFFER
        [](const Words& w) {
-         return FromCode(smem_trans_register_mem(engines.at(w[1]), Buffer(w[2]), buffers.at(Signed(w[2]))->size(), 0));
+         return FromCode(smem_trans_register_mem(engines.at(w[1]), Buffer(w[2]),
+                                                 buffers.at(Signed(w[2]))->size(), 0));
        }},
-      {"engine_unregister", [](const Words& w) { return FromCode(smem_trans_deregister_mem(engines.at(w[1]), Buffer(w[2]))); }},
+      {"engine_unregister",
+       [](const Words& w) {
+         return FromCode(smem_trans_deregister_mem(engines.at(w[1]), Buffer(w[2])));
+       }},
       {"engine_write", [](const Words& w) { return Transfer(w, true); }},
       {"engine_read", [](const Words& w) { return Transfer(w, false); }},
       {"engine_batch", Batch},

@@ -1,5 +1,6 @@
-// A rank for the cluster tests: a process that takes one command a line on its standard input, carries it out through the C ABI
-// alone, and answers with one line: "<code> <text>". It ends when its input does.
+// A rank for the cluster tests: a process that takes one command a line on its standard input,
+// carries it out through the C ABI alone, and answers with one line: "<code> <text>". It ends when
+// its input does.
 //
 // The commands stand in the table at the end; tests/cluster/rank_process.h sends them.
 
@@ -31,7 +32,8 @@
 
 namespace {
 
-using namespace memfabric::cluster::rank;  // NOLINT(google-build-using-namespace): this program has nothing else
+using namespace memfabric::cluster::rank;  // NOLINT(google-build-using-namespace): this program has
+                                           // nothing else
 
 std::map<int, smem_bm_t> pools;
 std::map<int, void*> views;
@@ -43,22 +45,27 @@ smem_bm_t Pool(const std::string& id) {
   return found == pools.end() ? nullptr : found->second;
 }
 
-smem_bm_mem_type Type(const std::string& zone) { return zone == "device" ? SMEM_MEM_TYPE_DEVICE : SMEM_MEM_TYPE_HOST; }
-
-char* Slot(const Words& words) {  // words: _, pool, rank, zone
-  return static_cast<char*>(smem_bm_ptr_by_mem_type(Pool(words[1]), Type(words[3]), static_cast<uint16_t>(Number(words[2]))));
+smem_bm_mem_type Type(const std::string& zone) {
+  return zone == "device" ? SMEM_MEM_TYPE_DEVICE : SMEM_MEM_TYPE_HOST;
 }
 
-// init URL WORLD RANK|auto [device= init_timeout= create_timeout= operation_timeout= start_store= store_only= dynamic= unified=
-// nic= data_tls=]
+char* Slot(const Words& words) {  // words: _, pool, rank, zone
+  return static_cast<char*>(smem_bm_ptr_by_mem_type(Pool(words[1]), Type(words[3]),
+                                                    static_cast<uint16_t>(Number(words[2]))));
+}
+
+// init URL WORLD RANK|auto [device= init_timeout= create_timeout= operation_timeout= start_store=
+// store_only= dynamic= unified= nic= data_tls=]
 Answer Init(const Words& words) {
   smem_bm_config_t config;
   smem_bm_config_init(&config);
   config.autoRanking = words[3] == "auto";
-  if (!config.autoRanking && words[3] != "unset") config.rankId = static_cast<uint32_t>(Number(words[3]));
+  if (!config.autoRanking && words[3] != "unset")
+    config.rankId = static_cast<uint32_t>(Number(words[3]));
   config.initTimeout = static_cast<uint32_t>(Number(Option(words, "init_timeout", "30")));
   config.createTimeout = static_cast<uint32_t>(Number(Option(words, "create_timeout", "30")));
-  config.controlOperationTimeout = static_cast<uint32_t>(Number(Option(words, "operation_timeout", "30")));
+  config.controlOperationTimeout =
+      static_cast<uint32_t>(Number(Option(words, "operation_timeout", "30")));
   config.startConfigStoreServer = Option(words, "start_store", "1") == "1";
   config.startConfigStoreOnly = Option(words, "store_only", "0") == "1";
   config.dynamicWorldSize = Option(words, "dynamic", "0") == "1";
@@ -73,8 +80,9 @@ Answer Init(const Words& words) {
 // create POOL DRAM HBM [flags= op=]
 Answer Create(const Words& words) {
   auto* pool = smem_bm_create(static_cast<uint32_t>(Number(words[1])), 0,
-                              static_cast<smem_bm_data_op_type>(Number(Option(words, "op", "1"))), Number(words[2]),
-                              Number(words[3]), static_cast<uint32_t>(Number(Option(words, "flags", "0"))));
+                              static_cast<smem_bm_data_op_type>(Number(Option(words, "op", "1"))),
+                              Number(words[2]), Number(words[3]),
+                              static_cast<uint32_t>(Number(Option(words, "flags", "0"))));
   if (pool == nullptr) return {smem_get_last_err_code(), smem_get_last_err_msg()};
   pools[Signed(words[1])] = pool;
   return {0, "created"};
@@ -107,13 +115,14 @@ Answer Create2(const Words& words) {
   return {0, "created"};
 }
 
-// fill POOL RANK ZONE OFFSET SIZE SEED [flags=]: copies the pattern from this process's memory into the slot.
+// fill POOL RANK ZONE OFFSET SIZE SEED [flags=]: copies the pattern from this process's memory into
+// the slot.
 Answer Fill(const Words& words) {
   static std::vector<unsigned char> bytes;  // stays valid for asynchronous copies
   bytes = Pattern(Number(words[6]), Number(words[5]));
   smem_copy_params params{bytes.data(), Slot(words) + Number(words[4]), bytes.size(), nullptr};
-  return FromCode(
-      smem_bm_copy(Pool(words[1]), &params, SMEMB_COPY_H2G, static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
+  return FromCode(smem_bm_copy(Pool(words[1]), &params, SMEMB_COPY_H2G,
+                               static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
 }
 
 // check POOL RANK ZONE OFFSET SIZE SEED: copies the slot's bytes here and compares.
@@ -124,22 +133,26 @@ Answer Check(const Words& words) {
   return code != 0 ? FromCode(code) : Compare(bytes.data(), Number(words[6]), bytes.size());
 }
 
-// store / load POOL RANK ZONE OFFSET SIZE SEED: the same by plain instructions at the global address.
+// store / load POOL RANK ZONE OFFSET SIZE SEED: the same by plain instructions at the global
+// address.
 Answer Store(const Words& words) {
   auto bytes = Pattern(Number(words[6]), Number(words[5]));
   std::memcpy(Slot(words) + Number(words[4]), bytes.data(), bytes.size());
   return {0, "stored"};
 }
 Answer Load(const Words& words) {
-  return Compare(reinterpret_cast<unsigned char*>(Slot(words) + Number(words[4])), Number(words[6]), Number(words[5]));
+  return Compare(reinterpret_cast<unsigned char*>(Slot(words) + Number(words[4])), Number(words[6]),
+                 Number(words[5]));
 }
 
 // g2g POOL FROMRANK ZONE TORANK OFFSET SIZE
 Answer GlobalToGlobal(const Words& words) {
   auto* pool = Pool(words[1]);
   auto offset = Number(words[5]);
-  auto* from = static_cast<char*>(smem_bm_ptr_by_mem_type(pool, Type(words[3]), static_cast<uint16_t>(Number(words[2]))));
-  auto* to = static_cast<char*>(smem_bm_ptr_by_mem_type(pool, Type(words[3]), static_cast<uint16_t>(Number(words[4]))));
+  auto* from = static_cast<char*>(
+      smem_bm_ptr_by_mem_type(pool, Type(words[3]), static_cast<uint16_t>(Number(words[2]))));
+  auto* to = static_cast<char*>(
+      smem_bm_ptr_by_mem_type(pool, Type(words[3]), static_cast<uint16_t>(Number(words[4]))));
   smem_copy_params params{from + offset, to + offset, Number(words[6]), nullptr};
   return FromCode(smem_bm_copy(pool, &params, SMEMB_COPY_G2G, 0));
 }
@@ -159,7 +172,8 @@ std::map<int, std::unique_ptr<Loop>> loops;
 Answer StartLoop(const Words& words) {
   auto& loop = loops[Signed(words[1])] = std::make_unique<Loop>();
   auto* pool = Pool(words[2]);
-  auto* target = static_cast<char*>(smem_bm_ptr_by_mem_type(pool, Type(words[4]), static_cast<uint16_t>(Number(words[3]))));
+  auto* target = static_cast<char*>(
+      smem_bm_ptr_by_mem_type(pool, Type(words[4]), static_cast<uint16_t>(Number(words[3]))));
   std::size_t size = Number(words[5]);
   loop->thread = std::thread([raw = loop.get(), pool, target, size] {
     std::vector<unsigned char> bytes = Pattern(1, size);
@@ -189,7 +203,8 @@ Answer EndLoop(const Words& words, bool stop) {
   return {loop->code, std::to_string(loop->copies) + " " + loop->message};
 }
 
-// try_fill POOL RANK ZONE SECONDS CODE: copies until the answer is CODE, for at most SECONDS; answers how long it took.
+// try_fill POOL RANK ZONE SECONDS CODE: copies until the answer is CODE, for at most SECONDS;
+// answers how long it took.
 Answer FillUntil(const Words& words) {
   auto began = std::chrono::steady_clock::now();
   auto bytes = Pattern(1, 4096);
@@ -198,9 +213,12 @@ Answer FillUntil(const Words& words) {
   for (;;) {
     smem_copy_params params{bytes.data(), target, bytes.size(), nullptr};
     int code = smem_bm_copy(Pool(words[1]), &params, SMEMB_COPY_H2G, 0);
-    double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    if (code == Signed(words[5])) return {0, std::to_string(elapsed) + " " + (code == 0 ? "" : smem_get_last_err_msg())};
-    if (elapsed > limit) return {1, "still " + std::to_string(code) + " after " + std::to_string(elapsed) + " s"};
+    double elapsed =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    if (code == Signed(words[5]))
+      return {0, std::to_string(elapsed) + " " + (code == 0 ? "" : smem_get_last_err_msg())};
+    if (elapsed > limit)
+      return {1, "still " + std::to_string(code) + " after " + std::to_string(elapsed) + " s"};
     std::this_thread::yield();
   }
 }
@@ -211,14 +229,15 @@ Answer Members(const Words& words) {
   int code = smem_bm_get_members(Pool(words[1]), members, &count);
   std::ostringstream text;
   for (uint32_t i = 0; code == 0 && i < count; ++i)
-    text << (i == 0 ? "" : " ") << members[i].rank << ":" << members[i].pid << ":" << members[i].host_bytes << ":"
-         << members[i].device_bytes;
+    text << (i == 0 ? "" : " ") << members[i].rank << ":" << members[i].pid << ":"
+         << members[i].host_bytes << ":" << members[i].device_bytes;
   return FromCode(code, text.str());
 }
 
 Answer Path(const Words& words) {
   char path[SMEM_BM_PATH_SIZE] = "";
-  int code = smem_bm_get_path(Pool(words[1]), static_cast<uint32_t>(Number(words[2])), path, sizeof(path));
+  int code =
+      smem_bm_get_path(Pool(words[1]), static_cast<uint32_t>(Number(words[2])), path, sizeof(path));
   return FromCode(code, path);
 }
 
@@ -229,8 +248,8 @@ Answer Stats(const Words& words) {
   int code = smem_bm_get_stats(Pool(words[1]), stats, &count);
   std::ostringstream text;
   for (uint32_t i = 0; code == 0 && i < count; ++i)
-    text << (i == 0 ? "" : " ") << stats[i].rank << ":" << stats[i].path << ":" << stats[i].bytes << ":" << stats[i].operations
-         << ":" << stats[i].errors << ":" << stats[i].retries;
+    text << (i == 0 ? "" : " ") << stats[i].rank << ":" << stats[i].path << ":" << stats[i].bytes
+         << ":" << stats[i].operations << ":" << stats[i].errors << ":" << stats[i].retries;
   return FromCode(code, text.str());
 }
 
@@ -242,7 +261,8 @@ Answer Va(const Words& words) {
 Answer View(const Words& words) {
   void *view = nullptr, *va = nullptr;
   std::uint64_t size = 0;
-  int code = smem_bm_view_open(Pool(words[1]), static_cast<uint32_t>(Number(words[2])), Type(words[3]), &view, &va, &size);
+  int code = smem_bm_view_open(Pool(words[1]), static_cast<uint32_t>(Number(words[2])),
+                               Type(words[3]), &view, &va, &size);
   smem_bm_view_close(view);
   return FromCode(code, std::to_string(size));
 }
@@ -253,7 +273,8 @@ struct Deal {
   std::vector<void*> here, there;
   std::vector<std::uint64_t> sizes;
 
-  explicit Deal(const Words& words) : bytes(Pattern(Number(words[4]), Number(words[2]) * Number(words[3]))) {
+  explicit Deal(const Words& words)
+      : bytes(Pattern(Number(words[4]), Number(words[2]) * Number(words[3]))) {
     std::size_t count = Number(words[2]), size = Number(words[3]);
     Words ranks;
     for (std::size_t i = 5; i < words.size(); ++i) {
@@ -261,7 +282,8 @@ struct Deal {
     }
     for (std::size_t i = 0; i < count; ++i) {
       here.push_back(bytes.data() + i * size);
-      there.push_back(Slot({"", words[1], ranks[i % ranks.size()], "host"}) + i / ranks.size() * size);
+      there.push_back(Slot({"", words[1], ranks[i % ranks.size()], "host"}) +
+                      i / ranks.size() * size);
       sizes.push_back(size);
     }
   }
@@ -274,8 +296,8 @@ Answer Batch(const Words& words) {
   auto& deal = deals.emplace_back(std::make_unique<Deal>(words));
   smem_batch_copy_params params{deal->here.data(), deal->there.data(), deal->sizes.data(),
                                 static_cast<uint32_t>(deal->sizes.size()), nullptr};
-  return FromCode(
-      smem_bm_copy_batch(Pool(words[1]), &params, SMEMB_COPY_H2G, static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
+  return FromCode(smem_bm_copy_batch(Pool(words[1]), &params, SMEMB_COPY_H2G,
+                                     static_cast<uint32_t>(Number(Option(words, "flags", "0")))));
 }
 Answer BatchCheck(const Words& words) {
   Deal deal(words);
@@ -283,15 +305,18 @@ Answer BatchCheck(const Words& words) {
   smem_batch_copy_params params{deal.there.data(), deal.here.data(), deal.sizes.data(),
                                 static_cast<uint32_t>(deal.sizes.size()), nullptr};
   int code = smem_bm_copy_batch(Pool(words[1]), &params, SMEMB_COPY_G2H, 0);
-  return code != 0 ? FromCode(code) : Compare(deal.bytes.data(), Number(words[4]), deal.bytes.size());
+  return code != 0 ? FromCode(code)
+                   : Compare(deal.bytes.data(), Number(words[4]), deal.bytes.size());
 }
 
-// publish POOL TO BYTES ROUNDS: that many times a payload of the round's number, then the number itself as a header, and waits
-// until it is sent back. consume POOL FROM BYTES ROUNDS: waits for the header, looks at the payload, sends the number back.
+// publish POOL TO BYTES ROUNDS: that many times a payload of the round's number, then the number
+// itself as a header, and waits until it is sent back. consume POOL FROM BYTES ROUNDS: waits for
+// the header, looks at the payload, sends the number back.
 constexpr std::size_t kPayloadOffset = 4096;
 bool AwaitNumber(const char* cell, std::uint64_t number) {
   auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (__atomic_load_n(reinterpret_cast<const std::uint64_t*>(cell), __ATOMIC_ACQUIRE) != number) {
+  while (__atomic_load_n(reinterpret_cast<const std::uint64_t*>(cell), __ATOMIC_ACQUIRE) !=
+         number) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::yield();
   }
@@ -308,7 +333,8 @@ Answer Publish(const Words& words) {
     int code = smem_bm_copy(Pool(words[1]), &body, SMEMB_COPY_H2G, 0);
     if (code == 0) code = smem_bm_copy(Pool(words[1]), &header, SMEMB_COPY_H2G, 0);
     if (code != 0) return FromCode(code);
-    if (!AwaitNumber(own, number)) return {1, "round " + std::to_string(number) + " never came back"};
+    if (!AwaitNumber(own, number))
+      return {1, "round " + std::to_string(number) + " never came back"};
   }
   return {0, ""};
 }
@@ -318,10 +344,12 @@ Answer Consume(const Words& words) {
   for (std::uint64_t number = 1; number <= Number(words[4]); ++number) {
     if (!AwaitNumber(own, number)) return {1, "header " + std::to_string(number) + " never came"};
     auto* payload = reinterpret_cast<std::uint64_t*>(own + kPayloadOffset);
-    if (std::any_of(payload, payload + Number(words[3]) / 8, [&](std::uint64_t word) { return word != number; }))
+    if (std::any_of(payload, payload + Number(words[3]) / 8,
+                    [&](std::uint64_t word) { return word != number; }))
       return {1, "header " + std::to_string(number) + " came before its payload"};
     smem_copy_params answer{&number, peer, 8, nullptr};
-    if (int code = smem_bm_copy(Pool(words[1]), &answer, SMEMB_COPY_H2G, 0); code != 0) return FromCode(code);
+    if (int code = smem_bm_copy(Pool(words[1]), &answer, SMEMB_COPY_H2G, 0); code != 0)
+      return FromCode(code);
   }
   return {0, ""};
 }
@@ -332,7 +360,9 @@ void OnEvent(smem_bm_t, uint32_t rank, smem_bm_group_event event, void*) {
 }
 
 // watch POOL; events COUNT SECONDS: waits until that many came.
-Answer Watch(const Words& words) { return FromCode(smem_bm_set_group_event_handler(Pool(words[1]), OnEvent, nullptr)); }
+Answer Watch(const Words& words) {
+  return FromCode(smem_bm_set_group_event_handler(Pool(words[1]), OnEvent, nullptr));
+}
 Answer Events(const Words& words) {
   auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(Number(words[2]));
   for (;;) {
@@ -373,7 +403,8 @@ Answer Cycles(const Words& words) {
     Answer created = Create({"create", "60", words[2], "0"});
     if (created.code != 0) return created;
     if (int code = smem_bm_join(pools[60], 0); code != 0) return FromCode(code);
-    Answer filled = Fill({"fill", "60", std::to_string(smem_bm_get_rank_id()), "host", "0", "4096", std::to_string(i)});
+    Answer filled = Fill({"fill", "60", std::to_string(smem_bm_get_rank_id()), "host", "0", "4096",
+                          std::to_string(i)});
     if (filled.code != 0) return filled;
     smem_bm_destroy(pools[60]);
     pools.erase(60);
@@ -413,7 +444,8 @@ Answer Fork(const Words& words) {
 // destroy_while_copying POOL RANK SIZE: several threads copy while this one destroys the pool.
 Answer DestroyWhileCopying(const Words& words) {
   auto* pool = Pool(words[1]);
-  auto* target = static_cast<char*>(smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, static_cast<uint16_t>(Number(words[2]))));
+  auto* target = static_cast<char*>(
+      smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, static_cast<uint16_t>(Number(words[2]))));
   std::atomic<int> ready{0}, odd{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
@@ -458,10 +490,14 @@ std::map<std::string, std::function<Answer(const Words&)>> commands{
      }},
     {"join", [](const Words& w) { return FromCode(smem_bm_join(Pool(w[1]), 0)); }},
     {"leave", [](const Words& w) { return FromCode(smem_bm_leave(Pool(w[1]), 0)); }},
-    {"extend", [](const Words& w) { return FromCode(smem_bm_extend_local_mem(Pool(w[1]), Type(w[2]), Number(w[3]))); }},
+    {"extend",
+     [](const Words& w) {
+       return FromCode(smem_bm_extend_local_mem(Pool(w[1]), Type(w[2]), Number(w[3])));
+     }},
     {"local",
      [](const Words& w) {
-       return Answer{0, std::to_string(smem_bm_get_local_mem_size_by_mem_type(Pool(w[1]), Type(w[2])))};
+       return Answer{
+           0, std::to_string(smem_bm_get_local_mem_size_by_mem_type(Pool(w[1]), Type(w[2])))};
      }},
     {"ptr",
      [](const Words& w) {
@@ -514,7 +550,8 @@ int main() {
     for (std::string word; stream >> word;) words.push_back(word);
     if (words.empty()) continue;
     auto command = commands.find(words[0]);
-    Answer answer = command == commands.end() ? Answer{99, "no such command: " + words[0]} : command->second(words);
+    Answer answer = command == commands.end() ? Answer{99, "no such command: " + words[0]}
+                                              : command->second(words);
     std::replace(answer.text.begin(), answer.text.end(), '\n', ' ');
     std::cout << answer.code << " " << answer.text << std::endl;
   }

@@ -21,7 +21,8 @@
 
 namespace memfabric::cluster {
 
-RankProcess::RankProcess(const std::map<std::string, std::string>& environment, int network, const std::string& etc_hosts) {
+RankProcess::RankProcess(const std::map<std::string, std::string>& environment, int network,
+                         const std::string& etc_hosts) {
   int to_child[2], from_child[2];
   if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) std::abort();
   pid_ = ::fork();
@@ -30,8 +31,10 @@ RankProcess::RankProcess(const std::map<std::string, std::string>& environment, 
     ::dup2(from_child[1], STDOUT_FILENO);
     if (network >= 0 && ::setns(network, CLONE_NEWNET) != 0) ::_exit(126);
     const bool own_hosts =
-        etc_hosts.empty() || (::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                              ::mount(etc_hosts.c_str(), "/etc/hosts", nullptr, MS_BIND, nullptr) == 0);
+        etc_hosts.empty() ||
+        (::unshare(CLONE_NEWNS) == 0 &&
+         ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         ::mount(etc_hosts.c_str(), "/etc/hosts", nullptr, MS_BIND, nullptr) == 0);
     if (!own_hosts) ::_exit(126);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     ::execl(MEMFABRIC_RANK_PROGRAM, MEMFABRIC_RANK_PROGRAM, static_cast<char*>(nullptr));
@@ -80,7 +83,8 @@ Answer RankProcess::Do(const std::string& command, std::chrono::seconds within) 
 void RankProcess::Send(const std::string& command) {
   std::string line = command + "\n";
   ::signal(SIGPIPE, SIG_IGN);
-  if (RetryOnSignal([&] { return ::write(input_.get(), line.data(), line.size()); }) != static_cast<ssize_t>(line.size()))
+  if (RetryOnSignal([&] { return ::write(input_.get(), line.data(), line.size()); }) !=
+      static_cast<ssize_t>(line.size()))
     ADD_FAILURE() << "rank process " << pid_ << " takes no command: " << command;
 }
 
@@ -93,7 +97,8 @@ Answer RankProcess::Receive(std::chrono::seconds within) {
       auto space = line.find(' ');
       return {std::atoi(line.c_str()), space == std::string::npos ? "" : line.substr(space + 1)};
     }
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
     pollfd readable{output_.get(), POLLIN, 0};
     const int ready = left.count() <= 0 ? 0 : ::poll(&readable, 1, static_cast<int>(left.count()));
     if (ready == 0) {
@@ -109,9 +114,10 @@ Answer RankProcess::Receive(std::chrono::seconds within) {
 }
 
 void RankProcess::PrintStacks() const {
-  std::string command =
-      "command -v gdb >/dev/null && gdb -p " + std::to_string(pid_) + " -batch -ex 'thread apply all bt 24' 2>/dev/null 1>&2";
-  if (std::system(command.c_str()) != 0) std::fprintf(stderr, "no stacks of process %d: gdb is not there\n", pid_);
+  std::string command = "command -v gdb >/dev/null && gdb -p " + std::to_string(pid_) +
+                        " -batch -ex 'thread apply all bt 24' 2>/dev/null 1>&2";
+  if (std::system(command.c_str()) != 0)
+    std::fprintf(stderr, "no stacks of process %d: gdb is not there\n", pid_);
 }
 
 int FreePort() {
@@ -131,8 +137,9 @@ std::vector<std::unique_ptr<RankProcess>> StartRanks(const std::string& url, int
   return StartRanksIn(std::vector<int>(static_cast<std::size_t>(count), -1), url, world);
 }
 
-std::vector<std::unique_ptr<RankProcess>> StartRanksIn(const std::vector<int>& networks, const std::string& url, int world,
-                                                       const std::map<std::string, std::string>& environment) {
+std::vector<std::unique_ptr<RankProcess>> StartRanksIn(
+    const std::vector<int>& networks, const std::string& url, int world,
+    const std::map<std::string, std::string>& environment) {
   std::vector<std::unique_ptr<RankProcess>> ranks;
   for (int network : networks) ranks.push_back(std::make_unique<RankProcess>(environment, network));
   for (std::size_t rank = 0; rank < ranks.size(); ++rank)

@@ -1,5 +1,5 @@
-// tests/cluster/rank_process.h: a rank in a process of its own, driven line by line (rank_main.cc). Killed, by pid, when the
-// object goes.
+// tests/cluster/rank_process.h: a rank in a process of its own, driven line by line (rank_main.cc).
+// Killed, by pid, when the object goes.
 
 #pragma once
 
@@ -24,8 +24,9 @@ struct Answer {
 
 class RankProcess {
  public:
-  // `environment`: added to this process's. `network`: a namespace to run in (support/netns/hosts.h); -1: this process's.
-  // `etc_hosts`: a file that it has as /etc/hosts, in a mount namespace of its own; "": this machine's.
+  // `environment`: added to this process's. `network`: a namespace to run in
+  // (support/netns/hosts.h); -1: this process's. `etc_hosts`: a file that it has as /etc/hosts, in
+  // a mount namespace of its own; "": this machine's.
   explicit RankProcess(const std::map<std::string, std::string>& environment = {}, int network = -1,
                        const std::string& etc_hosts = "");
   ~RankProcess();
@@ -33,8 +34,8 @@ class RankProcess {
 
   pid_t pid() const { return pid_; }
 
-  // Sends a command and waits for its answer; code -9999 when the process ended or did not answer in time (then its stacks are
-  // printed, if gdb is there).
+  // Sends a command and waits for its answer; code -9999 when the process ended or did not answer
+  // in time (then its stacks are printed, if gdb is there).
   Answer Do(const std::string& command, std::chrono::seconds within = std::chrono::seconds(60));
   // The two halves, for several ranks at once.
   void Send(const std::string& command);
@@ -61,8 +62,9 @@ std::string FreeUrl();
 // Processes 0 … count-1, initialized as those ranks of a world of `world` at `url`.
 std::vector<std::unique_ptr<RankProcess>> StartRanks(const std::string& url, int count, int world);
 // The same, one rank in each of `networks`.
-std::vector<std::unique_ptr<RankProcess>> StartRanksIn(const std::vector<int>& networks, const std::string& url, int world,
-                                                       const std::map<std::string, std::string>& environment = {});
+std::vector<std::unique_ptr<RankProcess>> StartRanksIn(
+    const std::vector<int>& networks, const std::string& url, int world,
+    const std::map<std::string, std::string>& environment = {});
 // The command on all of them at once; every answer must be 0.
 void All(const std::vector<std::unique_ptr<RankProcess>>& ranks, const std::string& command);
 

@@ -13,7 +13,8 @@ Deadline Soon() { return std::chrono::steady_clock::now() + std::chrono::seconds
 Status RegisteredBuffers::Acquire(std::uint64_t address, std::uint64_t size_bytes) {
   std::lock_guard lock(mutex_);
   auto after = sizes_.upper_bound(address);
-  if (after == sizes_.begin() || address - std::prev(after)->first + size_bytes > std::prev(after)->second) {
+  if (after == sizes_.begin() ||
+      address - std::prev(after)->first + size_bytes > std::prev(after)->second) {
     return InvalidArgument("{} bytes at {:#x} are not registered", size_bytes, address);
   }
   ++uses_;
@@ -43,11 +44,13 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   ASSIGN_OR_RETURN(member->window_, Window::ReserveAnywhere(options.world_size * slots));
   ASSIGN_OR_RETURN(member->reactor_, Reactor::Create());
   if (options.transport == "mapped") {
-    member->transport_ = std::make_unique<MappedTransport>(*member->reactor_, "here", options.stranger_limits);
+    member->transport_ =
+        std::make_unique<MappedTransport>(*member->reactor_, "here", options.stranger_limits);
   } else if (options.transport.starts_with("tcp")) {
     member->transport_ = std::make_unique<TcpTransport>(*member->reactor_, options.stranger_limits);
   } else {
-    member->transport_ = std::make_unique<FakeTransport>(*member->reactor_, "here", &member->faults_, options.stranger_limits);
+    member->transport_ = std::make_unique<FakeTransport>(*member->reactor_, "here",
+                                                         &member->faults_, options.stranger_limits);
   }
   PortOptions port;
   for (Zone zone : kAllZones) {
@@ -59,7 +62,8 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
     segment.allocated_bytes = options.allocated_bytes[i];
     if (zone == Zone::kHost) segment.user_fd = options.user_fd;
     ASSIGN_OR_RETURN(member->segments_[i], Segment::Create(segment));
-    RETURN_IF_ERROR(member->segments_[i]->MapInto(member->window_, member->SlotBegin(zone, options.rank)));
+    RETURN_IF_ERROR(
+        member->segments_[i]->MapInto(member->window_, member->SlotBegin(zone, options.rank)));
     port.segments[i] = member->segments_[i].get();
   }
   port.pool = options.pool;
@@ -68,7 +72,9 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   port.host = "here";
   port.world_size = options.world_size;
   port.window = member->window_;
-  port.slot_begin = [raw = member.get()](Zone zone, Rank rank) { return raw->SlotBegin(zone, rank); };
+  port.slot_begin = [raw = member.get()](Zone zone, Rank rank) {
+    return raw->SlotBegin(zone, rank);
+  };
   port.max_bytes = options.max_bytes;
   port.registered = &member->registered_;
   port.observer = member.get();
@@ -95,7 +101,9 @@ MemberAddress Member::address() const {
 
 std::byte* Member::memory(Zone zone) const { return slot(zone, options_.rank); }
 
-std::byte* Member::slot(Zone zone, Rank rank) const { return window_->data() + SlotBegin(zone, rank); }
+std::byte* Member::slot(Zone zone, Rank rank) const {
+  return window_->data() + SlotBegin(zone, rank);
+}
 
 Status Member::Grow(Zone zone, std::uint64_t bytes, Deadline deadline) {
   RETURN_IF_ERROR(segments_[Index(zone)]->Grow(bytes));
@@ -147,7 +155,8 @@ void Member::Admit() {
 Status Member::OnPeerArriving(Rank rank, std::uint64_t epoch) {
   std::unique_lock lock(mutex_);
   if (links_.contains(rank))
-    violations_ += fmt::format("rank {} epoch {} arrives before its former link is down; ", rank, epoch);
+    violations_ +=
+        fmt::format("rank {} epoch {} arrives before its former link is down; ", rank, epoch);
   arrival_held_ = hold_arrivals_;
   changed_.notify_all();
   Wait(lock, [&] { return !hold_arrivals_; });
@@ -170,7 +179,8 @@ void Member::OnPeerGrown(Rank rank, std::uint64_t epoch) {
 
 void Member::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::lock_guard lock(mutex_);
-  if (!links_.contains(rank) || links_[rank]->epoch() != epoch) violations_ += fmt::format("rank {} is down twice; ", rank);
+  if (!links_.contains(rank) || links_[rank]->epoch() != epoch)
+    violations_ += fmt::format("rank {} is down twice; ", rank);
   links_.erase(rank);
   ends_[{rank, epoch}] = why;
   changed_.notify_all();

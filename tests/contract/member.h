@@ -1,5 +1,5 @@
-// A member of a pool on one transport, with everything that it needs: reactor, window, segments, observer, port. The tests use
-// one as themselves and others as peers. Threads: any.
+// A member of a pool on one transport, with everything that it needs: reactor, window, segments,
+// observer, port. The tests use one as themselves and others as peers. Threads: any.
 
 #pragma once
 
@@ -63,17 +63,21 @@ class Member final : public PeerObserver {
   Port& port() { return *port_; }
   FakeFaults& faults() { return faults_; }
   RegisteredBuffers& registered() { return registered_; }
-  std::byte* memory(Zone zone) const;                                       // its own slot
-  std::byte* slot(Zone zone, Rank rank) const;                              // where a load/store transport maps a peer's
+  std::byte* memory(Zone zone) const;  // its own slot
+  // where a load/store transport maps a peer's
+  std::byte* slot(Zone zone, Rank rank) const;
   Status Grow(Zone zone, std::uint64_t bytes, Deadline deadline = Soon());  // and announces it
   void Leave() { port_.reset(); }
 
   // Waits, at most until Soon().
-  std::shared_ptr<Link> LinkTo(Rank rank, std::uint64_t epoch);   // null: it didn't come
-  std::optional<Status> LinkEnd(Rank rank, std::uint64_t epoch);  // why the link to that life ended; none: it didn't
+  std::shared_ptr<Link> LinkTo(Rank rank, std::uint64_t epoch);  // null: it didn't come
+  // why the link to that life ended; none: it didn't
+  std::optional<Status> LinkEnd(Rank rank, std::uint64_t epoch);
   std::size_t links_up() const;
-  int served(Zone zone) const { return served_[Index(zone)]; }  // how often PortOptions::on_served has told
-  std::string violations() const;                               // of what an observer is promised; "" is good
+  // how often PortOptions::on_served has told
+  int served(Zone zone) const { return served_[Index(zone)]; }
+  // of what an observer is promised; "" is good
+  std::string violations() const;
 
   // The next peers that arrive find the reactor busy in OnPeerArriving until Admit().
   void HoldArrivals();

@@ -45,7 +45,8 @@ class ProcessPeer final : public Peer {
     posix_spawn_file_actions_adddup2(&actions, answers[1], 1);
     char program[] = MEMFABRIC_TRANSPORT_PEER;
     char* arguments[] = {program, nullptr};
-    EXPECT_EQ(::posix_spawn(&process_, program, &actions, nullptr, arguments, environ), 0) << program;
+    EXPECT_EQ(::posix_spawn(&process_, program, &actions, nullptr, arguments, environ), 0)
+        << program;
     posix_spawn_file_actions_destroy(&actions);
     ::close(orders[0]);
     ::close(answers[1]);
@@ -63,7 +64,8 @@ class ProcessPeer final : public Peer {
   void Stop() override {
     ::kill(process_, SIGSTOP);
     siginfo_t info;
-    EXPECT_EQ(RetryOnSignal([&] { return ::waitid(P_PID, static_cast<id_t>(process_), &info, WSTOPPED); }),
+    EXPECT_EQ(RetryOnSignal(
+                  [&] { return ::waitid(P_PID, static_cast<id_t>(process_), &info, WSTOPPED); }),
               0);  // returns once it stands still
   }
   void Continue() override { ::kill(process_, SIGCONT); }
@@ -71,7 +73,8 @@ class ProcessPeer final : public Peer {
  protected:
   std::string Exchange(const std::string& order) override {
     std::string line = order + "\n";
-    if (RetryOnSignal([&] { return ::write(orders_.get(), line.data(), line.size()); }) != static_cast<ssize_t>(line.size()))
+    if (RetryOnSignal([&] { return ::write(orders_.get(), line.data(), line.size()); }) !=
+        static_cast<ssize_t>(line.size()))
       return "9 the peer is gone";
     while (true) {
       if (std::size_t end = received_.find('\n'); end != std::string::npos) {
@@ -80,7 +83,8 @@ class ProcessPeer final : public Peer {
         return answer;
       }
       pollfd ready{answers_.get(), POLLIN, 0};
-      if (RetryOnSignal([&] { return ::poll(&ready, 1, kAnswerTimeoutMs); }) <= 0) return "9 the peer process doesn't answer";
+      if (RetryOnSignal([&] { return ::poll(&ready, 1, kAnswerTimeoutMs); }) <= 0)
+        return "9 the peer process doesn't answer";
       char buffer[4096];
       ssize_t got = RetryOnSignal([&] { return ::read(answers_.get(), buffer, sizeof buffer); });
       if (got <= 0) return "9 the peer process has ended";
@@ -96,7 +100,8 @@ class ProcessPeer final : public Peer {
 };
 
 std::string Answer(const Status& status, const std::string& more = "") {
-  return fmt::format("{} {}", static_cast<int>(status.kind()), status.ok() ? more : status.message());
+  return fmt::format("{} {}", static_cast<int>(status.kind()),
+                     status.ok() ? more : status.message());
 }
 
 }  // namespace
@@ -113,7 +118,8 @@ void FillPattern(std::byte* bytes, std::uint64_t size_bytes, unsigned seed) {
 
 std::uint64_t Digest(const std::byte* bytes, std::uint64_t size_bytes) {
   std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
-  for (std::uint64_t i = 0; i < size_bytes; ++i) hash = (hash ^ static_cast<std::uint64_t>(bytes[i])) * 0x100'0000'01b3;
+  for (std::uint64_t i = 0; i < size_bytes; ++i)
+    hash = (hash ^ static_cast<std::uint64_t>(bytes[i])) * 0x100'0000'01b3;
   return hash;
 }
 
@@ -142,7 +148,8 @@ std::string PeerProgram::Obey(const std::string& order) {
   }
   if (verb == "linked") {
     in >> offset >> size;
-    return Answer(member_->LinkTo(static_cast<Rank>(offset), size) != nullptr ? Ok() : NotFound("no link"));
+    return Answer(
+        member_->LinkTo(static_cast<Rank>(offset), size) != nullptr ? Ok() : NotFound("no link"));
   }
   if (verb == "fill") {
     unsigned seed = 0;
@@ -185,7 +192,8 @@ std::string PeerProgram::Obey(const std::string& order) {
     member_->HoldArrivals();
     return Answer(Ok());
   }
-  if (verb == "wait_for_arrival") return Answer(member_->WaitForArrival() ? Ok() : NotFound("nobody arrived"));
+  if (verb == "wait_for_arrival")
+    return Answer(member_->WaitForArrival() ? Ok() : NotFound("nobody arrived"));
   if (verb == "admit") {
     member_->Admit();
     return Answer(Ok());
@@ -222,10 +230,11 @@ std::unique_ptr<Peer> Peer::Start(PeerAs as, const MemberOptions& options) {
     peer = std::make_unique<ProcessPeer>();
   }
   std::string answer;
-  Status opened = peer->Order(fmt::format("open {} {} {} {} {} {} {} {} {}", options.transport, options.pool, options.rank,
-                                          options.epoch, options.world_size, options.max_bytes[0], options.max_bytes[1],
-                                          options.allocated_bytes[0], options.allocated_bytes[1]),
-                              &answer);
+  Status opened = peer->Order(
+      fmt::format("open {} {} {} {} {} {} {} {} {}", options.transport, options.pool, options.rank,
+                  options.epoch, options.world_size, options.max_bytes[0], options.max_bytes[1],
+                  options.allocated_bytes[0], options.allocated_bytes[1]),
+      &answer);
   EXPECT_TRUE(opened.ok()) << opened;
   std::istringstream in(answer);
   MemberAddress& address = peer->address_;
@@ -246,10 +255,13 @@ Status Peer::Order(const std::string& order, std::string* answer) {
 }
 
 Status Peer::Connect(const MemberAddress& to) {
-  return Order(fmt::format("connect {} {} {} {} {}", to.pool, to.rank, to.epoch, to.pid, to.advert));
+  return Order(
+      fmt::format("connect {} {} {} {} {}", to.pool, to.rank, to.epoch, to.pid, to.advert));
 }
 
-bool Peer::LinkedTo(Rank rank, std::uint64_t epoch) { return Order(fmt::format("linked {} {}", rank, epoch)).ok(); }
+bool Peer::LinkedTo(Rank rank, std::uint64_t epoch) {
+  return Order(fmt::format("linked {} {}", rank, epoch)).ok();
+}
 
 Status Peer::Fill(Zone zone, std::uint64_t offset, std::uint64_t size_bytes, unsigned seed) {
   return Order(fmt::format("fill {} {} {} {}", Index(zone), offset, size_bytes, seed));
@@ -276,6 +288,8 @@ std::uint64_t Peer::DigestOfBuffer(std::uint64_t offset, std::uint64_t size_byte
   return answer.empty() ? 0 : std::stoull(answer);
 }
 
-Status Peer::Grow(Zone zone, std::uint64_t bytes) { return Order(fmt::format("grow {} {}", Index(zone), bytes)); }
+Status Peer::Grow(Zone zone, std::uint64_t bytes) {
+  return Order(fmt::format("grow {} {}", Index(zone), bytes));
+}
 
 }  // namespace memfabric::transport::test

@@ -1,5 +1,5 @@
-// A second member that takes orders: in this process (its own reactor thread) or in a process of its own, through a pipe.
-// One thread at a time gives orders to one peer.
+// A second member that takes orders: in this process (its own reactor thread) or in a process of
+// its own, through a pipe. One thread at a time gives orders to one peer.
 
 #pragma once
 
@@ -40,7 +40,8 @@ class Peer {
   Status Grow(Zone zone, std::uint64_t bytes);
   // A buffer of the peer's user, one at a time; its address there.
   std::uint64_t RegisterBuffer(std::uint64_t size_bytes, unsigned seed);
-  Status DeregisterBuffer(unsigned seed) { return Order(fmt::format("deregister {}", seed)); }  // and fills it anew
+  // and fills it anew
+  Status DeregisterBuffer(unsigned seed) { return Order(fmt::format("deregister {}", seed)); }
   std::uint64_t DigestOfBuffer(std::uint64_t offset, std::uint64_t size_bytes);
   Status Leave() { return Order("leave"); }
   Status HoldArrivals() { return Order("hold_arrivals"); }

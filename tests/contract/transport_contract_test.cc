@@ -11,7 +11,8 @@ namespace {
 
 using testing::HasSubstr;
 
-class TransportContract : public TransportFixture, public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
+class TransportContract : public TransportFixture,
+                          public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
  protected:
   std::string transport() const override { return std::get<0>(GetParam()); }
   PeerAs peer_as() const override { return std::get<1>(GetParam()); }
@@ -49,8 +50,10 @@ TEST_P(TransportContract, PutIsVisibleToThePeerAfterFlushAndTouchesNothingElse) 
   auto bytes = Pattern(7, 1_MiB);
   ASSERT_OK(PutNow(*link, kHost, bytes, 4097));
   EXPECT_EQ(peer_->DigestOf(kHost, 4097, 1_MiB), Digest(bytes));
-  EXPECT_EQ(peer_->DigestOf(kHost, 0, 4097), DigestOfZeros(4097)) << "bytes before the range changed";
-  EXPECT_EQ(peer_->DigestOf(kHost, 4097 + 1_MiB, 4096), DigestOfZeros(4096)) << "bytes after the range changed";
+  EXPECT_EQ(peer_->DigestOf(kHost, 0, 4097), DigestOfZeros(4097))
+      << "bytes before the range changed";
+  EXPECT_EQ(peer_->DigestOf(kHost, 4097 + 1_MiB, 4096), DigestOfZeros(4096))
+      << "bytes after the range changed";
   EXPECT_EQ(peer_->DigestOf(kDevice, 0, 2_MiB), DigestOfZeros(2_MiB)) << "the other zone changed";
 }
 
@@ -61,7 +64,8 @@ TEST_P(TransportContract, GetBringsThePeersBytesAndTouchesNothingElse) {
   Piece piece{bytes.data() + 1, 12'345, 100'000};
   ASSERT_OK(link->Get(kDevice, {&piece, 1}));
   ASSERT_OK(link->Flush(Soon()));
-  for (std::uint64_t i = 0; i < 100'000; ++i) ASSERT_EQ(bytes[i + 1], PatternAt(3, 12'345 + i)) << i;
+  for (std::uint64_t i = 0; i < 100'000; ++i)
+    ASSERT_EQ(bytes[i + 1], PatternAt(3, 12'345 + i)) << i;
   EXPECT_EQ(bytes.front(), std::byte{0xee});
   EXPECT_EQ(bytes.back(), std::byte{0xee});
 }
@@ -85,7 +89,8 @@ TEST_P(TransportContract, TheFirstAndTheLastByteAreReachedAndNoneBeyond) {
     EXPECT_TRUE(IsInvalidArgument(link->Get(kHost, {&piece, 1}))) << offset << " " << size;
   }
   ASSERT_OK(link->Flush(Soon()));
-  EXPECT_EQ(peer_->DigestOf(kHost, 1, 4_MiB - 2), DigestOfZeros(4_MiB - 2)) << "a refused put moved bytes";
+  EXPECT_EQ(peer_->DigestOf(kHost, 1, 4_MiB - 2), DigestOfZeros(4_MiB - 2))
+      << "a refused put moved bytes";
   EXPECT_TRUE(std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte{0x11}; }))
       << "a refused get moved bytes";
 }
@@ -115,26 +120,34 @@ TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory
   ASSERT_OK(GetNow(*link, kHost, cell, 4_MiB - 8));
   EXPECT_EQ(cell, (std::vector<std::byte>{std::byte{0b0110}, {}, {}, {}, {}, {}, {}, {}}));
   for (std::uint64_t offset : {std::uint64_t{4_MiB}, std::uint64_t{4}, ~std::uint64_t{7}})
-    EXPECT_TRUE(IsInvalidArgument(link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status())) << offset;
+    EXPECT_TRUE(IsInvalidArgument(
+        link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status()))
+        << offset;
 }
 
 TEST_P(TransportContract, WhoServesRequestsSaysSoBeforeTheyAreAnswered) {
   auto other = OpenMember(Options(2));
   ASSERT_OK(other->port().Connect(me_->address(), Soon()));
   auto link = other->LinkTo(kMe, 1);
-  const int each = transport().starts_with("tcp") ? 1 : 0;  // the others reach memory without its owner
+  // the others reach memory without its owner
+  const int each = transport().starts_with("tcp") ? 1 : 0;
   auto bytes = Pattern(1, 1_MiB);
   ASSERT_OK(PutNow(*link, kHost, bytes, 0));
   EXPECT_EQ(each, me_->served(kHost));
   ASSERT_OK(GetNow(*link, kHost, bytes, 0));
   EXPECT_EQ(each, me_->served(kHost)) << "nothing has changed by a get";
   if (!link->capabilities().atomics) return;
-  ASSERT_TRUE(link->Atomic(kHost, {.operation = AtomicRequest::Operation::kFetchAdd, .offset = 8, .operand = 1}, Soon()).ok());
+  ASSERT_TRUE(
+      link->Atomic(kHost,
+                   {.operation = AtomicRequest::Operation::kFetchAdd, .offset = 8, .operand = 1},
+                   Soon())
+          .ok());
   EXPECT_EQ(2 * each, me_->served(kHost));
   EXPECT_EQ(0, me_->served(Zone::kDevice));
 }
 
-// Two threads that take turns: each writes, signals, and waits for the other's signal, after which it sees what was written.
+// Two threads that take turns: each writes, signals, and waits for the other's signal, after which
+// it sees what was written.
 TEST_P(TransportContract, SignalsShowThePutsBeforeThemAndEndTheWaitForThem) {
   auto other = OpenMember(Options(2));
   ASSERT_OK(other->port().Connect(me_->address(), Soon()));
@@ -221,12 +234,14 @@ TEST_P(TransportContract, AsManyPiecesAsItTakesArriveEachInItsPlace) {
   std::size_t count = std::min<std::size_t>(link->capabilities().max_pieces, 100);
   auto bytes = Pattern(9, count * 1000);
   std::vector<Piece> pieces;
-  for (std::size_t i = 0; i < count; ++i) pieces.push_back({bytes.data() + i * 1000, (count - 1 - i) * 3000, 1000});
+  for (std::size_t i = 0; i < count; ++i)
+    pieces.push_back({bytes.data() + i * 1000, (count - 1 - i) * 3000, 1000});
   ASSERT_OK(link->Put(kHost, pieces));
   ASSERT_OK(link->Flush(Soon()));
   std::vector<std::byte> back(count * 1000);
   for (std::size_t i = 0; i < count; ++i) {
-    EXPECT_EQ(peer_->DigestOf(kHost, (count - 1 - i) * 3000, 1000), Digest(bytes.data() + i * 1000, 1000));
+    EXPECT_EQ(peer_->DigestOf(kHost, (count - 1 - i) * 3000, 1000),
+              Digest(bytes.data() + i * 1000, 1000));
     pieces[i].local = back.data() + i * 1000;
   }
   ASSERT_OK(link->Get(kHost, pieces));
@@ -265,7 +280,8 @@ TEST_P(TransportContract, SeveralThreadsUseOneLink) {
 
 TEST_P(TransportContract, BothEndsReachEachOther) {
   ASSERT_OK(me_->port().Connect(peer_->address(), Soon()));
-  ASSERT_TRUE(peer_->LinkedTo(kMe, 1)) << "Connect returned before the peer's observer had its link";
+  ASSERT_TRUE(peer_->LinkedTo(kMe, 1))
+      << "Connect returned before the peer's observer had its link";
   auto link = me_->LinkTo(kPeer, 1);
   FillPattern(me_->memory(kHost), 4_MiB, 5);
   EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
@@ -326,7 +342,8 @@ TEST_P(TransportContract, LoadsAndStoresReachWhatTheLinkSays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TransportContract,
-                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)),
+                         testing::Combine(AvailableTransports(),
+                                          testing::Values(PeerAs::kThread, PeerAs::kProcess)),
                          TestNameOfPair);
 
 }  // namespace

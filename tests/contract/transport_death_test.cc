@@ -60,7 +60,8 @@ TEST_P(TransportDeath, AConnectorKilledDuringTheHandshakeLeavesNoLink) {
   me_->HoldArrivals();
   std::thread connecting([&] { EXPECT_FALSE(peer_->Connect(me_->address()).ok()); });
   EXPECT_TRUE(me_->WaitForArrival());
-  // The order's answer never comes: the process is killed by another thread than the one that waits for it.
+  // The order's answer never comes: the process is killed by another thread than the one that waits
+  // for it.
   ::kill(peer_->pid(), SIGKILL);
   connecting.join();
   me_->Admit();
@@ -79,7 +80,9 @@ TEST_P(TransportDeath, AKilledPeerIsNoticedAtOnceAndNamed) {
   EXPECT_LT(steady_clock::now() - begin, kDeathBound);
   ASSERT_TRUE(end.has_value());
   EXPECT_TRUE(IsDisconnected(*end)) << *end;
-  EXPECT_THAT(end->message(), AllOf(HasSubstr("rank 1"), HasSubstr(fmt::format("pid {}", peer_->pid())), HasSubstr("died")));
+  EXPECT_THAT(end->message(),
+              AllOf(HasSubstr("rank 1"), HasSubstr(fmt::format("pid {}", peer_->pid())),
+                    HasSubstr("died")));
   std::vector<std::byte> bytes(1);
   Status status = PutNow(*link, kHost, bytes, 0);
   EXPECT_TRUE(IsDisconnected(status)) << status;
@@ -165,20 +168,24 @@ TEST_P(TransportDeath, ASignalEndsAWait) {
   EXPECT_LT(steady_clock::now() - begin, kDeathBound);
 }
 
-// More than sockets hold, so that some of it is never begun, some is under way, and some has been answered.
+// More than sockets hold, so that some of it is never begun, some is under way, and some has been
+// answered.
 TEST_P(TransportDeath, AFlushThatGivesUpLeavesTheCallersMemoryAloneAndTheLinkGood) {
   constexpr std::size_t kBytes = 4_MiB;
   ASSERT_OK(me_->port().Connect(peer_->address(), Soon()));
   auto link = me_->LinkTo(kPeer, 1);
   for (bool put : {true, false}) {
-    auto* memory = static_cast<std::byte*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto* memory = static_cast<std::byte*>(
+        ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(MAP_FAILED, static_cast<void*>(memory));
     FillPattern(memory, kBytes, 4);
     peer_->Stop();
     Piece piece{memory, 0, kBytes};
-    for (int i = 0; i < 16; ++i) ASSERT_OK(put ? link->Put(kHost, {&piece, 1}) : link->Get(kHost, {&piece, 1}));
+    for (int i = 0; i < 16; ++i)
+      ASSERT_OK(put ? link->Put(kHost, {&piece, 1}) : link->Get(kHost, {&piece, 1}));
     Status status = link->Flush(steady_clock::now() + milliseconds(100));
-    EXPECT_TRUE(link->capabilities().load_store ? status.ok() : IsDeadlineExceeded(status)) << status;
+    EXPECT_TRUE(link->capabilities().load_store ? status.ok() : IsDeadlineExceeded(status))
+        << status;
     const std::uint64_t left_as = Digest(memory, kBytes);
     if (put) ::mprotect(memory, kBytes, PROT_NONE);
     peer_->Continue();
@@ -205,7 +212,8 @@ TEST_P(TransportDeath, AMemberLeavesThoughAPeerIsStopped) {
   EXPECT_LT(steady_clock::now() - begin, kDeathBound);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TransportDeath, AvailableTransports(), [](const auto& info) { return TestName(info.param); });
+INSTANTIATE_TEST_SUITE_P(All, TransportDeath, AvailableTransports(),
+                         [](const auto& info) { return TestName(info.param); });
 
 // What only messages can do: be on their way.
 class FakeFaultsTest : public TransportDeath {};
@@ -241,7 +249,8 @@ TEST_P(FakeFaultsTest, APeerMayRefuse) {
   EXPECT_THAT(status.message(), HasSubstr("the test refuses links"));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FakeFaultsTest, testing::Values("fake"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, FakeFaultsTest, testing::Values("fake"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace memfabric::transport::test

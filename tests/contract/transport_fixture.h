@@ -1,4 +1,5 @@
-// What every test of the transport contract starts from: {each transport} x {peer as thread, as process}.
+// What every test of the transport contract starts from: {each transport} x {peer as thread, as
+// process}.
 
 #pragma once
 
@@ -34,8 +35,10 @@ inline std::string TestName(std::string transport) {
   std::replace(transport.begin(), transport.end(), '+', '_');
   return transport;
 }
-inline std::string TestNameOfPair(const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& info) {
-  return TestName(std::get<0>(info.param)) + (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
+inline std::string TestNameOfPair(
+    const testing::TestParamInfo<std::tuple<std::string, PeerAs>>& info) {
+  return TestName(std::get<0>(info.param)) +
+         (std::get<1>(info.param) == PeerAs::kThread ? "_thread" : "_process");
 }
 
 class TransportFixture : public testing::Test {
@@ -57,7 +60,9 @@ class TransportFixture : public testing::Test {
     EXPECT_TRUE(member.ok()) << member.status();
     return member.ok() ? *std::move(member) : nullptr;
   }
-  std::unique_ptr<Peer> StartPeer(const MemberOptions& options) const { return Peer::Start(peer_as(), options); }
+  std::unique_ptr<Peer> StartPeer(const MemberOptions& options) const {
+    return Peer::Start(peer_as(), options);
+  }
 };
 
 inline std::vector<std::byte> Pattern(unsigned seed, std::uint64_t size_bytes) {
@@ -65,8 +70,12 @@ inline std::vector<std::byte> Pattern(unsigned seed, std::uint64_t size_bytes) {
   FillPattern(bytes.data(), size_bytes, seed);
   return bytes;
 }
-inline std::uint64_t Digest(const std::vector<std::byte>& bytes) { return Digest(bytes.data(), bytes.size()); }
-inline std::uint64_t DigestOfZeros(std::uint64_t size_bytes) { return Digest(std::vector<std::byte>(size_bytes)); }
+inline std::uint64_t Digest(const std::vector<std::byte>& bytes) {
+  return Digest(bytes.data(), bytes.size());
+}
+inline std::uint64_t DigestOfZeros(std::uint64_t size_bytes) {
+  return Digest(std::vector<std::byte>(size_bytes));
+}
 
 inline Status PutNow(Link& link, Zone zone, std::vector<std::byte>& bytes, std::uint64_t offset) {
   Piece piece{bytes.data(), offset, bytes.size()};

@@ -14,7 +14,8 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-class TransportLinks : public TransportFixture, public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
+class TransportLinks : public TransportFixture,
+                       public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
  protected:
   std::string transport() const override { return std::get<0>(GetParam()); }
   PeerAs peer_as() const override { return std::get<1>(GetParam()); }
@@ -64,9 +65,11 @@ TEST_P(TransportLinks, ARestartedPeerIsANewLifeAndTheOldOneIsOver) {
   EXPECT_TRUE(IsDisconnected(PutNow(*old_link, kHost, bytes, 0)));
   ASSERT_OK(PutNow(*link, kHost, bytes, 0));
   EXPECT_EQ(second->DigestOf(kHost, 0, 1_MiB), Digest(bytes));
-  EXPECT_EQ(first->DigestOf(kHost, 0, 1_MiB), DigestOfZeros(1_MiB)) << "a new life's bytes went to the old one";
+  EXPECT_EQ(first->DigestOf(kHost, 0, 1_MiB), DigestOfZeros(1_MiB))
+      << "a new life's bytes went to the old one";
 
-  EXPECT_TRUE(IsDisconnected(me->port().Connect(first->address(), Soon()))) << "a life that is over was linked";
+  EXPECT_TRUE(IsDisconnected(me->port().Connect(first->address(), Soon())))
+      << "a life that is over was linked";
   Status status = first->Connect(me->address());
   EXPECT_TRUE(IsAlreadyExists(status)) << status;
   EXPECT_THAT(status.message(), AllOf(HasSubstr("epoch 5"), HasSubstr("epoch 6")));
@@ -104,14 +107,16 @@ TEST_P(TransportLinks, WhatDoesntFitIsRefusedAndBothValuesAreNamed) {
   auto other_world = StartPeer(options);
   Status status = me->port().Connect(other_world->address(), Soon());
   EXPECT_TRUE(IsInvalidArgument(status)) << status;
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("world size 4"), HasSubstr("5"), HasSubstr("rank 1")));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("world size 4"), HasSubstr("5"), HasSubstr("rank 1")));
 
   options = Options(kPeer);
   options.max_bytes[1] = 16_MiB;
   auto other_slots = StartPeer(options);
   status = me->port().Connect(other_slots->address(), Soon());
   EXPECT_TRUE(IsInvalidArgument(status)) << status;
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("8388608"), HasSubstr("16777216"), HasSubstr("rank 1")));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("8388608"), HasSubstr("16777216"), HasSubstr("rank 1")));
 
   options = Options(kPeer);
   options.pool = "job/8";
@@ -221,7 +226,8 @@ std::size_t Entries(const char* directory) {
 std::size_t SegmentMappings() {
   std::ifstream maps("/proc/self/maps");
   std::size_t count = 0;
-  for (std::string line; std::getline(maps, line);) count += line.find("memfd:") != std::string::npos;
+  for (std::string line; std::getline(maps, line);)
+    count += line.find("memfd:") != std::string::npos;
   return count;
 }
 
@@ -244,15 +250,16 @@ TEST_P(TransportLinks, TwoHundredMembersLeaveNothingBehind) {
     mappings = SegmentMappings();
     threads = Entries("/proc/self/task");
   }
-  // A peer in this process maps the last member's slot until another takes it, and may not have closed its socket yet, to which
-  // a buffer belongs.
+  // A peer in this process maps the last member's slot until another takes it, and may not have
+  // closed its socket yet, to which a buffer belongs.
   EXPECT_LE(Entries("/proc/self/fd"), fds + 1);
   EXPECT_LE(SegmentMappings(), mappings + 1);
   EXPECT_EQ(Entries("/proc/self/task"), threads);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TransportLinks,
-                         testing::Combine(AvailableTransports(), testing::Values(PeerAs::kThread, PeerAs::kProcess)),
+                         testing::Combine(AvailableTransports(),
+                                          testing::Values(PeerAs::kThread, PeerAs::kProcess)),
                          TestNameOfPair);
 
 }  // namespace

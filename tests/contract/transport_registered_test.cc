@@ -1,4 +1,5 @@
-// Memory that the peer's user owns and has registered there: reached while it is, and never afterwards.
+// Memory that the peer's user owns and has registered there: reached while it is, and never
+// afterwards.
 
 #include <atomic>
 #include <thread>
@@ -11,7 +12,8 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-class TransportRegistered : public TransportFixture, public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
+class TransportRegistered : public TransportFixture,
+                            public testing::WithParamInterface<std::tuple<std::string, PeerAs>> {
  protected:
   std::string transport() const override { return std::get<0>(GetParam()); }
   PeerAs peer_as() const override { return std::get<1>(GetParam()); }
@@ -57,7 +59,8 @@ TEST_P(TransportRegistered, AListGoesToManyPlaces) {
   const std::size_t count = std::min<std::size_t>(link_->capabilities().max_pieces, 200);
   auto bytes = Pattern(3, count * 700);
   std::vector<Piece> pieces;
-  for (std::size_t i = 0; i < count; ++i) pieces.push_back({bytes.data() + i * 700, address + (count - 1 - i) * 1500, 700});
+  for (std::size_t i = 0; i < count; ++i)
+    pieces.push_back({bytes.data() + i * 700, address + (count - 1 - i) * 1500, 700});
   ASSERT_OK(link_->PutRegistered(pieces));
   std::vector<std::byte> back(bytes.size());
   for (std::size_t i = 0; i < count; ++i) pieces[i].local = back.data() + i * 700;
@@ -70,14 +73,17 @@ TEST_P(TransportRegistered, AListGoesToManyPlaces) {
 TEST_P(TransportRegistered, WhatIsNotRegisteredIsRefusedByNameAndTheLinkGoesOn) {
   const std::uint64_t address = peer_->RegisterBuffer(1_MiB, 1);
   auto bytes = Pattern(2, 300'000);
-  for (std::uint64_t bad : {address + 1_MiB - 299'999, address - 1, std::uint64_t{0}, ~std::uint64_t{0} - 10}) {
+  for (std::uint64_t bad :
+       {address + 1_MiB - 299'999, address - 1, std::uint64_t{0}, ~std::uint64_t{0} - 10}) {
     Status status = Put(bytes, bad);
     EXPECT_TRUE(IsInvalidArgument(status)) << status;
-    EXPECT_THAT(status.message(), AllOf(HasSubstr("300000"), HasSubstr("not registered"), HasSubstr("rank 1")));
+    EXPECT_THAT(status.message(),
+                AllOf(HasSubstr("300000"), HasSubstr("not registered"), HasSubstr("rank 1")));
     std::vector<std::byte> back(300'000, std::byte{0x11});
     status = Get(back, bad);
     EXPECT_TRUE(IsInvalidArgument(status)) << status;
-    EXPECT_TRUE(std::all_of(back.begin(), back.end(), [](std::byte b) { return b == std::byte{0x11}; }));
+    EXPECT_TRUE(
+        std::all_of(back.begin(), back.end(), [](std::byte b) { return b == std::byte{0x11}; }));
     EXPECT_OK(link_->Flush(Soon())) << "an error was told twice";
   }
   EXPECT_EQ(peer_->DigestOfBuffer(0, 1_MiB), Digest(Pattern(1, 1_MiB)));
@@ -134,7 +140,8 @@ TEST_P(TransportRegistered, DeregisteringUnderTrafficEndsIt) {
     ASSERT_OK(peer_->DeregisterBuffer(100 + round));
     moving.join();
     EXPECT_TRUE(IsInvalidArgument(status)) << status;
-    EXPECT_EQ(peer_->DigestOfBuffer(0, 4_MiB), Digest(Pattern(100 + round, 4_MiB))) << "touched after it was deregistered";
+    EXPECT_EQ(peer_->DigestOfBuffer(0, 4_MiB), Digest(Pattern(100 + round, 4_MiB)))
+        << "touched after it was deregistered";
   }
 }
 

@@ -31,7 +31,8 @@ bool Meet(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b, std::uint64_t
 // Whether the order of two elements shows.
 bool Conflict(const Touched& a, const Touched& b) {
   return Meet(a.destination, a.size_bytes, b.destination, b.size_bytes) ||
-         Meet(a.destination, a.size_bytes, b.source, b.size_bytes) || Meet(a.source, a.size_bytes, b.destination, b.size_bytes);
+         Meet(a.destination, a.size_bytes, b.source, b.size_bytes) ||
+         Meet(a.source, a.size_bytes, b.destination, b.size_bytes);
 }
 
 TEST(BatchOrder, RisingAndFallingDestinationsAwayFromAllSourcesAreOneWaveAtFirstSight) {
@@ -45,15 +46,21 @@ TEST(BatchOrder, RisingAndFallingDestinationsAwayFromAllSourcesAreOneWaveAtFirst
 }
 
 TEST(BatchOrder, ElementsThatShareNoWrittenByteAreOneWave) {
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{1000, 0, 8}, {1004, 16, 8}, {1000, 8, 8}}), IsEmpty());
+  EXPECT_THAT(FindWaves(std::vector<Touched>{{1000, 0, 8}, {1004, 16, 8}, {1000, 8, 8}}),
+              IsEmpty());
   EXPECT_THAT(FindWaves(std::vector<Touched>{{100, 120, 50}, {300, 0, 8}}), IsEmpty());
 }
 
 TEST(BatchOrder, AWaveBeginsWhereAnElementTouchesWhatIsWritten) {
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {100, 200, 10}, {0, 300, 10}}), ElementsAre(1));  // reads it
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {0, 109, 10}}), ElementsAre(1));                  // writes it
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {200, 9, 1}}), ElementsAre(1));  // writes what is read
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {100, 200, 10}, {200, 300, 10}}), ElementsAre(1, 2));
+  // reads it
+  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {100, 200, 10}, {0, 300, 10}}),
+              ElementsAre(1));
+  // writes it
+  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {0, 109, 10}}), ElementsAre(1));
+  // writes what is read
+  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {200, 9, 1}}), ElementsAre(1));
+  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {100, 200, 10}, {200, 300, 10}}),
+              ElementsAre(1, 2));
 }
 
 TEST(BatchOrder, WavesOfRandomBatchesHoldNoConflictAndTheRestIsCutForOneOnly) {
@@ -66,7 +73,8 @@ TEST(BatchOrder, WavesOfRandomBatchesHoldNoConflictAndTheRestIsCutForOneOnly) {
     std::size_t count = 1 + random() % (round % 10 == 0 ? 700 : 12);
     std::vector<Touched> elements;
     for (std::size_t i = 0; i < count; ++i) {
-      elements.push_back({0x1000'0000'0000 + random() % space, 0x1000'0000'0000 + random() % space, 1 + random() % 64});
+      elements.push_back({0x1000'0000'0000 + random() % space, 0x1000'0000'0000 + random() % space,
+                          1 + random() % 64});
     }
     std::vector<std::size_t> begins = FindWaves(elements);
     if (begins.empty()) ++whole;
@@ -78,11 +86,13 @@ TEST(BatchOrder, WavesOfRandomBatchesHoldNoConflictAndTheRestIsCutForOneOnly) {
     begins.push_back(count);
     for (std::size_t end : begins) {
       for (std::size_t i = begin; i < end; ++i) {
-        for (std::size_t j = begin; j < i; ++j) ASSERT_FALSE(Conflict(elements[j], elements[i])) << j << " and " << i;
+        for (std::size_t j = begin; j < i; ++j)
+          ASSERT_FALSE(Conflict(elements[j], elements[i])) << j << " and " << i;
       }
       if (end < count) {
-        EXPECT_TRUE(std::any_of(elements.begin() + static_cast<long>(begin), elements.begin() + static_cast<long>(end),
-                                [&](const Touched& before) { return Conflict(before, elements[end]); }));
+        EXPECT_TRUE(std::any_of(
+            elements.begin() + static_cast<long>(begin), elements.begin() + static_cast<long>(end),
+            [&](const Touched& before) { return Conflict(before, elements[end]); }));
       }
       begin = end;
     }
@@ -105,14 +115,15 @@ TEST_P(OverlappingBatchTest, TakesEffectInTheOrderOfTheList) {
   std::vector<std::byte> local = RandomBytes(2_MiB, 6);
   // The model: the four pieces of memory end to end.
   std::vector<std::byte> model(4 * 2_MiB);
-  std::array<std::byte*, 4> memory{pool.Memory(Zone::kHost, 0), pool.Memory(Zone::kHost, 1), pool.Memory(Zone::kHost, 3),
-                                   local.data()};
-  std::array<std::uint64_t, 4> address{pool.Address(Zone::kHost, 0), pool.Address(Zone::kHost, 1), pool.Address(Zone::kHost, 3),
-                                       AddressOf(local.data())};
+  std::array<std::byte*, 4> memory{pool.Memory(Zone::kHost, 0), pool.Memory(Zone::kHost, 1),
+                                   pool.Memory(Zone::kHost, 3), local.data()};
+  std::array<std::uint64_t, 4> address{pool.Address(Zone::kHost, 0), pool.Address(Zone::kHost, 1),
+                                       pool.Address(Zone::kHost, 3), AddressOf(local.data())};
   for (std::size_t i = 0; i < 4; ++i) std::memcpy(model.data() + i * 2_MiB, memory[i], 2_MiB);
   std::mt19937_64 random(GetParam() ? 8 : 9);
   for (int round = 0; round < 200; ++round) {
-    // Mapped ones only, or all; small pieces in little room, or large enough for threads and streaming.
+    // Mapped ones only, or all; small pieces in little room, or large enough for threads and
+    // streaming.
     const bool mapped_only = round % 2 == 0;
     const std::uint64_t room = round % 5 == 0 ? 2_MiB : 4096;
     const std::uint64_t most = round % 5 == 0 ? 700_KiB : 900;
@@ -128,12 +139,14 @@ TEST_P(OverlappingBatchTest, TakesEffectInTheOrderOfTheList) {
       sources.push_back(address[from] + source);
       destinations.push_back(address[to] + destination);
       sizes.push_back(size);
-      std::memmove(model.data() + to * 2_MiB + destination, model.data() + from * 2_MiB + source, size);
+      std::memmove(model.data() + to * 2_MiB + destination, model.data() + from * 2_MiB + source,
+                   size);
     }
     Status status = engine.CopyBatch({sources, destinations, sizes}, Direction::kAuto);
     ASSERT_TRUE(status.ok()) << status;
     for (std::size_t i = 0; i < 4; ++i) {
-      ASSERT_EQ(std::memcmp(model.data() + i * 2_MiB, memory[i], 2_MiB), 0) << "round " << round << ", memory " << i;
+      ASSERT_EQ(std::memcmp(model.data() + i * 2_MiB, memory[i], 2_MiB), 0)
+          << "round " << round << ", memory " << i;
     }
   }
 }
@@ -148,11 +161,13 @@ TEST_P(OverlappingBatchTest, AnElementReadsWhatTheOneBeforeItWrote) {
     // As a relay would: into rank 0 or 3, from there to rank 1, from there on.
     std::vector<std::uint64_t> sources{AddressOf(local.data()), pool.Address(Zone::kHost, rank, 8),
                                        pool.Address(Zone::kHost, 1, 3_MiB)};
-    std::vector<std::uint64_t> destinations{pool.Address(Zone::kHost, rank, 8), pool.Address(Zone::kHost, 1, 3_MiB),
+    std::vector<std::uint64_t> destinations{pool.Address(Zone::kHost, rank, 8),
+                                            pool.Address(Zone::kHost, 1, 3_MiB),
                                             pool.Address(Zone::kHost, rank, 4_MiB)};
     std::vector<std::uint64_t> sizes(3, 1_MiB);
     ASSERT_TRUE(engine.CopyBatch({sources, destinations, sizes}, Direction::kAuto).ok());
-    EXPECT_EQ(std::memcmp(pool.Memory(Zone::kHost, rank) + 4_MiB, local.data(), 1_MiB), 0) << "rank " << rank;
+    EXPECT_EQ(std::memcmp(pool.Memory(Zone::kHost, rank) + 4_MiB, local.data(), 1_MiB), 0)
+        << "rank " << rank;
   }
 }
 

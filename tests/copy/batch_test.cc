@@ -43,9 +43,11 @@ INSTANTIATE_TEST_SUITE_P(Threads, BatchTest, testing::Values(false, true),
                          [](const auto& info) { return info.param ? "Team" : "Alone"; });
 
 // Elements of one size in a shuffled order, with gaps between them or without.
-void FillAndCompare(TestPool& pool, const Engine& engine, Rank rank, std::size_t element, std::size_t gap, bool shuffled) {
+void FillAndCompare(TestPool& pool, const Engine& engine, Rank rank, std::size_t element,
+                    std::size_t gap, bool shuffled) {
   static const std::vector<std::byte> local = RandomBytes(5_MiB, 7);
-  std::vector<std::byte> expected(pool.Memory(Zone::kHost, rank), pool.Memory(Zone::kHost, rank) + 6_MiB);
+  std::vector<std::byte> expected(pool.Memory(Zone::kHost, rank),
+                                  pool.Memory(Zone::kHost, rank) + 6_MiB);
   std::vector<std::size_t> order(5_MiB / (element + gap));
   std::iota(order.begin(), order.end(), 0);
   if (shuffled) std::shuffle(order.begin(), order.end(), std::mt19937_64(3));
@@ -54,7 +56,8 @@ void FillAndCompare(TestPool& pool, const Engine& engine, Rank rank, std::size_t
     std::size_t from = i * element;
     std::size_t to = 777 + order[i] * (element + gap);
     batch.Add(AddressOf(local.data() + from), pool.Address(Zone::kHost, rank, to), element);
-    std::copy_n(local.begin() + static_cast<long>(from), element, expected.begin() + static_cast<long>(to));
+    std::copy_n(local.begin() + static_cast<long>(from), element,
+                expected.begin() + static_cast<long>(to));
   }
   Status status = engine.CopyBatch(batch.request(), Direction::kH2GH);
   ASSERT_TRUE(status.ok()) << status;
@@ -81,7 +84,8 @@ TEST_P(BatchTest, ElementsGoTheirOwnWays) {
   batch.Add(AddressOf(local.data()) + 3, pool_.Address(Zone::kHost, 4, 100), 5000);
   batch.Add(pool_.Address(Zone::kHost, 3, 1_MiB), AddressOf(out.data()), 5000);
   batch.Add(pool_.Address(Zone::kHost, 3, 2_MiB), pool_.Address(Zone::kHost, 4, 1_MiB), 5000);
-  std::vector<std::byte> got(pool_.Memory(Zone::kHost, 3) + 1_MiB, pool_.Memory(Zone::kHost, 3) + 1_MiB + 5000);
+  std::vector<std::byte> got(pool_.Memory(Zone::kHost, 3) + 1_MiB,
+                             pool_.Memory(Zone::kHost, 3) + 1_MiB + 5000);
   Status status = engine_.CopyBatch(batch.request(), Direction::kAuto);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 0) + 100, local.data(), 5000), 0);
@@ -89,7 +93,9 @@ TEST_P(BatchTest, ElementsGoTheirOwnWays) {
   EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 3) + 100, local.data() + 2, 5000), 0);
   EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 4) + 100, local.data() + 3, 5000), 0);
   EXPECT_EQ(std::memcmp(out.data(), got.data(), 5000), 0);
-  EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 4) + 1_MiB, pool_.Memory(Zone::kHost, 3) + 2_MiB, 5000), 0);
+  EXPECT_EQ(
+      std::memcmp(pool_.Memory(Zone::kHost, 4) + 1_MiB, pool_.Memory(Zone::kHost, 3) + 2_MiB, 5000),
+      0);
   EXPECT_EQ(pool_.link(3).unflushed() + pool_.link(4).unflushed(), 0U);
 }
 
@@ -128,13 +134,14 @@ TEST_P(BatchTest, NothingMovesWhenOneElementIsWrong) {
   };
   std::uint64_t source = AddressOf(local.data());
   const std::vector<std::byte> before[] = {Host(0), Host(1), Host(3)};
-  for (const Wrong& wrong : {Wrong{{0, good, 8}, "source is null"}, Wrong{{source, 0, 8}, "destination is null"},
-                             Wrong{{source, good, 0}, "size is 0"}, Wrong{{source, good, 1ULL << 63}, "too large"},
-                             Wrong{{source, good, (1ULL << 63) - 1}, "no memory of this process"},
-                             Wrong{{source, good, 1ULL << 33}, "leaves this pool"},
-                             Wrong{{source, pool_.Address(Zone::kHost, 2, 2_MiB - 7), 8}, "rank 2"},
-                             Wrong{{source, pool_.Address(Zone::kHost, 5), 8}, "rank 5"},
-                             Wrong{{source, AddressOf(local.data() + 100), 8}, "no address of this pool"}}) {
+  for (const Wrong& wrong :
+       {Wrong{{0, good, 8}, "source is null"}, Wrong{{source, 0, 8}, "destination is null"},
+        Wrong{{source, good, 0}, "size is 0"}, Wrong{{source, good, 1ULL << 63}, "too large"},
+        Wrong{{source, good, (1ULL << 63) - 1}, "no memory of this process"},
+        Wrong{{source, good, 1ULL << 33}, "leaves this pool"},
+        Wrong{{source, pool_.Address(Zone::kHost, 2, 2_MiB - 7), 8}, "rank 2"},
+        Wrong{{source, pool_.Address(Zone::kHost, 5), 8}, "rank 5"},
+        Wrong{{source, AddressOf(local.data() + 100), 8}, "no address of this pool"}}) {
     for (std::size_t at : {0, 61, 99}) {
       Batch batch;
       for (std::size_t i = 0; i < 100; ++i) {
@@ -142,18 +149,21 @@ TEST_P(BatchTest, NothingMovesWhenOneElementIsWrong) {
         if (i == at) {
           batch.Add(wrong.element.source, wrong.element.destination, wrong.element.size_bytes);
         } else {
-          batch.Add(source + i * 64, pool_.Address(Zone::kHost, rank, i * 50000), 40000 % (64_KiB - i * 64));
+          batch.Add(source + i * 64, pool_.Address(Zone::kHost, rank, i * 50000),
+                    40000 % (64_KiB - i * 64));
         }
       }
       std::size_t requests = pool_.link(3).requests();
       Status status = engine_.CopyBatch(batch.request(), Direction::kH2G);
-      EXPECT_THAT(status.message(), AllOf(HasSubstr("element " + std::to_string(at) + " of 100"), HasSubstr(wrong.text)));
+      EXPECT_THAT(status.message(), AllOf(HasSubstr("element " + std::to_string(at) + " of 100"),
+                                          HasSubstr(wrong.text)));
       EXPECT_EQ(engine_.CheckBatch(batch.request(), Direction::kH2G).ToString(), status.ToString());
       EXPECT_EQ(pool_.link(3).requests(), requests);
     }
   }
   std::size_t i = 0;
-  for (Rank rank : {0, 1, 3}) EXPECT_TRUE(Host(rank) == before[i++]) << "rank " << rank << " changed";
+  for (Rank rank : {0, 1, 3})
+    EXPECT_TRUE(Host(rank) == before[i++]) << "rank " << rank << " changed";
 }
 
 TEST_P(BatchTest, EmptyUnequalAndWithoutDirection) {

@@ -18,7 +18,8 @@ using testing::HasSubstr;
 
 class BoundsTest : public testing::Test {
  protected:
-  Status Into(std::uint64_t destination, std::uint64_t size, Direction direction = Direction::kH2G) {
+  Status Into(std::uint64_t destination, std::uint64_t size,
+              Direction direction = Direction::kH2G) {
     return engine_.Copy({AddressOf(local_.data()), destination, size}, direction);
   }
   Status OutOf(std::uint64_t source, std::uint64_t size, Direction direction = Direction::kG2H) {
@@ -41,42 +42,56 @@ TEST_F(BoundsTest, NullZeroAndTooLarge) {
     ExpectInvalid(engine_.Copy({0, address, 8}, direction), "source is null");
     ExpectInvalid(engine_.Copy({address, 0, 8}, direction), "destination is null");
     ExpectInvalid(engine_.Copy({address, address, 0}, direction), "size is 0");
-    ExpectInvalid(engine_.Copy({address, address, 1ULL << 63}, direction), "size 9223372036854775808 is too large");
+    ExpectInvalid(engine_.Copy({address, address, 1ULL << 63}, direction),
+                  "size 9223372036854775808 is too large");
     ExpectInvalid(engine_.Copy({address, address, ~0ULL}, direction), "too large");
     for (std::uint64_t size : {(1ULL << 63) - 1, 1ULL << 62, 1ULL << 47, 1ULL << 48, 1ULL << 32}) {
       EXPECT_TRUE(IsInvalidArgument(engine_.Copy({address, address + 8, size}, direction))) << size;
-      EXPECT_TRUE(IsInvalidArgument(engine_.Copy({AddressOf(local_.data()), address, size}, direction))) << size;
-      EXPECT_TRUE(IsInvalidArgument(engine_.Copy({address, AddressOf(local_.data()), size}, direction))) << size;
+      EXPECT_TRUE(
+          IsInvalidArgument(engine_.Copy({AddressOf(local_.data()), address, size}, direction)))
+          << size;
+      EXPECT_TRUE(
+          IsInvalidArgument(engine_.Copy({address, AddressOf(local_.data()), size}, direction)))
+          << size;
     }
   }
 }
 
 TEST_F(BoundsTest, TypesThatAreNone) {
-  ExpectInvalid(Into(pool_.Address(Zone::kHost, 0), 8, static_cast<Direction>(10)), "type 10 is no direction");
-  ExpectInvalid(Into(pool_.Address(Zone::kHost, 0), 8, static_cast<Direction>(255)), "type 255 is no direction");
+  ExpectInvalid(Into(pool_.Address(Zone::kHost, 0), 8, static_cast<Direction>(10)),
+                "type 10 is no direction");
+  ExpectInvalid(Into(pool_.Address(Zone::kHost, 0), 8, static_cast<Direction>(255)),
+                "type 255 is no direction");
 }
 
 TEST_F(BoundsTest, TheGlobalSideMustBeThePools) {
   std::vector<std::byte> other(64);
-  for (Direction direction : {Direction::kL2G, Direction::kH2G, Direction::kL2GH, Direction::kH2GH}) {
+  for (Direction direction :
+       {Direction::kL2G, Direction::kH2G, Direction::kL2GH, Direction::kH2GH}) {
     ExpectInvalid(Into(AddressOf(other.data()), 8, direction), "destination");
   }
-  for (Direction direction : {Direction::kG2L, Direction::kG2H, Direction::kGH2L, Direction::kGH2H}) {
+  for (Direction direction :
+       {Direction::kG2L, Direction::kG2H, Direction::kGH2L, Direction::kGH2H}) {
     ExpectInvalid(OutOf(AddressOf(other.data()), 8, direction), "source");
   }
   ExpectInvalid(Into(AddressOf(other.data()), 8, Direction::kAuto), "neither source");
   ExpectInvalid(Into(pool_.Address(Zone::kHost, 0), 8, Direction::kG2G), "source");
   ExpectInvalid(OutOf(pool_.Address(Zone::kHost, 0), 8, Direction::kG2G), "destination");
   ExpectInvalid(Into(pool_.layout().base - 1, 1), "is no address of this pool");
-  ExpectInvalid(Into(pool_.layout().base + pool_.layout().WindowBytes(), 1), "is no address of this pool");
+  ExpectInvalid(Into(pool_.layout().base + pool_.layout().WindowBytes(), 1),
+                "is no address of this pool");
 }
 
 TEST_F(BoundsTest, SomeTypesAskForTheHostZone) {
   std::uint64_t device = pool_.Address(Zone::kDevice, 0);
-  for (Direction direction : {Direction::kL2GH, Direction::kH2GH}) ExpectInvalid(Into(device, 8, direction), "device memory");
-  for (Direction direction : {Direction::kGH2L, Direction::kGH2H}) ExpectInvalid(OutOf(device, 8, direction), "device memory");
-  for (Direction direction : {Direction::kL2G, Direction::kH2G}) EXPECT_TRUE(Into(device, 8, direction).ok());
-  for (Direction direction : {Direction::kG2L, Direction::kG2H}) EXPECT_TRUE(OutOf(device, 8, direction).ok());
+  for (Direction direction : {Direction::kL2GH, Direction::kH2GH})
+    ExpectInvalid(Into(device, 8, direction), "device memory");
+  for (Direction direction : {Direction::kGH2L, Direction::kGH2H})
+    ExpectInvalid(OutOf(device, 8, direction), "device memory");
+  for (Direction direction : {Direction::kL2G, Direction::kH2G})
+    EXPECT_TRUE(Into(device, 8, direction).ok());
+  for (Direction direction : {Direction::kG2L, Direction::kG2H})
+    EXPECT_TRUE(OutOf(device, 8, direction).ok());
 }
 
 TEST_F(BoundsTest, OneByteOffAtEachEndOfWhatARankHasAllocated) {
@@ -86,7 +101,8 @@ TEST_F(BoundsTest, OneByteOffAtEachEndOfWhatARankHasAllocated) {
     std::uint64_t bytes;
   };
   // The slots behind: full for 0 (so one may go on), not so for the others.
-  for (Part part : {Part{2, Zone::kHost, 2_MiB}, Part{2, Zone::kDevice, 2_MiB}, Part{4, Zone::kHost, 2_MiB}}) {
+  for (Part part :
+       {Part{2, Zone::kHost, 2_MiB}, Part{2, Zone::kDevice, 2_MiB}, Part{4, Zone::kHost, 2_MiB}}) {
     SCOPED_TRACE(testing::Message() << "rank " << part.rank << " " << ZoneName(part.zone));
     std::uint64_t end = pool_.Address(part.zone, part.rank, part.bytes);
     for (std::uint64_t size : {1, 8, 64, 4096, 40000}) {
@@ -99,7 +115,8 @@ TEST_F(BoundsTest, OneByteOffAtEachEndOfWhatARankHasAllocated) {
       ExpectInvalid(OutOf(end, size), std::to_string(part.bytes));
     }
     // The last byte of the slot, far behind what is allocated.
-    std::uint64_t last = pool_.Address(part.zone, part.rank, pool_.layout().max_bytes[Index(part.zone)] - 1);
+    std::uint64_t last =
+        pool_.Address(part.zone, part.rank, pool_.layout().max_bytes[Index(part.zone)] - 1);
     ExpectInvalid(Into(last, 1), "leaves what rank");
   }
 }
@@ -107,7 +124,8 @@ TEST_F(BoundsTest, OneByteOffAtEachEndOfWhatARankHasAllocated) {
 TEST_F(BoundsTest, ASpanNeedsEverySlotBeforeItsLastToBeFull) {
   std::vector<std::byte> large(7_MiB);
   auto copy = [&](Zone zone, Rank rank, std::uint64_t offset, std::uint64_t size) {
-    return engine_.Copy({AddressOf(large.data()), pool_.Address(zone, rank, offset), size}, Direction::kH2G);
+    return engine_.Copy({AddressOf(large.data()), pool_.Address(zone, rank, offset), size},
+                        Direction::kH2G);
   };
   EXPECT_TRUE(copy(Zone::kHost, 1, 6_MiB - 8, 2_MiB + 8).ok());
   ExpectInvalid(copy(Zone::kHost, 1, 6_MiB - 8, 2_MiB + 9), "rank 2");
@@ -121,7 +139,8 @@ TEST_F(BoundsTest, ASpanNeedsEverySlotBeforeItsLastToBeFull) {
 }
 
 TEST(BoundsTwoFullRanks, ASpanMayGoFromTheDeviceZoneIntoTheHostZoneAndNoFurther) {
-  TestPool pool({.max_bytes = {4_MiB, 6_MiB}, .members = {{By::kMapped, {4_MiB, 6_MiB}}, {By::kMapped, {4_MiB, 6_MiB}}}});
+  TestPool pool({.max_bytes = {4_MiB, 6_MiB},
+                 .members = {{By::kMapped, {4_MiB, 6_MiB}}, {By::kMapped, {4_MiB, 6_MiB}}}});
   Engine engine(pool.reach(), nullptr, 1s);
   std::vector<std::byte> local = RandomBytes(20_MiB + 1, 4);
   std::uint64_t last = pool.Address(Zone::kDevice, 1, 4_MiB - 4);
@@ -138,15 +157,22 @@ TEST(BoundsTwoFullRanks, ASpanMayGoFromTheDeviceZoneIntoTheHostZoneAndNoFurther)
 
 TEST_F(BoundsTest, TheLocalSideIsCheckedWhereItLiesInThePool) {
   std::uint64_t good = pool_.Address(Zone::kHost, 0);
-  ExpectInvalid(engine_.Copy({pool_.Address(Zone::kHost, 2, 2_MiB), good, 8}, Direction::kH2G), "source");
-  ExpectInvalid(engine_.Copy({good, pool_.Address(Zone::kHost, 2, 2_MiB), 8}, Direction::kG2H), "destination");
-  EXPECT_TRUE(IsDisconnected(engine_.Copy({pool_.Address(Zone::kHost, 5), good, 8}, Direction::kH2G)));
-  EXPECT_TRUE(IsDisconnected(engine_.Copy({good, pool_.Address(Zone::kHost, 5), 8}, Direction::kAuto)));
+  ExpectInvalid(engine_.Copy({pool_.Address(Zone::kHost, 2, 2_MiB), good, 8}, Direction::kH2G),
+                "source");
+  ExpectInvalid(engine_.Copy({good, pool_.Address(Zone::kHost, 2, 2_MiB), 8}, Direction::kG2H),
+                "destination");
+  EXPECT_TRUE(
+      IsDisconnected(engine_.Copy({pool_.Address(Zone::kHost, 5), good, 8}, Direction::kH2G)));
+  EXPECT_TRUE(
+      IsDisconnected(engine_.Copy({good, pool_.Address(Zone::kHost, 5), 8}, Direction::kAuto)));
   // A range of user memory that would run into the window, and ones that no process has.
-  ExpectInvalid(engine_.Copy({pool_.layout().base - 8, good, 16}, Direction::kH2G), "runs into this pool");
-  ExpectInvalid(engine_.Copy({pool_.layout().base - 4_MiB, good, 5_MiB}, Direction::kH2G), "runs into this pool");
+  ExpectInvalid(engine_.Copy({pool_.layout().base - 8, good, 16}, Direction::kH2G),
+                "runs into this pool");
+  ExpectInvalid(engine_.Copy({pool_.layout().base - 4_MiB, good, 5_MiB}, Direction::kH2G),
+                "runs into this pool");
   ExpectInvalid(engine_.Copy({~0ULL - 8, good, 16}, Direction::kH2G), "no memory of this process");
-  ExpectInvalid(engine_.Copy({(1ULL << 48) - 8, good, 16}, Direction::kH2G), "no memory of this process");
+  ExpectInvalid(engine_.Copy({(1ULL << 48) - 8, good, 16}, Direction::kH2G),
+                "no memory of this process");
 }
 
 TEST_F(BoundsTest, ARankThatIsClosedSaysWhy) {
@@ -155,7 +181,8 @@ TEST_F(BoundsTest, ARankThatIsClosedSaysWhy) {
   pool_.reach().Close(1, Disconnected("died (its socket closed)"));
   Status died = Into(address, 8);
   EXPECT_TRUE(IsDisconnected(died)) << died;
-  EXPECT_THAT(died.message(), AllOf(HasSubstr("destination"), HasSubstr("rank 1: died (its socket closed)")));
+  EXPECT_THAT(died.message(),
+              AllOf(HasSubstr("destination"), HasSubstr("rank 1: died (its socket closed)")));
   pool_.reach().CloseAll(Reconnect("this process was given up"));
   EXPECT_TRUE(IsReconnect(Into(address, 8)));
   EXPECT_TRUE(IsReconnect(OutOf(pool_.Address(Zone::kHost, 3), 8)));
@@ -174,14 +201,17 @@ TEST_F(BoundsTest, CheckSaysWhatCopyWouldSay) {
   Request good{AddressOf(local_.data()), end - 8, 8};
   Request bad{AddressOf(local_.data()), end - 7, 8};
   EXPECT_TRUE(engine_.Check(good, Direction::kH2G).ok());
-  EXPECT_EQ(engine_.Check(bad, Direction::kH2G).ToString(), engine_.Copy(bad, Direction::kH2G).ToString());
+  EXPECT_EQ(engine_.Check(bad, Direction::kH2G).ToString(),
+            engine_.Copy(bad, Direction::kH2G).ToString());
 }
 
 TEST_F(BoundsTest, NothingMovesWhenARangeLeavesItsRanksInTheMiddle) {
   std::vector<std::byte> large = RandomBytes(3_MiB, 8);
-  std::vector<std::byte> before(pool_.Memory(Zone::kHost, 1) + 5_MiB, pool_.Memory(Zone::kHost, 1) + 6_MiB);
+  std::vector<std::byte> before(pool_.Memory(Zone::kHost, 1) + 5_MiB,
+                                pool_.Memory(Zone::kHost, 1) + 6_MiB);
   std::uint64_t address = pool_.Address(Zone::kHost, 1, 5_MiB);
-  EXPECT_TRUE(IsInvalidArgument(engine_.Copy({AddressOf(large.data()), address, 3_MiB + 1}, Direction::kH2G)));
+  EXPECT_TRUE(IsInvalidArgument(
+      engine_.Copy({AddressOf(large.data()), address, 3_MiB + 1}, Direction::kH2G)));
   EXPECT_EQ(std::memcmp(pool_.Memory(Zone::kHost, 1) + 5_MiB, before.data(), before.size()), 0);
 }
 

@@ -22,8 +22,8 @@ using testing::IsEmpty;
 std::vector<std::string> Read(const Counters& counters) {
   std::vector<std::string> lines;
   for (const auto& [rank, path, counts] : counters.Read())
-    lines.push_back(
-        fmt::format("{} {} {} {} {} {}", rank, path, counts.bytes, counts.operations, counts.errors, counts.retries));
+    lines.push_back(fmt::format("{} {} {} {} {} {}", rank, path, counts.bytes, counts.operations,
+                                counts.errors, counts.retries));
   return lines;
 }
 
@@ -32,7 +32,9 @@ class CountersTest : public testing::Test {
   Status Copy(std::uint64_t source, std::uint64_t destination, std::uint64_t size_bytes) {
     return engine_.Copy({source, destination, size_bytes}, Direction::kAuto);
   }
-  std::uint64_t Host(Rank rank, std::uint64_t offset = 0) { return pool_.Address(Zone::kHost, rank, offset); }
+  std::uint64_t Host(Rank rank, std::uint64_t offset = 0) {
+    return pool_.Address(Zone::kHost, rank, offset);
+  }
   std::uint64_t local() { return AddressOf(memory_.data()); }
 
   TestPool pool_{MixedPool()};
@@ -48,28 +50,31 @@ TEST_F(CountersTest, MappedCopiesOfEverySize) {
   ASSERT_TRUE(Copy(Host(1), local(), 4_MiB).ok());           // over the team
   ASSERT_TRUE(Copy(Host(0, 64), Host(1, 128), 100).ok());    // at both
   ASSERT_TRUE(Copy(local(), Host(0, 6_MiB - 10), 30).ok());  // across two slots
-  EXPECT_THAT(Read(counters_), ElementsAre("0 mapped 118 3 0 0", fmt::format("1 mapped {} 3 0 0", 4_MiB + 120)));
+  EXPECT_THAT(Read(counters_),
+              ElementsAre("0 mapped 118 3 0 0", fmt::format("1 mapped {} 3 0 0", 4_MiB + 120)));
 }
 
 TEST_F(CountersTest, CopiesThroughLinks) {
   ASSERT_TRUE(Copy(local(), Host(3), 1000).ok());
   ASSERT_TRUE(Copy(Host(3), Host(4), 500).ok());  // through a buffer of this process
   ASSERT_TRUE(Copy(Host(0), Host(3), 7).ok());    // from a mapped one
-  EXPECT_THAT(Read(counters_), ElementsAre("0 mapped 7 1 0 0", "3 double 1507 3 0 0", "4 double 500 1 0 0"));
+  EXPECT_THAT(Read(counters_),
+              ElementsAre("0 mapped 7 1 0 0", "3 double 1507 3 0 0", "4 double 500 1 0 0"));
 }
 
 TEST_F(CountersTest, BatchesByElementHoweverTheyAreSplit) {
   constexpr std::size_t kElements = 7;
   std::vector<std::uint64_t> sources(kElements, local()), destinations, sizes(kElements, 512_KiB);
   for (std::size_t i = 0; i < kElements; ++i) destinations.push_back(Host(i % 2, i / 2 * 512_KiB));
-  ASSERT_TRUE(engine_.CopyBatch({sources, destinations, sizes}, Direction::kH2G).ok());  // in parts of a MiB
-  EXPECT_THAT(Read(counters_),
-              ElementsAre(fmt::format("0 mapped {} 4 0 0", 2_MiB), fmt::format("1 mapped {} 3 0 0", 3 * 512_KiB)));
+  // in parts of a MiB
+  ASSERT_TRUE(engine_.CopyBatch({sources, destinations, sizes}, Direction::kH2G).ok());
+  EXPECT_THAT(Read(counters_), ElementsAre(fmt::format("0 mapped {} 4 0 0", 2_MiB),
+                                           fmt::format("1 mapped {} 3 0 0", 3 * 512_KiB)));
   destinations[3] = Host(3);
   ASSERT_TRUE(engine_.CopyBatch({sources, destinations, sizes}, Direction::kH2G).ok());
-  EXPECT_THAT(Read(counters_),
-              ElementsAre(fmt::format("0 mapped {} 8 0 0", 4_MiB), fmt::format("1 mapped {} 5 0 0", 5 * 512_KiB),
-                          fmt::format("3 double {} 1 0 0", 512_KiB)));
+  EXPECT_THAT(Read(counters_), ElementsAre(fmt::format("0 mapped {} 8 0 0", 4_MiB),
+                                           fmt::format("1 mapped {} 5 0 0", 5 * 512_KiB),
+                                           fmt::format("3 double {} 1 0 0", 512_KiB)));
 }
 
 TEST_F(CountersTest, FailuresCountAsErrorsAndMoveNoBytes) {
@@ -86,11 +91,13 @@ TEST_F(CountersTest, ThreadsLoseNone) {
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
-      for (int n = 0; n < kCopies; ++n) EXPECT_TRUE(Copy(local() + 64 * i, Host(1, 64 * i), 8).ok());
+      for (int n = 0; n < kCopies; ++n)
+        EXPECT_TRUE(Copy(local() + 64 * i, Host(1, 64 * i), 8).ok());
     });
   }
   for (auto& thread : threads) thread.join();
-  EXPECT_THAT(Read(counters_), ElementsAre(fmt::format("1 mapped {} {} 0 0", 8 * kThreads * kCopies, kThreads * kCopies)));
+  EXPECT_THAT(Read(counters_), ElementsAre(fmt::format("1 mapped {} {} 0 0", 8 * kThreads * kCopies,
+                                                       kThreads * kCopies)));
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ using namespace std::chrono_literals;
 
 Deadline Soon() { return std::chrono::steady_clock::now() + 20s; }
 
-Footprint Of(std::vector<std::uint32_t> ranks, std::vector<Range> reads = {}, std::vector<Range> writes = {}) {
+Footprint Of(std::vector<std::uint32_t> ranks, std::vector<Range> reads = {},
+             std::vector<Range> writes = {}) {
   return {std::move(ranks), std::move(reads), std::move(writes)};
 }
 
@@ -146,16 +147,23 @@ void ExpectRunsBeside(const Footprint& first, const Footprint& second) {
 
 TEST(Lanes, WhatIsWrittenIsReadAndWrittenInOrder) {
   const Range a{1000, 2000}, b{2000, 3000}, in_both{1999, 2001};
-  ExpectWaits(Of({1}, {}, {a}), Of({2}, {in_both}, {}));                                   // read what was written
-  ExpectWaits(Of({1}, {a}, {}), Of({2}, {}, {in_both}));                                   // written once it was read
-  ExpectWaits(Of({1}, {}, {b}), Of({2}, {}, {in_both}));                                   // written again
-  ExpectRunsBeside(Of({1}, {a}, {}), Of({2}, {a}, {}));                                    // both read it
-  ExpectRunsBeside(Of({1}, {}, {a}), Of({2}, {}, {b}));                                    // they touch
-  ExpectRunsBeside(Of({1}, {}, {{0, 10}, {90, 100}}), Of({2}, {}, {{50, 60}, {10, 20}}));  // between the pieces of the other
+  // read what was written
+  ExpectWaits(Of({1}, {}, {a}), Of({2}, {in_both}, {}));
+  // written once it was read
+  ExpectWaits(Of({1}, {a}, {}), Of({2}, {}, {in_both}));
+  // written again
+  ExpectWaits(Of({1}, {}, {b}), Of({2}, {}, {in_both}));
+  // both read it
+  ExpectRunsBeside(Of({1}, {a}, {}), Of({2}, {a}, {}));
+  // they touch
+  ExpectRunsBeside(Of({1}, {}, {a}), Of({2}, {}, {b}));
+  // between the pieces of the other
+  ExpectRunsBeside(Of({1}, {}, {{0, 10}, {90, 100}}), Of({2}, {}, {{50, 60}, {10, 20}}));
   ExpectWaits(Of({1}, {}, {{90, 100}, {0, 10}}), Of({2}, {{95, 96}, {40, 50}}, {}));
 }
 
-// Any interleaving gives what one after the other would: copies between cells, by ranks that don't matter to the outcome.
+// Any interleaving gives what one after the other would: copies between cells, by ranks that don't
+// matter to the outcome.
 TEST(Lanes, ChainsThroughMemoryEndAsInOrder) {
   std::minstd_rand random(7);
   for (int round = 0; round < 20; ++round) {
@@ -166,13 +174,15 @@ TEST(Lanes, ChainsThroughMemoryEndAsInOrder) {
     for (int i = 0; i < 400; ++i) {
       std::size_t from = random() % kCells, to = random() % kCells;
       auto range = [&](std::size_t cell) {
-        return Range{reinterpret_cast<std::uintptr_t>(&cells[cell]), reinterpret_cast<std::uintptr_t>(&cells[cell] + 1)};
+        return Range{reinterpret_cast<std::uintptr_t>(&cells[cell]),
+                     reinterpret_cast<std::uintptr_t>(&cells[cell] + 1)};
       };
       expected[to] = expected[from] + i;
-      lanes.Submit(Of({static_cast<std::uint32_t>(random() % 8)}, {range(from)}, {range(to)}), [&cells, from, to, i] {
-        cells[to] = cells[from] + i;
-        return Ok();
-      });
+      lanes.Submit(Of({static_cast<std::uint32_t>(random() % 8)}, {range(from)}, {range(to)}),
+                   [&cells, from, to, i] {
+                     cells[to] = cells[from] + i;
+                     return Ok();
+                   });
     }
     ASSERT_TRUE(lanes.Wait(Soon()).ok());
     EXPECT_EQ(cells, expected);

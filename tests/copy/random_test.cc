@@ -42,7 +42,9 @@ class Model {
     std::uint64_t until = valid_until_[window_offset / kUnit];
     return until > window_offset && until - window_offset >= size;
   }
-  bool InHost(std::uint64_t window_offset) const { return window_offset >= layout_.ZoneBytes(Zone::kDevice); }
+  bool InHost(std::uint64_t window_offset) const {
+    return window_offset >= layout_.ZoneBytes(Zone::kDevice);
+  }
   std::vector<std::byte>& window() { return window_; }
   std::vector<std::byte>& local() { return bytes_; }
   const PoolLayout& layout() const { return layout_; }
@@ -80,11 +82,15 @@ TEST_P(RandomTest, AgreesWithTheModel) {
     for (Rank rank = 0; rank < options.members.size(); ++rank) {
       for (Zone zone : kAllZones) {
         std::uint64_t bytes = options.members[rank].bytes[Index(zone)];
-        if (bytes != 0) visit(pool.Memory(zone, rank), model.window().data() + model.layout().SlotBegin(zone, rank), bytes);
+        if (bytes != 0)
+          visit(pool.Memory(zone, rank),
+                model.window().data() + model.layout().SlotBegin(zone, rank), bytes);
       }
     }
   };
-  for_each_slot([](std::byte* real, std::byte* modelled, std::uint64_t bytes) { std::memcpy(modelled, real, bytes); });
+  for_each_slot([](std::byte* real, std::byte* modelled, std::uint64_t bytes) {
+    std::memcpy(modelled, real, bytes);
+  });
 
   std::mt19937_64 random(GetParam() ? 1234 : 4321);
   auto below = [&](std::uint64_t n) { return random() % n; };
@@ -111,8 +117,8 @@ TEST_P(RandomTest, AgreesWithTheModel) {
       if (rule == SideRule::kHostPool && !model.InHost(end.offset)) return false;
       return !end.in_pool || model.Allowed(end.offset, size);
     };
-    bool allowed = rule_allows(RulesOf(direction).source, from) && rule_allows(RulesOf(direction).destination, to) &&
-                   (from.in_pool || to.in_pool);
+    bool allowed = rule_allows(RulesOf(direction).source, from) &&
+                   rule_allows(RulesOf(direction).destination, to) && (from.in_pool || to.in_pool);
     auto address = [&](const End& end) {
       return end.in_pool ? pool.layout().base + end.offset : AddressOf(local.data()) + end.offset;
     };
@@ -124,7 +130,8 @@ TEST_P(RandomTest, AgreesWithTheModel) {
       std::uint64_t destination = address(to);
       status = engine.CopyBatch({{&source, 1}, {&destination, 1}, {&size, 1}}, direction);
     }
-    ASSERT_EQ(status.ok(), allowed) << "copy " << i << ": " << status << " " << DirectionName(direction) << " of " << size;
+    ASSERT_EQ(status.ok(), allowed)
+        << "copy " << i << ": " << status << " " << DirectionName(direction) << " of " << size;
     if (!allowed) {
       ++refused;
       continue;
@@ -137,8 +144,9 @@ TEST_P(RandomTest, AgreesWithTheModel) {
       ASSERT_EQ(std::memcmp(real, modelled, bytes), 0) << "after copy " << i;
     });
   }
-  for_each_slot(
-      [](std::byte* real, std::byte* modelled, std::uint64_t bytes) { EXPECT_EQ(std::memcmp(real, modelled, bytes), 0); });
+  for_each_slot([](std::byte* real, std::byte* modelled, std::uint64_t bytes) {
+    EXPECT_EQ(std::memcmp(real, modelled, bytes), 0);
+  });
   EXPECT_TRUE(local == model.local());
   EXPECT_GT(moved, 500);
   EXPECT_GT(refused, 500);

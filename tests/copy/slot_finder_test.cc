@@ -44,8 +44,10 @@ TEST_P(SlotFinderTest, FindsWhatADivisionFinds) {
 
 INSTANTIATE_TEST_SUITE_P(Layouts, SlotFinderTest,
                          testing::Values(PoolLayout{0, 1, {0, 2_MiB}}, PoolLayout{0, 1, {2_MiB, 0}},
-                                         PoolLayout{0, 2, {4_MiB, 6_MiB}}, PoolLayout{0, 7, {10_MiB, 14_MiB}},
-                                         PoolLayout{0, 1024, {64_GiB, 2_TiB}}, PoolLayout{0, 1023, {62_MiB, 2_TiB - 2_MiB}},
+                                         PoolLayout{0, 2, {4_MiB, 6_MiB}},
+                                         PoolLayout{0, 7, {10_MiB, 14_MiB}},
+                                         PoolLayout{0, 1024, {64_GiB, 2_TiB}},
+                                         PoolLayout{0, 1023, {62_MiB, 2_TiB - 2_MiB}},
                                          PoolLayout{0, 1000, {64_GiB - 2_MiB, 514_MiB}},
                                          // No real pool, but the division is there for them.
                                          PoolLayout{0, 3, {4099, (1ULL << 61) - 1}}));

@@ -14,8 +14,12 @@ LinkDouble::LinkDouble(Rank rank, const transport::ZoneBytes& allocated, std::si
   for (Zone zone : kAllZones) memory_[Index(zone)].resize(allocated[Index(zone)]);
 }
 
-Status LinkDouble::Put(Zone zone, std::span<const transport::Piece> pieces) { return Start(true, zone, pieces); }
-Status LinkDouble::Get(Zone zone, std::span<const transport::Piece> pieces) { return Start(false, zone, pieces); }
+Status LinkDouble::Put(Zone zone, std::span<const transport::Piece> pieces) {
+  return Start(true, zone, pieces);
+}
+Status LinkDouble::Get(Zone zone, std::span<const transport::Piece> pieces) {
+  return Start(false, zone, pieces);
+}
 
 Status LinkDouble::Start(bool put, Zone zone, std::span<const transport::Piece> pieces) {
   CHECK(!pieces.empty() && pieces.size() <= max_pieces_);
@@ -25,10 +29,12 @@ Status LinkDouble::Start(bool put, Zone zone, std::span<const transport::Piece> 
     std::uint64_t allocated = allocated_[Index(zone)];
     CHECK(piece.size_bytes > 0);
     if (piece.remote_offset > allocated || piece.size_bytes > allocated - piece.remote_offset) {
-      return InvalidArgument("piece of {} bytes at {} leaves {}", piece.size_bytes, piece.remote_offset, allocated);
+      return InvalidArgument("piece of {} bytes at {} leaves {}", piece.size_bytes,
+                             piece.remote_offset, allocated);
     }
   }
-  for (const transport::Piece& piece : pieces) pending_[std::this_thread::get_id()].push_back({put, zone, piece});
+  for (const transport::Piece& piece : pieces)
+    pending_[std::this_thread::get_id()].push_back({put, zone, piece});
   return Ok();
 }
 
@@ -68,7 +74,8 @@ void LinkDouble::FailFlushes(Status status) {
 TestPool::TestPool(const TestPoolOptions& options) : options_(options) {
   layout_.world_size = static_cast<std::uint32_t>(options.members.size());
   layout_.max_bytes = options.max_bytes;
-  void* window = mmap(nullptr, layout_.WindowBytes(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* window = mmap(nullptr, layout_.WindowBytes(), PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   CHECK(window != MAP_FAILED);
   window_ = Mapping(window, layout_.WindowBytes());
   layout_.base = options.numbers_only ? 1ULL << 50 : AddressOf(window);
@@ -79,7 +86,8 @@ TestPool::TestPool(const TestPoolOptions& options) : options_(options) {
       for (Zone zone : kAllZones) {
         std::uint64_t bytes = member.bytes[Index(zone)];
         if (bytes == 0) continue;
-        CHECK(mprotect(window_.data() + layout_.SlotBegin(zone, rank), bytes, PROT_READ | PROT_WRITE) == 0);
+        CHECK(mprotect(window_.data() + layout_.SlotBegin(zone, rank), bytes,
+                       PROT_READ | PROT_WRITE) == 0);
       }
       reach_->SetMapped(rank, member.bytes);
     } else if (member.by == By::kLink) {
@@ -90,7 +98,8 @@ TestPool::TestPool(const TestPoolOptions& options) : options_(options) {
 }
 
 std::byte* TestPool::Memory(Zone zone, Rank rank) {
-  return options_.members[rank].by == By::kLink ? links_[rank]->memory(zone) : local_base() + layout_.SlotBegin(zone, rank);
+  return options_.members[rank].by == By::kLink ? links_[rank]->memory(zone)
+                                                : local_base() + layout_.SlotBegin(zone, rank);
 }
 
 void TestPool::Fill(unsigned seed) {

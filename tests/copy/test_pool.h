@@ -1,4 +1,5 @@
-// tests/copy/test_pool.h: a pool as copies see it: a window, ranks reached by loads and stores, by a link, or not at all.
+// tests/copy/test_pool.h: a pool as copies see it: a window, ranks reached by loads and stores, by
+// a link, or not at all.
 
 #pragma once
 
@@ -20,8 +21,8 @@
 
 namespace memfabric::copy {
 
-// A peer's memory behind Put and Get. Nothing moves before Flush, so that a missing one shows, and all of the thread's requests
-// move then, in their order. Errors can be ordered.
+// A peer's memory behind Put and Get. Nothing moves before Flush, so that a missing one shows, and
+// all of the thread's requests move then, in their order. Errors can be ordered.
 class LinkDouble final : public transport::Link {
  public:
   LinkDouble(Rank rank, const transport::ZoneBytes& allocated, std::size_t max_pieces);
@@ -29,12 +30,18 @@ class LinkDouble final : public transport::Link {
   Rank rank() const override { return rank_; }
   std::uint64_t epoch() const override { return 1; }
   std::string_view path() const override { return "double"; }
-  transport::Capabilities capabilities() const override { return {.load_store = false, .max_pieces = max_pieces_}; }
+  transport::Capabilities capabilities() const override {
+    return {.load_store = false, .max_pieces = max_pieces_};
+  }
   transport::ZoneBytes allocated_bytes() const override { return allocated_; }
   Status Put(Zone zone, std::span<const transport::Piece> pieces) override;
   Status Get(Zone zone, std::span<const transport::Piece> pieces) override;
-  Status PutRegistered(std::span<const transport::Piece>) override { return Unsupported("a double has no registrations"); }
-  Status GetRegistered(std::span<const transport::Piece>) override { return Unsupported("a double has no registrations"); }
+  Status PutRegistered(std::span<const transport::Piece>) override {
+    return Unsupported("a double has no registrations");
+  }
+  Status GetRegistered(std::span<const transport::Piece>) override {
+    return Unsupported("a double has no registrations");
+  }
   Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override {
     return Unsupported("a double has no atomics");
   }
@@ -114,9 +121,12 @@ class TestPool {
 };
 
 std::vector<std::byte> RandomBytes(std::size_t size_bytes, unsigned seed);
-inline std::uint64_t AddressOf(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
+inline std::uint64_t AddressOf(const void* pointer) {
+  return reinterpret_cast<std::uint64_t>(pointer);
+}
 
-// Ranks 0 and 1 mapped and full, 2 mapped in part, 3 a full link, 4 a link in part (no device memory), 5 absent.
+// Ranks 0 and 1 mapped and full, 2 mapped in part, 3 a full link, 4 a link in part (no device
+// memory), 5 absent.
 TestPoolOptions MixedPool();
 
 }  // namespace memfabric::copy

@@ -28,7 +28,8 @@ TEST(ThreadTeam, RunsEveryPartOnce) {
 }
 
 std::ptrdiff_t ThreadsOfThisProcess() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
+                       std::filesystem::directory_iterator());
 }
 
 TEST(ThreadTeam, ThreadsStartWithTheFirstRunAndEndWithTheTeam) {
@@ -88,7 +89,8 @@ TEST(ThreadTeam, AfterALateHelperTheNextRunsDoWithoutForAWhile) {
     team.Run(2, [&](std::size_t) {
       both.arrive_and_wait();
       auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
-      while (std::this_thread::get_id() != caller && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      while (std::this_thread::get_id() != caller && std::chrono::steady_clock::now() < end)
+        std::this_thread::yield();
     });
   };
   run_with_late_helper();
@@ -107,7 +109,8 @@ TEST(ThreadTeam, ManyThreadsRunAtOnce) {
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (int round = 0; round < kRounds; ++round) {
-        std::vector<std::size_t> squares(1 + static_cast<std::size_t>((round + t) % 17));  // plain memory: tsan looks on
+        // plain memory: tsan looks on
+        std::vector<std::size_t> squares(1 + static_cast<std::size_t>((round + t) % 17));
         team.Run(squares.size(), [&](std::size_t part) { squares[part] = part * part; });
         for (std::size_t i = 0; i < squares.size(); ++i) wrong += squares[i] != i * i;
       }

@@ -1,5 +1,6 @@
-// Messages of peers on the same host, and the addresses they publish: nothing may crash the parsers, and what they accept is
-// exactly what the encoders make: the encoded message is the bytes that were parsed.
+// Messages of peers on the same host, and the addresses they publish: nothing may crash the
+// parsers, and what they accept is exactly what the encoders make: the encoded message is the bytes
+// that were parsed.
 
 #include <algorithm>
 #include <cstddef>

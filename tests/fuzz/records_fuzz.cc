@@ -1,5 +1,6 @@
-// Records in the store were written by others, maybe by hand: nothing may crash what reads them, and what is accepted can be
-// written and read again to the same record. The input: a key, a newline, the value.
+// Records in the store were written by others, maybe by hand: nothing may crash what reads them,
+// and what is accepted can be written and read again to the same record. The input: a key, a
+// newline, the value.
 
 #include <google/protobuf/util/message_differencer.h>
 
@@ -24,7 +25,8 @@ void Check(const KeyValue& entry, Decode&& decode) {
   KeyValue again = entry;
   again.value = memfabric::store::EncodeRecord(*record);
   auto twin = decode(again);
-  if (!twin.ok() || !google::protobuf::util::MessageDifferencer::Equals(*record, *twin)) std::abort();
+  if (!twin.ok() || !google::protobuf::util::MessageDifferencer::Equals(*record, *twin))
+    std::abort();
 }
 
 }  // namespace

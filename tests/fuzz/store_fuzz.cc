@@ -1,5 +1,5 @@
-// Requests made of arbitrary bytes against the store's logic. Whatever comes: no crash, and the rules that clients build on
-// hold. Each byte string is a sequence of {kind, size, message}.
+// Requests made of arbitrary bytes against the store's logic. Whatever comes: no crash, and the
+// rules that clients build on hold. Each byte string is a sequence of {kind, size, message}.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace {
 
-using namespace memfabric;         // NOLINT(google-build-using-namespace): this program has nothing else
+using namespace memfabric;  // NOLINT(google-build-using-namespace): this program has nothing else
 using namespace memfabric::store;  // NOLINT(google-build-using-namespace)
 
 // A watch of everything, whose events must add up to what a range shows.
@@ -26,7 +26,8 @@ class Mirror final : public WatchSession::Reader {
     (void)state_.watches().TakeReady();
     etcdserverpb::WatchResponse response;
     while (session_.taken() && session_.Next(&response)) {
-      if (response.compact_revision() != 0) {  // so much was deleted at once that it begins anew, as clients do
+      // so much was deleted at once that it begins anew, as clients do
+      if (response.compact_revision() != 0) {
         kvs_.clear();
         for (const mvccpb::KeyValue& kv : Everything().kvs()) kvs_[kv.key()] = kv;
         Watch(state_.mvcc().revision() + 1);
@@ -49,7 +50,8 @@ class Mirror final : public WatchSession::Reader {
     for (const mvccpb::KeyValue& kv : response.kvs()) {
       auto known = kvs_.find(kv.key());
       CHECK(known != kvs_.end() && known->second.SerializeAsString() == kv.SerializeAsString());
-      CHECK(kv.create_revision() <= kv.mod_revision() && kv.mod_revision() <= state_.mvcc().revision());
+      CHECK(kv.create_revision() <= kv.mod_revision() &&
+            kv.mod_revision() <= state_.mvcc().revision());
       if (kv.lease() == 0) continue;
       const LeaseTable::Lease* lease = state_.leases().Find(kv.lease());
       CHECK(lease != nullptr && lease->keys.contains(kv.key()));
@@ -126,33 +128,45 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view bytes = rest.substr(2, static_cast<unsigned char>(rest[1]));
     rest.remove_prefix(2 + bytes.size());
     switch (kind) {
-      case 0: Try<RangeRequest, RangeResponse>(bytes, state, [&](auto& in, auto* out) { return state.Range(in, out); }); break;
-      case 1: Try<PutRequest, PutResponse>(bytes, state, [&](auto& in, auto* out) { return state.Put(in, out); }); break;
-      case 2:
-        Try<DeleteRangeRequest, DeleteRangeResponse>(bytes, state,
-                                                     [&](auto& in, auto* out) { return state.DeleteRange(in, out); });
+      case 0:
+        Try<RangeRequest, RangeResponse>(bytes, state,
+                                         [&](auto& in, auto* out) { return state.Range(in, out); });
         break;
-      case 3: Try<TxnRequest, TxnResponse>(bytes, state, [&](auto& in, auto* out) { return state.Txn(in, out); }); break;
+      case 1:
+        Try<PutRequest, PutResponse>(bytes, state,
+                                     [&](auto& in, auto* out) { return state.Put(in, out); });
+        break;
+      case 2:
+        Try<DeleteRangeRequest, DeleteRangeResponse>(
+            bytes, state, [&](auto& in, auto* out) { return state.DeleteRange(in, out); });
+        break;
+      case 3:
+        Try<TxnRequest, TxnResponse>(bytes, state,
+                                     [&](auto& in, auto* out) { return state.Txn(in, out); });
+        break;
       case 4:
-        Try<CompactionRequest, CompactionResponse>(bytes, state, [&](auto& in, auto* out) { return state.Compact(in, out); });
+        Try<CompactionRequest, CompactionResponse>(
+            bytes, state, [&](auto& in, auto* out) { return state.Compact(in, out); });
         break;
       case 5:
-        Try<LeaseGrantRequest, LeaseGrantResponse>(bytes, state,
-                                                   [&](auto& in, auto* out) { return state.LeaseGrant(in, now, out); });
+        Try<LeaseGrantRequest, LeaseGrantResponse>(
+            bytes, state, [&](auto& in, auto* out) { return state.LeaseGrant(in, now, out); });
         break;
       case 6:
-        Try<LeaseRevokeRequest, LeaseRevokeResponse>(bytes, state,
-                                                     [&](auto& in, auto* out) { return state.LeaseRevoke(in, out); });
+        Try<LeaseRevokeRequest, LeaseRevokeResponse>(
+            bytes, state, [&](auto& in, auto* out) { return state.LeaseRevoke(in, out); });
         break;
       case 7:
-        Try<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse>(bytes, state, [&](auto& in, auto* out) -> Refusal {
-          state.LeaseTimeToLive(in, now, out);
-          return nullptr;
-        });
+        Try<LeaseTimeToLiveRequest, LeaseTimeToLiveResponse>(bytes, state,
+                                                             [&](auto& in, auto* out) -> Refusal {
+                                                               state.LeaseTimeToLive(in, now, out);
+                                                               return nullptr;
+                                                             });
         break;
       case 8: {
         WatchRequest request;
-        if (request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) client.Handle(request);
+        if (request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+          client.Handle(request);
         break;
       }
       case 9: client.TakeOne(); break;

@@ -1,5 +1,6 @@
-// What a TCP peer may send: headers, tables, prefaces, atomics, and the address that it publishes. Nothing may crash the
-// parsers; what they accept is exactly what the encoders make; and pieces that are accepted add up without wrapping around.
+// What a TCP peer may send: headers, tables, prefaces, atomics, and the address that it publishes.
+// Nothing may crash the parsers; what they accept is exactly what the encoders make; and pieces
+// that are accepted add up without wrapping around.
 
 #include <algorithm>
 #include <cstddef>
@@ -14,7 +15,8 @@
 
 namespace {
 
-using namespace memfabric::transport;       // NOLINT(google-build-using-namespace): this program has nothing else
+using namespace memfabric::transport;  // NOLINT(google-build-using-namespace): this program has
+                                       // nothing else
 using namespace memfabric::transport::tcp;  // NOLINT(google-build-using-namespace)
 
 void Check(bool holds) {

@@ -1,5 +1,6 @@
-// A whole session: arbitrary bytes of a peer that has shaken hands, against a connection with a little memory. Whatever comes:
-// no crash, no byte outside that memory, and the connection either goes on or ends.
+// A whole session: arbitrary bytes of a peer that has shaken hands, against a connection with a
+// little memory. Whatever comes: no crash, no byte outside that memory, and the connection either
+// goes on or ends.
 //
 // The first byte says whether the introduction is over.
 
@@ -19,7 +20,7 @@
 
 namespace {
 
-using namespace memfabric;                  // NOLINT(google-build-using-namespace): this program has nothing else
+using namespace memfabric;  // NOLINT(google-build-using-namespace): this program has nothing else
 using namespace memfabric::transport;       // NOLINT(google-build-using-namespace)
 using namespace memfabric::transport::tcp;  // NOLINT(google-build-using-namespace)
 
@@ -31,7 +32,8 @@ struct World {
   std::unique_ptr<Reactor> reactor = *Reactor::Create();
   std::unique_ptr<Tls> tls = *Tls::Create();
   std::unique_ptr<Segment> segment;
-  std::vector<std::byte> memory = std::vector<std::byte>(kSegmentBytes + 2 * kGuardBytes, std::byte{0x5a});
+  std::vector<std::byte> memory =
+      std::vector<std::byte>(kSegmentBytes + 2 * kGuardBytes, std::byte{0x5a});
   std::shared_ptr<ServedMemory> served = std::make_shared<ServedMemory>();
   std::shared_ptr<BounceArena> bounce = *BounceArena::Create();
   World() {
@@ -68,8 +70,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   UniqueFd peer;
   auto bounce = std::make_unique<BounceBuffer>(*world.bounce->Take());
   auto stream = Shake(world, *bounce, peer);
-  auto connection = std::make_shared<Connection>(*world.reactor, world.served, std::move(bounce), std::move(stream), "fuzz",
-                                                 std::chrono::microseconds(0));
+  auto connection =
+      std::make_shared<Connection>(*world.reactor, world.served, std::move(bounce),
+                                   std::move(stream), "fuzz", std::chrono::microseconds(0));
   auto preface = EncodeHeader(EncodePreface({4, 5, 6}));
   (void)::send(peer.get(), preface.data(), preface.size(), MSG_NOSIGNAL);
   std::vector<std::byte> buffer(local::kMaxMessageBytes);
@@ -80,13 +83,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (sent <= 0) break;
     done += static_cast<std::size_t>(sent);
     Packet packet;
-    for (int i = 0; i < 64 && (packet = connection->Receive(buffer)).state == Packet::State::kMessage; ++i) {
+    for (int i = 0;
+         i < 64 && (packet = connection->Receive(buffer)).state == Packet::State::kMessage; ++i) {
     }
     if (packet.state == Packet::State::kEnded) break;
   }
   connection->Close();
   for (std::size_t i = 0; i < kGuardBytes; ++i) {
-    CHECK(world.memory[i] == std::byte{0x5a} && world.memory[world.memory.size() - 1 - i] == std::byte{0x5a});
+    CHECK(world.memory[i] == std::byte{0x5a} &&
+          world.memory[world.memory.size() - 1 - i] == std::byte{0x5a});
   }
   return 0;
 }

@@ -1,5 +1,6 @@
-// The text of set_conf_store_tls, and private keys with their passwords, come from users: nothing may crash what reads them,
-// and what the text's parser accepts names at least the files that are required.
+// The text of set_conf_store_tls, and private keys with their passwords, come from users: nothing
+// may crash what reads them, and what the text's parser accepts names at least the files that are
+// required.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   // Up to the first zero byte, the password.
   std::size_t end = text.find('\0');
-  if (end != std::string_view::npos) (void)PrivateKey::Parse(text.substr(end + 1), text.substr(0, end));
+  if (end != std::string_view::npos)
+    (void)PrivateKey::Parse(text.substr(end + 1), text.substr(0, end));
   return 0;
 }

@@ -1,5 +1,5 @@
-// Store URLs come from users and from the environment: no text may crash the parser, and what it accepts it must be able to say
-// again: the printed URL parses to the same value.
+// Store URLs come from users and from the environment: no text may crash the parser, and what it
+// accepts it must be able to say again: the printed URL parses to the same value.
 
 #include <cstddef>
 #include <cstdint>

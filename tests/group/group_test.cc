@@ -1,5 +1,5 @@
-// Groups of threads: each has Members of its own, over memory that they share, by loads and stores or by links that move single
-// bytes, as another host's transport may.
+// Groups of threads: each has Members of its own, over memory that they share, by loads and stores
+// or by links that move single bytes, as another host's transport may.
 
 #include "group/group.h"
 
@@ -42,7 +42,8 @@ class World {
   bool left(Rank rank) const { return left_[rank]; }
 
   std::function<void()> on_link;  // called when a link is looked for
-  // Blocks that the last rank reads over links come late: once another rank is about to leave. Others' wait for nothing.
+  // Blocks that the last rank reads over links come late: once another rank is about to leave.
+  // Others' wait for nothing.
   std::atomic<bool> late_reads{false};
   std::atomic<std::uint32_t> leaving{0};
 
@@ -62,16 +63,21 @@ class ByteLink final : public transport::Link {
   transport::ZoneBytes allocated_bytes() const override { return {}; }
   Status Put(Zone, std::span<const transport::Piece> pieces) override { return Move(pieces, true); }
   Status Get(Zone, std::span<const transport::Piece> pieces) override {
-    if (world_.late_reads && own_ == world_.size() - 1 && pieces[0].size_bytes > sizeof(Flag::sequence) * 2) {
+    if (world_.late_reads && own_ == world_.size() - 1 &&
+        pieces[0].size_bytes > sizeof(Flag::sequence) * 2) {
       while (world_.leaving == 0) std::this_thread::yield();
-      for (auto end = In(20ms); !world_.gone(rank_) && std::chrono::steady_clock::now() < end;) std::this_thread::yield();
+      for (auto end = In(20ms); !world_.gone(rank_) && std::chrono::steady_clock::now() < end;)
+        std::this_thread::yield();
     }
     return Move(pieces, false);
   }
   Status PutRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
   Status GetRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
-  Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override { return Unsupported("no"); }
-  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) override {
+  Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override {
+    return Unsupported("no");
+  }
+  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
+                     const std::function<bool()>& done) override {
     RETURN_IF_ERROR(begin());
     while (!done()) {
       if (std::chrono::steady_clock::now() >= deadline) return DeadlineExceeded("no signal");
@@ -79,7 +85,9 @@ class ByteLink final : public transport::Link {
     }
     return Ok();
   }
-  Status Flush(Bound) override { return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok(); }
+  Status Flush(Bound) override {
+    return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok();
+  }
 
  private:
   Status Move(std::span<const transport::Piece> pieces, bool put) {
@@ -107,10 +115,13 @@ class ByteLink final : public transport::Link {
 // `hosts`: ranks r and s are on one host when r / hosts == s / hosts.
 class ThreadMembers final : public Members {
  public:
-  ThreadMembers(World& world, Rank own, std::uint32_t per_host) : world_(world), own_(own), per_host_(per_host) {}
+  ThreadMembers(World& world, Rank own, std::uint32_t per_host)
+      : world_(world), own_(own), per_host_(per_host) {}
   std::uint32_t size() const override { return world_.size(); }
   Rank own() const override { return own_; }
-  Control* Mapped(Rank rank) const override { return rank / per_host_ == own_ / per_host_ ? world_.control(rank) : nullptr; }
+  Control* Mapped(Rank rank) const override {
+    return rank / per_host_ == own_ / per_host_ ? world_.control(rank) : nullptr;
+  }
   Rank FirstOnHost(Rank rank) const override { return rank / per_host_ * per_host_; }
   std::shared_ptr<transport::Link> LinkOf(Rank rank) const override {
     if (world_.on_link) world_.on_link();
@@ -124,7 +135,8 @@ class ThreadMembers final : public Members {
   }
   Status WhyGone(Rank rank) const override {
     if (!world_.gone(rank)) return Ok();
-    return world_.left(rank) ? NotFound("rank {} has left", rank) : Disconnected("rank {} has died", rank);
+    return world_.left(rank) ? NotFound("rank {} has left", rank)
+                             : Disconnected("rank {} has died", rank);
   }
   std::string Left() const override {
     std::string text;
@@ -152,7 +164,8 @@ class Groups : public ::testing::TestWithParam<Shape> {
     for (Rank rank = 0; rank < world_.size(); ++rank) seats.push_back({rank, 3});
     for (Rank rank = 0; rank < world_.size(); ++rank) {
       members_.push_back(std::make_unique<ThreadMembers>(world_, rank, GetParam().per_host));
-      groups_.push_back(std::make_unique<Group>(*members_[rank], "group", seats, rank, GetParam().crowded));
+      groups_.push_back(
+          std::make_unique<Group>(*members_[rank], "group", seats, rank, GetParam().crowded));
     }
   }
   // body(rank), a thread each.
@@ -192,11 +205,13 @@ TEST_P(Groups, GathersBringEverybodysBlocksOfThatTurn) {
   Everybody([&](Rank rank) {
     for (std::uint64_t turn = 0; turn < kTurns / 4; ++turn) {
       std::size_t size = turn % 3 == 0 ? 8 : turn % 3 == 1 ? 1 : 1000;
-      std::vector<std::byte> own(size, static_cast<std::byte>(turn + rank)), all(size * world_.size());
+      std::vector<std::byte> own(size, static_cast<std::byte>(turn + rank)),
+          all(size * world_.size());
       wrong += !groups_[rank]->AllGather(own, all, In(kLong)).ok();
       for (Rank other = 0; other < world_.size(); ++other)
-        wrong += std::count(&all[other * size], &all[other * size] + size, static_cast<std::byte>(turn + other)) !=
-                 static_cast<std::ptrdiff_t>(size);
+        wrong +=
+            std::count(&all[other * size], &all[other * size] + size,
+                       static_cast<std::byte>(turn + other)) != static_cast<std::ptrdiff_t>(size);
     }
   });
   EXPECT_EQ(0, wrong);
@@ -209,7 +224,8 @@ TEST_P(Groups, ATimeoutNamesTheAbsentAndTheNextCallGoesOn) {
   Everybody([&](Rank rank) {
     if (rank == late) return;
     Status status = groups_[rank]->Barrier(In(200ms));  // in which all others get that far
-    wrong += !IsDeadlineExceeded(status) || status.message().find("rank(s) " + std::to_string(late)) == std::string::npos;
+    wrong += !IsDeadlineExceeded(status) ||
+             status.message().find("rank(s) " + std::to_string(late)) == std::string::npos;
     std::byte byte{};
     std::vector<std::byte> all(world_.size());
     wrong += !IsInvalidArgument(groups_[rank]->AllGather({&byte, 1}, all, In(20ms)));
@@ -232,7 +248,8 @@ TEST_P(Groups, ADeathEndsItForAllAndForGood) {
     ++waiting;
     for (int call = 0; call < 2; ++call) {
       Status status = groups_[rank]->Barrier(In(kLong));
-      wrong += !IsDisconnected(status) || status.message().find("rank " + std::to_string(victim)) == std::string::npos;
+      wrong += !IsDisconnected(status) ||
+               status.message().find("rank " + std::to_string(victim)) == std::string::npos;
     }
   });
   EXPECT_EQ(0, wrong);
@@ -254,11 +271,13 @@ TEST_P(Groups, WhoLeavesAfterItsPartHurtsNobody) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Groups,
-                         ::testing::Values(Shape{1, 1, false}, Shape{2, 2, false}, Shape{2, 1, false}, Shape{3, 3, true},
-                                           Shape{3, 1, false}, Shape{3, 2, true}, Shape{8, 8, true}, Shape{8, 8, false},
-                                           Shape{8, 4, true}),
+                         ::testing::Values(Shape{1, 1, false}, Shape{2, 2, false},
+                                           Shape{2, 1, false}, Shape{3, 3, true},
+                                           Shape{3, 1, false}, Shape{3, 2, true}, Shape{8, 8, true},
+                                           Shape{8, 8, false}, Shape{8, 4, true}),
                          [](const auto& info) {
-                           return std::to_string(info.param.size) + "By" + std::to_string(info.param.per_host) +
+                           return std::to_string(info.param.size) + "By" +
+                                  std::to_string(info.param.per_host) +
                                   (info.param.crowded ? "Crowded" : "");
                          });
 
@@ -270,12 +289,14 @@ TEST(Group, DifferentOperationsAreNamed) {
   std::vector<std::byte> eight(8), sixteen(16), thirty_two(32);
   std::thread other([&] {
     Status status = two.AllGather(sixteen, thirty_two, In(kLong));
-    EXPECT_THAT(status.message(), AllOf(HasSubstr("rank 0"), HasSubstr("8 bytes"), HasSubstr("16 bytes")));
+    EXPECT_THAT(status.message(),
+                AllOf(HasSubstr("rank 0"), HasSubstr("8 bytes"), HasSubstr("16 bytes")));
   });
   Status status = one.AllGather(eight, sixteen, In(kLong));
   other.join();
   EXPECT_TRUE(IsInvalidArgument(status)) << status;
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("rank 1"), HasSubstr("8 bytes"), HasSubstr("16 bytes")));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("rank 1"), HasSubstr("8 bytes"), HasSubstr("16 bytes")));
 }
 
 TEST(Group, ADeathJustBeforeTheWaitForASignalEndsIt) {

@@ -1,6 +1,6 @@
-// The memory-order claim, on this machine: whoever sees a signal sees the payload before it. Two threads that share memory
-// under two addresses each, as two processes do, with the very steps of put_signal and wait_until: CopyBytes, PerformAtomic,
-// Ring and Await.
+// The memory-order claim, on this machine: whoever sees a signal sees the payload before it. Two
+// threads that share memory under two addresses each, as two processes do, with the very steps of
+// put_signal and wait_until: CopyBytes, PerformAtomic, Ring and Await.
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -26,8 +26,9 @@ using transport::PerformAtomic;
 constexpr std::uint64_t kPayloadWords = 8;
 constexpr std::uint64_t kSlots = 1024;
 
-// The sender fills one slot after another and signals each; the receiver says how far it has read, so that none is overwritten
-// before. So both run at full speed, with the signal mostly a few slots ahead of the reader.
+// The sender fills one slot after another and signals each; the receiver says how far it has read,
+// so that none is overwritten before. So both run at full speed, with the signal mostly a few slots
+// ahead of the reader.
 struct Stream {
   Doorbell receiver_bell;
   Doorbell sender_bell;
@@ -43,7 +44,8 @@ class SharedStream {
     EXPECT_EQ(0, ::ftruncate(file_.get(), static_cast<off_t>(sizeof(Stream))));
   }
   Stream* Map() {
-    void* address = ::mmap(nullptr, sizeof(Stream), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
+    void* address =
+        ::mmap(nullptr, sizeof(Stream), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
     EXPECT_NE(MAP_FAILED, address);
     mappings_.emplace_back(address, sizeof(Stream));
     return static_cast<Stream*>(address);
@@ -64,16 +66,22 @@ void Send(Stream& stream, std::uint64_t turn, bool streaming) {
   } else {
     CopyBytes(to, from, sizeof(payload));
   }
-  PerformAtomic(&stream.signal, {.operation = AtomicRequest::Operation::kSwap, .offset = 0, .operand = turn, .expected = 0});
+  PerformAtomic(
+      &stream.signal,
+      {.operation = AtomicRequest::Operation::kSwap, .offset = 0, .operand = turn, .expected = 0});
   Ring(stream.receiver_bell);
 }
 
 // Waits until `cell` has got to `wanted`; what it holds then, 0 when that took too long.
 std::uint64_t WaitFor(Doorbell& bell, std::uint64_t& cell, std::uint64_t wanted) {
   std::atomic_ref<std::uint64_t> value(cell);
-  Patience patience{.crowded = false, .nap = kLongNap, .deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60)};
+  Patience patience{.crowded = false,
+                    .nap = kLongNap,
+                    .deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60)};
   auto reached = [&] { return value.load(std::memory_order_seq_cst) >= wanted; };
-  return Await(bell, patience, reached, [] { return Ok(); }).ok() ? value.load(std::memory_order_seq_cst) : 0;
+  return Await(bell, patience, reached, [] { return Ok(); }).ok()
+             ? value.load(std::memory_order_seq_cst)
+             : 0;
 }
 
 // How many words of payload were not there although their signal was.
@@ -98,8 +106,10 @@ std::uint64_t WrongWords(std::uint64_t turns, bool streaming, bool two_mappings)
     }
     for (; turn <= sent; ++turn)
       for (std::uint64_t word : receiver->slots[turn % kSlots]) wrong += word != turn;
-    PerformAtomic(&receiver->taken,
-                  {.operation = AtomicRequest::Operation::kSwap, .offset = 0, .operand = sent, .expected = 0});
+    PerformAtomic(&receiver->taken, {.operation = AtomicRequest::Operation::kSwap,
+                                     .offset = 0,
+                                     .operand = sent,
+                                     .expected = 0});
     Ring(receiver->sender_bell);
   }
   sending.join();
@@ -114,8 +124,11 @@ constexpr std::uint64_t kTurns = 10'000'000;
 
 TEST(Litmus, APayloadIsSeenBeforeItsSignal) { EXPECT_EQ(0u, WrongWords(kTurns, false, true)); }
 TEST(Litmus, SoIsOneThatWasStreamed) { EXPECT_EQ(0u, WrongWords(kTurns / 10, true, true)); }
-// One mapping: a thread sanitizer sees that both touch the same memory, and that the signal orders them.
-TEST(Litmus, TheOrderIsOneThatAThreadSanitizerAccepts) { EXPECT_EQ(0u, WrongWords(kTurns / 100, false, false)); }
+// One mapping: a thread sanitizer sees that both touch the same memory, and that the signal orders
+// them.
+TEST(Litmus, TheOrderIsOneThatAThreadSanitizerAccepts) {
+  EXPECT_EQ(0u, WrongWords(kTurns / 100, false, false));
+}
 
 }  // namespace
 }  // namespace memfabric::group

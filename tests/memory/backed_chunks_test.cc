@@ -22,7 +22,8 @@ class BackedChunksTest : public ::testing::Test {
   // A question that somebody waits for the answer of.
   std::future<Status> Ask(std::uint64_t offset, std::uint64_t size_bytes) {
     std::size_t before = asked_.size();
-    auto answer = std::async(std::launch::async, [=, this] { return chunks_.Obtain(offset, size_bytes); });
+    auto answer =
+        std::async(std::launch::async, [=, this] { return chunks_.Obtain(offset, size_bytes); });
     std::unique_lock lock(mutex_);
     came_.wait(lock, [&] { return asked_.size() > before; });
     return answer;
@@ -72,7 +73,8 @@ TEST_F(BackedChunksTest, APeerThatDoesNotAnswerIsWaitedForOnce) {
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 200ms);
   EXPECT_FALSE(chunks_.Covers(0, 1));
   begin = std::chrono::steady_clock::now();
-  for (std::uint64_t chunk = 1; chunk < 8; ++chunk) EXPECT_TRUE(chunks_.Obtain(chunk * kChunk, 1).ok());
+  for (std::uint64_t chunk = 1; chunk < 8; ++chunk)
+    EXPECT_TRUE(chunks_.Obtain(chunk * kChunk, 1).ok());
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 200ms);
   EXPECT_EQ(asked_.size(), 1u);
   EXPECT_TRUE(chunks_.OnBacked(0, 1).ok());  // it goes on
@@ -90,8 +92,8 @@ TEST_F(BackedChunksTest, TheEndOfThePeerEndsWaits) {
 }
 
 TEST_F(BackedChunksTest, AnswersAboutWhatIsNotThereAreRefused) {
-  for (auto [first, count] :
-       std::vector<std::pair<std::uint64_t, std::uint64_t>>{{0, 0}, {8, 1}, {0, 9}, {UINT64_MAX, 2}, {1, UINT64_MAX}}) {
+  for (auto [first, count] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+           {0, 0}, {8, 1}, {0, 9}, {UINT64_MAX, 2}, {1, UINT64_MAX}}) {
     EXPECT_TRUE(IsInvalidArgument(chunks_.OnBacked(first, count))) << first;
     EXPECT_TRUE(IsInvalidArgument(chunks_.OnRefused(first, count, ""))) << first;
   }

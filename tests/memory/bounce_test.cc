@@ -17,7 +17,8 @@ constexpr std::size_t kPage = 4096;
 class Cliff {
  public:
   explicit Cliff(std::size_t pages, int protection = PROT_NONE) : pages_(pages) {
-    void* address = ::mmap(nullptr, (pages + 1) * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* address = ::mmap(nullptr, (pages + 1) * kPage, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT_NE(address, MAP_FAILED);
     data_ = static_cast<std::byte*>(address);
     std::memset(data_, 1, pages * kPage);
@@ -99,7 +100,10 @@ TEST_F(BounceTest, ALimitOfFileSizesIsAnErrorAndNoSignal) {
 TEST_F(BounceTest, TheFirstPartThatCannotBeReadIsFound) {
   Cliff cliff(3);
   std::byte good[10];
-  const iovec parts[] = {{good, 10}, {cliff.data() + 5, 3 * kPage - 5}, {cliff.data() + 5, 3 * kPage - 4}, {nullptr, 1}};
+  const iovec parts[] = {{good, 10},
+                         {cliff.data() + 5, 3 * kPage - 5},
+                         {cliff.data() + 5, 3 * kPage - 4},
+                         {nullptr, 1}};
   EXPECT_EQ(FirstUnreadable(buffer_, 0, parts), 2u);
   EXPECT_EQ(FirstUnreadable(buffer_, 0, std::span(parts).first(2)), 2u);
 }
@@ -110,7 +114,8 @@ TEST(OwnMemory, IsCheckedAtItsEndsAndForHoles) {
   EXPECT_TRUE(CheckOwnMemory(cliff.data() + 1, kPages * kPage - 1, true).ok());
   EXPECT_TRUE(IsInvalidArgument(CheckOwnMemory(cliff.data(), kPages * kPage + 1, false)));
   EXPECT_TRUE(IsInvalidArgument(CheckOwnMemory(cliff.data(), kPages * kPage + 1, true)));
-  EXPECT_TRUE(IsInvalidArgument(CheckOwnMemory(reinterpret_cast<const void*>(kPage), 1 << 20, false)));  // NOLINT
+  EXPECT_TRUE(IsInvalidArgument(
+      CheckOwnMemory(reinterpret_cast<const void*>(kPage), 1 << 20, false)));  // NOLINT
   Cliff constant(4, PROT_READ);
   EXPECT_TRUE(CheckOwnMemory(constant.data(), 5 * kPage, false).ok());
   EXPECT_TRUE(IsInvalidArgument(CheckOwnMemory(constant.data(), 5 * kPage, true)));

@@ -43,7 +43,8 @@ TEST(HostDevices, EveryIdStandsForANode) {
   auto backend = host::MakeDevices({{0, 1_GiB}, {2, 2_GiB}, {5, 4_GiB}});
   EXPECT_EQ(backend->devices().size(), 3u);
   EXPECT_EQ(backend->devices()[1].numa_node, 2u);
-  for (auto [id, node] : {std::pair{0u, 0u}, {1u, 2u}, {2u, 5u}, {3u, 0u}, {65535u, 0u}, {65534u, 5u}}) {
+  for (auto [id, node] :
+       {std::pair{0u, 0u}, {1u, 2u}, {2u, 5u}, {3u, 0u}, {65535u, 0u}, {65534u, 5u}}) {
     auto device = backend->Find(id);
     ASSERT_TRUE(device.ok()) << device.status();
     EXPECT_EQ(device->id, id);

@@ -31,11 +31,13 @@ class MemoryRoomTest : public ::testing::Test {
     std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
     std::ofstream(root_ + path) << text;
   }
-  void PutV2(const std::string& group, const std::string& limit, std::uint64_t used, std::uint64_t cache) {
+  void PutV2(const std::string& group, const std::string& limit, std::uint64_t used,
+             std::uint64_t cache) {
     Put("/sys/fs/cgroup" + group + "/memory.max", limit + "\n");
     Put("/sys/fs/cgroup" + group + "/memory.current", std::to_string(used) + "\n");
     Put("/sys/fs/cgroup" + group + "/memory.stat",
-        fmt::format("anon 5\nfile 77\ninactive_file {}\nactive_file {}\n", cache / 2, cache - cache / 2));
+        fmt::format("anon 5\nfile 77\ninactive_file {}\nactive_file {}\n", cache / 2,
+                    cache - cache / 2));
   }
 
   std::string root_;
@@ -75,7 +77,8 @@ TEST_F(MemoryRoomTest, OlderCgroupsCountToo) {
   Put("/proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/job\n0::/\n");
   Put("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "1073741824\n");
   Put("/sys/fs/cgroup/memory/job/memory.usage_in_bytes", "805306368\n");
-  Put("/sys/fs/cgroup/memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 268435456\ntotal_active_file 0\n");
+  Put("/sys/fs/cgroup/memory/job/memory.stat",
+      "inactive_file 1\ntotal_inactive_file 268435456\ntotal_active_file 0\n");
   Put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
   Put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "0\n");
   MemoryRoom room = ReadMemoryRoom(root_);
@@ -102,7 +105,8 @@ TEST(MemoryRoom, TooLittleIsAnErrorThatSaysWhatToDo) {
   Status status = CheckMemoryRoom(1_GiB + 2_MiB, room);
   EXPECT_TRUE(IsOutOfMemory(status));
   EXPECT_THAT(status.message(),
-              AllOf(HasSubstr("memory.max of cgroup /a"), HasSubstr("1 GiB that are left"), HasSubstr("performance flag")));
+              AllOf(HasSubstr("memory.max of cgroup /a"), HasSubstr("1 GiB that are left"),
+                    HasSubstr("performance flag")));
 }
 
 }  // namespace

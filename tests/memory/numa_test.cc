@@ -36,7 +36,9 @@ class NumaFolder : public ::testing::Test {
   std::filesystem::path folder_;
 };
 
-auto Node(unsigned id, std::uint64_t bytes) { return AllOf(Field(&NumaNode::id, id), Field(&NumaNode::bytes, bytes)); }
+auto Node(unsigned id, std::uint64_t bytes) {
+  return AllOf(Field(&NumaNode::id, id), Field(&NumaNode::bytes, bytes));
+}
 
 TEST_F(NumaFolder, NodesWithMemoryAreReadInOrderOfTheirIds) {
   Add("node10", "Node 10 MemTotal:       4096 kB\nNode 10 MemFree:   1 kB\n");
@@ -61,7 +63,8 @@ TEST(NumaPolicy, MemoryPrefersTheNodeItIsGiven) {
   PreferNumaNode(static_cast<std::byte*>(memory), page, node);
   int policy = -1;
   unsigned long nodes[16] = {};
-  long result = syscall(SYS_get_mempolicy, &policy, nodes, 8 * sizeof(nodes) + 1, memory, MPOL_F_ADDR);
+  long result =
+      syscall(SYS_get_mempolicy, &policy, nodes, 8 * sizeof(nodes) + 1, memory, MPOL_F_ADDR);
   munmap(memory, page);
   if (result != 0) GTEST_SKIP() << "this machine refuses get_mempolicy";
   EXPECT_EQ(policy, MPOL_PREFERRED);

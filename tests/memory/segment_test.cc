@@ -105,7 +105,8 @@ TEST(Segment, WhatAReceiverGetsCanNotBeResizedNorUnsealed) {
     std::string text;
     for (off_t size : {off_t{0}, off_t{4} << 20, off_t{16} << 20})
       if (::ftruncate(fd, size) == 0 || errno != EPERM) text += "resized ";
-    if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0 || errno != EPERM) text += "sealed against writing";
+    if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0 || errno != EPERM)
+      text += "sealed against writing";
     return text;
   });
   EXPECT_EQ(seen, "");
@@ -115,16 +116,18 @@ TEST(Segment, WhatAReceiverGetsCanNotBeResizedNorUnsealed) {
 }
 
 TEST(Segment, RefusesSizesThatCanNotBe) {
-  for (auto [allocated, max] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{{2_MiB, 0},
-                                                                                    {4_MiB, 2_MiB},
-                                                                                    {1_MiB, 2_MiB},
-                                                                                    {2_MiB, 3_MiB},
-                                                                                    {2_MiB - 1, 2_MiB},
-                                                                                    {2_MiB, 2_MiB + 1},
-                                                                                    {2_MiB, 1ULL << 63},
-                                                                                    {1ULL << 63, UINT64_MAX}}) {
+  for (auto [allocated, max] :
+       std::vector<std::pair<std::uint64_t, std::uint64_t>>{{2_MiB, 0},
+                                                            {4_MiB, 2_MiB},
+                                                            {1_MiB, 2_MiB},
+                                                            {2_MiB, 3_MiB},
+                                                            {2_MiB - 1, 2_MiB},
+                                                            {2_MiB, 2_MiB + 1},
+                                                            {2_MiB, 1ULL << 63},
+                                                            {1ULL << 63, UINT64_MAX}}) {
     auto segment = Segment::Create(Sized(allocated, max));
-    EXPECT_TRUE(IsInvalidArgument(segment.status())) << allocated << " of " << max << ": " << segment.status();
+    EXPECT_TRUE(IsInvalidArgument(segment.status()))
+        << allocated << " of " << max << ": " << segment.status();
   }
   Status above = Segment::Create(Sized(4_MiB, 2_MiB)).status();
   EXPECT_THAT(above.message(), AllOf(HasSubstr("4 MiB"), HasSubstr("2 MiB")));
@@ -172,7 +175,8 @@ TEST(Segment, DoesNotGrowBeyondItsMaxNorShrink) {
   ASSERT_TRUE(segment.ok());
   auto window = WindowOf(16_MiB);
   ASSERT_TRUE((*segment)->MapInto(window, 0).ok());
-  for (std::uint64_t size : {10_MiB, 2_MiB, 5_MiB, std::uint64_t{0}, UINT64_MAX, std::uint64_t{1} << 63}) {
+  for (std::uint64_t size :
+       {10_MiB, 2_MiB, 5_MiB, std::uint64_t{0}, UINT64_MAX, std::uint64_t{1} << 63}) {
     EXPECT_TRUE(IsInvalidArgument((*segment)->Grow(size))) << size;
     EXPECT_EQ((*segment)->allocated_bytes(), 4_MiB);
   }
@@ -317,11 +321,14 @@ TEST(Segment, OnAFdThatCanNotServeIsRefusedWithTheReason) {
     EXPECT_EQ(::ftruncate(small.get(), 0), 0) << "a file that was refused has been sealed";
 
     UniqueFd big = Memfd(4_MiB);
-    UniqueFd read_only(::open(fmt::format("/proc/self/fd/{}", big.get()).c_str(), O_RDONLY | O_CLOEXEC));
+    UniqueFd read_only(
+        ::open(fmt::format("/proc/self/fd/{}", big.get()).c_str(), O_RDONLY | O_CLOEXEC));
     EXPECT_THAT(refusal(read_only.get()), HasSubstr("reading and writing"));
-    UniqueFd write_only(::open(fmt::format("/proc/self/fd/{}", big.get()).c_str(), O_WRONLY | O_CLOEXEC));
+    UniqueFd write_only(
+        ::open(fmt::format("/proc/self/fd/{}", big.get()).c_str(), O_WRONLY | O_CLOEXEC));
     EXPECT_THAT(refusal(write_only.get()), HasSubstr("reading and writing"));
-    UniqueFd path_only(::open(fmt::format("/proc/self/fd/{}", big.get()).c_str(), O_PATH | O_CLOEXEC));
+    UniqueFd path_only(
+        ::open(fmt::format("/proc/self/fd/{}", big.get()).c_str(), O_PATH | O_CLOEXEC));
     EXPECT_THAT(refusal(path_only.get()), HasSubstr("reading and writing"));
     ASSERT_EQ(::fcntl(big.get(), F_ADD_SEALS, F_SEAL_WRITE), 0);
     EXPECT_THAT(refusal(big.get()), HasSubstr("sealed against writing"));
@@ -345,7 +352,8 @@ TEST(Segment, LimitOfFileSizeIsNamedAndNoSignal) {
     ::setrlimit(RLIMIT_FSIZE, &limit);
     return Segment::Create(Sized(2_MiB, 2_MiB)).status().ToString();
   });
-  EXPECT_THAT(message, AllOf(HasSubstr("OutOfMemory"), HasSubstr("RLIMIT_FSIZE, 1 MiB"), HasSubstr("2 MiB")));
+  EXPECT_THAT(message, AllOf(HasSubstr("OutOfMemory"), HasSubstr("RLIMIT_FSIZE, 1 MiB"),
+                             HasSubstr("2 MiB")));
 }
 
 TEST(Segment, LimitOfDescriptorsIsNamed) {
@@ -363,7 +371,8 @@ TEST(Segment, LimitOfTheAddressSpaceDoesNotConcernAWindowThatStands) {
     auto segment = Segment::Create(Sized(512_MiB, 512_MiB));
     std::uint64_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
-    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 64_MiB, RLIM_INFINITY};
+    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 64_MiB,
+                 RLIM_INFINITY};
     ::setrlimit(RLIMIT_AS, &limit);
     return (*segment)->MapInto(*window, 0).ToString();
   });
@@ -372,7 +381,8 @@ TEST(Segment, LimitOfTheAddressSpaceDoesNotConcernAWindowThatStands) {
 
 // Not under sanitizers: they need address space for themselves.
 TEST(Segment, FaultsInWithoutRoomForMoreThreads) {
-  if (kRegionBegin != 0x1000'0000'0000) GTEST_SKIP() << "a sanitizer dies when it can't map for itself";
+  if (kRegionBegin != 0x1000'0000'0000)
+    GTEST_SKIP() << "a sanitizer dies when it can't map for itself";
   std::string message = InChild([] {
     SegmentOptions options = Sized(64_MiB, 64_MiB);
     options.fault_in = true;
@@ -380,7 +390,8 @@ TEST(Segment, FaultsInWithoutRoomForMoreThreads) {
     auto segment = Segment::Create(options);
     std::uint64_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
-    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 1_MiB, RLIM_INFINITY};
+    rlimit limit{pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + 1_MiB,
+                 RLIM_INFINITY};
     ::setrlimit(RLIMIT_AS, &limit);
     Status status = (*segment)->MapInto(*window, 0);
     return fmt::format("{} {}", status.ToString(), BackedBytes((*segment)->fd()) >> 20);
@@ -415,7 +426,8 @@ TEST(Backing, KnowsWhetherARangeHasHoles) {
   UniqueFd fd = Memfd(4_MiB);
   EXPECT_TRUE(HasHole(fd.get(), 0, 4096));
   std::vector<char> bytes(2_MiB, 'x');
-  ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), 4096), static_cast<ssize_t>(bytes.size()));
+  ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), 4096),
+            static_cast<ssize_t>(bytes.size()));
   EXPECT_FALSE(HasHole(fd.get(), 4096, 2_MiB));
   EXPECT_TRUE(HasHole(fd.get(), 0, 2_MiB));
   EXPECT_TRUE(HasHole(fd.get(), 4096, 2_MiB + 1));

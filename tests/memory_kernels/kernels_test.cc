@@ -24,8 +24,10 @@ std::vector<std::byte> RandomBytes(std::size_t size_bytes, unsigned seed) {
 
 using CopyFunction = void (*)(std::byte*, const std::byte*, std::size_t);
 
-// Copies between all alignments that matter and looks at every byte of the destination and around it.
-void ExpectCopies(CopyFunction copy, std::size_t size_bytes, std::size_t source_shift, std::size_t destination_shift) {
+// Copies between all alignments that matter and looks at every byte of the destination and around
+// it.
+void ExpectCopies(CopyFunction copy, std::size_t size_bytes, std::size_t source_shift,
+                  std::size_t destination_shift) {
   static const std::vector<std::byte> from = RandomBytes((3 << 20) + 4 * kMargin, 1);
   std::vector<std::byte> to(size_bytes + destination_shift + 2 * kMargin, kCanary);
   const std::byte* source = from.data() + source_shift;
@@ -35,7 +37,8 @@ void ExpectCopies(CopyFunction copy, std::size_t size_bytes, std::size_t source_
   ASSERT_TRUE(std::equal(source, source + size_bytes, destination)) << size_bytes;
   auto is_canary = [](std::byte byte) { return byte == kCanary; };
   ASSERT_TRUE(std::all_of(to.data(), destination, is_canary)) << "before, size " << size_bytes;
-  ASSERT_TRUE(std::all_of(destination + size_bytes, to.data() + to.size(), is_canary)) << "after, size " << size_bytes;
+  ASSERT_TRUE(std::all_of(destination + size_bytes, to.data() + to.size(), is_canary))
+      << "after, size " << size_bytes;
 }
 
 class StreamingKernelTest : public testing::TestWithParam<StreamingKernel> {};
@@ -44,16 +47,19 @@ TEST_P(StreamingKernelTest, CopiesEverySizeAndAlignment) {
   const StreamingKernel& kernel = GetParam();
   if (!kernel.usable()) GTEST_SKIP() << "this processor has no " << kernel.name;
   for (std::size_t size = 0; size <= 700; ++size) {
-    for (std::size_t shift : {0, 1, 31, 32, 33, 63}) ExpectCopies(kernel.copy, size, 64 - shift, shift);
+    for (std::size_t shift : {0, 1, 31, 32, 33, 63})
+      ExpectCopies(kernel.copy, size, 64 - shift, shift);
   }
   for (std::size_t size : {4095, 4096, 4097, 65535, 65536 + 129, (1 << 20) + 3, 3 << 20}) {
     for (std::size_t source_shift : {0, 1, 64}) {
-      for (std::size_t shift = 0; shift < 64; shift += 7) ExpectCopies(kernel.copy, size, source_shift, shift);
+      for (std::size_t shift = 0; shift < 64; shift += 7)
+        ExpectCopies(kernel.copy, size, source_shift, shift);
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StreamingKernelTest, testing::ValuesIn(StreamingKernels().begin(), StreamingKernels().end()),
+INSTANTIATE_TEST_SUITE_P(All, StreamingKernelTest,
+                         testing::ValuesIn(StreamingKernels().begin(), StreamingKernels().end()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Kernels, TheBestUsableOneIsUsed) {
@@ -68,7 +74,8 @@ TEST(Kernels, TheBestUsableOneIsUsed) {
 #if defined(__x86_64__)
 TEST(Kernels, EveryX86ProcessorHasSse2) {
   auto kernels = StreamingKernels();
-  auto sse2 = std::find_if(kernels.begin(), kernels.end(), [](const auto& kernel) { return kernel.name == "sse2"; });
+  auto sse2 = std::find_if(kernels.begin(), kernels.end(),
+                           [](const auto& kernel) { return kernel.name == "sse2"; });
   ASSERT_NE(sse2, kernels.end());
   EXPECT_TRUE(sse2->usable());
 }
@@ -86,12 +93,14 @@ TEST(CopyBytes, CopiesSmallAndLarge) {
 
 TEST(CopyBytes, OverlapIsAsMemmove) {
   const std::size_t base = 4096;
-  for (std::size_t size : {std::size_t{1}, std::size_t{8}, std::size_t{13}, std::size_t{16}, std::size_t{100},
-                           std::size_t{5000}, StreamingThreshold(), (std::size_t{1} << 20) + 7}) {
+  for (std::size_t size :
+       {std::size_t{1}, std::size_t{8}, std::size_t{13}, std::size_t{16}, std::size_t{100},
+        std::size_t{5000}, StreamingThreshold(), (std::size_t{1} << 20) + 7}) {
     for (long shift : {-4096L, -65L, -8L, -1L, 0L, 1L, 7L, 64L, 4096L}) {
       std::vector<std::byte> bytes = RandomBytes(size + 2 * base, 3);
       std::vector<std::byte> expected = bytes;
-      std::vector<std::byte> moved(bytes.begin() + base, bytes.begin() + base + static_cast<long>(size));
+      std::vector<std::byte> moved(bytes.begin() + base,
+                                   bytes.begin() + base + static_cast<long>(size));
       std::copy(moved.begin(), moved.end(), expected.begin() + base + shift);
       CopyBytes(bytes.data() + base + shift, bytes.data() + base, size);
       ASSERT_EQ(bytes, expected) << "size " << size << " shift " << shift;
@@ -109,7 +118,8 @@ TEST(StreamingCopy, IsSeenBeforeALaterStore) {
   std::thread reader([&] {
     for (int round = 1; round <= kRounds; ++round) {
       while (published.load(std::memory_order_acquire) < round) std::this_thread::yield();
-      auto wrong = std::count_if(shared.begin(), shared.end(), [&](std::byte b) { return b != static_cast<std::byte>(round); });
+      auto wrong = std::count_if(shared.begin(), shared.end(),
+                                 [&](std::byte b) { return b != static_cast<std::byte>(round); });
       EXPECT_EQ(wrong, 0) << "round " << round;
       seen.store(round, std::memory_order_release);
     }

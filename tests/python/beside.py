@@ -1,7 +1,8 @@
-"""`beside.py NAME…`: imports packages in this order and then really uses each, in this one process. `ours` is one of them.
+"""`beside.py NAME…`: imports packages in this order and then really uses each, in this one process.
+`ours` is one of them.
 
-Run by test_beside.py with the interpreter and the environment of scripts/others.py. Prints `NAME works` for each.
-"""
+Run by test_beside.py with the interpreter and the environment of scripts/others.py. Prints `NAME
+works` for each."""
 
 from __future__ import annotations
 
@@ -34,13 +35,33 @@ def ours() -> None:
 
 
 def ours_with_tls(mf: object, config: object, url: str) -> None:
-    """OpenSSL at work: a handshake of this process with itself, by a certificate that is its own authority."""
+    """OpenSSL at work: a handshake of this process with itself, by a certificate that is its own
+    authority.
+    """
     import subprocess
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=job",
-                        "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"], check=True, capture_output=True)
+        subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-subj",
+                "/CN=job",
+                "-keyout",
+                f"{folder}/key.pem",
+                "-out",
+                f"{folder}/cert.pem",
+            ],
+            check=True,
+            capture_output=True,
+        )
         key = (Path(folder) / "key.pem").read_text()
         info = f"tlsCaPath: {folder}; tlsCaFile: cert.pem; tlsCert: {folder}/cert.pem;"
         assert mf.set_conf_store_tls(True, info) == 0, mf.get_last_err_msg()
@@ -84,7 +105,12 @@ def grpc() -> None:
 def protobuf() -> None:
     from google.protobuf import duration_pb2
 
-    assert duration_pb2.Duration.FromString(duration_pb2.Duration(seconds=3).SerializeToString()).seconds == 3
+    assert (
+        duration_pb2.Duration.FromString(
+            duration_pb2.Duration(seconds=3).SerializeToString()
+        ).seconds
+        == 3
+    )
 
 
 def pyarrow() -> None:
@@ -92,7 +118,10 @@ def pyarrow() -> None:
     import pyarrow.flight
     from pyarrow import parquet
 
-    table, file = pyarrow.table({"number": list(range(1000)), "text": ["x"] * 1000}), pyarrow.BufferOutputStream()
+    table, file = (
+        pyarrow.table({"number": list(range(1000)), "text": ["x"] * 1000}),
+        pyarrow.BufferOutputStream(),
+    )
     parquet.write_table(table, file, compression="zstd")
     assert parquet.read_table(file.getvalue()).equals(table)
 
@@ -103,8 +132,15 @@ def torch() -> None:
     assert torch.equal(torch.ones(64, 64) @ torch.ones(64, 64), torch.full((64, 64), 64.0))
 
 
-MODULES = {"ours": "memfabric_hybrid", "mooncake": "mooncake.engine", "nixl": "nixl_cu12._api", "grpc": "grpc",
-           "protobuf": "google.protobuf.duration_pb2", "pyarrow": "pyarrow", "torch": "torch"}
+MODULES = {
+    "ours": "memfabric_hybrid",
+    "mooncake": "mooncake.engine",
+    "nixl": "nixl_cu12._api",
+    "grpc": "grpc",
+    "protobuf": "google.protobuf.duration_pb2",
+    "pyarrow": "pyarrow",
+    "torch": "torch",
+}
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from rank import Rank, free_url
 
 MIB = 1 << 20
 
-# Also where whoever started the tests had it ignored, as shells do in the background: the processes of the tests inherit it.
+# Also where whoever started the tests had it ignored, as shells do in the background: the processes
+# of the tests inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,11 +1,12 @@
-"""One process with hardly any threads, descriptors or address space: it makes everything and takes it down again.
+"""One process with hardly any threads, descriptors or address space: it makes everything and takes
+it down again.
 
     limited.py threads|descriptors|address-space VALUE URL OTHER_URL UID
 
 Another process serves the store at URL; this one tries to serve one at OTHER_URL as well.
 
-It prints one JSON line: what each call returned, the messages of those that failed, and the seconds that each took.
-"""
+It prints one JSON line: what each call returned, the messages of those that failed, and the seconds
+that each took."""
 
 from __future__ import annotations
 
@@ -33,7 +34,13 @@ def limit(kind: str, value: int, uid: int) -> None:
 
 
 def main() -> None:
-    kind, value, url, other_url, uid = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
+    kind, value, url, other_url, uid = (
+        sys.argv[1],
+        int(sys.argv[2]),
+        sys.argv[3],
+        sys.argv[4],
+        int(sys.argv[5]),
+    )
     steps: list[tuple[str, int, str, float]] = []
 
     def step(name: str, call: Callable[[], int | None]) -> bool:
@@ -53,10 +60,15 @@ def main() -> None:
     config.init_timeout = config.create_timeout = config.operation_timeout = 5
     pools: list[bm.BigMemory] = []
     if step("initialize", lambda: bm.initialize(url, 64, 0, config)):
-        if step("create", lambda: pools.append(bm.create(0, 4 << 20))) and step("join", pools[0].join):
+        if step("create", lambda: pools.append(bm.create(0, 4 << 20))) and step(
+            "join", pools[0].join
+        ):
             there = pools[0].peer_rank_ptr(bm.bm_rank_id(), bm.BmMemType.HOST)
             for flags in (0, 1):
-                step("copy", lambda: pools[0].copy_data(data, there, len(data), bm.BmCopyType.H2GH, flags))
+                step(
+                    "copy",
+                    lambda: pools[0].copy_data(data, there, len(data), bm.BmCopyType.H2GH, flags),
+                )
             step("wait", pools[0].wait)
     step("serve", lambda: mf.create_config_store(other_url))
     engine = mf.TransferEngine()

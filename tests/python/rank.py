@@ -29,13 +29,22 @@ def free_url() -> str:
 
 
 class Rank:
-    """The test's end. Knows `mf`, `np` and `init(url, world_size, rank=None, **config)`, which returns a code."""
+    """The test's end. Knows `mf`, `np` and `init(url, world_size, rank=None, **config)`, which
+    returns a code.
+    """
 
-    def __init__(self, environment: dict[str, str] | None = None, under: Sequence[str] = ()) -> None:
+    def __init__(
+        self, environment: dict[str, str] | None = None, under: Sequence[str] = ()
+    ) -> None:
         """`under`: a command that runs it."""
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-u", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **(environment or {})})
+            [*under, sys.executable, "-u", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
 
     def __call__(self, expression: str) -> Any:
         """The expression's value, if JSON can hold it."""
@@ -55,14 +64,18 @@ class Rank:
         """What the statements left in `_`. Raises what they raised, as text."""
         line = self.process.stdout.readline()
         if not line:
-            raise EOFError(f"the rank ended with {self.process.wait()}: {self.process.stderr.read()}")
+            raise EOFError(
+                f"the rank ended with {self.process.wait()}: {self.process.stderr.read()}"
+            )
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer["value"]
 
     def exit(self) -> tuple[int, str]:
-        """Lets the interpreter end as it does at a program's end; its status and what it wrote to stderr."""
+        """Lets the interpreter end as it does at a program's end; its status and what it wrote to
+        stderr.
+        """
         self.process.stdin.close()
         errors = self.process.stderr.read()
         status = self.process.wait()
@@ -77,7 +90,10 @@ class Rank:
         """By SIGSTOP; returns when every thread stands still. send(SIGCONT) ends it."""
         self.send(signal.SIGSTOP)
         tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
-        while any((task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()):
+        while any(
+            (task / "stat").read_text().rpartition(")")[2].split()[0] != "T"
+            for task in tasks.iterdir()
+        ):
             time.sleep(0.001)
 
     def kill(self) -> None:

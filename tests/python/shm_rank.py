@@ -1,7 +1,7 @@
 """Ranks that have a Shared Memory object together; see rank.py.
 
-    ranks = pair(start_rank)
-    assert together(ranks, "shm.barrier()") == [0, 0]
+ranks = pair(start_rank)
+assert together(ranks, "shm.barrier()") == [0, 0]
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What programs written for other releases pass, and what Python programs do with any object: copies, pickles, weak references."""
+"""What programs written for other releases pass, and what Python programs do with any object:
+copies, pickles, weak references.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,18 @@ from memfabric_hybrid import bm, shm
 from rank import Rank, free_url
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
-ENUMS = [mf.ErrorCode, mf.TransferOpcode, mf.TransDataOpType, bm.BmMemType, bm.BmDataOpType, bm.BmCopyType, bm.BmGroupEvent,
-         shm.ShmDataOpType, shm.ShmCmp, shm.ShmSignalOp]
+ENUMS = [
+    mf.ErrorCode,
+    mf.TransferOpcode,
+    mf.TransDataOpType,
+    bm.BmMemType,
+    bm.BmDataOpType,
+    bm.BmCopyType,
+    bm.BmGroupEvent,
+    shm.ShmDataOpType,
+    shm.ShmCmp,
+    shm.ShmSignalOp,
+]
 
 
 class DerivedConfig(bm.BmConfig):
@@ -28,7 +40,13 @@ class DerivedConfig(bm.BmConfig):
 
 def configs() -> list[Any]:
     one = bm.BmConfig()
-    one.rank_id, one.init_timeout, one.flags, one.auto_ranking, one.start_store = 7, 1 << 70, -3, True, False
+    one.rank_id, one.init_timeout, one.flags, one.auto_ranking, one.start_store = (
+        7,
+        1 << 70,
+        -3,
+        True,
+        False,
+    )
     one.set_nic("tcp://127.0.0.1:1234")
     derived = DerivedConfig()
     derived.rank_id = 2
@@ -39,7 +57,11 @@ def configs() -> list[Any]:
 
 
 def copies(value: Any) -> list[Any]:
-    return [copy.copy(value), copy.deepcopy(value), *(pickle.loads(pickle.dumps(value, protocol)) for protocol in PROTOCOLS)]
+    return [
+        copy.copy(value),
+        copy.deepcopy(value),
+        *(pickle.loads(pickle.dumps(value, protocol)) for protocol in PROTOCOLS),
+    ]
 
 
 @pytest.mark.parametrize("index", range(5))
@@ -61,7 +83,9 @@ def test_enums_are_copied_and_pickled(kind: type[enum.IntEnum]) -> None:
         assert kind(int(member)) is member and member == int(member)
 
 
-def initialize(config: bm.BmConfig, kind: bm.BmCopyType, url: str, results: multiprocessing.Queue) -> None:
+def initialize(
+    config: bm.BmConfig, kind: bm.BmCopyType, url: str, results: multiprocessing.Queue
+) -> None:
     results.put((mf.bm.initialize(url, 4, 0, config), bm.bm_rank_id(), kind))
 
 
@@ -70,7 +94,9 @@ def test_a_config_reaches_a_spawned_process() -> None:
     config, results = bm.BmConfig(), context.Queue()
     config.rank_id = 3
     config.start_store_only = True
-    process = context.Process(target=initialize, args=(config, bm.BmCopyType.G2G, free_url(), results))
+    process = context.Process(
+        target=initialize, args=(config, bm.BmCopyType.G2G, free_url(), results)
+    )
     process.start()
     code, _, kind = results.get(timeout=60)
     process.join(30)
@@ -94,15 +120,26 @@ def test_urls_and_ids_may_be_bytes(fresh: Rank) -> None:
     url = free_url()
     assert mf.create_config_store(url.encode()) == 0, mf.get_last_err_msg()
     engine, peer = mf.TransferEngine(), mf.TransferEngine()
-    assert engine.initialize(url.encode(), b"bytes-0", b"Decode", 0, store_server_role=b"Decode", nic=b"lo") == 0
-    assert peer.initialize(url, "bytes-1", "Prefill", np.int32(0), store_server_role="", nic=None) == 0, mf.get_last_err_msg()
+    assert (
+        engine.initialize(
+            url.encode(), b"bytes-0", b"Decode", 0, store_server_role=b"Decode", nic=b"lo"
+        )
+        == 0
+    )
+    assert (
+        peer.initialize(url, "bytes-1", "Prefill", np.int32(0), store_server_role="", nic=None) == 0
+    ), mf.get_last_err_msg()
     memory = bytearray(4)
     assert engine.register_memory(memory, 4) == 0
     address = np.frombuffer(memory, np.uint8).ctypes.data
     assert peer.transfer_sync_write(b"bytes-0", b"abcd", address, 4) == 0, mf.get_last_err_msg()
     assert memory == b"abcd" and peer.path(b"bytes-0") in ("cma", "mapped")
     again = {"store_url": url, "unique_id": "bytes-1", "role": "Prefill", "device_id": 0}
-    assert peer.initialize(**again) == peer.initialize(**again, nic="", store_server_role="Decode") == 0
+    assert (
+        peer.initialize(**again)
+        == peer.initialize(**again, nic="", store_server_role="Decode")
+        == 0
+    )
     config = bm.BmConfig()
     config.set_nic(b"lo")
     assert config.nic == "lo"
@@ -110,21 +147,35 @@ def test_urls_and_ids_may_be_bytes(fresh: Rank) -> None:
     assert config.nic == ""
 
 
-@pytest.mark.parametrize("names", [("destflag", "buffers", "peer_buffer_addresses", "lengths"),
-                                   ("destflag", "buffer", "peer_buffer_address", "length"),
-                                   ("dest_session", "buffers", "peer_buffers", "lengths")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("destflag", "buffers", "peer_buffer_addresses", "lengths"),
+        ("destflag", "buffer", "peer_buffer_address", "length"),
+        ("dest_session", "buffers", "peer_buffers", "lengths"),
+    ],
+)
 def test_the_names_of_a_batchs_arguments(names: tuple[str, ...]) -> None:
     engine = mf.TransferEngine()
     for name in ("sync_write", "sync_read", "async_write_submit", "async_read_submit"):
         more = {"stream": 1} if "async" in name else {}
         call = getattr(engine, f"batch_transfer_{name}")
-        assert call(**dict(zip(names, ("peer", [bytearray(1)], [1], [1]))), **more) == mf.ErrorCode.NOT_INITIALIZED
+        assert (
+            call(**dict(zip(names, ("peer", [bytearray(1)], [1], [1]))), **more)
+            == mf.ErrorCode.NOT_INITIALIZED
+        )
 
 
-def test_flags_that_nobody_knows_are_ignored(pool: bm.BigMemory, host: int, slot: memoryview) -> None:
-    assert pool.copy_data(b"hint", host, 4, bm.BmCopyType.H2G, 0xfffffff8) == 0, mf.get_last_err_msg()
+def test_flags_that_nobody_knows_are_ignored(
+    pool: bm.BigMemory, host: int, slot: memoryview
+) -> None:
+    assert pool.copy_data(b"hint", host, 4, bm.BmCopyType.H2G, 0xFFFFFFF8) == 0, (
+        mf.get_last_err_msg()
+    )
     assert bytes(slot[:4]) == b"hint"
-    assert pool.copy_data_batch([b"more"], [host], [4], 1, bm.BmCopyType.H2G, 8) == 0, mf.get_last_err_msg()
+    assert pool.copy_data_batch([b"more"], [host], [4], 1, bm.BmCopyType.H2G, 8) == 0, (
+        mf.get_last_err_msg()
+    )
     for flags in (1, 5, 63, 1 << 9, 3 << 30):
         made = bm.create(33, 2 << 20, flags=flags)
         assert made.join(flags) == 0, mf.get_last_err_msg()

@@ -33,7 +33,12 @@ class Tensor:
         type = "cpu"
 
     def __init__(self, owner: np.ndarray, contiguous: bool = True) -> None:
-        self.owner, self.device, self.contiguous, self.nbytes = owner, Tensor.Device(), contiguous, owner.nbytes
+        self.owner, self.device, self.contiguous, self.nbytes = (
+            owner,
+            Tensor.Device(),
+            contiguous,
+            owner.nbytes,
+        )
 
     def data_ptr(self) -> int:
         return self.owner.ctypes.data
@@ -84,7 +89,9 @@ def bytes_of(owner: Any) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_source_and_destination_by(kind: str, pool: bm.BigMemory, host: int, slot: memoryview) -> None:
+def test_source_and_destination_by(
+    kind: str, pool: bm.BigMemory, host: int, slot: memoryview
+) -> None:
     source = writable()[kind]
     slot[:16] = bytes(16)
     assert pool.copy_data(source, host, 16, H2G) == 0, mf.get_last_err_msg()
@@ -107,11 +114,18 @@ def test_an_object_must_hold_what_is_copied(kind: str, pool: bm.BigMemory, host:
 
 def read_only() -> dict[str, Any]:
     frozen = np.frombuffer(TEXT, np.uint8)
-    return {"bytes": TEXT, "memoryview": memoryview(TEXT), "numpy": frozen, "array interface": ArrayInterface(frozen)}
+    return {
+        "bytes": TEXT,
+        "memoryview": memoryview(TEXT),
+        "numpy": frozen,
+        "array interface": ArrayInterface(frozen),
+    }
 
 
 @pytest.mark.parametrize("kind", sorted(read_only()))
-def test_read_only_memory_is_a_source_but_no_destination(kind: str, pool: bm.BigMemory, host: int, slot: memoryview) -> None:
+def test_read_only_memory_is_a_source_but_no_destination(
+    kind: str, pool: bm.BigMemory, host: int, slot: memoryview
+) -> None:
     source = read_only()[kind]
     assert pool.copy_data(source, host, 16, H2G) == 0, mf.get_last_err_msg()
     assert bytes(slot[:16]) == TEXT
@@ -123,13 +137,30 @@ def test_read_only_memory_is_a_source_but_no_destination(kind: str, pool: bm.Big
 
 @pytest.mark.parametrize(
     "wrong",
-    [None, 1.0, "text", object(), [1], {}, np.zeros(32, np.uint8)[::2], memoryview(bytearray(32))[::2],
-     ArrayInterface(np.zeros((4, 4), np.uint8), strides=(8, 1)), ArrayInterface(np.zeros(4), typestr="?"),
-     ArrayInterface(np.zeros(4), data=None), ArrayInterface(np.zeros(4), shape=(-1,)), Tensor(np.zeros(4), contiguous=False)],
-    ids=lambda wrong: type(wrong).__name__)
+    [
+        None,
+        1.0,
+        "text",
+        object(),
+        [1],
+        {},
+        np.zeros(32, np.uint8)[::2],
+        memoryview(bytearray(32))[::2],
+        ArrayInterface(np.zeros((4, 4), np.uint8), strides=(8, 1)),
+        ArrayInterface(np.zeros(4), typestr="?"),
+        ArrayInterface(np.zeros(4), data=None),
+        ArrayInterface(np.zeros(4), shape=(-1,)),
+        Tensor(np.zeros(4), contiguous=False),
+    ],
+    ids=lambda wrong: type(wrong).__name__,
+)
 def test_what_is_no_address(wrong: Any, pool: bm.BigMemory, host: int) -> None:
-    for call in (lambda: pool.copy_data(wrong, host, 4, H2G), lambda: pool.copy_data(host, wrong, 4, G2H),
-                 lambda: pool.copy_data_batch([wrong], [host], [4], 1, H2G), lambda: pool.register(wrong, 4)):
+    for call in (
+        lambda: pool.copy_data(wrong, host, 4, H2G),
+        lambda: pool.copy_data(host, wrong, 4, G2H),
+        lambda: pool.copy_data_batch([wrong], [host], [4], 1, H2G),
+        lambda: pool.register(wrong, 4),
+    ):
         with pytest.raises(TypeError):
             call()
 
@@ -173,13 +204,17 @@ def test_lists_by(form: str, pool: bm.BigMemory, host: int, slot: memoryview) ->
     slot[:300] = bytes(300)
     sources = make([source.ctypes.data + offset for offset in (0, 100, 250)])
     destinations = make([host + offset for offset in (0, 100, 250)])
-    assert pool.copy_data_batch(sources, destinations, make([100, 150, 50]), 3, H2G) == 0, mf.get_last_err_msg()
+    assert pool.copy_data_batch(sources, destinations, make([100, 150, 50]), 3, H2G) == 0, (
+        mf.get_last_err_msg()
+    )
     assert bytes(slot[:300]) == source.tobytes()
 
 
 def test_a_list_of_objects(pool: bm.BigMemory, host: int, slot: memoryview) -> None:
     sources = [b"abcd", bytearray(b"efgh"), np.frombuffer(b"ijkl", np.uint8)]
-    assert pool.copy_data_batch(sources, [host, host + 4, host + 8], [4, 4, 4], 3, H2G) == 0, mf.get_last_err_msg()
+    assert pool.copy_data_batch(sources, [host, host + 4, host + 8], [4, 4, 4], 3, H2G) == 0, (
+        mf.get_last_err_msg()
+    )
     assert bytes(slot[:12]) == b"abcdefghijkl"
     assert pool.copy_data_batch(sources, [host, host + 4, host + 8], [4, 5, 4], 3, H2G) == INVALID
     assert "src_addrs[1] holds 4 bytes" in mf.get_last_err_msg()
@@ -188,10 +223,14 @@ def test_a_list_of_objects(pool: bm.BigMemory, host: int, slot: memoryview) -> N
 @pytest.mark.parametrize(
     "wrong",
     [np.zeros(1, np.float64), np.zeros((1, 1), np.uint64), 1, None, "1", ["1"], [1.5]],
-    ids=repr)
+    ids=repr,
+)
 def test_what_is_no_list_of_numbers(wrong: Any, pool: bm.BigMemory, host: int) -> None:
-    for call in (lambda: pool.copy_data_batch(wrong, [host], [1], 1, H2G), lambda: pool.copy_data_batch([host], wrong, [1], 1, G2H),
-                 lambda: pool.copy_data_batch([bytearray(8)], [host], wrong, 1, H2G)):
+    for call in (
+        lambda: pool.copy_data_batch(wrong, [host], [1], 1, H2G),
+        lambda: pool.copy_data_batch([host], wrong, [1], 1, G2H),
+        lambda: pool.copy_data_batch([bytearray(8)], [host], wrong, 1, H2G),
+    ):
         with pytest.raises(TypeError):
             call()
 
@@ -224,4 +263,6 @@ def test_a_list_that_changes_while_it_is_read(pool: bm.BigMemory, host: int) -> 
             return 8
 
     sizes: list[Any] = [Emptying(), 8]
-    assert pool.copy_data_batch([bytearray(8)] * 2, [host, host + 8], sizes, 2, H2G) == 0, mf.get_last_err_msg()
+    assert pool.copy_data_batch([bytearray(8)] * 2, [host, host + 8], sizes, 2, H2G) == 0, (
+        mf.get_last_err_msg()
+    )

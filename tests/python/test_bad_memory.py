@@ -29,13 +29,21 @@ def protect(how):
 
 
 @pytest.mark.parametrize("path", ["cma", "tcp", "tcp+tls"])
-def test_what_an_owner_has_protected_is_its_peers_error(start_rank: Callable[..., Rank], path: str) -> None:
+def test_what_an_owner_has_protected_is_its_peers_error(
+    start_rank: Callable[..., Rank], path: str
+) -> None:
     url = free_url()
     assert mf.create_config_store(url) == 0, mf.get_last_err_msg()
     ranks = []
     for number in range(2):
         host = {} if path == "cma" else {"MEMFABRIC_HOST_ID": f"bad-{number}"}
-        ranks.append(start_rank(MEMFABRIC_LOG_LEVEL="2", MEMFABRIC_DATA_TLS="1" if path == "tcp+tls" else "0", **host))
+        ranks.append(
+            start_rank(
+                MEMFABRIC_LOG_LEVEL="2",
+                MEMFABRIC_DATA_TLS="1" if path == "tcp+tls" else "0",
+                **host,
+            )
+        )
         ranks[-1].run(ENGINE)
         assert ranks[-1](f"start({url!r}, 'bad-{path}-{number}')") == [0, 0, 0]
     writer, owner = ranks
@@ -46,7 +54,9 @@ def test_what_an_owner_has_protected_is_its_peers_error(start_rank: Callable[...
         assert owner(f"protect({protection})") == 0
         for call in calls:
             for size in (8, 5000, 4 * MIB):
-                assert writer(f"engine.transfer_sync_{call}({peer!r}, good, {bad}, {size})") == INVALID
+                assert (
+                    writer(f"engine.transfer_sync_{call}({peer!r}, good, {bad}, {size})") == INVALID
+                )
                 assert str(hex(bad)) in writer("mf.get_last_err_msg()")
                 assert writer(f"engine.transfer_sync_{call}({peer!r}, good, {good}, {size})") == 0
     assert owner("protect(3)") == 0
@@ -71,11 +81,21 @@ def test_a_copys_own_side(start_rank: Callable[..., Rank], across: bool) -> None
         rank.start("pool = mf.bm.create(0, 8 << 20); _ = pool.join()")
     assert [rank.finish() for rank in ranks] == [0, 0]
     rank = ranks[0]
-    rank.run("there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST); block = np.zeros(4 << 20, np.uint8); types = mf.bm.BmCopyType")
+    rank.run(
+        "there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST); block = np.zeros(4 << 20, np.uint8); types = mf.bm.BmCopyType"
+    )
     for size in (8, 5000, 4 * MIB) if across else (4 * MIB,):
         assert rank(f"pool.copy_data(4096, there, {size}, types.H2G)") == INVALID
         assert "0x1000" in rank("mf.get_last_err_msg()")
         assert rank(f"pool.copy_data(there, 4096, {size}, types.G2H)") == INVALID
-        assert rank(f"pool.copy_data_batch([block.ctypes.data, 4096], [there] * 2, [{size}] * 2, 2, types.H2G)") == INVALID
-        assert rank(f"[pool.copy_data(4096, there, {size}, types.H2G, flags=1), pool.wait()]") in ([0, INVALID], [INVALID, 0])
+        assert (
+            rank(
+                f"pool.copy_data_batch([block.ctypes.data, 4096], [there] * 2, [{size}] * 2, 2, types.H2G)"
+            )
+            == INVALID
+        )
+        assert rank(f"[pool.copy_data(4096, there, {size}, types.H2G, flags=1), pool.wait()]") in (
+            [0, INVALID],
+            [INVALID, 0],
+        )
         assert rank(f"pool.copy_data(block, there, {size}, types.H2G)") == 0

@@ -57,8 +57,22 @@ def test_strerror_of_any_int() -> None:
         assert isinstance(mf.strerror(code), str)
 
 
-@pytest.mark.parametrize("url", ["", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:0", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:x",
-                                 "udp://127.0.0.1:1", "127.0.0.1:80", "tcp://a b:80", "tcp://127.0.0.1:1\0", "tcp://[::1:80"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "tcp://",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:x",
+        "udp://127.0.0.1:1",
+        "127.0.0.1:80",
+        "tcp://a b:80",
+        "tcp://127.0.0.1:1\0",
+        "tcp://[::1:80",
+    ],
+)
 def test_urls_that_are_none(url: str, fresh: Rank) -> None:
     assert mf.create_config_store(url) == INVALID
     assert mf.get_last_err_msg() != ""
@@ -100,7 +114,9 @@ def log_something() -> None:
     pool.destroy()
 
 
-def test_the_log_goes_to_the_logger(job: str, debug_log: None, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_goes_to_the_logger(
+    job: str, debug_log: None, capfd: pytest.CaptureFixture[str]
+) -> None:
     lines: list[tuple[int, str]] = []
     assert mf.set_extern_logger(lambda level, message: lines.append((level, message))) == 0
     log_something()
@@ -113,7 +129,9 @@ def test_the_log_goes_to_the_logger(job: str, debug_log: None, capfd: pytest.Cap
     assert capfd.readouterr().err != ""
 
 
-def test_a_logger_that_raises_is_reported_once(job: str, debug_log: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logger_that_raises_is_reported_once(
+    job: str, debug_log: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reported: list[Any] = []
     calls: list[int] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda report: reported.append(report.exc_type))
@@ -143,11 +161,22 @@ def test_a_logger_may_call_the_library(job: str, debug_log: None) -> None:
     assert seen and set(seen) == {0}
 
 
-@pytest.mark.parametrize(("variables", "level"), [({}, 3), ({"ASCEND_MF_LOG_LEVEL": "0"}, 0), ({"MF_LOG_LEVEL": "0"}, 0),
-                                                  ({"ASCEND_MF_LOG_LEVEL": "0", "MEMFABRIC_LOG_LEVEL": "4"}, 4)])
+@pytest.mark.parametrize(
+    ("variables", "level"),
+    [
+        ({}, 3),
+        ({"ASCEND_MF_LOG_LEVEL": "0"}, 0),
+        ({"MF_LOG_LEVEL": "0"}, 0),
+        ({"ASCEND_MF_LOG_LEVEL": "0", "MEMFABRIC_LOG_LEVEL": "4"}, 4),
+    ],
+)
 def test_the_environment_sets_the_level(variables: dict[str, str], level: int) -> None:
     names = ("MEMFABRIC_LOG_LEVEL", "ASCEND_MF_LOG_LEVEL", "MF_LOG_LEVEL")
-    environment = {name: value for name, value in os.environ.items() if name not in names} | variables
+    environment = {
+        name: value for name, value in os.environ.items() if name not in names
+    } | variables
     program = f"import memfabric_hybrid as mf; mf.bm.initialize('{free_url()}', 1, 0, mf.bm.BmConfig()); mf.bm.create(0, 2 << 20).join()"
-    errors = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stderr
+    errors = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stderr
     assert (errors != "") == (level == 0), errors

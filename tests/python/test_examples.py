@@ -1,4 +1,6 @@
-"""The examples as users run them, from outside: their exit status, and what they do when a rank dies or is interrupted."""
+"""The examples as users run them, from outside: their exit status, and what they do when a rank
+dies or is interrupted.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,34 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BUILD = pathlib.Path(os.environ.get("MEMFABRIC_BUILD_DIR", ROOT / "build/release"))
-KV_POOL = {"python": [sys.executable, str(ROOT / "examples/kv_pool.py")], "c++": [str(BUILD / "examples/kv_pool")]}
-HELLO = {"python": [sys.executable, str(ROOT / "examples/hello.py")], "c": [str(BUILD / "examples/hello")]}
+KV_POOL = {
+    "python": [sys.executable, str(ROOT / "examples/kv_pool.py")],
+    "c++": [str(BUILD / "examples/kv_pool")],
+}
+HELLO = {
+    "python": [sys.executable, str(ROOT / "examples/hello.py")],
+    "c": [str(BUILD / "examples/hello")],
+}
 SMALL = ["--block-layers", "4", "--sizes", "8192,1024"]
 
 
 def start(command: list[str], *options: str) -> subprocess.Popen:
-    return subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*command, *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def ranks_of(starter: subprocess.Popen, count: int) -> list[int]:
     """The pids of the ranks it started, once all are there."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        children = pathlib.Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
+        children = (
+            pathlib.Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
+        )
         if len(children) == count:
             return [int(pid) for pid in children]
         time.sleep(0.02)
@@ -43,7 +59,9 @@ def left_behind(pids: list[int]) -> list[str]:
 @pytest.mark.parametrize("language", KV_POOL)
 @pytest.mark.parametrize("pattern", ["ring", "all-to-all", "one-to-all", "random"])
 def test_every_byte_is_verified(language: str, pattern: str) -> None:
-    process = start(KV_POOL[language], "--ranks", "3", "--seconds", "0.5", "--pattern", pattern, *SMALL)
+    process = start(
+        KV_POOL[language], "--ranks", "3", "--seconds", "0.5", "--pattern", pattern, *SMALL
+    )
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     assert "every byte verified" in out and "mapped" in out
@@ -83,14 +101,25 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 
 def namespaces() -> list[str]:
-    listed = subprocess.run(["ip", "netns", "list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ip", "netns", "list"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     return [line for line in listed.splitlines() if line.startswith("mf-hosts-")]
 
 
 @needs_root
 @pytest.mark.parametrize("language", KV_POOL)
 def test_ranks_on_three_hosts(language: str) -> None:
-    process = start([HOSTS, "3", *KV_POOL[language]], "--hosts", "{hosts}", "--listen", "10.77.0.1", "--seconds", "0.5", *SMALL)
+    process = start(
+        [HOSTS, "3", *KV_POOL[language]],
+        "--hosts",
+        "{hosts}",
+        "--listen",
+        "10.77.0.1",
+        "--seconds",
+        "0.5",
+        *SMALL,
+    )
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     assert "every byte verified" in out and "mapped" in out and "tcp" in out
@@ -99,7 +128,13 @@ def test_ranks_on_three_hosts(language: str) -> None:
 
 @needs_root
 def test_hosts_go_when_interrupted_and_those_of_a_killed_run_with_the_next() -> None:
-    sleeper = [HOSTS, "2", sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+    sleeper = [
+        HOSTS,
+        "2",
+        sys.executable,
+        "-c",
+        "import os, time; print(os.getpid(), flush=True); time.sleep(60)",
+    ]
     process = start(sleeper)
     orphan = int(process.stdout.readline())
     mine = f"mf-hosts-{process.pid}-"
@@ -143,15 +178,22 @@ def test_transfer(name: str) -> None:
     assert "62464" in out or "verified" in out
 
 
-WHOLE_PROGRAMS = [block for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-                  if "import memfabric_hybrid" in block]
+WHOLE_PROGRAMS = [
+    block
+    for block in re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    if "import memfabric_hybrid" in block
+]
 
 
 def test_the_readme_has_programs() -> None:
     assert len(WHOLE_PROGRAMS) >= 2
 
 
-@pytest.mark.parametrize("program", WHOLE_PROGRAMS, ids=[str(number) for number in range(len(WHOLE_PROGRAMS))])
+@pytest.mark.parametrize(
+    "program", WHOLE_PROGRAMS, ids=[str(number) for number in range(len(WHOLE_PROGRAMS))]
+)
 def test_what_the_readme_shows_runs_as_pasted(program: str) -> None:
     process = start([sys.executable, "-c", program])
     out, err = process.communicate(timeout=60)

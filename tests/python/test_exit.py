@@ -1,5 +1,6 @@
-"""The interpreter's end in every order: uninitialize, atexit, sys.exit, os._exit, daemon threads, callbacks and generators in
-mid-call, garbage collection, forks in threads. Each program runs several times: what goes wrong here goes wrong sometimes."""
+"""The interpreter's end in every order: uninitialize, atexit, sys.exit, os._exit, daemon threads,
+callbacks and generators in mid-call, garbage collection, forks in threads. Each program runs
+several times: what goes wrong here goes wrong sometimes."""
 
 from __future__ import annotations
 
@@ -187,8 +188,13 @@ TIMES = 3
 def test_ends_well(name: str) -> None:
     program = PROGRAMS[name]
     for _ in range(TIMES):
-        done = subprocess.run([sys.executable, "-c", f"{PREAMBLE}\nurl = '{free_url()}'\n{program}"], capture_output=True, text=True,
-                              timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", f"{PREAMBLE}\nurl = '{free_url()}'\n{program}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
@@ -214,7 +220,12 @@ mf.uninitialize()
 
 def test_a_handler_that_never_returns_does_not_keep_uninitialize() -> None:
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", f"{PREAMBLE}\nurl = '{free_url()}'\n{STALLED_HANDLER}"], capture_output=True, text=True,
-                          timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{PREAMBLE}\nurl = '{free_url()}'\n{STALLED_HANDLER}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert time.monotonic() - began < 25

@@ -30,7 +30,9 @@ FAILING: dict[str, Callable[[bm.BigMemory], Any]] = {
     "create_config_store": lambda pool: mf.create_config_store("nonsense"),
     "set_conf_store_tls": lambda pool: mf.set_conf_store_tls(True, "nonsense"),
     "bm.initialize": lambda pool: bm.initialize("nonsense", 1, 0, bm.BmConfig()),
-    "bm.initialize of the binding": lambda pool: bm.initialize("tcp://127.0.0.1:1", 1 << 40, 0, bm.BmConfig()),
+    "bm.initialize of the binding": lambda pool: bm.initialize(
+        "tcp://127.0.0.1:1", 1 << 40, 0, bm.BmConfig()
+    ),
     "bm.create": lambda pool: bm.create(99, 2 << 20),
     "bm.create of the binding": lambda pool: bm.create(-7, 2 << 20),
     "shm.create": lambda pool: shm.create(99, 1, 0, 2 << 20),
@@ -41,8 +43,12 @@ FAILING: dict[str, Callable[[bm.BigMemory], Any]] = {
     "unregister": lambda pool: pool.unregister(12345),
     "extend_local_mem": lambda pool: pool.extend_local_mem(3, 1),
     "view": lambda pool: pool.view(3),
-    "TransferEngine.initialize": lambda pool: mf.TransferEngine().initialize("tcp://127.0.0.1:1", "a/b", "Both", 0),
-    "TransferEngine.register_memory": lambda pool: mf.TransferEngine().register_memory(b"12345678", 8),
+    "TransferEngine.initialize": lambda pool: mf.TransferEngine().initialize(
+        "tcp://127.0.0.1:1", "a/b", "Both", 0
+    ),
+    "TransferEngine.register_memory": lambda pool: mf.TransferEngine().register_memory(
+        b"12345678", 8
+    ),
 }
 
 
@@ -78,7 +84,9 @@ def test_a_question_is_none(name: str, pool: bm.BigMemory, lines: list[str]) -> 
 def test_polling_for_a_peer_is_a_line_a_second(pool: bm.BigMemory, lines: list[str]) -> None:
     target = pool.peer_rank_ptr(2, bm.BmMemType.HOST)
     for _ in range(500):
-        assert pool.copy_data(b"12345678", target, 8, bm.BmCopyType.H2GH) == mf.ErrorCode.NOT_CONNECTED
+        assert (
+            pool.copy_data(b"12345678", target, 8, bm.BmCopyType.H2GH) == mf.ErrorCode.NOT_CONNECTED
+        )
     assert 1 <= len(lines) <= 10 and "smem_bm_copy failed: NOT_CONNECTED" in lines[0]
 
 
@@ -102,13 +110,21 @@ assert pool.path({1 - number}) == 'mapped' and pool.register(b'12345678', 8) == 
         assert rank.exit() == (0, "")
 
 
-@pytest.mark.parametrize(("op", "name"), [(2, "HOST_RDMA"), (8, "DEVICE_RDMA"), (64, "DEVICE_URMA"), (128, "DEVICE_UBOE")])
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [(2, "HOST_RDMA"), (8, "DEVICE_RDMA"), (64, "DEVICE_URMA"), (128, "DEVICE_UBOE")],
+)
 def test_an_engines_path_is_named_and_what_is_used(op: int, name: str, lines: list[str]) -> None:
     engine = mf.TransferEngine()
-    assert engine.initialize("tcp://127.0.0.1", "127.0.0.1", "Both", 0, op) == 0, mf.get_last_err_msg()
+    assert engine.initialize("tcp://127.0.0.1", "127.0.0.1", "Both", 0, op) == 0, (
+        mf.get_last_err_msg()
+    )
     engine.destroy()
     assert len(lines) == 1
-    assert f"data_op_type {name} asks for a path that this machine doesn't have" in lines[0] and "tcp" in lines[0]
+    assert (
+        f"data_op_type {name} asks for a path that this machine doesn't have" in lines[0]
+        and "tcp" in lines[0]
+    )
 
 
 ENGINE_CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
@@ -116,9 +132,18 @@ ENGINE_CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "unregister_memory": (mf.TransferEngine.unregister_memory, (4096,)),
     "batch_register_memory": (mf.TransferEngine.batch_register_memory, ([4096], [8])),
     "transfer_sync_write": (mf.TransferEngine.transfer_sync_write, ("peer", 4096, 4096, 8)),
-    "batch_transfer_sync_read": (mf.TransferEngine.batch_transfer_sync_read, ("peer", [4096], [4096], [8])),
-    "transfer_async_read_submit": (mf.TransferEngine.transfer_async_read_submit, ("peer", 4096, 4096, 8, 77)),
-    "batch_transfer_async_write_submit": (mf.TransferEngine.batch_transfer_async_write_submit, ("peer", [4096], [4096], [8], 77)),
+    "batch_transfer_sync_read": (
+        mf.TransferEngine.batch_transfer_sync_read,
+        ("peer", [4096], [4096], [8]),
+    ),
+    "transfer_async_read_submit": (
+        mf.TransferEngine.transfer_async_read_submit,
+        ("peer", 4096, 4096, 8, 77),
+    ),
+    "batch_transfer_async_write_submit": (
+        mf.TransferEngine.batch_transfer_async_write_submit,
+        ("peer", [4096], [4096], [8], 77),
+    ),
 }
 
 
@@ -131,7 +156,7 @@ def test_null_and_zero_come_before_an_engine_that_is_not_initialized(name: str) 
         if isinstance(argument, str):
             continue
         wrong = [0] if isinstance(argument, list) else 0
-        assert call(engine, *arguments[:k], wrong, *arguments[k + 1:]) == INVALID, (name, k)
+        assert call(engine, *arguments[:k], wrong, *arguments[k + 1 :]) == INVALID, (name, k)
 
 
 def test_an_engine_that_is_not_initialized_says_so() -> None:

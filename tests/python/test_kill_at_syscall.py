@@ -1,4 +1,5 @@
-"""A rank that is killed just before a system call of its, in each call of the API: the others feel nothing but its death.
+"""A rank that is killed just before a system call of its, in each call of the API: the others feel
+nothing but its death.
 
 MEMFABRIC_KILLS says how many system calls of each step are tried (2); "all" tries every one.
 """
@@ -35,7 +36,7 @@ POOL_STEPS = {
     "create": "globals().update(pool=mf.bm.create2(0, 2 << 20, 4 << 20)) or 0",
     "join": "pool.join()",
     "copy": "max(pool.copy_data(bytes(300_000), pool.peer_rank_ptr(peer, mf.bm.BmMemType.HOST) + (1 << 20), 300_000, 3)"
-            " for peer in (0, 2))",
+    " for peer in (0, 2))",
     "extend": "pool.extend_local_mem(size=2 << 20)",
     "leave": "pool.leave()",
     "destroy": "pool.destroy() or 0",
@@ -49,9 +50,19 @@ OBJECT_STEPS = {
 
 
 class Victim:
-    """Rank 1, up to and with `step` of `steps`; killed before the system call `call` of that step, 0: not at all."""
+    """Rank 1, up to and with `step` of `steps`; killed before the system call `call` of that step,
+    0: not at all.
+    """
 
-    def __init__(self, start_rank: Start, tool: str, prelude: str, steps: dict[str, str], step: str, call: int) -> None:
+    def __init__(
+        self,
+        start_rank: Start,
+        tool: str,
+        prelude: str,
+        steps: dict[str, str],
+        step: str,
+        call: int,
+    ) -> None:
         self.rank = start_rank(under=[tool, str(call)])
         self.rank.run(MARK + prelude)
         for name, statement in steps.items():
@@ -119,7 +130,9 @@ def exchange(peer, byte):
     for call in chosen(calls):
         hits += victim(call).killed()
         for number, rank in others.items():  # the next victim shows that the place is free at once
-            assert rank(f"exchange({2 - number}, {call % 256})") == "", f"{step}, call {call} of {calls}"
+            assert rank(f"exchange({2 - number}, {call % 256})") == "", (
+                f"{step}, call {call} of {calls}"
+            )
     assert hits > 0
     assert victim(0).calls() > 0
     for rank in others.values():
@@ -133,7 +146,9 @@ def test_a_rank_of_an_object(start_rank: Start, tool: str, step: str) -> None:
     url = free_url()
     others = [start_rank(), start_rank()]
     for number, rank in zip((0, 2), others):
-        rank.run(SETTINGS + f"""
+        rank.run(
+            SETTINGS
+            + f"""
 def create():
     global shm
     try:
@@ -143,7 +158,8 @@ def create():
     return shm is not None
 def destroy():
     return shm is None or shm.destroy() == 0
-""")
+"""
+        )
         assert rank(f"init_shm({url!r}, 3, {number}, create_timeout=5)") == 0
 
     def turn(call: int) -> Victim:

@@ -1,4 +1,6 @@
-"""Without threads, descriptors or address space: success or an error that names the limit, in time; never a crash or a hang."""
+"""Without threads, descriptors or address space: success or an error that names the limit, in time;
+never a crash or a hang.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,43 @@ FIRST_UID = 65400  # users without another process: RLIMIT_NPROC counts all of a
 
 def run(kind: str, value: int, url: str, uid: int) -> list[tuple[str, int, str, float]]:
     done = subprocess.run(
-        [sys.executable, str(pathlib.Path(__file__).with_name("limited.py")), kind, str(value), url, free_url(), str(uid)],
-        capture_output=True, text=True, timeout=BOUND, env={**os.environ, "MEMFABRIC_RAISE_NOFILE": "0"})
-    assert done.returncode == 0, f"{kind} {value}: status {done.returncode}\n{done.stdout}{done.stderr}"
+        [
+            sys.executable,
+            str(pathlib.Path(__file__).with_name("limited.py")),
+            kind,
+            str(value),
+            url,
+            free_url(),
+            str(uid),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        env={**os.environ, "MEMFABRIC_RAISE_NOFILE": "0"},
+    )
+    assert done.returncode == 0, (
+        f"{kind} {value}: status {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("kind", "values", "limit"), [
-    ("threads", (1, 3, 6, 9, 12, 14, 17, 21), "RLIMIT_NPROC"),
-    ("descriptors", (8, 11, 14, 17, 24, 32), "RLIMIT_NOFILE"),
-    ("address-space", (8, 64, 110, 160, 320, 640), "RLIMIT_AS"),
-])
+@pytest.mark.parametrize(
+    ("kind", "values", "limit"),
+    [
+        ("threads", (1, 3, 6, 9, 12, 14, 17, 21), "RLIMIT_NPROC"),
+        ("descriptors", (8, 11, 14, 17, 24, 32), "RLIMIT_NOFILE"),
+        ("address-space", (8, 64, 110, 160, 320, 640), "RLIMIT_AS"),
+    ],
+)
 def test_what_is_refused_is_an_error_that_names_the_limit(
-        start_rank: Callable[..., Rank], kind: str, values: tuple[int, ...], limit: str) -> None:
+    start_rank: Callable[..., Rank], kind: str, values: tuple[int, ...], limit: str
+) -> None:
     if kind == "threads" and os.getuid() != 0:
         pytest.skip("only root can become a user without other processes")
     url = free_url()
-    store = start_rank(MEMFABRIC_ALLOW_UIDS=",".join(str(FIRST_UID + i) for i in range(len(values))))
+    store = start_rank(
+        MEMFABRIC_ALLOW_UIDS=",".join(str(FIRST_UID + i) for i in range(len(values)))
+    )
     assert store(f"mf.create_config_store('{url}')") == 0
     with ThreadPoolExecutor(3) as pool:
         uids = range(FIRST_UID, FIRST_UID + len(values))
@@ -63,10 +85,19 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 @pytest.mark.parametrize(("setting", "soft"), [(None, 200), ("1", 200), ("0", 100)])
-def test_the_limit_of_descriptors_is_raised_unless_told_otherwise(setting: str | None, soft: int) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "MEMFABRIC_RAISE_NOFILE"}
+def test_the_limit_of_descriptors_is_raised_unless_told_otherwise(
+    setting: str | None, soft: int
+) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if name != "MEMFABRIC_RAISE_NOFILE"
+    }
     if setting is not None:
         environment["MEMFABRIC_RAISE_NOFILE"] = setting
-    done = subprocess.run([sys.executable, "-c", RAISED, free_url()], capture_output=True, text=True, timeout=BOUND,
-                          env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", RAISED, free_url()],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        env=environment,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{soft}\n", "")

@@ -1,4 +1,6 @@
-"""What contributed memory costs whom: core dumps of it, the memory of ranks that are gone, and who is charged for it."""
+"""What contributed memory costs whom: core dumps of it, the memory of ranks that are gone, and who
+is charged for it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def mappings(pid: int) -> Iterator[tuple[str, int, int, dict[str, str]]]:
     for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines() + ["0-0 end"]:
         first = line.split(maxsplit=1)[0]
         if not first.endswith(":"):
-            if head is not None and any(mark in head[2] for mark in ("memfd:memfabric", "anon:memfabric")):
+            if head is not None and any(
+                mark in head[2] for mark in ("memfd:memfabric", "anon:memfabric")
+            ):
                 yield head[2], head[0], head[1] - head[0], fields
             begin, end = (int(number, 16) for number in first.split("-"))
             head, fields = (begin, end, line.split(maxsplit=5)[-1]), {}
@@ -63,7 +67,9 @@ assert pool.join() == 0, mf.get_last_err_msg()
 
 
 def use_everything(ranks: list[Rank]) -> None:
-    """Beside the pool: a Shared Memory object of both ranks, memory of alloc(), and an engine each that writes to the other."""
+    """Beside the pool: a Shared Memory object of both ranks, memory of alloc(), and an engine each
+    that writes to the other.
+    """
     for rank in ranks:
         rank.run("""
 config = mf.shm.ShmConfig()
@@ -97,20 +103,33 @@ def test_core_dumps_leave_out_all_of_our_memory(start_rank: Start) -> None:
     for rank in ranks:
         found = list(mappings(rank.process.pid))
         assert len({name for name, *_ in found}) >= 3, found  # segments, tables, counts
-        assert sum(size for name, _, size, _ in found if "memfd:memfabric " in name + " ") > 30 * MIB
-        dumped = [(name, hex(begin), size) for name, begin, size, fields in found if "dd" not in fields["VmFlags"].split()]
+        assert (
+            sum(size for name, _, size, _ in found if "memfd:memfabric " in name + " ") > 30 * MIB
+        )
+        dumped = [
+            (name, hex(begin), size)
+            for name, begin, size, fields in found
+            if "dd" not in fields["VmFlags"].split()
+        ]
         assert dumped == []
 
 
 def test_core_dumps_may_be_asked_for(start_rank: Start) -> None:
-    rank, = joined(start_rank, 1, 2, MEMFABRIC_DUMP_MEMORY="1")
-    flags = [fields["VmFlags"].split() for name, _, _, fields in mappings(rank.process.pid) if "memfd" in name]
+    (rank,) = joined(start_rank, 1, 2, MEMFABRIC_DUMP_MEMORY="1")
+    flags = [
+        fields["VmFlags"].split()
+        for name, _, _, fields in mappings(rank.process.pid)
+        if "memfd" in name
+    ]
     assert flags and not any("dd" in one for one in flags)
 
 
 def test_a_core_dump_allocates_nothing(start_rank: Start, tmp_path: pathlib.Path) -> None:
     pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
-    if pattern[:1] in ("|", "/") or resource.getrlimit(resource.RLIMIT_CORE)[1] != resource.RLIM_INFINITY:
+    if (
+        pattern[:1] in ("|", "/")
+        or resource.getrlimit(resource.RLIMIT_CORE)[1] != resource.RLIM_INFINITY
+    ):
         pytest.skip(f"core dumps don't come here: {pattern}")
     owner, crashing = joined(start_rank, 2, 256)
     before = in_files(owner)
@@ -132,8 +151,11 @@ def foreign(rank: Rank) -> int:
     own = rank("pool.peer_rank_ptr(bm.bm_rank_id(), H)")
     first = rank("pool.peer_rank_ptr(0, H)")
     end = first + 4 * rank("pool.peer_rank_ptr(1, H) - pool.peer_rank_ptr(0, H)")
-    return sum(size for name, begin, size, _ in mappings(rank.process.pid)
-               if "memfd" in name and first <= begin < end and begin != own)
+    return sum(
+        size
+        for name, begin, size, _ in mappings(rank.process.pid)
+        if "memfd" in name and first <= begin < end and begin != own
+    )
 
 
 def becomes(wanted: int, value: Callable[[], int], seconds: float = 10) -> None:
@@ -158,7 +180,10 @@ def test_a_leavers_memory_is_given_back_at_once(start_rank: Start) -> None:
             becomes(64 * MIB, lambda: foreign(rank))  # only the other one's
             assert rank(LOAD.format(rank=2, offset=4096)) == 0  # reads as zeros, and doesn't crash
             rank.run(f"ctypes.memset(pool.peer_rank_ptr(2, H), 1, {MIB})")  # nor does a store
-            assert rank("pool.copy_data(b'12345678', pool.peer_rank_ptr(2, H), 8, 3)") == mf.ErrorCode.NOT_CONNECTED
+            assert (
+                rank("pool.copy_data(b'12345678', pool.peer_rank_ptr(2, H), 8, 3)")
+                == mf.ErrorCode.NOT_CONNECTED
+            )
         becomes(0, lambda: foreign(ranks[2]))  # who has left maps nobody's
         assert ranks[2]("pool.join()") == 0
         for rank in ranks[:2]:
@@ -185,11 +210,17 @@ def test_a_view_keeps_a_leavers_memory(start_rank: Start) -> None:
 def test_a_view_outlives_the_pool_and_keeps_its_own_slot_only(start_rank: Start) -> None:
     ranks = joined(start_rank, 2, 8)
     ranks[1].run("pool.view(1)[:] = bytes([7]) * (8 << 20)")
-    ranks[0].run("array = np.frombuffer(pool.view(0), np.uint8); array[:] = 5; first = pool.peer_rank_ptr(0, H)")
+    ranks[0].run(
+        "array = np.frombuffer(pool.view(0), np.uint8); array[:] = 5; first = pool.peer_rank_ptr(0, H)"
+    )
     ranks[0].run("pool.destroy()")
     assert ranks[0]("int(array.sum())") == 5 * 8 * MIB
     first = ranks[0]("first")
-    left = [begin for name, begin, _, _ in mappings(ranks[0].process.pid) if "memfd" in name and first <= begin < first + 32 * MIB]
+    left = [
+        begin
+        for name, begin, _, _ in mappings(ranks[0].process.pid)
+        if "memfd" in name and first <= begin < first + 32 * MIB
+    ]
     assert left == [first]
 
 
@@ -200,7 +231,10 @@ def test_the_memory_of_the_dead_is_kept_for_so_long(start_rank: Start, period: i
     killed = time.monotonic()
     ranks[2].kill()
     for rank in ranks[:2]:
-        becomes(mf.ErrorCode.NOT_CONNECTED, lambda: rank("pool.copy_data(b'12345678', pool.peer_rank_ptr(2, H), 8, 3)"))
+        becomes(
+            mf.ErrorCode.NOT_CONNECTED,
+            lambda: rank("pool.copy_data(b'12345678', pool.peer_rank_ptr(2, H), 8, 3)"),
+        )
         kept = rank(LOAD.format(rank=2, offset=4096))
         assert kept == 7 or time.monotonic() > killed + period
     for rank in ranks[:2]:
@@ -233,14 +267,21 @@ def test_a_dead_engines_memory_is_given_back(start_rank: Start) -> None:
     use_everything(ranks)
 
     def of_engines() -> int:
-        own = {os.stat(f"/proc/{ranks[0].process.pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{ranks[0].process.pid}/fd")
-               if "memfd" in os.readlink(f"/proc/{ranks[0].process.pid}/fd/{fd}")}
+        own = {
+            os.stat(f"/proc/{ranks[0].process.pid}/fd/{fd}").st_ino
+            for fd in os.listdir(f"/proc/{ranks[0].process.pid}/fd")
+            if "memfd" in os.readlink(f"/proc/{ranks[0].process.pid}/fd/{fd}")
+        }
         window = ranks[0]("(pool.peer_rank_ptr(0, H), obj.gva)")
         found = 0
         for line in pathlib.Path(f"/proc/{ranks[0].process.pid}/maps").read_text().splitlines():
             fields = line.split()
             begin = int(fields[0].split("-")[0], 16)
-            if "memfd:memfabric" in line and int(fields[4]) not in own and not any(0 <= begin - at + 32 * MIB < 128 * MIB for at in window):
+            if (
+                "memfd:memfabric" in line
+                and int(fields[4]) not in own
+                and not any(0 <= begin - at + 32 * MIB < 128 * MIB for at in window)
+            ):
                 found += 1
         return found
 
@@ -251,8 +292,12 @@ def test_a_dead_engines_memory_is_given_back(start_rank: Start) -> None:
 
 @contextlib.contextmanager
 def cgroup(rank: Rank, mib: int) -> Iterator[pathlib.Path]:
-    """A cgroup of the rank alone that grants it `mib` MiB more than it has; skips where there can't be one."""
-    lines = [line.split(":", 2) for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines()]
+    """A cgroup of the rank alone that grants it `mib` MiB more than it has; skips where there can't
+    be one.
+    """
+    lines = [
+        line.split(":", 2) for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines()
+    ]
     group = next((path for _, names, path in lines if "memory" in names.split(",")), None)
     limit = "memory.limit_in_bytes"
     root = pathlib.Path("/sys/fs/cgroup/memory")
@@ -273,7 +318,8 @@ def cgroup(rank: Rank, mib: int) -> Iterator[pathlib.Path]:
     finally:
         rank.kill()
         deadline = time.monotonic() + 5
-        while place.exists() and time.monotonic() < deadline:  # until the kernel has taken the process out
+        # until the kernel has taken the process out
+        while place.exists() and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 place.rmdir()
 
@@ -285,7 +331,8 @@ def test_contributed_memory_is_charged_to_its_contributor(start_rank: Start) -> 
     ranks = joined(start_rank, 2, 128)
     ranks[1].run("block = np.ones(8 << 20, np.uint8)")
     with cgroup(ranks[1], 48):
-        assert set(ranks[1](WRITE.format(to=0, mib=128))) == {0}  # more than it may have: it would be killed
+        # more than it may have: it would be killed
+        assert set(ranks[1](WRITE.format(to=0, mib=128))) == {0}
         assert ranks[0]("int(pool.view(0)[::4096][:].tobytes().count(1))") == 128 * MIB // 4096
 
 
@@ -312,7 +359,8 @@ def test_the_owner_takes_the_memory_that_a_peer_touches(start_rank: Start) -> No
     assert in_files(ranks[0]) == before + 2 * MIB
     assert ranks[1](f"pool.copy_data({host} + {5 * MIB}, keep, 8, 2)") == 0  # reads too
     assert in_files(ranks[0]) == before + 4 * MIB
-    assert ranks[1](f"pool.copy_data(b'12345678', {host} + {8 * MIB - 4}, 8, 3)") == 0  # across two chunks
+    # across two chunks
+    assert ranks[1](f"pool.copy_data(b'12345678', {host} + {8 * MIB - 4}, 8, 3)") == 0
     assert in_files(ranks[0]) == before + 8 * MIB
     ranks[1].run(f"""
 sources = np.arange(4, dtype=np.uint64) * 8 + keep.ctypes.data
@@ -320,7 +368,11 @@ destinations = {host} + np.arange(8, 16, 2, dtype=np.uint64) * {2 * MIB}
 assert pool.copy_data_batch(sources, destinations, np.full(4, 8, np.uint64), 4, 3) == 0, mf.get_last_err_msg()
 """)
     assert in_files(ranks[0]) == before + 16 * MIB
-    assert ranks[1](f"pool.copy_data(np.ones({8 * MIB}, np.uint8), {host} + {40 * MIB}, {8 * MIB}, 3)") == 0  # by several threads
+    # by several threads
+    assert (
+        ranks[1](f"pool.copy_data(np.ones({8 * MIB}, np.uint8), {host} + {40 * MIB}, {8 * MIB}, 3)")
+        == 0
+    )
     assert in_files(ranks[0]) == before + 24 * MIB
     assert ranks[0]("bytes(pool.view(0)[40 << 20:][:8 << 20]).count(1)") == 8 * MIB
 
@@ -333,14 +385,22 @@ def test_an_owner_that_is_stopped_keeps_nobody(start_rank: Start) -> None:
         begin = time.monotonic()
         assert ranks[1]("pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H), 8, 3)") == 0
         first = time.monotonic()
-        codes = ranks[1](f"[pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + at * {2 * MIB}, 8, 3) for at in range(1, 20)]")
+        codes = ranks[1](
+            f"[pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + at * {2 * MIB}, 8, 3) for at in range(1, 20)]"
+        )
         assert codes == [0] * 19
         assert first - begin >= 0.2 and time.monotonic() - first < 1  # one wait, not twenty
         assert in_files(ranks[0]) == before + 20 * 4096  # by the peer
     finally:
         ranks[0].send(signal.SIGCONT)
-    becomes(before + 2 * MIB + 19 * 4096, lambda: in_files(ranks[0]))  # it takes what it was asked for
-    becomes(0, lambda: ranks[1](f"pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + {60 * MIB}, 8, 3)"))
+    # it takes what it was asked for
+    becomes(before + 2 * MIB + 19 * 4096, lambda: in_files(ranks[0]))
+    becomes(
+        0,
+        lambda: ranks[1](
+            f"pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + {60 * MIB}, 8, 3)"
+        ),
+    )
     assert in_files(ranks[0]) == before + 4 * MIB + 19 * 4096  # and is asked again
 
 
@@ -352,10 +412,12 @@ def test_objects_and_registered_blocks_are_paid_for_by_their_ranks(start_rank: S
     assert in_files(ranks[0]) == before + 2 * MIB
     ranks[0].run("more = mf.alloc(16 << 20)")
     assert in_files(ranks[0]) == before + 2 * MIB
-    ranks[0].run("more = np.frombuffer(more, np.uint8); assert engine.register_memory(more, more.nbytes) == 0")
+    ranks[0].run(
+        "more = np.frombuffer(more, np.uint8); assert engine.register_memory(more, more.nbytes) == 0"
+    )
     assert in_files(ranks[0]) == before + 18 * MIB
 
 
 def test_memory_can_be_taken_at_create(start_rank: Start) -> None:
-    rank, = joined(start_rank, 1, 32, MEMFABRIC_POPULATE="1")
+    (rank,) = joined(start_rank, 1, 32, MEMFABRIC_POPULATE="1")
     assert in_files(rank) >= 32 * MIB

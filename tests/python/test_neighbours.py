@@ -1,4 +1,5 @@
-"""A job whose host is shared: strangers knock at its ports in silence, another user tries to come in, descriptors are few.
+"""A job whose host is shared: strangers knock at its ports in silence, another user tries to come
+in, descriptors are few.
 
 MEMFABRIC_NEIGHBOURS_SECONDS says how long it runs (8).
 """
@@ -27,7 +28,8 @@ DESCRIPTORS = 256
 SECONDS = float(os.environ.get("MEMFABRIC_NEIGHBOURS_SECONDS", "8"))
 NOBODY = 65534
 
-# Keeps as many silent connections to each of its ports as its own limit lets it, and opens those anew that were closed.
+# Keeps as many silent connections to each of its ports as its own limit lets it, and opens those
+# anew that were closed.
 FLOOD = """
 import socket, sys
 ports = [int(port) for port in sys.argv[1:]]
@@ -58,7 +60,8 @@ while True:
         break
 """
 
-# One turn of a rank: a block of its own to the next rank, read back, compared; every rank has a place for each of the others.
+# One turn of a rank: a block of its own to the next rank, read back, compared; every rank has a
+# place for each of the others.
 TURN = f"""
 def turns(count):
     for turn in range(count):
@@ -110,15 +113,29 @@ def test_a_job_feels_nothing_of_its_neighbours(start_rank: Start) -> None:
         resource.prlimit(ranks[-1].process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     for number, rank in enumerate(ranks):
         assert rank(f"init('{url}', 16, {number})") == 0, rank("mf.get_last_err_msg()")
-        rank.run(f"rank = {number}\npool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, mf.get_last_err_msg()\n{TURN}")
+        rank.run(
+            f"rank = {number}\npool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, mf.get_last_err_msg()\n{TURN}"
+        )
 
     port = int(url.rsplit(":", 1)[1])
     ports = data_ports([rank.process.pid for rank in ranks])
     assert port in ports and len(ports) >= RANKS
     neighbours = [
-        subprocess.Popen([sys.executable, "-c", FLOOD, str(port), *map(str, ports)], stdout=subprocess.PIPE, text=True),
-        subprocess.Popen([sys.executable, "-c", STRANGER, url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                         user=NOBODY, group=NOBODY, extra_groups=[], env={**os.environ, "MEMFABRIC_HOST_ID": "elsewhere"}),
+        subprocess.Popen(
+            [sys.executable, "-c", FLOOD, str(port), *map(str, ports)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ),
+        subprocess.Popen(
+            [sys.executable, "-c", STRANGER, url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            env={**os.environ, "MEMFABRIC_HOST_ID": "elsewhere"},
+        ),
     ]
     try:
         for neighbour in neighbours:
@@ -128,11 +145,14 @@ def test_a_job_feels_nothing_of_its_neighbours(start_rank: Start) -> None:
             for rank in ranks:
                 rank.start("_ = turns(20)")
             assert [rank.finish() for rank in ranks] == [""] * RANKS
-            assert all(neighbour.poll() is None for neighbour in neighbours)  # the stranger has not come in
+            # the stranger has not come in
+            assert all(neighbour.poll() is None for neighbour in neighbours)
 
         newcomer = start_rank(MEMFABRIC_HOST_ID="host-new")
         assert newcomer(f"init('{url}', 16, {RANKS})") == 0, newcomer("mf.get_last_err_msg()")
-        newcomer.run(f"pool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, mf.get_last_err_msg()")
+        newcomer.run(
+            f"pool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, mf.get_last_err_msg()"
+        )
         assert newcomer("len(pool.members())") == RANKS + 1
     finally:
         for neighbour in neighbours:
@@ -146,11 +166,22 @@ def test_a_job_feels_nothing_of_its_neighbours(start_rank: Start) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to become another user")
 def test_another_user_of_the_host_is_told_why_he_can_not_join(job: str) -> None:
-    for listed, refused_by in ((None, "belongs to user 0"), ("0", "belongs to user 0 and this process to user 65534")):
+    for listed, refused_by in (
+        (None, "belongs to user 0"),
+        ("0", "belongs to user 0 and this process to user 65534"),
+    ):
         environment = {**os.environ, "MEMFABRIC_HOST_ID": "elsewhere"}
         if listed is not None:  # the stranger doesn't mind whose the store is; the store minds
             environment["MEMFABRIC_ALLOW_UIDS"] = listed
-        answer = subprocess.run([sys.executable, "-c", ASKS_ONCE, job], user=NOBODY, group=NOBODY, extra_groups=[],
-                                env=environment, capture_output=True, text=True, timeout=60).stdout
+        answer = subprocess.run(
+            [sys.executable, "-c", ASKS_ONCE, job],
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
         assert answer.startswith(f"{int(mf.ErrorCode.INVALID_PARAM)} "), answer
         assert refused_by in answer and "MEMFABRIC_ALLOW_UIDS" in answer

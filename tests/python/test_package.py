@@ -1,4 +1,6 @@
-"""What is shipped: help, stubs, headers, the library, and the files by which C programs are built against it."""
+"""What is shipped: help, stubs, headers, the library, and the files by which C programs are built
+against it.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,21 @@ from memfabric_hybrid.cli import environment
 from rank import free_url
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = [(mf, name) for name in mf.__all__ if name not in ("__version__", "bm")] + [(bm, name) for name in bm.__all__]
+PUBLIC = [(mf, name) for name in mf.__all__ if name not in ("__version__", "bm")] + [
+    (bm, name) for name in bm.__all__
+]
 
 
 def test_version() -> None:
-    declared = re.search(r"project\(memfabric VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text())
+    declared = re.search(
+        r"project\(memfabric VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text()
+    )
     assert mf.__version__ == declared[1]
 
 
-@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=lambda part: getattr(part, "__name__", part))
+@pytest.mark.parametrize(
+    ("module", "name"), PUBLIC, ids=lambda part: getattr(part, "__name__", part)
+)
 def test_everything_public_is_documented(module: object, name: str) -> None:
     thing = getattr(module, name)
     assert inspect.getdoc(thing), name
@@ -48,12 +56,41 @@ def test_help_shows_everything(module: object) -> None:
 
 
 def test_the_names_of_the_contract() -> None:
-    methods = {"join", "leave", "local_mem_size", "peer_rank_ptr", "get_rank_id_by_gva", "gva_to_va", "register", "unregister",
-               "copy_data", "copy_data_batch", "extend_local_mem", "set_group_event_handler", "wait", "destroy", "path", "view", "members",
-               "stats"}
+    methods = {
+        "join",
+        "leave",
+        "local_mem_size",
+        "peer_rank_ptr",
+        "get_rank_id_by_gva",
+        "gva_to_va",
+        "register",
+        "unregister",
+        "copy_data",
+        "copy_data_batch",
+        "extend_local_mem",
+        "set_group_event_handler",
+        "wait",
+        "destroy",
+        "path",
+        "view",
+        "members",
+        "stats",
+    }
     assert methods <= set(dir(bm.BigMemory))
-    assert {"initialize", "uninitialize", "set_log_level", "set_extern_logger", "set_conf_store_tls", "set_conf_store_tls_key",
-            "get_last_err_msg", "get_and_clear_last_err_msg", "create_config_store", "strerror", "ErrorCode", "devices"} <= set(dir(mf))
+    assert {
+        "initialize",
+        "uninitialize",
+        "set_log_level",
+        "set_extern_logger",
+        "set_conf_store_tls",
+        "set_conf_store_tls_key",
+        "get_last_err_msg",
+        "get_and_clear_last_err_msg",
+        "create_config_store",
+        "strerror",
+        "ErrorCode",
+        "devices",
+    } <= set(dir(mf))
     assert mf_adapter.create_config_store is mf.create_config_store
     assert mf_adapter.set_log_level is mf.set_log_level
     assert mf_adapter.set_conf_store_tls is mf.set_conf_store_tls
@@ -69,18 +106,29 @@ def test_stubs_name_what_there_is() -> None:
     for module, name in ((mf, "__init__.pyi"), (bm, "bm.pyi")):
         tree = ast.parse((ROOT / "python/memfabric_hybrid" / name).read_text())
         classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-        defined = set(classes) | {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+        defined = set(classes) | {
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+        }
+        imported = {
+            alias.asname or alias.name
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
         assert set(module.__all__) - {"__version__"} <= defined | imported
         for class_name, node in classes.items():
             members = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
-            assert {part for part in members if not part.startswith("_")} <= set(dir(getattr(module, class_name)))
+            assert {part for part in members if not part.startswith("_")} <= set(
+                dir(getattr(module, class_name))
+            )
 
 
 def test_stubs_are_what_the_module_gives() -> None:
     build = Path(mf.__file__).absolute().parents[2]
     check = [sys.executable, str(ROOT / "python/check_stubs.py")]
-    done = subprocess.run(check, env={**os.environ, "MEMFABRIC_BUILD_DIR": str(build)}, capture_output=True, text=True)
+    done = subprocess.run(
+        check, env={**os.environ, "MEMFABRIC_BUILD_DIR": str(build)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -94,9 +142,17 @@ def test_the_library_is_there_for_those_who_ask_and_for_nobody_else() -> None:
     with pytest.raises(AttributeError):
         ctypes.CDLL(None).smem_get_abi_version
     second_name = ctypes.CDLL(f"{mf.get_lib_path()}/libmemfabric.so")
-    assert ctypes.cast(second_name.smem_init, ctypes.c_void_p).value == ctypes.cast(by_name.smem_init, ctypes.c_void_p).value
-    by_path = ctypes.CDLL(f"{mf.get_lib_path()}/libmf_smem.so", mode=os.RTLD_LOCAL | os.RTLD_DEEPBIND)
-    assert ctypes.cast(by_path.smem_init, ctypes.c_void_p).value == ctypes.cast(by_name.smem_init, ctypes.c_void_p).value
+    assert (
+        ctypes.cast(second_name.smem_init, ctypes.c_void_p).value
+        == ctypes.cast(by_name.smem_init, ctypes.c_void_p).value
+    )
+    by_path = ctypes.CDLL(
+        f"{mf.get_lib_path()}/libmf_smem.so", mode=os.RTLD_LOCAL | os.RTLD_DEEPBIND
+    )
+    assert (
+        ctypes.cast(by_path.smem_init, ctypes.c_void_p).value
+        == ctypes.cast(by_name.smem_init, ctypes.c_void_p).value
+    )
 
 
 PROGRAM = r"""
@@ -141,11 +197,28 @@ def run(*command: str, **options: object) -> str:
 
 
 @pytest.mark.parametrize(("compiler", "standard"), [("cc", "c99"), ("c++", "c++17")])
-def test_a_program_is_built_against_the_package(compiler: str, standard: str, program: Path, tmp_path: Path) -> None:
+def test_a_program_is_built_against_the_package(
+    compiler: str, standard: str, program: Path, tmp_path: Path
+) -> None:
     binary = str(tmp_path / "program")
     language = "c" if compiler == "cc" else "c++"
-    run(compiler, f"-std={standard}", "-pedantic", "-Wall", "-Wextra", "-Werror", "-x", language, str(program), "-o", binary,
-        f"-I{mf.get_include_path()}", f"-L{mf.get_lib_path()}", "-lmf_smem", f"-Wl,-rpath,{mf.get_lib_path()}")
+    run(
+        compiler,
+        f"-std={standard}",
+        "-pedantic",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-x",
+        language,
+        str(program),
+        "-o",
+        binary,
+        f"-I{mf.get_include_path()}",
+        f"-L{mf.get_lib_path()}",
+        "-lmf_smem",
+        f"-Wl,-rpath,{mf.get_lib_path()}",
+    )
     assert run(binary, free_url()) == "written\n"
 
 
@@ -175,7 +248,14 @@ find_package(memfabric 1 REQUIRED)
 add_executable(user program.c)
 target_link_libraries(user PRIVATE memfabric::mf_smem)
 """)
-    run("cmake", "-S", str(tmp_path), "-B", str(tmp_path / "build"), f"-DCMAKE_PREFIX_PATH={installed}")
+    run(
+        "cmake",
+        "-S",
+        str(tmp_path),
+        "-B",
+        str(tmp_path / "build"),
+        f"-DCMAKE_PREFIX_PATH={installed}",
+    )
     run("cmake", "--build", str(tmp_path / "build"))
     assert run(str(tmp_path / "build/user"), free_url()) == "written\n"
 
@@ -199,5 +279,7 @@ def test_doctor_knows_every_variable() -> None:
 
 def test_devices() -> None:
     devices = mf.devices()
-    assert devices and all(device.backend and device.name and device.bytes > 0 for device in devices)
+    assert devices and all(
+        device.backend and device.name and device.bytes > 0 for device in devices
+    )
     assert repr(devices[0]).startswith(f"Device(id={devices[0].id}, backend='{devices[0].backend}'")

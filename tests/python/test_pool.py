@@ -1,4 +1,6 @@
-"""A pool with one rank: sizes, addresses, copies in every direction, registrations, views, and what it says when refused."""
+"""A pool with one rank: sizes, addresses, copies in every direction, registrations, views, and what
+it says when refused.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from conftest import MIB
 from memfabric_hybrid import bm
 
 INVALID = mf.ErrorCode.INVALID_PARAM
-HOST, DEVICE, LOCAL_HOST, LOCAL_DEVICE = bm.BmMemType.HOST, bm.BmMemType.DEVICE, bm.BmMemType.LOCAL_HOST, bm.BmMemType.LOCAL_DEVICE
+HOST, DEVICE, LOCAL_HOST, LOCAL_DEVICE = (
+    bm.BmMemType.HOST,
+    bm.BmMemType.DEVICE,
+    bm.BmMemType.LOCAL_HOST,
+    bm.BmMemType.LOCAL_DEVICE,
+)
 Copy = bm.BmCopyType
 
 
@@ -82,26 +89,52 @@ def test_stats_count_by_rank_and_path(job: str) -> None:
     assert pool.stats() == {}
     host = pool.peer_rank_ptr(0, HOST)
     assert pool.copy_data(b"12345678", host, 8, Copy.H2G) == 0
-    assert pool.copy_data_batch([host, host + 8], [host + 64, host + 128], [8, 16], 2, Copy.G2G) == 0  # read and written
-    assert pool.stats() == {0: {"mapped": {"bytes": 56, "operations": 5, "errors": 0, "retries": 0}}}
-    assert pool.copy_data(b"12345678", pool.peer_rank_ptr(1, HOST), 8, Copy.H2G) == mf.ErrorCode.NOT_CONNECTED
+    # read and written
+    assert (
+        pool.copy_data_batch([host, host + 8], [host + 64, host + 128], [8, 16], 2, Copy.G2G) == 0
+    )
+    assert pool.stats() == {
+        0: {"mapped": {"bytes": 56, "operations": 5, "errors": 0, "retries": 0}}
+    }
+    assert (
+        pool.copy_data(b"12345678", pool.peer_rank_ptr(1, HOST), 8, Copy.H2G)
+        == mf.ErrorCode.NOT_CONNECTED
+    )
     assert pool.stats()[1] == {"none": {"bytes": 0, "operations": 0, "errors": 1, "retries": 0}}
     pool.destroy()
 
 
 DIRECTIONS = [
-    (Copy.H2G, "local", HOST), (Copy.H2GH, "local", HOST), (Copy.H2G, "local", DEVICE), (Copy.L2G, "local", HOST),
-    (Copy.L2G, "local", DEVICE), (Copy.L2GH, "local", HOST), (Copy.AUTO, "local", HOST), (Copy.AUTO, "local", DEVICE),
-    (Copy.G2H, HOST, "local"), (Copy.GH2H, HOST, "local"), (Copy.G2L, DEVICE, "local"), (Copy.GH2L, HOST, "local"),
-    (Copy.AUTO, HOST, "local"), (Copy.G2G, HOST, DEVICE), (Copy.G2G, DEVICE, HOST), (Copy.AUTO, HOST, DEVICE)]
+    (Copy.H2G, "local", HOST),
+    (Copy.H2GH, "local", HOST),
+    (Copy.H2G, "local", DEVICE),
+    (Copy.L2G, "local", HOST),
+    (Copy.L2G, "local", DEVICE),
+    (Copy.L2GH, "local", HOST),
+    (Copy.AUTO, "local", HOST),
+    (Copy.AUTO, "local", DEVICE),
+    (Copy.G2H, HOST, "local"),
+    (Copy.GH2H, HOST, "local"),
+    (Copy.G2L, DEVICE, "local"),
+    (Copy.GH2L, HOST, "local"),
+    (Copy.AUTO, HOST, "local"),
+    (Copy.G2G, HOST, DEVICE),
+    (Copy.G2G, DEVICE, HOST),
+    (Copy.AUTO, HOST, DEVICE),
+]
 
 
 @pytest.mark.parametrize(("kind", "source", "destination"), DIRECTIONS)
 @pytest.mark.parametrize("size", [1, 8, 4097, 65536, 65537, 1 << 20])
-def test_copy(pool: bm.BigMemory, kind: Copy, source: object, destination: object, size: int) -> None:
+def test_copy(
+    pool: bm.BigMemory, kind: Copy, source: object, destination: object, size: int
+) -> None:
     pattern = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
     local = np.zeros(size, np.uint8)
-    views = {HOST: np.frombuffer(pool.view(0, HOST), np.uint8), DEVICE: np.frombuffer(pool.view(0, DEVICE), np.uint8)}
+    views = {
+        HOST: np.frombuffer(pool.view(0, HOST), np.uint8),
+        DEVICE: np.frombuffer(pool.view(0, DEVICE), np.uint8),
+    }
     ends = {}
     for end in (source, destination):
         ends[end] = local if end == "local" else views[end][3 : 3 + size]
@@ -109,19 +142,34 @@ def test_copy(pool: bm.BigMemory, kind: Copy, source: object, destination: objec
     if destination != "local":
         views[destination][[2, 3 + size]] = 0xAA
     ends[source][:] = pattern
-    address = {"local": local.ctypes.data, HOST: pool.peer_rank_ptr(0, HOST) + 3, DEVICE: pool.peer_rank_ptr(0, DEVICE) + 3}
-    assert pool.copy_data(address[source], address[destination], size, kind) == 0, mf.get_last_err_msg()
+    address = {
+        "local": local.ctypes.data,
+        HOST: pool.peer_rank_ptr(0, HOST) + 3,
+        DEVICE: pool.peer_rank_ptr(0, DEVICE) + 3,
+    }
+    assert pool.copy_data(address[source], address[destination], size, kind) == 0, (
+        mf.get_last_err_msg()
+    )
     assert np.array_equal(ends[destination], pattern)
     if destination != "local":
-        assert list(views[destination][[2, 3 + size]]) == [0xAA, 0xAA], "a byte beside the range changed"
+        assert list(views[destination][[2, 3 + size]]) == [0xAA, 0xAA], (
+            "a byte beside the range changed"
+        )
 
 
 def test_wrong_sides(pool: bm.BigMemory, host: int) -> None:
     local = bytearray(64)
     device = pool.peer_rank_ptr(0, DEVICE)
     for source, destination, kind in (
-        (local, local, Copy.H2G), (local, local, Copy.G2H), (local, local, Copy.G2G), (local, local, Copy.AUTO),
-        (local, device, Copy.H2GH), (device, local, Copy.GH2H), (0, host, Copy.H2G), (host, 0, Copy.G2H)):
+        (local, local, Copy.H2G),
+        (local, local, Copy.G2H),
+        (local, local, Copy.G2G),
+        (local, local, Copy.AUTO),
+        (local, device, Copy.H2GH),
+        (device, local, Copy.GH2H),
+        (0, host, Copy.H2G),
+        (host, 0, Copy.G2H),
+    ):
         assert pool.copy_data(source, destination, 8, kind) == INVALID, (source, destination, kind)
         assert mf.get_last_err_msg() != ""
 
@@ -135,7 +183,12 @@ def test_sizes_of_a_copy(pool: bm.BigMemory, host: int) -> None:
 
 def test_the_slots_ends(pool: bm.BigMemory, host: int) -> None:
     byte = bytearray(2)
-    for offset, size, code in ((0, 1, 0), (4 * MIB - 1, 1, 0), (4 * MIB, 1, INVALID), (4 * MIB - 1, 2, INVALID)):
+    for offset, size, code in (
+        (0, 1, 0),
+        (4 * MIB - 1, 1, 0),
+        (4 * MIB, 1, INVALID),
+        (4 * MIB - 1, 2, INVALID),
+    ):
         assert pool.copy_data(byte, host + offset, size, Copy.H2G) == code, offset
         assert pool.copy_data(host + offset, byte, size, Copy.G2H) == code, offset
 
@@ -150,7 +203,10 @@ def test_addresses_beside_the_pool(pool: bm.BigMemory) -> None:
 
 
 def test_a_peer_that_is_not_there(pool: bm.BigMemory) -> None:
-    assert pool.copy_data(bytearray(8), pool.peer_rank_ptr(1, HOST), 8, Copy.H2G) == mf.ErrorCode.NOT_CONNECTED
+    assert (
+        pool.copy_data(bytearray(8), pool.peer_rank_ptr(1, HOST), 8, Copy.H2G)
+        == mf.ErrorCode.NOT_CONNECTED
+    )
     assert mf.get_last_err_msg() != ""
 
 
@@ -167,23 +223,36 @@ def test_a_batch_is_in_order(pool: bm.BigMemory, host: int, slot: memoryview) ->
     assert bytes(slot[:4096]) == blocks[-1]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 300)), min_size=1, max_size=20))
-def test_batches_are_what_single_copies_are(pool: bm.BigMemory, host: int, slot: memoryview, pieces: list[tuple[int, int, int]]) -> None:
+@settings(
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 300)),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_batches_are_what_single_copies_are(
+    pool: bm.BigMemory, host: int, slot: memoryview, pieces: list[tuple[int, int, int]]
+) -> None:
     source = np.random.default_rng(1).integers(0, 256, 6000, dtype=np.uint8)
     expected = np.zeros(6000, np.uint8)
     slot[:6000] = bytes(6000)
     for from_, to, size in pieces:
         expected[to : to + size] = source[from_ : from_ + size]
     columns = np.array(pieces, np.uint64).T
-    code = pool.copy_data_batch(source.ctypes.data + columns[0], host + columns[1], columns[2].copy(), len(pieces), Copy.H2G)
+    code = pool.copy_data_batch(
+        source.ctypes.data + columns[0], host + columns[1], columns[2].copy(), len(pieces), Copy.H2G
+    )
     assert code == 0, mf.get_last_err_msg()
     assert bytes(slot[:6000]) == expected.tobytes()
 
 
 def test_asynchronous_copies(pool: bm.BigMemory, host: int, slot: memoryview) -> None:
     slot[: 2 * MIB] = bytes(2 * MIB)
-    assert pool.copy_data(bytes([1]) * MIB, host, MIB, Copy.H2G, 1) == 0  # the source lives on until wait()
+    # the source lives on until wait()
+    assert pool.copy_data(bytes([1]) * MIB, host, MIB, Copy.H2G, 1) == 0
     assert pool.copy_data_batch([bytes([2]) * MIB], [host + MIB], [MIB], 1, Copy.H2G, flags=1) == 0
     assert pool.wait() == 0
     assert bytes(slot[:MIB]) == bytes([1]) * MIB
@@ -245,7 +314,10 @@ def test_views_are_the_slot(pool: bm.BigMemory, host: int) -> None:
 
 @pytest.mark.parametrize("kind", [HOST, DEVICE])
 def test_pools_without_one_kind_of_memory(job: str, kind: bm.BmMemType) -> None:
-    sizes = {"local_dram_size": 2 * MIB * (kind == HOST), "local_hbm_size": 2 * MIB * (kind == DEVICE)}
+    sizes = {
+        "local_dram_size": 2 * MIB * (kind == HOST),
+        "local_hbm_size": 2 * MIB * (kind == DEVICE),
+    }
     other = DEVICE if kind == HOST else HOST
     pool = bm.create(1, **sizes)
     assert pool.join() == 0
@@ -274,9 +346,20 @@ def test_extend(job: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"id": 64}, {"id": 0}, {"local_dram_size": 1}, {"local_dram_size": 3 * MIB}, {"local_hbm_size": MIB},
-     {"local_dram_size": (2 << 40) + 2 * MIB}, {"local_hbm_size": (64 << 30) + 2 * MIB}, {"data_op_type": 0}, {"data_op_type": 3},
-     {"data_op_type": 256}], ids=str)
+    [
+        {"id": 64},
+        {"id": 0},
+        {"local_dram_size": 1},
+        {"local_dram_size": 3 * MIB},
+        {"local_hbm_size": MIB},
+        {"local_dram_size": (2 << 40) + 2 * MIB},
+        {"local_hbm_size": (64 << 30) + 2 * MIB},
+        {"data_op_type": 0},
+        {"data_op_type": 3},
+        {"data_op_type": 256},
+    ],
+    ids=str,
+)
 def test_create_refuses(pool: bm.BigMemory, arguments: dict[str, int]) -> None:
     with pytest.raises(RuntimeError) as caught:
         bm.create(**{"id": 2, "local_dram_size": 2 * MIB, **arguments})
@@ -285,9 +368,19 @@ def test_create_refuses(pool: bm.BigMemory, arguments: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"max_dram_size": 0}, {"max_dram_size": 3 * MIB}, {"local_dram_size": 4 * MIB}, {"max_hbm_size": 2 * MIB, "local_hbm_size": 4 * MIB},
-     {"tag": "x" * 32}, {"tag_op_info": "x" * 256}, {"tag": "a\0b"}, {"flags": 256, "shm_fd": -1}, {"flags": 256, "shm_fd": 1 << 40}],
-    ids=lambda arguments: str(arguments)[:40])
+    [
+        {"max_dram_size": 0},
+        {"max_dram_size": 3 * MIB},
+        {"local_dram_size": 4 * MIB},
+        {"max_hbm_size": 2 * MIB, "local_hbm_size": 4 * MIB},
+        {"tag": "x" * 32},
+        {"tag_op_info": "x" * 256},
+        {"tag": "a\0b"},
+        {"flags": 256, "shm_fd": -1},
+        {"flags": 256, "shm_fd": 1 << 40},
+    ],
+    ids=lambda arguments: str(arguments)[:40],
+)
 def test_create2_refuses(job: str, arguments: dict[str, object]) -> None:
     with pytest.raises(RuntimeError) as caught:
         bm.create2(**{"id": 2, "local_dram_size": 2 * MIB, "max_dram_size": 2 * MIB, **arguments})
@@ -319,9 +412,17 @@ def test_a_destroyed_pool(job: str) -> None:
     pool.destroy()
     pool.destroy()
     gone = mf.ErrorCode.OBJECT_NOT_EXISTS
-    for call in (pool.join, pool.leave, pool.wait, lambda: pool.copy_data(1, 1, 8, 9), lambda: pool.copy_data_batch([1], [1], [8], 1, 9),
-                 lambda: pool.register(1, 1), lambda: pool.unregister(1), lambda: pool.extend_local_mem(HOST, 2 * MIB),
-                 lambda: pool.set_group_event_handler(None)):
+    for call in (
+        pool.join,
+        pool.leave,
+        pool.wait,
+        lambda: pool.copy_data(1, 1, 8, 9),
+        lambda: pool.copy_data_batch([1], [1], [8], 1, 9),
+        lambda: pool.register(1, 1),
+        lambda: pool.unregister(1),
+        lambda: pool.extend_local_mem(HOST, 2 * MIB),
+        lambda: pool.set_group_event_handler(None),
+    ):
         assert call() == gone, call
         assert mf.get_last_err_msg() != ""
     for call in (pool.members, pool.stats, lambda: pool.path(0), lambda: pool.view(0)):
@@ -355,7 +456,9 @@ def test_a_pool_that_its_handler_refers_to_is_collected(job: str) -> None:
     bm.create(2, 2 * MIB).destroy()
 
 
-def test_a_long_copy_releases_the_gil_and_a_short_one_keeps_it(pool: bm.BigMemory, host: int) -> None:
+def test_a_long_copy_releases_the_gil_and_a_short_one_keeps_it(
+    pool: bm.BigMemory, host: int
+) -> None:
     ran = threading.Event()
     go = threading.Lock()
     go.acquire()

@@ -20,7 +20,9 @@ Start = Callable[..., Rank]
 
 def run(program: str) -> str:
     """Runs it in an interpreter of its own, which must end well and quietly; what it printed."""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 
@@ -44,7 +46,9 @@ def test_import_is_quiet_and_starts_no_thread() -> None:
 
 
 def test_exit_with_everything_open() -> None:
-    run(PREAMBLE + f"""
+    run(
+        PREAMBLE
+        + f"""
 pool = start('{free_url()}')
 view = pool.view(0)
 config = bm.BmConfig()
@@ -54,11 +58,14 @@ mf.set_extern_logger(lambda level, message: None)
 keep = [pool, view, pool.copy_data, mf.ErrorCode.OK]
 keep.append(keep)
 assert pool.copy_data(bytes(1 << 20), pool.peer_rank_ptr(0, 3), 1 << 20, 3, 1) == 0
-""")
+"""
+    )
 
 
 def test_exit_while_a_daemon_thread_copies() -> None:
-    run(PREAMBLE + f"""
+    run(
+        PREAMBLE
+        + f"""
 pool = start('{free_url()}')
 begun = threading.Event()
 def copy():
@@ -69,11 +76,14 @@ def copy():
 for _ in range(2):
     threading.Thread(target=copy, daemon=True).start()
 begun.wait()
-""")
+"""
+    )
 
 
 def test_exit_while_a_daemon_thread_waits() -> None:
-    run(PREAMBLE + f"""
+    run(
+        PREAMBLE
+        + f"""
 pool = start('{free_url()}')
 def wait():
     begun.set()
@@ -81,7 +91,8 @@ def wait():
 begun = threading.Event()
 threading.Thread(target=wait, daemon=True).start()
 begun.wait()
-""")
+"""
+    )
 
 
 def test_exit_without_initialize_and_twice_closed() -> None:
@@ -89,7 +100,9 @@ def test_exit_without_initialize_and_twice_closed() -> None:
 
 
 def test_uninitialize_with_live_objects() -> None:
-    run(PREAMBLE + f"""
+    run(
+        PREAMBLE
+        + f"""
 pool = start('{free_url()}')
 view = pool.view(0)
 view[:4] = b'live'
@@ -100,11 +113,14 @@ assert bm.bm_rank_id() == 2**32 - 1
 pool.destroy()
 other = start('{free_url()}')
 assert pool.join() < 0 and other.join() == 0
-""")
+"""
+    )
 
 
 def test_before_initialize() -> None:
-    run(PREAMBLE + """
+    run(
+        PREAMBLE
+        + """
 assert bm.bm_rank_id() == 2**32 - 1
 assert bm.update_store_url('tcp://127.0.0.1:1') == mf.ErrorCode.NOT_INITIALIZED
 try:
@@ -113,11 +129,14 @@ except RuntimeError as error:
     assert 'initialize' in str(error)
 else:
     raise AssertionError('created without initialize')
-""")
+"""
+    )
 
 
 def test_fork_before_initialize() -> None:
-    run(PREAMBLE + f"""
+    run(
+        PREAMBLE
+        + f"""
 mf.set_log_level(3)
 child = os.fork()
 if child == 0:
@@ -125,11 +144,14 @@ if child == 0:
     sys.exit(0)
 start('{free_url()}')
 assert os.waitpid(child, 0)[1] == 0
-""")
+"""
+    )
 
 
 def test_fork_after_initialize() -> None:
-    run(PREAMBLE + f"""
+    run(
+        PREAMBLE
+        + f"""
 pool = start('{free_url()}')
 view = pool.view(0)
 view[:4] = b'live'
@@ -147,10 +169,13 @@ assert os.waitpid(child, 0)[1] == 0
 assert bytes(view[:4]) == b'live'
 assert pool.copy_data(b'x', pool.peer_rank_ptr(0, 3), 1, 3) == 0
 assert len(pool.members()) == 1
-""")
+"""
+    )
 
 
-def spawned(url: str, rank: int, joined: multiprocessing.Barrier, results: multiprocessing.Queue) -> None:
+def spawned(
+    url: str, rank: int, joined: multiprocessing.Barrier, results: multiprocessing.Queue
+) -> None:
     config = mf.bm.BmConfig()
     config.rank_id = rank
     codes = [mf.bm.initialize(url, 2, 0, config)]
@@ -164,7 +189,9 @@ def spawned(url: str, rank: int, joined: multiprocessing.Barrier, results: multi
 def test_multiprocessing_spawn() -> None:
     context = multiprocessing.get_context("spawn")
     url, joined, results = free_url(), context.Barrier(2), context.Queue()
-    processes = [context.Process(target=spawned, args=(url, rank, joined, results)) for rank in range(2)]
+    processes = [
+        context.Process(target=spawned, args=(url, rank, joined, results)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     assert [results.get(timeout=60) for _ in processes] == [([0, 0], [0, 1])] * 2
@@ -173,7 +200,8 @@ def test_multiprocessing_spawn() -> None:
         assert process.exitcode == 0
 
 
-# Statements that block until Ctrl-C; all of them after `url` was set, those after the first with a pool.
+# Statements that block until Ctrl-C; all of them after `url` was set, those after the first with a
+# pool.
 BLOCKING = {
     "initialize": "init(url, 2, 1, start_store=False, init_timeout=100)",
     "initialize as a later rank": "init(url, 2, 1, init_timeout=100)",
@@ -239,8 +267,13 @@ thread.join()
 def test_the_launcher_serves_until_a_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         url = free_url()
-        launcher = subprocess.Popen([sys.executable, "-m", "memfabric_hybrid.launch_ascend_mf_store"], stdout=subprocess.PIPE,
-                                    stderr=subprocess.PIPE, text=True, env={**os.environ, "ASCEND_MF_STORE_URL": url})
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "memfabric_hybrid.launch_ascend_mf_store"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "ASCEND_MF_STORE_URL": url},
+        )
         try:
             assert url in launcher.stdout.readline()
             program = f"config = bm.BmConfig(); config.start_store = False; assert bm.initialize('{url}', 2, 0, config) == 0"
@@ -257,8 +290,15 @@ def test_the_launcher_serves_until_a_signal() -> None:
 
 def test_the_launcher_says_what_is_wrong() -> None:
     command = [sys.executable, "-m", "memfabric_hybrid.launch_ascend_mf_store"]
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("STORE_URL")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.endswith("STORE_URL")
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "ASCEND_MF_STORE_URL" in done.stderr
-    done = subprocess.run(command, env={**environment, "MF_CONFIG_STORE_URL": "nonsense"}, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        env={**environment, "MF_CONFIG_STORE_URL": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1 and "nonsense" in done.stderr

@@ -35,7 +35,8 @@ PLACES = [(1, 1), (2, 1), (2, 2), (3, 3), (8, 1), (8, 4)]
 
 @pytest.mark.parametrize("count, hosts", PLACES)
 def test_pools(start_rank: Start, count: int, hosts: int) -> None:
-    # Who dials whom, and when, is chance: two ranks that dial each other at once are to be among the tries.
+    # Who dials whom, and when, is chance: two ranks that dial each other at once are to be among
+    # the tries.
     for _ in range(4 if count == 2 else 1):
         url = free_url()
         ranks = ranks_of(start_rank, count, hosts)
@@ -44,8 +45,14 @@ def test_pools(start_rank: Start, count: int, hosts: int) -> None:
             rank.run("pool = mf.bm.create2(0, 2 << 20, 4 << 20)")
         for _ in range(4):
             assert together(ranks, "pool.join()") == [0] * count
-            assert together(ranks, f"pool.copy_data(np.zeros(100, np.uint8), pool.peer_rank_ptr((rank + 1) % {count}, "
-                            "mf.bm.BmMemType.HOST), 100, mf.bm.BmCopyType.H2G)") == [0] * count
+            assert (
+                together(
+                    ranks,
+                    f"pool.copy_data(np.zeros(100, np.uint8), pool.peer_rank_ptr((rank + 1) % {count}, "
+                    "mf.bm.BmMemType.HOST), 100, mf.bm.BmCopyType.H2G)",
+                )
+                == [0] * count
+            )
             assert together(ranks, "pool.leave()") == [0] * count
         assert together(ranks, "pool.join()") == [0] * count
         assert together(ranks, "pool.extend_local_mem(size=2 << 20)") == [0] * count
@@ -61,8 +68,11 @@ def test_shared_memory(start_rank: Start, count: int, hosts: int) -> None:
     assert together(ranks, f"init_shm({url!r}, {count}, rank)") == [0] * count
     for number in (0, 1):
         for rank in ranks:
-            # MTE, the default, asks for loads and stores, which between hosts there aren't: of that a warning tells.
-            rank.start(f"shm = sm.create({number}, {count}, rank, 2 << 20, sm.ShmDataOpType.SDMA); _ = shm.barrier()")
+            # MTE, the default, asks for loads and stores, which between hosts there aren't: of that
+            # a warning tells.
+            rank.start(
+                f"shm = sm.create({number}, {count}, rank, 2 << 20, sm.ShmDataOpType.SDMA); _ = shm.barrier()"
+            )
         assert [rank.finish() for rank in ranks] == [0] * count
         assert together(ranks, "len(shm.all_gather(b'x' * 100))") == [100 * count] * count
         assert together(ranks, "shm.destroy()") == [0] * count
@@ -80,13 +90,23 @@ def test_engines(start_rank: Start, count: int, hosts: int) -> None:
         ranks = ranks_of(start_rank, count, hosts)
         for rank in ranks:
             rank.run("engine = mf.TransferEngine(); memory = np.zeros(1 << 20, np.uint8)")
-        assert together(ranks, f"engine.initialize({url!r}, f'quiet{{rank}}', 'Decode', 0)") == [0] * count
+        assert (
+            together(ranks, f"engine.initialize({url!r}, f'quiet{{rank}}', 'Decode', 0)")
+            == [0] * count
+        )
         assert together(ranks, "engine.register_memory(memory, memory.nbytes)") == [0] * count
         for rank in ranks:
-            rank.run(f"theirs = {[rank('memory.ctypes.data') for rank in ranks]}; own = np.zeros(1 << 20, np.uint8)")
+            rank.run(
+                f"theirs = {[rank('memory.ctypes.data') for rank in ranks]}; own = np.zeros(1 << 20, np.uint8)"
+            )
         for size in (8, 1 << 20):  # all of them at once, so that they dial each other
-            assert together(ranks, f"[engine.transfer_sync_write(f'quiet{{i}}', own, theirs[i], {size}) for i in range({count})]"
-                            ) == [[0] * count] * count
+            assert (
+                together(
+                    ranks,
+                    f"[engine.transfer_sync_write(f'quiet{{i}}', own, theirs[i], {size}) for i in range({count})]",
+                )
+                == [[0] * count] * count
+            )
         for rank in ranks[::2]:
             rank.run("engine.destroy()")
         assert said([*ranks, store]) == [""] * (count + 1)
@@ -104,8 +124,12 @@ def test_a_scanner_of_ports_is_no_news(start_rank: Start) -> None:
     for port in listening_ports(pids):
         for _ in range(3):
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    assert ranks[0]("pool.copy_data(np.zeros(8, np.uint8), pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST), 8, mf.bm.BmCopyType.H2G)"
-                    ) == 0
+    assert (
+        ranks[0](
+            "pool.copy_data(np.zeros(8, np.uint8), pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST), 8, mf.bm.BmCopyType.H2G)"
+        )
+        == 0
+    )
     assert said(ranks) == ["", ""]
 
 

@@ -1,4 +1,6 @@
-"""Several ranks on one host: who reaches whom, who is told of what, and what the death of one does to the others."""
+"""Several ranks on one host: who reaches whom, who is told of what, and what the death of one does
+to the others.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ assert pool.join() == 0, mf.get_last_err_msg()
 
 def test_addresses_agree_and_everybody_reaches_everybody(start_rank: Start) -> None:
     ranks = started(start_rank, 3)
-    addresses = [rank("[pool.peer_rank_ptr(r, kind) for r in range(4) for kind in (H, D)]") for rank in ranks]
+    addresses = [
+        rank("[pool.peer_rank_ptr(r, kind) for r in range(4) for kind in (H, D)]") for rank in ranks
+    ]
     assert addresses[0] == addresses[1] == addresses[2] and all(addresses[0])
     assert [rank("bm.bm_rank_id()") for rank in ranks] == [0, 1, 2]
     assert [rank("[m.rank for m in pool.members()]") for rank in ranks] == [[0, 1, 2]] * 3
@@ -44,12 +48,24 @@ def test_addresses_agree_and_everybody_reaches_everybody(start_rank: Start) -> N
     for source, rank in enumerate(ranks):
         for target in range(3):
             text = f"{source}->{target}"
-            assert rank(f"pool.copy_data(b'{text}', pool.peer_rank_ptr({target}, H) + {64 * source}, {len(text)}, 3)") == 0
+            assert (
+                rank(
+                    f"pool.copy_data(b'{text}', pool.peer_rank_ptr({target}, H) + {64 * source}, {len(text)}, 3)"
+                )
+                == 0
+            )
     for target, rank in enumerate(ranks):
         for source in range(3):
-            assert rank(f"bytes(pool.view({target})[{64 * source}:{64 * source} + 4]).decode()") == f"{source}->{target}"
-            assert rank(f"bytes(pool.view({(target + 1) % 3})[{64 * source}:{64 * source} + 4]).decode()") == \
-                f"{source}->{(target + 1) % 3}"
+            assert (
+                rank(f"bytes(pool.view({target})[{64 * source}:{64 * source} + 4]).decode()")
+                == f"{source}->{target}"
+            )
+            assert (
+                rank(
+                    f"bytes(pool.view({(target + 1) % 3})[{64 * source}:{64 * source} + 4]).decode()"
+                )
+                == f"{source}->{(target + 1) % 3}"
+            )
 
 
 def test_between_two_others_and_their_kinds_of_memory(start_rank: Start) -> None:
@@ -162,7 +178,9 @@ def test_a_killed_rank_can_start_again_at_once(start_rank: Start) -> None:
     again = start_rank()
     assert again(f"init('{first('url')}', 4, 1)") == 0, again("mf.get_last_err_msg()")
     again.run(f"pool = mf.bm.create(0, {4 * MIB}, {2 * MIB}); assert pool.join() == 0")
-    assert first("pool.copy_data(b'again', pool.peer_rank_ptr(1, H), 5, 3)") == 0, first("mf.get_last_err_msg()")
+    assert first("pool.copy_data(b'again', pool.peer_rank_ptr(1, H), 5, 3)") == 0, first(
+        "mf.get_last_err_msg()"
+    )
     assert again("bytes(pool.view(1)[:5]).decode()") == "again"
     assert first("pool.members()[1].epoch") > epoch
 
@@ -204,7 +222,10 @@ def test_a_rank_may_give_less_but_not_more(start_rank: Start) -> None:
     for rank in ranks:
         assert rank("pool.join()") == 0
     assert ranks[1]("pool.copy_data(b'x', pool.peer_rank_ptr(2, 3) + (2 << 20) - 1, 1, 3)") == 0
-    assert ranks[1]("pool.copy_data(b'x', pool.peer_rank_ptr(2, 3) + (2 << 20), 1, 3)") == Code.INVALID_PARAM
+    assert (
+        ranks[1]("pool.copy_data(b'x', pool.peer_rank_ptr(2, 3) + (2 << 20), 1, 3)")
+        == Code.INVALID_PARAM
+    )
     assert ranks[1]("[m.host_bytes for m in pool.members()]") == [4 << 20, 0, 2 << 20]
 
 
@@ -258,9 +279,14 @@ def test_what_grew_is_reached(start_rank: Start) -> None:
     for number, rank in enumerate((first, second)):
         assert rank(f"init('{url}', 2, {number})") == 0
         rank.run("pool = mf.bm.create2(0, 2 << 20, 4 << 20); assert pool.join() == 0")
-    assert first("pool.copy_data(b'x', pool.peer_rank_ptr(1, 3) + (2 << 20), 1, 3)") == Code.INVALID_PARAM
+    assert (
+        first("pool.copy_data(b'x', pool.peer_rank_ptr(1, 3) + (2 << 20), 1, 3)")
+        == Code.INVALID_PARAM
+    )
     assert second("pool.extend_local_mem(3, 2 << 20)") == 0
-    assert first("pool.copy_data(b'x', pool.peer_rank_ptr(1, 3) + (4 << 20) - 1, 1, 3)") == 0, first("mf.get_last_err_msg()")
+    assert first("pool.copy_data(b'x', pool.peer_rank_ptr(1, 3) + (4 << 20) - 1, 1, 3)") == 0, (
+        first("mf.get_last_err_msg()")
+    )
     assert second("pool.view(1)[-1]") == ord("x")
 
 

@@ -1,4 +1,6 @@
-"""Shared Memory from Python: one rank in this process for arguments and values, several processes for what needs others."""
+"""Shared Memory from Python: one rank in this process for arguments and values, several processes
+for what needs others.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +66,20 @@ def test_enums() -> None:
     assert [int(cmp) for cmp in sm.ShmCmp] == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(("arguments", "limit"), [
-    ((64, 1, 0, 2 * MIB), "63"), ((-1, 1, 0, 2 * MIB), "0"), ((1, 0, 0, 2 * MIB), "1024"), ((1, 2, 0, 2 * MIB), "1 ranks"),
-    ((1, 1, 1, 2 * MIB), "0"), ((1, 1, 0, MIB), "2 MiB"), ((1, 1, 0, 3 * MIB), "multiple"), ((1, 1, 0, (64 << 30) + 2 * MIB), "64 GiB"),
-    ((0, 1, 0, 2 * MIB), "already")])
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ((64, 1, 0, 2 * MIB), "63"),
+        ((-1, 1, 0, 2 * MIB), "0"),
+        ((1, 0, 0, 2 * MIB), "1024"),
+        ((1, 2, 0, 2 * MIB), "1 ranks"),
+        ((1, 1, 1, 2 * MIB), "0"),
+        ((1, 1, 0, MIB), "2 MiB"),
+        ((1, 1, 0, 3 * MIB), "multiple"),
+        ((1, 1, 0, (64 << 30) + 2 * MIB), "64 GiB"),
+        ((0, 1, 0, 2 * MIB), "already"),
+    ],
+)
 def test_create_refuses(shm: sm.ShareMemory, arguments: tuple[int, ...], limit: str) -> None:
     with pytest.raises(RuntimeError, match=limit):
         sm.create(*arguments)
@@ -75,7 +87,9 @@ def test_create_refuses(shm: sm.ShareMemory, arguments: tuple[int, ...], limit: 
 
 def test_create_and_destroy(shm: sm.ShareMemory) -> None:
     for op in (sm.ShmDataOpType.MTE, sm.ShmDataOpType.SDMA, sm.ShmDataOpType.ROCE, 1):
-        other = sm.create(id=1, rank_size=1, rank_id=0, local_mem_size=4 * MIB, data_op_type=op, flags=128)
+        other = sm.create(
+            id=1, rank_size=1, rank_id=0, local_mem_size=4 * MIB, data_op_type=op, flags=128
+        )
         view = other.view(0)
         assert other.barrier() == 0
         assert other.destroy() == 0
@@ -149,7 +163,13 @@ def test_put_and_get(shm: sm.ShareMemory) -> None:
     assert shm.fence() == 0 and shm.quiet() == 0
     assert shm.get(0, 0, 4) == b"1234"
     assert shm.put(0, 2 * MIB - 1, b"x") == 0
-    for offset, data in ((2 * MIB, b"x"), (2 * MIB - 1, b"xy"), (-1, b"x"), (1 << 64, b"x"), (0, b"")):
+    for offset, data in (
+        (2 * MIB, b"x"),
+        (2 * MIB - 1, b"xy"),
+        (-1, b"x"),
+        (1 << 64, b"x"),
+        (0, b""),
+    ):
         assert shm.put(0, offset, data) == INVALID, offset
     assert shm.put(1, 0, b"x") == INVALID
     assert shm.put(0, 0, b"x", size=2) == INVALID
@@ -199,10 +219,18 @@ def test_arrays_without_a_copy(shm: sm.ShareMemory) -> None:
     array = np.from_dlpack(shm.tensor(0, (4, 8), "float32", 8192))
     assert (array.shape, array.dtype) == ((4, 8), np.float32)
     array[:] = 2.5
-    assert np.array_equal(np.frombuffer(shm.view(0), np.float32, 32, 8192), np.full(32, 2.5, np.float32))
+    assert np.array_equal(
+        np.frombuffer(shm.view(0), np.float32, 32, 8192), np.full(32, 2.5, np.float32)
+    )
     assert np.from_dlpack(shm.tensor(0)).nbytes == 2 * MIB
     assert np.from_dlpack(shm.tensor(0, 3, "int64")).shape == (3,)
-    for wrong in ({"dtype": "complex64"}, {"shape": (MIB, 4)}, {"offset": 2 * MIB}, {"dtype": "int64", "offset": 4}, {"rank": 1}):
+    for wrong in (
+        {"dtype": "complex64"},
+        {"shape": (MIB, 4)},
+        {"offset": 2 * MIB},
+        {"dtype": "int64", "offset": 4},
+        {"rank": 1},
+    ):
         with pytest.raises(RuntimeError):
             shm.tensor(**{"rank": 0, **wrong})
 
@@ -214,10 +242,14 @@ def test_several_ranks(start_rank: Callable[..., Rank], count: int) -> None:
     assert together(ranks, "shm.barrier()") == [0] * count
     wanted = "".join(f"<{rank}>" for rank in range(count))
     assert together(ranks, "shm.all_gather(b'<%d>' % rank).decode()") == [wanted] * count
-    assert together(ranks, f"shm.put_signal((rank + 1) % {count}, 64, np.full(100, rank), 0, 1)") == [0] * count
+    assert (
+        together(ranks, f"shm.put_signal((rank + 1) % {count}, 64, np.full(100, rank), 0, 1)")
+        == [0] * count
+    )
     assert together(ranks, "shm.wait_until(0, sm.ShmCmp.EQ, 1)") == [0] * count
     assert together(ranks, f"int(np.frombuffer(shm.view(rank), np.int64, 100, 64).sum())") == [
-        100 * ((rank - 1) % count) for rank in range(count)]
+        100 * ((rank - 1) % count) for rank in range(count)
+    ]
     together(ranks, "[shm.atomic_fetch_add(0, 8, 1) for _ in range(500)]")
     assert ranks[-1]("shm.atomic_fetch(0, 8)") == 500 * count
     assert together(ranks, "shm.destroy()") == [0] * count
@@ -245,8 +277,10 @@ def test_a_death(start_rank: Callable[..., Rank]) -> None:
 def test_ctrl_c_ends_a_wait(start_rank: Callable[..., Rank]) -> None:
     ranks = created(start_rank, 2)
     # Whether it comes before the wait or in it, the barrier is there for the next call.
-    ranks[0].start("import os, signal, threading\n"
-                   "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()\n_ = shm.barrier()")
+    ranks[0].start(
+        "import os, signal, threading\n"
+        "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()\n_ = shm.barrier()"
+    )
     with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
         ranks[0].finish()
     assert together(ranks, "shm.barrier()") == [0, 0]

@@ -1,4 +1,6 @@
-"""A Python program that holds the GIL, or a logger or callback that takes its time, holds up its own calls and nobody else."""
+"""A Python program that holds the GIL, or a logger or callback that takes its time, holds up its
+own calls and nobody else.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,14 @@ def listening(pid: int) -> set[tuple[str, int]]:
             own.add(os.readlink(entry.path))
     with open("/proc/net/unix", encoding="utf-8") as table:
         rows = [line.split() for line in table.readlines()[1:]]
-    return {(row[7][1:], int(row[4], 16)) for row in rows
-            if len(row) > 7 and row[7].startswith("@") and int(row[3], 16) & 0x10000 and f"socket:[{row[6]}]" in own}
+    return {
+        (row[7][1:], int(row[4], 16))
+        for row in rows
+        if len(row) > 7
+        and row[7].startswith("@")
+        and int(row[3], 16) & 0x10000
+        and f"socket:[{row[6]}]" in own
+    }
 
 
 def knock(names: set[tuple[str, int]]) -> None:
@@ -35,7 +43,9 @@ def knock(names: set[tuple[str, int]]) -> None:
             stranger.send(b"no peer")
 
 
-def test_peers_do_not_feel_that_a_program_holds_the_gil(start_rank: Start, tmp_path: pathlib.Path) -> None:
+def test_peers_do_not_feel_that_a_program_holds_the_gil(
+    start_rank: Start, tmp_path: pathlib.Path
+) -> None:
     url = free_url()
     busy, other = start_rank(), start_rank()
     busy.run(f"""
@@ -50,9 +60,13 @@ lines.clear()
 """)
     ports = listening(busy.process.pid)
     assert ports
-    other.run(f"assert init('{url}', 2, 1, start_store=False) == 0; pool = mf.bm.create(0, 2 << 20)")
+    other.run(
+        f"assert init('{url}', 2, 1, start_store=False) == 0; pool = mf.bm.create(0, 2 << 20)"
+    )
     marker = tmp_path / "busy"
-    busy.start(f"open({str(marker)!r}, 'w').close(); _ = time.monotonic(), ctypes.PyDLL(None).sleep(6), time.monotonic()")
+    busy.start(
+        f"open({str(marker)!r}, 'w').close(); _ = time.monotonic(), ctypes.PyDLL(None).sleep(6), time.monotonic()"
+    )
     while not marker.exists():
         assert busy.process.poll() is None
     knock(ports)
@@ -142,9 +156,13 @@ seen, go = [], threading.Event()
 pool.set_group_event_handler(lambda rank, event: (seen.append(event), go.wait()))
 """)
     peer = start_rank()
-    peer.run(f"assert init('{rank('url')}', 4, 1, start_store=False) == 0; pool = mf.bm.create(0, 2 << 20)")
+    peer.run(
+        f"assert init('{rank('url')}', 4, 1, start_store=False) == 0; pool = mf.bm.create(0, 2 << 20)"
+    )
     begun = time.monotonic()
-    peer.run("for _ in range(20): assert pool.join() == 0 and pool.leave() == 0, mf.get_last_err_msg()")
+    peer.run(
+        "for _ in range(20): assert pool.join() == 0 and pool.leave() == 0, mf.get_last_err_msg()"
+    )
     assert time.monotonic() - begun < 10
     assert rank("len(seen)") == 1
     rank.run("go.set()")

@@ -1,4 +1,6 @@
-"""What surrounds a process: a network without its loopback, clocks that jump. Calls end in time, and the rest goes on."""
+"""What surrounds a process: a network without its loopback, clocks that jump. Calls end in time,
+and the rest goes on.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ assert "Network is unreachable" in mf.get_last_err_msg()
 mf.bm.uninitialize()
 """
 
-# What goes on while the clocks jump: a pool with its copies and its lease, then an engine that starts and everything's end.
+# What goes on while the clocks jump: a pool with its copies and its lease, then an engine that
+# starts and everything's end.
 WITH_JUMPS = """
 import sys
 import memfabric_hybrid as mf
@@ -54,7 +57,9 @@ mf.bm.uninitialize()
 
 
 def run(*command: str, **environment: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, env={**os.environ, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=BOUND, env={**os.environ, **environment}
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -67,5 +72,18 @@ def test_without_a_loopback_a_start_ends_in_time() -> None:
 def test_clocks_that_jump_by_an_hour_or_ten_years_hold_up_nothing(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "clock"
     file.write_text("+0")
-    run(sys.executable, "-c", WITH_JUMPS, free_url(), str(file), "+1h", "+10y", "-1h", "-10y", LD_PRELOAD=str(FAKETIME),
-        FAKETIME_TIMESTAMP_FILE=str(file), FAKETIME_NO_CACHE="1", DONT_FAKE_MONOTONIC="1")
+    run(
+        sys.executable,
+        "-c",
+        WITH_JUMPS,
+        free_url(),
+        str(file),
+        "+1h",
+        "+10y",
+        "-1h",
+        "-10y",
+        LD_PRELOAD=str(FAKETIME),
+        FAKETIME_TIMESTAMP_FILE=str(file),
+        FAKETIME_NO_CACHE="1",
+        DONT_FAKE_MONOTONIC="1",
+    )

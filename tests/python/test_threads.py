@@ -1,4 +1,6 @@
-"""The threads that the library starts in a process: their names, their signal masks, and how many there are."""
+"""The threads that the library starts in a process: their names, their signal masks, and how many
+there are.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,22 @@ from rank import Rank, free_url
 
 Start = Callable[..., Rank]
 
-# Of the kernel's mask, bit n - 1 is signal n. Faults stay: whoever reports crashes wants them. 9 and 19 can't be blocked, 32 and 33
-# are glibc's own.
-FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
-BLOCKABLE = {n for n in range(1, 65)} - {int(s) for s in FAULTS} - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
+# Of the kernel's mask, bit n - 1 is signal n. Faults stay: whoever reports crashes wants them. 9
+# and 19 can't be blocked, 32 and 33 are glibc's own.
+FAULTS = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGSYS,
+}
+BLOCKABLE = (
+    {n for n in range(1, 65)} - {int(s) for s in FAULTS} - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
+)
 
-# Statements for a rank: `threads()` is {name: count} of the threads that aren't Python's, `takes_signals()` what of them doesn't
-# block every signal.
+# Statements for a rank: `threads()` is {name: count} of the threads that aren't Python's,
+# `takes_signals()` what of them doesn't block every signal.
 LOOK = """
 import os
 def read(tid, file):
@@ -39,7 +50,8 @@ def takes_signals():
     return found
 """.replace("BLOCKABLE", repr(sorted(int(n) for n in BLOCKABLE)))
 
-# A pool with a peer by memory and one by tcp, copies of every kind, an event handler, an engine and a Shared Memory object.
+# A pool with a peer by memory and one by tcp, copies of every kind, an event handler, an engine and
+# a Shared Memory object.
 EVERYTHING = """
 import numpy
 from memfabric_hybrid import shm
@@ -76,10 +88,20 @@ def test_all_have_names_and_take_no_signals(start_rank: Start) -> None:
         assert rank("pool.join()") == 0
     ranks[0].run(EVERYTHING)
     names = ranks[0]("threads()")
-    assert {"mf-reactor", "mf-session", "mf-store-io", "mf-watches", "mf-copy", "mf-lane", "mf-stream"} <= names.keys(), names
+    assert {
+        "mf-reactor",
+        "mf-session",
+        "mf-store-io",
+        "mf-watches",
+        "mf-copy",
+        "mf-lane",
+        "mf-stream",
+    } <= names.keys(), names
     assert [name for name in names if name.startswith(("python", "rank"))] == [], names
     assert ranks[0]("takes_signals()") == []
-    ranks[0].run("engine.destroy(); other.destroy(); shm.uninitialize(); pool.destroy(); mf.bm.uninitialize()")
+    ranks[0].run(
+        "engine.destroy(); other.destroy(); shm.uninitialize(); pool.destroy(); mf.bm.uninitialize()"
+    )
     assert ranks[0]("takes_signals()") == []
 
 

@@ -36,12 +36,16 @@ def pair(start_rank: Callable[..., Rank]) -> Iterator[tuple[Rank, Rank]]:
     for rank in ranks:
         rank.start("pool = mf.bm.create(0, 8 << 20); _ = pool.join()")
     assert [rank.finish() for rank in ranks] == [0, 0]
-    ranks[0].run("there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST); block = np.zeros(8 << 20, np.uint8)")
+    ranks[0].run(
+        "there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST); block = np.zeros(8 << 20, np.uint8)"
+    )
     yield ranks[0], ranks[1]
 
 
 COPY = "pool.copy_data(block, there, block.nbytes, mf.bm.BmCopyType.H2G, timeout={})"
-BATCH = "pool.copy_data_batch([block], [there], [block.nbytes], 1, mf.bm.BmCopyType.H2G, timeout={})"
+BATCH = (
+    "pool.copy_data_batch([block], [there], [block.nbytes], 1, mf.bm.BmCopyType.H2G, timeout={})"
+)
 
 
 @pytest.mark.parametrize("call", [COPY, BATCH])
@@ -65,8 +69,10 @@ def test_call_timeouts_of_transfers(start_rank: Callable[..., Rank]) -> None:
         assert rank("engine.register_memory(memory, memory.nbytes)") == 0
     rank, other = ranks
     theirs = other("memory.ctypes.data")
-    for call in (f"engine.transfer_sync_write('timeout-1', memory, {theirs}, memory.nbytes, timeout={{}})",
-                 f"engine.batch_transfer_sync_read('timeout-1', [memory], [{theirs}], [memory.nbytes], timeout={{}})"):
+    for call in (
+        f"engine.transfer_sync_write('timeout-1', memory, {theirs}, memory.nbytes, timeout={{}})",
+        f"engine.batch_transfer_sync_read('timeout-1', [memory], [{theirs}], [memory.nbytes], timeout={{}})",
+    ):
         assert rank(call.format(30)) == 0
         other.stop()
         code, seconds = rank(f"took(lambda: {call.format(0.2)})")
@@ -74,7 +80,9 @@ def test_call_timeouts_of_transfers(start_rank: Callable[..., Rank]) -> None:
         assert code == TIMEOUT and 0.1 < seconds < 1.5
         assert rank(call.format(30)) == 0
     # An engine that nobody knows is waited for, but not longer.
-    code, seconds = rank(f"took(lambda: engine.transfer_sync_write('nobody', memory, {theirs}, 8, timeout=0.2))")
+    code, seconds = rank(
+        f"took(lambda: engine.transfer_sync_write('nobody', memory, {theirs}, 8, timeout=0.2))"
+    )
     assert code in (TIMEOUT, mf.ErrorCode.NOT_CONNECTED) and seconds < 2
 
 

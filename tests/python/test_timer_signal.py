@@ -1,6 +1,8 @@
-"""Every service while each thread of each process gets a signal a thousand times a second, as profilers send it.
+"""Every service while each thread of each process gets a signal a thousand times a second, as
+profilers send it.
 
-The signal's handler does nothing and is installed without SA_RESTART: see tests/support/timer_signal.cc.
+The signal's handler does nothing and is installed without SA_RESTART: see
+tests/support/timer_signal.cc.
 """
 
 from __future__ import annotations
@@ -93,7 +95,10 @@ thread.start(); thread.join(); sleep()
 def test_pools(start_under_timer: Start, path: str) -> None:
     url = free_url()
     hosts = [{"MEMFABRIC_HOST_ID": f"timer-{i}"} if path != "mapped" else {} for i in range(2)]
-    ranks = [start_under_timer(MEMFABRIC_DATA_TLS="1" if path == "tcp+tls" else "0", **host) for host in hosts]
+    ranks = [
+        start_under_timer(MEMFABRIC_DATA_TLS="1" if path == "tcp+tls" else "0", **host)
+        for host in hosts
+    ]
     for number, rank in enumerate(ranks):
         rank.run(POOL)
         rank.start(f"_ = init({url!r}, 4, {number})")
@@ -117,19 +122,27 @@ def test_engines(start_under_timer: Start, path: str) -> None:
     assert mf.create_config_store(url) == 0, mf.get_last_err_msg()
     peers = []
     for i in range(2):
-        peer = start_under_timer(hertz=10_000, **({"MEMFABRIC_HOST_ID": f"timer-{i}"} if path == "tcp" else {}))
+        peer = start_under_timer(
+            hertz=10_000, **({"MEMFABRIC_HOST_ID": f"timer-{i}"} if path == "tcp" else {})
+        )
         peer.run(ENGINE)
         peers.append((peer, peer(f"start({url!r}, 'timer-{path}-{i}')")))
     (near, _), (_, addresses) = peers
     assert near(f"engine.path('timer-{path}-1')") == path
-    assert near(f"transfers('timer-{path}-1', {addresses}, {3000 if path == 'cma' else 300}, (8,))") == ""
+    assert (
+        near(f"transfers('timer-{path}-1', {addresses}, {3000 if path == 'cma' else 300}, (8,))")
+        == ""
+    )
     assert near(f"transfers('timer-{path}-1', {addresses[:1]}, 20, (100_000, 8 << 20))") == ""
 
 
 @pytest.mark.parametrize("across", [False, True])
 def test_shared_memory(start_under_timer: Start, across: bool) -> None:
     url = free_url()
-    ranks = [start_under_timer(**({"MEMFABRIC_HOST_ID": f"timer-{i}"} if across else {})) for i in range(3)]
+    ranks = [
+        start_under_timer(**({"MEMFABRIC_HOST_ID": f"timer-{i}"} if across else {}))
+        for i in range(3)
+    ]
     for number, rank in enumerate(ranks):
         rank.run(SETTINGS + f"rank = {number}")
         rank.start(f"_ = init_shm({url!r}, 3, {number})")
@@ -139,9 +152,16 @@ def test_shared_memory(start_under_timer: Start, across: bool) -> None:
     for rank in ranks:
         rank.finish()
     rounds = 200 if not across else 60
-    assert together(ranks, f"[code for i in range({rounds}) if (code := shm.barrier())]") == [[]] * 3
-    assert together(ranks, f"[i for i in range({rounds}) if shm.all_gather(bytes([rank, i])) != bytes([0, i, 1, i, 2, i])]"
-                    ) == [[]] * 3
+    assert (
+        together(ranks, f"[code for i in range({rounds}) if (code := shm.barrier())]") == [[]] * 3
+    )
+    assert (
+        together(
+            ranks,
+            f"[i for i in range({rounds}) if shm.all_gather(bytes([rank, i])) != bytes([0, i, 1, i, 2, i])]",
+        )
+        == [[]] * 3
+    )
     # A flag goes round: each waits for the one before, in a sleep that the timer interrupts.
     for rank in ranks:
         rank.run(f"""

@@ -22,15 +22,58 @@ def openssl(*words: str, directory: pathlib.Path) -> None:
 
 
 def make_authority(directory: pathlib.Path) -> None:
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.pem",
-            "-days", "30", "-subj", "/CN=Test CA", directory=directory)
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=Test CA",
+        directory=directory,
+    )
 
 
 def make_certificate(directory: pathlib.Path, name: str, days: int = 30) -> None:
-    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
-            "-subj", f"/CN={name}", directory=directory)
-    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.pem",
-            "-days", str(days), directory=directory)
+    openssl(
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        f"{name}.key",
+        "-out",
+        f"{name}.csr",
+        "-subj",
+        f"/CN={name}",
+        directory=directory,
+    )
+    openssl(
+        "x509",
+        "-req",
+        "-in",
+        f"{name}.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-out",
+        f"{name}.pem",
+        "-days",
+        str(days),
+        directory=directory,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +82,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     make_authority(directory)
     for name, days in (("one", 30), ("two", 30), ("old", -1)):
         make_certificate(directory, name, days)
-    openssl("pkcs8", "-topk8", "-in", "one.key", "-out", "locked.key", "-passout", f"pass:{PASSWORD}", directory=directory)
+    openssl(
+        "pkcs8",
+        "-topk8",
+        "-in",
+        "one.key",
+        "-out",
+        "locked.key",
+        "-passout",
+        f"pass:{PASSWORD}",
+        directory=directory,
+    )
     return directory
 
 
@@ -73,20 +126,31 @@ def test_the_password_is_decrypted(authority: pathlib.Path) -> None:
         seen.append(cipher)
         return cipher[::-1]
 
-    assert mf.set_conf_store_tls_key(key(authority, "locked"), PASSWORD[::-1], decrypt) == 0, mf.get_last_err_msg()
+    assert mf.set_conf_store_tls_key(key(authority, "locked"), PASSWORD[::-1], decrypt) == 0, (
+        mf.get_last_err_msg()
+    )
     assert seen == [PASSWORD[::-1]]
     assert mf.set_conf_store_tls_key(key(authority, "locked"), PASSWORD, None) == 0
 
 
-@pytest.mark.parametrize(("name", "password", "decrypt", "why"), [
-    ("locked", "wrong word", None, "password is wrong"),
-    ("locked", PASSWORD, lambda text: "wrong word", "password is wrong"),
-    ("locked", "", None, "no password"),
-    ("two", "", None, "doesn't match the certificate"),
-    ("locked", PASSWORD, lambda text: 1 / 0, "ZeroDivisionError"),
-    ("locked", PASSWORD, lambda text: 3, "no str"),
-])
-def test_a_key_that_is_wrong(authority: pathlib.Path, name: str, password: str, decrypt: Callable[[str], str] | None, why: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "password", "decrypt", "why"),
+    [
+        ("locked", "wrong word", None, "password is wrong"),
+        ("locked", PASSWORD, lambda text: "wrong word", "password is wrong"),
+        ("locked", "", None, "no password"),
+        ("two", "", None, "doesn't match the certificate"),
+        ("locked", PASSWORD, lambda text: 1 / 0, "ZeroDivisionError"),
+        ("locked", PASSWORD, lambda text: 3, "no str"),
+    ],
+)
+def test_a_key_that_is_wrong(
+    authority: pathlib.Path,
+    name: str,
+    password: str,
+    decrypt: Callable[[str], str] | None,
+    why: str,
+) -> None:
     assert mf.set_conf_store_tls(True, info(authority, "one")) == 0
     assert mf.set_conf_store_tls_key(key(authority, name), password, decrypt) == INVALID
     message = mf.get_last_err_msg()
@@ -99,10 +163,16 @@ def test_no_key_at_all() -> None:
     assert mf.set_conf_store_tls_key("", "", None) == INVALID
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    ("", "tlsCaPath is missing"), ("nonsense", "'nonsense'"), ("tlsKey: x;", "'tlsKey'"),
-    ("tlsCaPath: /nowhere; tlsCaFile: ca.pem; tlsCert: x.pem;", "/nowhere/ca.pem"), ("x" * 10241, "at most 10240"),
-])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "tlsCaPath is missing"),
+        ("nonsense", "'nonsense'"),
+        ("tlsKey: x;", "'tlsKey'"),
+        ("tlsCaPath: /nowhere; tlsCaFile: ca.pem; tlsCert: x.pem;", "/nowhere/ca.pem"),
+        ("x" * 10241, "at most 10240"),
+    ],
+)
 def test_a_text_that_is_wrong(text: str, why: str) -> None:
     assert mf.set_conf_store_tls(True, text) == INVALID
     assert why in mf.get_last_err_msg()
@@ -135,7 +205,9 @@ def test_ranks_meet(authority: pathlib.Path, start_rank: Callable[..., Rank]) ->
     assert "it speaks TLS" in plain("mf.get_last_err_msg()")
 
 
-def test_a_stranger_is_refused(authority: pathlib.Path, start_rank: Callable[..., Rank], tmp_path: pathlib.Path) -> None:
+def test_a_stranger_is_refused(
+    authority: pathlib.Path, start_rank: Callable[..., Rank], tmp_path: pathlib.Path
+) -> None:
     make_authority(tmp_path)
     make_certificate(tmp_path, "stranger")
     url = free_url()
@@ -148,10 +220,12 @@ def test_a_stranger_is_refused(authority: pathlib.Path, start_rank: Callable[...
 
 
 def test_a_forked_child_does_not_forget(authority: pathlib.Path) -> None:
-    program = ("import os, sys, memfabric_hybrid as mf\n"
-               f"assert mf.set_conf_store_tls(True, {info(authority, 'one')!r}) == 0\n"
-               "child = os.fork()\n"
-               "if child == 0:\n"
-               f"    os._exit(0 if mf.create_config_store({free_url()!r}) == mf.ErrorCode.NOT_STARTED else 1)\n"
-               "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n")
+    program = (
+        "import os, sys, memfabric_hybrid as mf\n"
+        f"assert mf.set_conf_store_tls(True, {info(authority, 'one')!r}) == 0\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        f"    os._exit(0 if mf.create_config_store({free_url()!r}) == mf.ErrorCode.NOT_STARTED else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -49,7 +49,12 @@ def test_writes_and_reads_by_address_and_by_object(engines) -> None:
     back = bytearray(400)
     assert one.transfer_sync_read("two", back, theirs, 400) == 0, error()
     assert back == mine[:100].tobytes()
-    assert one.transfer_sync_read(dest_session="two", buffer=mine.ctypes.data + 4, peer_buffer=theirs, length=4) == 0
+    assert (
+        one.transfer_sync_read(
+            dest_session="two", buffer=mine.ctypes.data + 4, peer_buffer=theirs, length=4
+        )
+        == 0
+    )
     assert mine[1] == 0
     assert one.path("two") == "cma"
     assert two.unregister_memory(theirs) == 0
@@ -65,11 +70,24 @@ def test_batches_take_lists_and_arrays(engines) -> None:
     mine = np.random.default_rng(1).integers(0, 255, (64, 100), np.uint8)
     order = np.random.default_rng(2).permutation(64)
     remote = theirs.ctypes.data + order.astype(np.uint64) * 100
-    assert one.batch_transfer_sync_write("two", [row for row in mine], remote, np.full(64, 100, np.int64)) == 0, error()
+    assert (
+        one.batch_transfer_sync_write(
+            "two", [row for row in mine], remote, np.full(64, 100, np.int64)
+        )
+        == 0
+    ), error()
     assert (theirs[order] == mine).all()
     back = np.zeros_like(mine)
     rows = (back.ctypes.data + np.arange(64) * 100).tolist()
-    assert one.batch_transfer_sync_read(dest_session="two", buffers=tuple(rows), peer_buffers=remote.tolist(), lengths=[100] * 64) == 0
+    assert (
+        one.batch_transfer_sync_read(
+            dest_session="two",
+            buffers=tuple(rows),
+            peer_buffers=remote.tolist(),
+            lengths=[100] * 64,
+        )
+        == 0
+    )
     assert (back == mine).all()
 
 
@@ -86,8 +104,17 @@ def test_lists_that_do_not_fit_are_refused(engines) -> None:
     assert write("two", [at], [at], [2**63]) == INVALID_PARAM
     assert write("two", [at], [-1], [1]) == INVALID_PARAM
     assert write("two", [at], [2**64], [1]) == INVALID_PARAM
-    assert one.batch_transfer_sync_read("two", [memory[:10]], [at], [11]) == INVALID_PARAM and "holds 10 bytes" in error()
-    for wrong in ((None for _ in range(1)), np.zeros(1, np.float64), np.zeros((1, 1), np.uint64), "x", None):
+    assert (
+        one.batch_transfer_sync_read("two", [memory[:10]], [at], [11]) == INVALID_PARAM
+        and "holds 10 bytes" in error()
+    )
+    for wrong in (
+        (None for _ in range(1)),
+        np.zeros(1, np.float64),
+        np.zeros((1, 1), np.uint64),
+        "x",
+        None,
+    ):
         with pytest.raises(TypeError):
             write("two", wrong, [at], [1])
     with pytest.raises(TypeError):
@@ -111,11 +138,24 @@ def test_streams(engines) -> None:
     streams = [mf.Stream() for _ in range(4)]
     lengths = np.full(2, 8, np.uint64)
     for k, stream in enumerate(streams):
-        assert one.transfer_async_write_submit("two", np.array([k + 1], np.uint64), theirs[k:], 8, stream) == 0, error()
-        lists = [np.array([theirs.ctypes.data + 8 * at for at in (16 + 2 * k, 17 + 2 * k)], np.uint64) for _ in range(2)]
+        assert (
+            one.transfer_async_write_submit(
+                "two", np.array([k + 1], np.uint64), theirs[k:], 8, stream
+            )
+            == 0
+        ), error()
+        lists = [
+            np.array([theirs.ctypes.data + 8 * at for at in (16 + 2 * k, 17 + 2 * k)], np.uint64)
+            for _ in range(2)
+        ]
         source = np.array([100 + k, 200 + k], np.uint64)
         local = source.ctypes.data + np.arange(2, dtype=np.uint64) * 8
-        assert one.batch_transfer_async_write_submit("two", [source[:1], source[1:]], lists[0], lengths, stream.handle) == 0, error()
+        assert (
+            one.batch_transfer_async_write_submit(
+                "two", [source[:1], source[1:]], lists[0], lengths, stream.handle
+            )
+            == 0
+        ), error()
         lists[0][:] = 0  # the caller may use its lists again
         del source, local
     gc.collect()
@@ -132,7 +172,10 @@ def test_streams(engines) -> None:
     assert streams[0].synchronize() == 0
     assert back.tolist() == [1, 2, 3, 4]
 
-    assert one.transfer_async_write_submit("two", back, theirs, 8, 0) == INVALID_PARAM and "stream is 0" in error()
+    assert (
+        one.transfer_async_write_submit("two", back, theirs, 8, 0) == INVALID_PARAM
+        and "stream is 0" in error()
+    )
     assert one.transfer_async_write_submit("two", back, theirs, 8, 12345678) == INVALID_PARAM
     assert one.transfer_async_write_submit("two", back, theirs, 0, streams[1]) == INVALID_PARAM
     streams[1].destroy()
@@ -179,15 +222,35 @@ def test_names_ports_and_arguments(url: str) -> None:
     assert engine.initialize(url, f"127.0.0.1:{port}", "Prefill", 0) == 0
     assert engine.initialize(url, "other", "Prefill", 0) == mf.ErrorCode.REPEAT_CALL
     assert engine.get_rpc_port() == port and engine.name == f"127.0.0.1:{port}"
-    assert others[0].initialize(url, f"127.0.0.1:{port}", "Decode", 0) == mf.ErrorCode.DUPLICATED_OBJECT
+    assert (
+        others[0].initialize(url, f"127.0.0.1:{port}", "Decode", 0)
+        == mf.ErrorCode.DUPLICATED_OBJECT
+    )
     assert "pid" in error()
-    for bad in ({"role": "Neither"}, {"unique_id": "a/b"}, {"unique_id": ""}, {"store_url": "nonsense"}, {"device_id": -1},
-                {"data_op_type": 3}, {"store_server_role": "x"}, {"nic": "n" * 64}, {"unique_id": "a\0b"}):
+    for bad in (
+        {"role": "Neither"},
+        {"unique_id": "a/b"},
+        {"unique_id": ""},
+        {"store_url": "nonsense"},
+        {"device_id": -1},
+        {"data_op_type": 3},
+        {"store_server_role": "x"},
+        {"nic": "n" * 64},
+        {"unique_id": "a\0b"},
+    ):
         arguments = {"store_url": url, "unique_id": "x", "role": "Decode", "device_id": 0, **bad}
         assert others[1].initialize(**arguments) == INVALID_PARAM, bad
         assert error()
-    assert others[1].initialize(url, session_id="by-session", role="Both", device_id=0,
-                                data_op_type=mf.TransferEngine.TransDataOpType.SDMA) == 0, error()
+    assert (
+        others[1].initialize(
+            url,
+            session_id="by-session",
+            role="Both",
+            device_id=0,
+            data_op_type=mf.TransferEngine.TransDataOpType.SDMA,
+        )
+        == 0
+    ), error()
     assert mf.TransferEngine.TransferOpcode.Read is mf.TransferOpcode.READ
     engine.destroy()
     engine.destroy()
@@ -212,7 +275,9 @@ def test_without_a_shared_store() -> None:
     two.destroy()
 
 
-def test_an_unknown_peer_is_waited_for_within_a_bound(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_peer_is_waited_for_within_a_bound(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MEMFABRIC_PEER_TIMEOUT", "1")
     engine = mf.TransferEngine()
     assert engine.initialize(url, "asker", "Prefill", 0) == 0

@@ -1,4 +1,6 @@
-"""TransferEngine between processes: deaths, restarts, stops, kernels that forbid, and nothing written after unregister."""
+"""TransferEngine between processes: deaths, restarts, stops, kernels that forbid, and nothing
+written after unregister.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def engine(url: str) -> Iterator[mf.TransferEngine]:
 def start_peer(url: str) -> Iterator[Callable[..., tuple[Rank, list[int]]]]:
     peers: list[Rank] = []
 
-    def start(name: str, seed: int = 0, size: int = MIB, environment: dict[str, str] | None = None) -> tuple[Rank, list[int]]:
+    def start(
+        name: str, seed: int = 0, size: int = MIB, environment: dict[str, str] | None = None
+    ) -> tuple[Rank, list[int]]:
         peer = Rank(environment)
         peers.append(peer)
         peer.run(SETUP)
@@ -90,7 +94,9 @@ def test_a_killed_peer_is_an_error_at_once_and_its_successor_is_found(engine, st
     former: list[int] = []
     for life in range(3):
         peer, addresses = start_peer("phoenix", seed=life, size=MIB + 4096 * life)
-        assert engine.transfer_sync_write("phoenix", mine, addresses[0], MIB) == 0, mf.get_last_err_msg()
+        assert engine.transfer_sync_write("phoenix", mine, addresses[0], MIB) == 0, (
+            mf.get_last_err_msg()
+        )
         assert peer("int(plain[:1 << 20].sum())") == 7 * MIB
         if former and former[0] not in range(addresses[0], addresses[0] + MIB):
             assert engine.transfer_sync_write("phoenix", mine, former[0], 1) == INVALID_PARAM
@@ -125,7 +131,9 @@ def test_a_peer_that_only_wrote_to_us_is_told_of_too(engine, start_peer) -> None
 
 
 def test_peers_killed_in_mid_transfer_hinder_nobody(engine, start_peer) -> None:
-    """Writers that are killed in the middle of a write must not hold up unregister, nor write afterwards."""
+    """Writers that are killed in the middle of a write must not hold up unregister, nor write
+    afterwards.
+    """
     size = 32 * MIB
     page = np.zeros(size, np.uint8)
     for life in range(4):
@@ -133,7 +141,9 @@ def test_peers_killed_in_mid_transfer_hinder_nobody(engine, start_peer) -> None:
         page[:] = 0
         peer, _ = start_peer("writer")
         peer.run(f"big = np.full({size}, {life + 1}, np.uint8)")
-        peer.start(f"\nwhile engine.transfer_sync_write('tester', big, {page.ctypes.data}, {size}) == 0: pass")
+        peer.start(
+            f"\nwhile engine.transfer_sync_write('tester', big, {page.ctypes.data}, {size}) == 0: pass"
+        )
         until(lambda: page[size // 2] == life + 1)
         peer.kill()
         began = time.monotonic()
@@ -144,7 +154,9 @@ def test_peers_killed_in_mid_transfer_hinder_nobody(engine, start_peer) -> None:
 
 
 def test_a_stopped_peer_is_given_up_and_comes_back(engine, start_peer) -> None:
-    """A peer that is stopped is unlinked when its lease ends; its memory is reached again when it has come back."""
+    """A peer that is stopped is unlinked when its lease ends; its memory is reached again when it
+    has come back.
+    """
     peer, addresses = start_peer("sleeper")
     mine = np.ones(8, np.uint8)
     assert engine.transfer_sync_write("sleeper", mine, addresses[0], 8) == 0
@@ -157,7 +169,9 @@ def test_a_stopped_peer_is_given_up_and_comes_back(engine, start_peer) -> None:
     assert peer("int(plain[:8].sum())") == 8
 
 
-def test_where_the_kernel_forbids_it_mapped_memory_is_reached_and_the_setting_is_named(engine, start_peer) -> None:
+def test_where_the_kernel_forbids_it_mapped_memory_is_reached_and_the_setting_is_named(
+    engine, start_peer
+) -> None:
     """process_vm_readv and writev are refused by a seccomp filter, as in many containers."""
     memory, mapped = np.zeros(8, np.uint8), mf.empty(8, np.uint8)
     assert engine.register_memory(memory, 8) == 0 and engine.register_memory(mapped, 8) == 0
@@ -203,7 +217,9 @@ def _url_for_peers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_eight_engines_write_to_each_other_at_once(url: str) -> None:
-    """All links are made at the same moment, from both ends; half of the engines are on another host."""
+    """All links are made at the same moment, from both ends; half of the engines are on another
+    host.
+    """
     count, size = 8, 64 << 10
     peers = [Rank({"MEMFABRIC_HOST_ID": "elsewhere"} if k % 2 else None) for k in range(count)]
     try:
@@ -236,16 +252,25 @@ def test_another_host_is_reached_by_tcp(engine, start_peer) -> None:
         peer, addresses = start_peer("remote", seed=life, size=5 * MIB, environment=elsewhere)
         assert engine.path("remote") == "tcp"
         for name, address in zip(("plain", "mapped"), addresses):
-            assert engine.transfer_sync_write("remote", mine, address, mine.nbytes) == 0, mf.get_last_err_msg()
+            assert engine.transfer_sync_write("remote", mine, address, mine.nbytes) == 0, (
+                mf.get_last_err_msg()
+            )
             assert peer(f"int({name}.astype(np.uint64).sum())") == int(mine.astype(np.uint64).sum())
             pieces = np.arange(1250, dtype=np.uint64) * 4096
             back = np.zeros_like(mine)
-            assert engine.batch_transfer_sync_read("remote", back.ctypes.data + pieces, address + pieces, np.full(1250, 4096)) == 0
-            assert (back[:1250 * 4096] == mine[:1250 * 4096]).all()
+            assert (
+                engine.batch_transfer_sync_read(
+                    "remote", back.ctypes.data + pieces, address + pieces, np.full(1250, 4096)
+                )
+                == 0
+            )
+            assert (back[: 1250 * 4096] == mine[: 1250 * 4096]).all()
         assert engine.transfer_sync_write("remote", mine, addresses[0] - 1, 2) == INVALID_PARAM
         assert peer("engine.unregister_memory(plain)") == 0
         assert engine.transfer_sync_write("remote", mine, addresses[0], 1) == INVALID_PARAM
-        assert engine.transfer_sync_write("remote", mine, addresses[1], 1) == 0, "the connection outlives a refusal"
+        assert engine.transfer_sync_write("remote", mine, addresses[1], 1) == 0, (
+            "the connection outlives a refusal"
+        )
         peer.kill()
         began = time.monotonic()
         until(lambda: engine.transfer_sync_write("remote", mine, addresses[1], 1) == NOT_CONNECTED)
@@ -253,7 +278,8 @@ def test_another_host_is_reached_by_tcp(engine, start_peer) -> None:
 
 
 def test_stress(engine, start_peer, url: str, tmp_path) -> None:
-    """Register, transfer, unregister, restart: every byte is checked, and a canary shows that nothing is written afterwards.
+    """Register, transfer, unregister, restart: every byte is checked, and a canary shows that
+    nothing is written afterwards.
 
     MEMFABRIC_STRESS_SECONDS makes it longer.
     """
@@ -261,7 +287,8 @@ def test_stress(engine, start_peer, url: str, tmp_path) -> None:
     size = 128 << 10
     plain, mapped = np.zeros(size, np.uint8), mf.empty(size, np.uint8)
     counters = str(tmp_path / "counters")
-    count = np.memmap(counters, np.uint64, "w+", shape=4)  # by writer: transfers that were made, transfers that were refused
+    # by writer: transfers that were made, transfers that were refused
+    count = np.memmap(counters, np.uint64, "w+", shape=4)
     writer_code = f"""
 count = np.memmap({counters!r}, np.uint64, "r+", shape=4)
 def write(slot, value, pages):
@@ -283,7 +310,9 @@ def write(slot, value, pages):
 
     def launch(k: int) -> None:
         # The second one by tcp.
-        writers[k], _ = start_peer(f"writer-{k}", environment={"MEMFABRIC_HOST_ID": "elsewhere"} if k == 1 else None)
+        writers[k], _ = start_peer(
+            f"writer-{k}", environment={"MEMFABRIC_HOST_ID": "elsewhere"} if k == 1 else None
+        )
         writers[k].run(writer_code)
         writers[k].start(f"write({2 * k}, {value[k]}, {pages})")
 

@@ -48,7 +48,8 @@ struct Door {
   }
   void AwaitPassed(std::size_t count) {
     std::unique_lock lock(mutex);
-    ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return passed.size() == count; }));
+    ASSERT_TRUE(
+        changed.wait_for(lock, std::chrono::seconds(20), [&] { return passed.size() == count; }));
   }
 };
 
@@ -92,7 +93,8 @@ TEST_F(CallbackThreads, DropWhatDoesNotFitAndKeepTheOrderOfTheRest) {
   ASSERT_EQ(door->passed.size(), 2 + kMostEvents);
   for (std::size_t i = 0; i <= kMostEvents; ++i) EXPECT_EQ(door->passed[i], static_cast<int>(i));
   EXPECT_EQ(door->passed.back(), -1);
-  EXPECT_THAT(Lines(), ElementsAre(HasSubstr("4096 events wait"), HasSubstr("904 events were dropped")));
+  EXPECT_THAT(Lines(),
+              ElementsAre(HasSubstr("4096 events wait"), HasSubstr("904 events were dropped")));
 }
 
 TEST_F(CallbackThreads, AreNotKeptByACallbackThatDoesNotReturn) {

@@ -1,4 +1,5 @@
-// A job whose place the store gives up: it takes its rank again, and what fails meanwhile is tried again later and later.
+// A job whose place the store gives up: it takes its rank again, and what fails meanwhile is tried
+// again later and later.
 
 #include "runtime/job.h"
 
@@ -74,7 +75,8 @@ TEST_F(JobTest, AReturnThatFailsIsTriedAgainAfterLongerAndLongerPauses) {
   const auto heard = ear.heard.Copy();
   EXPECT_EQ(heard.given_up, 1);
   EXPECT_EQ(heard.replaced, 0);
-  for (int i = 0; i < 3; ++i) EXPECT_GE(heard.returns[i + 1] - heard.returns[i], 250ms * (1 << i)) << i;
+  for (int i = 0; i < 3; ++i)
+    EXPECT_GE(heard.returns[i + 1] - heard.returns[i], 250ms * (1 << i)) << i;
   auto rank = job->client().Get(job->keys().Rank(1), Soon());
   ASSERT_OK(rank);
   EXPECT_TRUE(rank->has_value());
@@ -98,7 +100,8 @@ TEST_F(JobTest, ClosesWhileItWaitsToTryAgain) {
   auto job = Open(ear);
   ASSERT_NE(job, nullptr);
   TakeLease(*job);
-  ASSERT_TRUE(ear.heard.Await([](const Heard& all) { return all.returns.size() == 4; }));  // the next pause takes 2 s and more
+  // the next pause takes 2 s and more
+  ASSERT_TRUE(ear.heard.Await([](const Heard& all) { return all.returns.size() == 4; }));
   const TimePoint began = steady_clock::now();
   job.reset();
   EXPECT_LT(steady_clock::now() - began, 1900ms);

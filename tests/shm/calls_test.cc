@@ -36,7 +36,8 @@ TEST_P(ShmOf, MemoryOfEveryRankIsReachedByPlainInstructionsAndByCalls) {
 TEST_P(ShmOf, BarriersAndGathersOfAllSizesTakeTurns) {
   for (int round = 0; round < 3; ++round) {
     All(ranks_, "barrier 0 50");
-    for (const char* size : {"1", "8", "4096", "65536"}) All(ranks_, std::string("gather 0 ") + size + " " + S(round) + " 5");
+    for (const char* size : {"1", "8", "4096", "65536"})
+      All(ranks_, std::string("gather 0 ") + size + " " + S(round) + " 5");
   }
 }
 
@@ -119,7 +120,8 @@ TEST_F(ShmPair, RangesEndWhereTheMemoryEnds) {
   EXPECT_CODE(0, ranks_[0]->Do("put 0 1 0x1fffff 1 1"));
   EXPECT_CODE(0, ranks_[0]->Do("check 0 1 0x1fffff 1 1"));
   for (const char* command : {"put", "check"}) {
-    for (const char* range : {"0 1 0x200000 1 1", "0 1 0x1fffff 2 1", "0 1 0xffffffffffffffff 2 1", "0 2 0 1 1", "0 1 0 0 1"}) {
+    for (const char* range : {"0 1 0x200000 1 1", "0 1 0x1fffff 2 1", "0 1 0xffffffffffffffff 2 1",
+                              "0 2 0 1 1", "0 1 0 0 1"}) {
       Answer answer = ranks_[0]->Do(std::string(command) + " " + range);
       EXPECT_EQ(-2000, answer.code) << command << " " << range;
     }
@@ -128,9 +130,11 @@ TEST_F(ShmPair, RangesEndWhereTheMemoryEnds) {
 }
 
 TEST_F(ShmPair, AContextIsWhereKernelsLook) {
-  for (const char* size : {"1", "65536"}) EXPECT_CODE(0, ranks_[0]->Do(std::string("context 0 ") + size + " 5"));
+  for (const char* size : {"1", "65536"})
+    EXPECT_CODE(0, ranks_[0]->Do(std::string("context 0 ") + size + " 5"));
   EXPECT_CODE(0, ranks_[1]->Do("context 0 100 6"));
-  for (const char* size : {"0", "65537"}) EXPECT_CODE(-2000, ranks_[0]->Do(std::string("context 0 ") + size + " 5"));
+  for (const char* size : {"0", "65537"})
+    EXPECT_CODE(-2000, ranks_[0]->Do(std::string("context 0 ") + size + " 5"));
 }
 
 TEST_F(ShmPair, WhatReachesARankIsSaid) {
@@ -186,7 +190,8 @@ TEST(Shm, SubgroupsMeetByKey) {
     for (int rank = 0; rank < 4; ++rank)  // rows, in reverse order
       ranks[rank]->Send("sub 0 row/" + S(rank / 2) + " 2 " + S(1 - rank % 2) + " 1000 " + S(round));
     for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
-    for (int rank = 0; rank < 4; ++rank) ranks[rank]->Send("sub 0 column" + S(rank % 2) + " 2 " + S(rank / 2) + " 65536 7");
+    for (int rank = 0; rank < 4; ++rank)
+      ranks[rank]->Send("sub 0 column" + S(rank % 2) + " 2 " + S(rank / 2) + " 65536 7");
     for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
   }
   All(ranks, "barrier 0");

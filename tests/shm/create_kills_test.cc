@@ -1,5 +1,5 @@
-// Ranks that are killed or stopped at every step of create, on one host and on several. The steps are what their records in the
-// store say.
+// Ranks that are killed or stopped at every step of create, on one host and on several. The steps
+// are what their records in the store say.
 
 #include <signal.h>
 
@@ -23,14 +23,16 @@ using ::testing::HasSubstr;
 class Steps {
  public:
   explicit Steps(const std::string& url) {
-    auto client = store::Client::Connect(*ParseStoreUrl(url), {}, steady_clock::now() + seconds(20));
+    auto client =
+        store::Client::Connect(*ParseStoreUrl(url), {}, steady_clock::now() + seconds(20));
     EXPECT_TRUE(client.ok()) << client.status();
     client_ = std::move(*client);
     store::Directory::Listener listener;
     listener.on_put = [this](const store::KeyValue& entry) { Count(entry, written_); };
     listener.on_removed = [this](const store::KeyValue& entry) { Count(entry, removed_); };
-    auto directory = store::Directory::Follow(*client_, store::Keys("", "shm").Object(0), std::move(listener), SteadyClock(),
-                                              steady_clock::now() + seconds(20));
+    auto directory =
+        store::Directory::Follow(*client_, store::Keys("", "shm").Object(0), std::move(listener),
+                                 SteadyClock(), steady_clock::now() + seconds(20));
     EXPECT_TRUE(directory.ok()) << directory.status();
     directory_ = std::move(*directory);
   }
@@ -38,7 +40,8 @@ class Steps {
   void Await(int written, int removed, std::size_t rank) {
     std::unique_lock lock(mutex_);
     auto done = [&] { return written_ >= written && removed_ >= removed && came_.contains(rank); };
-    EXPECT_TRUE(changed_.wait_for(lock, seconds(20), done)) << written_ << " written, " << removed_ << " removed";
+    EXPECT_TRUE(changed_.wait_for(lock, seconds(20), done))
+        << written_ << " written, " << removed_ << " removed";
   }
 
  private:
@@ -65,7 +68,8 @@ std::pair<int, int> UsageOf(RankProcess& rank) {
 }
 
 constexpr std::size_t kRanks = 4;
-// What create writes: the lead, three come, four follow, all are there. Then the records are removed.
+// What create writes: the lead, three come, four follow, all are there. Then the records are
+// removed.
 constexpr int kLead = 1, kCame = 4, kFollow = 8, kComplete = 9;
 
 enum class Place { kOneHost, kFourHosts };
@@ -77,8 +81,8 @@ struct Kill {
 };
 
 std::string NameOf(const ::testing::TestParamInfo<Kill>& info) {
-  return (info.param.place == Place::kOneHost ? "OneHost" : "FourHosts") + std::string("Rank") + S(info.param.victim) + "Step" +
-         S(info.param.step);
+  return (info.param.place == Place::kOneHost ? "OneHost" : "FourHosts") + std::string("Rank") +
+         S(info.param.victim) + "Step" + S(info.param.step);
 }
 
 class ShmCreateKills : public ::testing::TestWithParam<Kill> {
@@ -94,7 +98,8 @@ class ShmCreateKills : public ::testing::TestWithParam<Kill> {
     std::map<std::string, std::string> environment;
     if (GetParam().place == Place::kFourHosts) environment["MEMFABRIC_HOST_ID"] = "host" + S(rank);
     ranks_[rank] = std::make_unique<RankProcess>(environment);
-    ASSERT_CODE(0, ranks_[rank]->Do("init " + url_ + " 4 " + S(rank) + " start_store=0 create_timeout=30"));
+    ASSERT_CODE(
+        0, ranks_[rank]->Do("init " + url_ + " 4 " + S(rank) + " start_store=0 create_timeout=30"));
   }
   void ExpectSurvivorsToEnd(std::size_t victim, const std::vector<std::pair<int, int>>& before) {
     auto killed = steady_clock::now();
@@ -190,7 +195,8 @@ TEST_P(ShmCreateStoppedWhileLinking, PastItsLeaseItIsWaitedFor) {
 INSTANTIATE_TEST_SUITE_P(All, ShmCreateStoppedWhileLinking, ::testing::ValuesIn([] {
                            std::vector<Kill> stops;
                            for (Place place : {Place::kOneHost, Place::kFourHosts})
-                             for (std::size_t victim : {1, 2, 3}) stops.push_back({place, victim, kComplete});
+                             for (std::size_t victim : {1, 2, 3})
+                               stops.push_back({place, victim, kComplete});
                            return stops;
                          }()),
                          NameOf);

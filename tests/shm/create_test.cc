@@ -49,7 +49,8 @@ TEST(ShmCreate, EveryRankHearsWhoDidNotCome) {
     ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 4 " + S(rank) + " create_timeout=2"));
   }
   for (std::size_t absent : {3, 0}) {  // once with the rank that leads, once without
-    for (std::size_t rank = 0; rank < 3; ++rank) ranks[rank]->Send(Creating(0, 4, (rank + absent + 1) % 4));
+    for (std::size_t rank = 0; rank < 3; ++rank)
+      ranks[rank]->Send(Creating(0, 4, (rank + absent + 1) % 4));
     for (auto& rank : ranks) {
       Answer answer = rank->Receive();
       EXPECT_EQ(-2004, answer.code) << answer.text;
@@ -62,7 +63,8 @@ TEST(ShmCreate, EveryRankHearsWhoDidNotCome) {
 TEST(ShmCreate, DifferentSizesAndRankSizesAreNamedToAll) {
   auto ranks = StartRanks(FreeUrl(), 3, 3);
   for (int odd : {1, 0}) {
-    for (int rank = 0; rank < 3; ++rank) ranks[rank]->Send(Creating(0, 3, rank, rank == odd ? "0x400000" : "0x200000"));
+    for (int rank = 0; rank < 3; ++rank)
+      ranks[rank]->Send(Creating(0, 3, rank, rank == odd ? "0x400000" : "0x200000"));
     for (auto& rank : ranks) {
       Answer answer = rank->Receive();
       EXPECT_EQ(-2000, answer.code) << answer.text;
@@ -82,15 +84,15 @@ TEST(ShmCreate, DifferentSizesAndRankSizesAreNamedToAll) {
 TEST(ShmCreate, BadArgumentsAreRefusedAtOnceWithTheirLimits) {
   auto ranks = StartRanks(FreeUrl(), 1, 2);
   RankProcess& rank = *ranks[0];
-  for (const auto& [command, limit] :
-       std::vector<std::pair<std::string, std::string>>{{Creating(64, 1, 0), "63"},
-                                                        {Creating(0, 0, 0), "1024"},
-                                                        {Creating(0, 1025, 0), "1024"},
-                                                        {Creating(0, 3, 0), "2 ranks"},
-                                                        {Creating(0, 1, 1), "0 to 0"},
-                                                        {Creating(0, 1, 0, "0"), "2 MiB"},
-                                                        {Creating(0, 1, 0, "0x200001"), "multiple"},
-                                                        {Creating(0, 1, 0, "0x1000200000"), "64 GiB"}}) {
+  for (const auto& [command, limit] : std::vector<std::pair<std::string, std::string>>{
+           {Creating(64, 1, 0), "63"},
+           {Creating(0, 0, 0), "1024"},
+           {Creating(0, 1025, 0), "1024"},
+           {Creating(0, 3, 0), "2 ranks"},
+           {Creating(0, 1, 1), "0 to 0"},
+           {Creating(0, 1, 0, "0"), "2 MiB"},
+           {Creating(0, 1, 0, "0x200001"), "multiple"},
+           {Creating(0, 1, 0, "0x1000200000"), "64 GiB"}}) {
     Answer answer = rank.Do(command);
     EXPECT_EQ(-2000, answer.code) << command;
     EXPECT_THAT(answer.text, HasSubstr(limit)) << command;
@@ -185,9 +187,11 @@ TEST(ShmCreate, SixtyFourRanks) {
   CreateAll(ranks);
   All(ranks, "barrier 0 3");
   All(ranks, "gather 0 4096 7");
-  for (int rank = 0; rank < 64; ++rank) ranks[rank]->Send("put 0 " + S((rank + 1) % 64) + " 0 65536 " + S(rank));
+  for (int rank = 0; rank < 64; ++rank)
+    ranks[rank]->Send("put 0 " + S((rank + 1) % 64) + " 0 65536 " + S(rank));
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
-  for (int rank = 0; rank < 64; ++rank) ranks[rank]->Send("load 0 " + S(rank) + " 0 65536 " + S((rank + 63) % 64));
+  for (int rank = 0; rank < 64; ++rank)
+    ranks[rank]->Send("load 0 " + S(rank) + " 0 65536 " + S((rank + 63) % 64));
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
 }
 

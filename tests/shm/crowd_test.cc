@@ -1,5 +1,6 @@
-// Far more ranks than there are processors: leases end of some that are well, while all are busy with one another. It has the
-// machine for itself, and isn't run under asan, with which 256 processes take minutes on two processors.
+// Far more ranks than there are processors: leases end of some that are well, while all are busy
+// with one another. It has the machine for itself, and isn't run under asan, with which 256
+// processes take minutes on two processors.
 
 #include "shm/shm_ranks.h"
 

@@ -19,7 +19,8 @@ TEST_P(ShmDeathIn, TheOthersHearWhoDiedWithinTwoSeconds) {
   auto ranks = StartRanks(FreeUrl(), count, count);
   CreateAll(ranks);
   All(ranks, "barrier 0 10");
-  for (int rank = 0; rank + 1 < count; ++rank) ranks[rank]->Send(command + (command.starts_with("sub") ? " " + S(rank) : ""));
+  for (int rank = 0; rank + 1 < count; ++rank)
+    ranks[rank]->Send(command + (command.starts_with("sub") ? " " + S(rank) : ""));
   auto killed = steady_clock::now();
   ranks[count - 1]->Kill();
   for (int rank = 1; rank < count; ++rank) {
@@ -47,9 +48,10 @@ TEST_P(ShmDeathIn, TheOthersHearWhoDiedWithinTwoSeconds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ShmDeathIn,
-                         ::testing::Values(std::pair{"barrier 0", 2}, std::pair{"barrier 0", 3}, std::pair{"barrier 0", 8},
-                                           std::pair{"gather 0 65536 1", 3}, std::pair{"sub 0 k 3", 3},
-                                           std::pair{"wait 0 0 1 0", 3}),
+                         ::testing::Values(std::pair{"barrier 0", 2}, std::pair{"barrier 0", 3},
+                                           std::pair{"barrier 0", 8},
+                                           std::pair{"gather 0 65536 1", 3},
+                                           std::pair{"sub 0 k 3", 3}, std::pair{"wait 0 0 1 0", 3}),
                          [](const auto& info) { return "Case" + std::to_string(info.index); });
 
 TEST(ShmDeath, InAStreamOfBarriersAllSurvivorsHearIt) {
@@ -58,7 +60,8 @@ TEST(ShmDeath, InAStreamOfBarriersAllSurvivorsHearIt) {
     CreateAll(ranks);
     for (auto& rank : ranks) rank->Send("barrier 0 1000000000");
     ranks.back()->Kill();
-    for (int rank = 0; rank + 1 < count; ++rank) EXPECT_CODE(-2014, ranks[rank]->Receive(seconds(5)));
+    for (int rank = 0; rank + 1 < count; ++rank)
+      EXPECT_CODE(-2014, ranks[rank]->Receive(seconds(5)));
   }
 }
 
@@ -135,7 +138,8 @@ TEST(ShmDeath, ObjectsGoOnWithoutTheStore) {
   Ranks ranks;
   for (int rank = 0; rank < 3; ++rank) {
     ranks.push_back(std::make_unique<RankProcess>());
-    ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 3 " + S(rank) + " start_store=0 create_timeout=2"));
+    ASSERT_CODE(
+        0, ranks[rank]->Do("init " + url + " 3 " + S(rank) + " start_store=0 create_timeout=2"));
   }
   CreateAll(ranks);
   store.Kill();
@@ -162,7 +166,8 @@ TEST(ShmDeath, ALeadThatWasGivenUpRecordsItsWindowAgain) {
   Ranks ranks;
   for (int rank = 0; rank < 3; ++rank) {
     ranks.push_back(std::make_unique<RankProcess>());
-    ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 3 " + S(rank) + " start_store=0 create_timeout=6"));
+    ASSERT_CODE(
+        0, ranks[rank]->Do("init " + url + " 3 " + S(rank) + " start_store=0 create_timeout=6"));
   }
   ranks[0]->Send(Creating(0, 2, 0));
   std::string gva = ranks[1]->Do(Creating(0, 2, 1)).text;
@@ -177,7 +182,8 @@ TEST(ShmDeath, ALeadThatWasGivenUpRecordsItsWindowAgain) {
   } while (back.code == -2010 && steady_clock::now() - begun < seconds(30));
   ASSERT_EQ(0, back.code) << back.text;
   EXPECT_CODE(0, ranks[0]->Do("barrier 2"));
-  // A process that has no window leads: without the record it would choose the place that rank 1 has taken.
+  // A process that has no window leads: without the record it would choose the place that rank 1
+  // has taken.
   ranks[2]->Send(Creating(1, 2, 0));
   Answer other = ranks[1]->Do(Creating(1, 2, 1));
   EXPECT_EQ(0, other.code) << other.text;
@@ -196,7 +202,8 @@ TEST(ShmDeath, RubbishInControlMemoryHurtsNobodyElse) {
     ASSERT_CODE(0, ranks[rank]->Do("init " + url + " 2 " + S(rank) + " operation_timeout=1"));
   }
   CreateAll(ranks);
-  // All of both ranks' control memory, as a stray write of a kernel would: 20 MiB below the memory, 10 a rank.
+  // All of both ranks' control memory, as a stray write of a kernel would: 20 MiB below the memory,
+  // 10 a rank.
   EXPECT_CODE(0, ranks[1]->Do("store 0 0 -20971520 8388608 5"));
   EXPECT_CODE(0, ranks[1]->Do("store 0 0 -10485760 8388608 6"));
   for (const char* command : {"barrier 0", "gather 0 64 1", "alloc 0 8", "wait 0 0 1 0"}) {

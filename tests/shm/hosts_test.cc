@@ -1,4 +1,5 @@
-// Ranks on different hosts: processes of this one with different host identities, so that they meet by tcp.
+// Ranks on different hosts: processes of this one with different host identities, so that they meet
+// by tcp.
 
 #include <signal.h>
 
@@ -17,9 +18,10 @@ Ranks OnHosts(int count, int each, const std::string& options = "") {
   std::string url = FreeUrl();
   Ranks ranks;
   for (int rank = 0; rank < count; ++rank)
-    ranks.push_back(
-        std::make_unique<RankProcess>(std::map<std::string, std::string>{{"MEMFABRIC_HOST_ID", "host-" + S(rank / each)}}));
-  for (int rank = 0; rank < count; ++rank) ranks[rank]->Send("init " + url + " " + S(count) + " " + S(rank) + " " + options);
+    ranks.push_back(std::make_unique<RankProcess>(
+        std::map<std::string, std::string>{{"MEMFABRIC_HOST_ID", "host-" + S(rank / each)}}));
+  for (int rank = 0; rank < count; ++rank)
+    ranks[rank]->Send("init " + url + " " + S(count) + " " + S(rank) + " " + options);
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
   return ranks;
 }
@@ -55,9 +57,11 @@ TEST_P(ShmAcross, EverythingWorksAcross) {
     for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ShmAcross, ::testing::Values(std::pair{2, 1}, std::pair{3, 1}, std::pair{8, 4}),
+INSTANTIATE_TEST_SUITE_P(All, ShmAcross,
+                         ::testing::Values(std::pair{2, 1}, std::pair{3, 1}, std::pair{8, 4}),
                          [](const auto& info) {
-                           return std::to_string(info.param.first) + "By" + std::to_string(info.param.second);
+                           return std::to_string(info.param.first) + "By" +
+                                  std::to_string(info.param.second);
                          });
 
 TEST(ShmHosts, ADeathElsewhereEndsTheWaits) {
@@ -99,8 +103,8 @@ TEST(ShmHosts, WithStrictOnlyThePathThatWasAskedForWillDo) {
   std::string url = FreeUrl();
   Ranks ranks;
   for (int rank = 0; rank < 2; ++rank)
-    ranks.push_back(std::make_unique<RankProcess>(
-        std::map<std::string, std::string>{{"MEMFABRIC_HOST_ID", "host-" + S(rank)}, {"MEMFABRIC_STRICT", "1"}}));
+    ranks.push_back(std::make_unique<RankProcess>(std::map<std::string, std::string>{
+        {"MEMFABRIC_HOST_ID", "host-" + S(rank)}, {"MEMFABRIC_STRICT", "1"}}));
   for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send("init " + url + " 2 " + S(rank));
   for (auto& rank : ranks) ASSERT_CODE(0, rank->Receive());
   for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send(Creating(0, 2, rank) + " op=1");
@@ -112,7 +116,8 @@ TEST(ShmHosts, WithStrictOnlyThePathThatWasAskedForWillDo) {
   Answer rdma = ranks[0]->Do(Creating(0, 1, 0) + " op=4");
   EXPECT_EQ(-2015, rdma.code) << rdma.text;
   EXPECT_THAT(rdma.text, HasSubstr("RDMA"));
-  for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send(Creating(0, 2, rank) + " op=2");  // the copy engine reaches them
+  // the copy engine reaches them
+  for (int rank = 0; rank < 2; ++rank) ranks[rank]->Send(Creating(0, 2, rank) + " op=2");
   for (auto& rank : ranks) EXPECT_CODE(0, rank->Receive());
 }
 

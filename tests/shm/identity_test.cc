@@ -1,5 +1,5 @@
-// Objects whose ranks are of several users on one host, or on hosts that share an identity: what can't be mapped goes by tcp,
-// and everybody agrees on how a barrier runs.
+// Objects whose ranks are of several users on one host, or on hosts that share an identity: what
+// can't be mapped goes by tcp, and everybody agrees on how a barrier runs.
 
 #include "shm/shm_ranks.h"
 #include "support/netns/hosts.h"
@@ -34,12 +34,14 @@ class ShmUsers : public ::testing::Test {
       if (member.user != kRoot) ASSERT_CODE(0, ranks_.back()->Do("become " + S(member.user)));
     }
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank)
-      ranks_[rank]->Send("init " + url_ + " " + S(ranks_.size()) + " " + S(rank) + " start_store=0");
+      ranks_[rank]->Send("init " + url_ + " " + S(ranks_.size()) + " " + S(rank) +
+                         " start_store=0");
     for (auto& rank : ranks_) ASSERT_CODE(0, rank->Receive());
   }
   void Use() {
     All(ranks_, "barrier 0 50");
-    for (const char* size : {"1", "48", "65536"}) All(ranks_, std::string("gather 0 ") + size + " 3 5");
+    for (const char* size : {"1", "48", "65536"})
+      All(ranks_, std::string("gather 0 ") + size + " 3 5");
     All(ranks_, "adds 0 0 8 100");
     EXPECT_EQ(S(100 * ranks_.size()), ranks_.back()->Do("atomic fetch 0 0 8 0").text);
   }
@@ -89,14 +91,16 @@ TEST_F(ShmUsers, AreAnErrorWhenThePathMustBeTheBest) {
   for (int rank : {0, 1}) {
     Answer answer = ranks_[rank]->Receive();
     EXPECT_EQ(-2015, answer.code);
-    EXPECT_THAT(answer.text, AllOf(HasSubstr("user 0"), HasSubstr("user " + S(kOne)), HasSubstr("MEMFABRIC_STRICT")));
+    EXPECT_THAT(answer.text, AllOf(HasSubstr("user 0"), HasSubstr("user " + S(kOne)),
+                                   HasSubstr("MEMFABRIC_STRICT")));
   }
 }
 
 TEST(ShmEqualHostIds, GoByTcp) {
   auto hosts = Hosts::Make(2, netns::Wiring::kKernel);
   if (!hosts.ok()) GTEST_SKIP() << hosts.status().message();
-  const std::vector<int> networks{(*hosts)->Namespace(0), (*hosts)->Namespace(1), (*hosts)->Namespace(1)};
+  const std::vector<int> networks{(*hosts)->Namespace(0), (*hosts)->Namespace(1),
+                                  (*hosts)->Namespace(1)};
   auto ranks = StartRanksIn(networks, Hosts::StoreUrl(), 3, {{"MEMFABRIC_HOST_ID", "clone"}});
   CreateAll(ranks);
   EXPECT_EQ("tcp", ranks[0]->Do("path 0 1").text);

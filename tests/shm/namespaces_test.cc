@@ -1,4 +1,5 @@
-// Ranks on hosts that are network namespaces: own interfaces, own addresses, nothing shared but a wire.
+// Ranks on hosts that are network namespaces: own interfaces, own addresses, nothing shared but a
+// wire.
 
 #include <algorithm>
 
@@ -14,11 +15,13 @@ using std::chrono::steady_clock;
 
 using ::testing::HasSubstr;
 
-class ShmOnHosts : public ::testing::TestWithParam<std::vector<int>> {  // rank i is on host GetParam()[i]
+// rank i is on host GetParam()[i]
+class ShmOnHosts : public ::testing::TestWithParam<std::vector<int>> {
  protected:
   void SetUp() override {
     const auto& placement = GetParam();
-    auto made = Hosts::Make(1 + *std::max_element(placement.begin(), placement.end()), netns::Wiring::kKernel);
+    auto made = Hosts::Make(1 + *std::max_element(placement.begin(), placement.end()),
+                            netns::Wiring::kKernel);
     if (!made.ok()) GTEST_SKIP() << made.status().message();
     hosts_ = std::move(*made);
     Start();
@@ -50,7 +53,8 @@ TEST_P(ShmOnHosts, EveryCallReachesEveryRank) {
     EXPECT_CODE(0, ranks_[to]->Do("load" + where + S(from + 50)));
   }
   All(ranks_, "barrier 0 50");
-  for (const char* size : {"1", "48", "49", "65536"}) All(ranks_, std::string("gather 0 ") + size + " 3 5");
+  for (const char* size : {"1", "48", "49", "65536"})
+    All(ranks_, std::string("gather 0 ") + size + " 3 5");
   All(ranks_, "adds 0 0 8 200");
   EXPECT_EQ(S(200 * count), ranks_[count - 1]->Do("atomic fetch 0 0 8 0").text);
   if (count == 1) return;
@@ -62,8 +66,8 @@ TEST_P(ShmOnHosts, EveryCallReachesEveryRank) {
 TEST_P(ShmOnHosts, ADeathEndsWhatAllAreIn) {
   int count = static_cast<int>(GetParam().size());
   if (count == 1) GTEST_SKIP() << "nobody is left to hear it";
-  for (const std::string& command :
-       std::vector<std::string>{"barrier 0", "gather 0 65536 1", "wait 0 0 1 0", "sub 0 key " + S(count)}) {
+  for (const std::string& command : std::vector<std::string>{
+           "barrier 0", "gather 0 65536 1", "wait 0 0 1 0", "sub 0 key " + S(count)}) {
     SCOPED_TRACE(command);
     All(ranks_, "barrier 0 10");
     for (int rank = 0; rank + 1 < count; ++rank)
@@ -81,7 +85,8 @@ TEST_P(ShmOnHosts, ADeathEndsWhatAllAreIn) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ShmOnHosts,
-                         ::testing::Values(std::vector{0}, std::vector{0, 1}, std::vector{0, 1, 2}, std::vector{0, 0, 1},
+                         ::testing::Values(std::vector{0}, std::vector{0, 1}, std::vector{0, 1, 2},
+                                           std::vector{0, 0, 1},
                                            std::vector{0, 1, 2, 0, 1, 2, 0, 1}));
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A rank for the Shared Memory tests: as tests/cluster/rank_main.cc, one command a line through the C ABI alone, answered with
-// one line: "<code> <text>". The commands stand in the table at the end.
+// A rank for the Shared Memory tests: as tests/cluster/rank_main.cc, one command a line through the
+// C ABI alone, answered with one line: "<code> <text>". The commands stand in the table at the end.
 
 #include <memfabric/smem.h>
 #include <memfabric/smem_bm.h>
@@ -49,7 +49,9 @@ std::uint64_t Number(const std::string& word) { return std::stoull(word, nullptr
 uint32_t Small(const std::string& word) { return static_cast<uint32_t>(Number(word)); }
 smem_shm_t Shm(const Words& words) { return objects[std::stoi(words[1])].handle; }
 
-Answer FromCode(int code, std::string text = "") { return {code, code == 0 ? text : smem_get_last_err_msg()}; }
+Answer FromCode(int code, std::string text = "") {
+  return {code, code == 0 ? text : smem_get_last_err_msg()};
+}
 
 std::string Option(const Words& words, const std::string& name, const std::string& otherwise) {
   for (const auto& word : words) {
@@ -75,7 +77,8 @@ Answer Compare(const char* bytes, std::uint64_t seed, std::size_t size) {
 }
 
 char* Memory(const Words& words, const std::string& rank, const std::string& offset) {
-  return static_cast<char*>(smem_shm_get_peer_addr(objects[std::stoi(words[1])].gva, Small(rank), Number(offset)));
+  return static_cast<char*>(
+      smem_shm_get_peer_addr(objects[std::stoi(words[1])].gva, Small(rank), Number(offset)));
 }
 
 // init URL WORLD RANK [init_timeout= create_timeout= operation_timeout= start_store=]
@@ -92,9 +95,10 @@ Answer Init(const Words& words) {
 // create ID SIZE RANKS RANK [op= flags=]
 Answer Create(const Words& words) {
   void* gva = nullptr;
-  auto* handle = smem_shm_create(Small(words[1]), Small(words[3]), Small(words[4]), Number(words[2]),
-                                 static_cast<smem_shm_data_op_type>(Number(Option(words, "op", "1"))),
-                                 Small(Option(words, "flags", "0")), &gva);
+  auto* handle =
+      smem_shm_create(Small(words[1]), Small(words[3]), Small(words[4]), Number(words[2]),
+                      static_cast<smem_shm_data_op_type>(Number(Option(words, "op", "1"))),
+                      Small(Option(words, "flags", "0")), &gva);
   if (handle == nullptr) return {smem_get_last_err_code(), smem_get_last_err_msg()};
   objects[std::stoi(words[1])] = {handle, static_cast<char*>(gva)};
   return {0, std::to_string(reinterpret_cast<std::uintptr_t>(gva))};
@@ -118,12 +122,14 @@ Answer CheckGathered(const std::vector<char>& gathered, std::uint64_t seed, std:
 Answer Gather(const Words& words) {
   std::size_t size = Number(words[2]);
   std::vector<char> gathered(size * smem_shm_get_global_rank_size(Shm(words)));
-  for (std::uint64_t turn = 0, turns = words.size() > 4 ? Number(words[4]) : 1; turn < turns; ++turn) {
+  for (std::uint64_t turn = 0, turns = words.size() > 4 ? Number(words[4]) : 1; turn < turns;
+       ++turn) {
     auto own = Pattern(Number(words[3]) + turn + smem_shm_get_global_rank(Shm(words)), size);
-    int code = smem_shm_control_allgather(Shm(words), own.data(), static_cast<uint32_t>(size), gathered.data(),
-                                          static_cast<uint32_t>(gathered.size()));
+    int code = smem_shm_control_allgather(Shm(words), own.data(), static_cast<uint32_t>(size),
+                                          gathered.data(), static_cast<uint32_t>(gathered.size()));
     if (code != 0) return FromCode(code);
-    if (Answer all = CheckGathered(gathered, Number(words[3]) + turn, size); all.code != 0) return all;
+    if (Answer all = CheckGathered(gathered, Number(words[3]) + turn, size); all.code != 0)
+      return all;
   }
   return {0, "equal"};
 }
@@ -131,26 +137,32 @@ Answer Gather(const Words& words) {
 // sub ID KEY RANKS RANK [SIZE SEED]: a barrier of the sub-group, and an all-gather
 Answer Sub(const Words& words) {
   uint32_t ranks = Small(words[3]), rank = Small(words[4]);
-  if (int code = smem_shm_subgroup_barrier(Shm(words), words[2].c_str(), ranks, rank); code != 0) return FromCode(code);
+  if (int code = smem_shm_subgroup_barrier(Shm(words), words[2].c_str(), ranks, rank); code != 0)
+    return FromCode(code);
   if (words.size() < 7) return {0, ""};
   std::size_t size = Number(words[5]);
   std::vector<char> gathered(size * ranks);
   auto own = Pattern(Number(words[6]) + rank, size);
-  int code = smem_shm_subgroup_allgather(Shm(words), words[2].c_str(), ranks, rank, own.data(), static_cast<uint32_t>(size),
-                                         gathered.data(), static_cast<uint32_t>(gathered.size()));
+  int code = smem_shm_subgroup_allgather(Shm(words), words[2].c_str(), ranks, rank, own.data(),
+                                         static_cast<uint32_t>(size), gathered.data(),
+                                         static_cast<uint32_t>(gathered.size()));
   return code != 0 ? FromCode(code) : CheckGathered(gathered, Number(words[6]), size);
 }
 
 // context ID SIZE SEED: set, and read as a kernel does
 Answer Context(const Words& words) {
   auto bytes = Pattern(Number(words[3]), Number(words[2]));
-  int code = smem_shm_set_extra_context(Shm(words), bytes.data(), static_cast<uint32_t>(bytes.size()));
+  int code =
+      smem_shm_set_extra_context(Shm(words), bytes.data(), static_cast<uint32_t>(bytes.size()));
   if (code != 0) return FromCode(code);
   const void* gva = objects[std::stoi(words[1])].gva;
   if (smem_shm_get_extra_context_size(gva) != bytes.size()) return {1, "another size"};
-  if (smem_shm_get_local_rank(gva) != smem_shm_get_global_rank(Shm(words))) return {1, "another rank"};
-  if (smem_shm_get_rank_size(gva) != smem_shm_get_global_rank_size(Shm(words))) return {1, "another rank size"};
-  return Compare(static_cast<char*>(smem_shm_get_extra_context_addr(gva)), Number(words[3]), bytes.size());
+  if (smem_shm_get_local_rank(gva) != smem_shm_get_global_rank(Shm(words)))
+    return {1, "another rank"};
+  if (smem_shm_get_rank_size(gva) != smem_shm_get_global_rank_size(Shm(words)))
+    return {1, "another rank size"};
+  return Compare(static_cast<char*>(smem_shm_get_extra_context_addr(gva)), Number(words[3]),
+                 bytes.size());
 }
 
 Answer Reach(const Words& words) {
@@ -169,7 +181,8 @@ Answer Live(const Words& words) {
   uint32_t ranks[1024], count = 1024;
   int code = smem_shm_get_live_ranks(Shm(words), ranks, &count);
   std::string text;
-  for (uint32_t i = 0; code == 0 && i < count; ++i) text += (i == 0 ? "" : " ") + std::to_string(ranks[i]);
+  for (uint32_t i = 0; code == 0 && i < count; ++i)
+    text += (i == 0 ? "" : " ") + std::to_string(ranks[i]);
   return FromCode(code, text);
 }
 
@@ -203,19 +216,23 @@ Answer Store(const Words& words) {
   std::memcpy(Memory(words, words[2], words[3]), bytes.data(), bytes.size());
   return {0, ""};
 }
-Answer Load(const Words& words) { return Compare(Memory(words, words[2], words[3]), Number(words[5]), Number(words[4])); }
+Answer Load(const Words& words) {
+  return Compare(Memory(words, words[2], words[3]), Number(words[5]), Number(words[4]));
+}
 
 // signal ID RANK OFFSET SIZE SEED SIGNAL_OFFSET VALUE OP
 Answer Signal(const Words& words) {
   auto bytes = Pattern(Number(words[5]), Number(words[4]));
-  return FromCode(smem_shm_put_signal(Shm(words), Small(words[2]), Number(words[3]), bytes.data(), bytes.size(),
-                                      Number(words[6]), Number(words[7]), static_cast<smem_shm_signal_op>(Number(words[8]))));
+  return FromCode(smem_shm_put_signal(Shm(words), Small(words[2]), Number(words[3]), bytes.data(),
+                                      bytes.size(), Number(words[6]), Number(words[7]),
+                                      static_cast<smem_shm_signal_op>(Number(words[8]))));
 }
 
 // wait ID OFFSET CMP VALUE [WRITER]
 Answer Wait(const Words& words) {
-  return FromCode(smem_shm_wait_until(Shm(words), Number(words[2]), static_cast<smem_shm_cmp>(Number(words[3])),
-                                      Number(words[4]), words.size() > 5 ? Small(words[5]) : SMEM_SHM_ANY_RANK));
+  return FromCode(smem_shm_wait_until(Shm(words), Number(words[2]),
+                                      static_cast<smem_shm_cmp>(Number(words[3])), Number(words[4]),
+                                      words.size() > 5 ? Small(words[5]) : SMEM_SHM_ANY_RANK));
 }
 
 // atomic NAME ID RANK OFFSET VALUE [CONDITION]: what the cell held
@@ -233,20 +250,23 @@ Answer Atomic(const Words& w) {
   if (words[0] == "xor") code = smem_shm_atomic_fetch_xor(shm, rank, offset, value, &former);
   if (words[0] == "set") code = smem_shm_atomic_set(shm, rank, offset, value);
   if (words[0] == "fetch") code = smem_shm_atomic_fetch(shm, rank, offset, &former);
-  if (words[0] == "cas") code = smem_shm_atomic_compare_swap(shm, rank, offset, Number(words[5]), value, &former);
+  if (words[0] == "cas")
+    code = smem_shm_atomic_compare_swap(shm, rank, offset, Number(words[5]), value, &former);
   return FromCode(code, std::to_string(former));
 }
 
 // adds ID RANK OFFSET COUNT: as many fetch-adds of 1
 Answer Adds(const Words& words) {
   for (std::uint64_t left = Number(words[4]); left > 0; --left)
-    if (int code = smem_shm_atomic_fetch_add(Shm(words), Small(words[2]), Number(words[3]), 1, nullptr); code != 0)
+    if (int code =
+            smem_shm_atomic_fetch_add(Shm(words), Small(words[2]), Number(words[3]), 1, nullptr);
+        code != 0)
       return FromCode(code);
   return {0, ""};
 }
 
-// pingpong ID PEER COUNT: what every signal promises is checked: the payload (64 bytes) is that of its turn. The lower rank
-// begins. Payload at 64, signal at 0.
+// pingpong ID PEER COUNT: what every signal promises is checked: the payload (64 bytes) is that of
+// its turn. The lower rank begins. Payload at 64, signal at 0.
 Answer PingPong(const Words& words) {
   uint32_t own = smem_shm_get_global_rank(Shm(words)), peer = Small(words[2]);
   auto* inbox = reinterpret_cast<volatile std::uint64_t*>(Memory(words, std::to_string(own), "64"));
@@ -255,13 +275,16 @@ Answer PingPong(const Words& words) {
     for (int half = 0; half < 2; ++half) {
       if ((own < peer) == (half == 0)) {
         std::fill(std::begin(payload), std::end(payload), turn);
-        if (int code = smem_shm_put_signal(Shm(words), peer, 64, payload, sizeof(payload), 0, turn, SMEM_SHM_SIGNAL_SET);
+        if (int code = smem_shm_put_signal(Shm(words), peer, 64, payload, sizeof(payload), 0, turn,
+                                           SMEM_SHM_SIGNAL_SET);
             code != 0)
           return FromCode(code);
       } else {
-        if (int code = smem_shm_wait_until(Shm(words), 0, SMEM_SHM_CMP_GE, turn, peer); code != 0) return FromCode(code);
+        if (int code = smem_shm_wait_until(Shm(words), 0, SMEM_SHM_CMP_GE, turn, peer); code != 0)
+          return FromCode(code);
         for (int i = 0; i < 8; ++i)
-          if (inbox[i] != turn) return {1, "turn " + std::to_string(turn) + " came with " + std::to_string(inbox[i])};
+          if (inbox[i] != turn)
+            return {1, "turn " + std::to_string(turn) + " came with " + std::to_string(inbox[i])};
       }
     }
   }
@@ -304,7 +327,8 @@ void OnExit(int status) {
 // exits COUNT SECONDS: the statuses, once as many have come
 Answer Exits(const Words& words) {
   std::unique_lock lock(exit_mutex);
-  exited.wait_for(lock, std::chrono::seconds(Number(words[2])), [&] { return exits.size() >= Number(words[1]); });
+  exited.wait_for(lock, std::chrono::seconds(Number(words[2])),
+                  [&] { return exits.size() >= Number(words[1]); });
   std::string text;
   for (int status : exits) text += (text.empty() ? "" : " ") + std::to_string(status);
   return {0, text};
@@ -331,7 +355,8 @@ Answer PoolToo(const Words& words) {
   smem_bm_config_t config;
   smem_bm_config_init(&config);
   config.rankId = Small(words[3]);
-  if (int code = smem_bm_init(words[1].c_str(), Small(words[2]), 0, &config); code != 0) return FromCode(code);
+  if (int code = smem_bm_init(words[1].c_str(), Small(words[2]), 0, &config); code != 0)
+    return FromCode(code);
   auto* pool = smem_bm_create(0, 0, SMEMB_DATA_OP_SDMA, 2 << 20, 0, 0);
   if (pool == nullptr) return {smem_get_last_err_code(), smem_get_last_err_msg()};
   return FromCode(smem_bm_join(pool, 0));
@@ -342,7 +367,8 @@ Answer Usage(const Words&) {
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) ++mappings;
   std::size_t fds = 0;
-  for (int fd = 0; fd < 4096; ++fd) fds += ::access(("/proc/self/fd/" + std::to_string(fd)).c_str(), F_OK) == 0;
+  for (int fd = 0; fd < 4096; ++fd)
+    fds += ::access(("/proc/self/fd/" + std::to_string(fd)).c_str(), F_OK) == 0;
   return {0, std::to_string(fds) + " " + std::to_string(mappings)};
 }
 
@@ -366,7 +392,10 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
     {"path", Path},
     {"live", Live},
     {"alloc", Alloc},
-    {"release", [](const Words& w) { return FromCode(smem_shm_atomic_release_value(Shm(w), std::stoi(w[2]))); }},
+    {"release",
+     [](const Words& w) {
+       return FromCode(smem_shm_atomic_release_value(Shm(w), std::stoi(w[2])));
+     }},
     {"put", Put},
     {"check", Check},
     {"store", Store},
@@ -405,7 +434,8 @@ int main() {
     for (std::string word; stream >> word;) words.push_back(word);
     if (words.empty()) continue;
     auto command = kCommands.find(words[0]);
-    Answer answer = command == kCommands.end() ? Answer{99, "no such command: " + words[0]} : command->second(words);
+    Answer answer = command == kCommands.end() ? Answer{99, "no such command: " + words[0]}
+                                               : command->second(words);
     std::replace(answer.text.begin(), answer.text.end(), '\n', ' ');
     std::cout << answer.code << " " << answer.text << std::endl;
   }

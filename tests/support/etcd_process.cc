@@ -49,8 +49,10 @@ Result<std::vector<HostPort>> FreeLoopbackAddresses(int count) {
 }
 
 Result<std::string> NewDirectory() {
-  std::string directory = (std::filesystem::temp_directory_path() / "memfabric-etcd-XXXXXX").string();
-  if (mkdtemp(directory.data()) == nullptr) return IoError("no directory for etcd: {}", ErrnoText(errno));
+  std::string directory =
+      (std::filesystem::temp_directory_path() / "memfabric-etcd-XXXXXX").string();
+  if (mkdtemp(directory.data()) == nullptr)
+    return IoError("no directory for etcd: {}", ErrnoText(errno));
   return directory;
 }
 
@@ -66,8 +68,9 @@ Result<std::unique_ptr<EtcdProcess>> EtcdProcess::Start(const EtcdTls& tls) {
   for (int i = 0; i < kTries; ++i) {
     ASSIGN_OR_RETURN(auto addresses, FreeLoopbackAddresses(2));
     ASSIGN_OR_RETURN(auto directory, NewDirectory());
-    std::unique_ptr<EtcdProcess> etcd(
-        new EtcdProcess(directory, "test", addresses[0], addresses[1], "test=http://" + addresses[1].ToString(), tls));
+    std::unique_ptr<EtcdProcess> etcd(new EtcdProcess(directory, "test", addresses[0], addresses[1],
+                                                      "test=http://" + addresses[1].ToString(),
+                                                      tls));
     last = etcd->Restart();
     if (last.ok()) return etcd;
     if (IsNotFound(last)) return last;
@@ -81,13 +84,14 @@ Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::StartCluster(int 
     ASSIGN_OR_RETURN(auto addresses, FreeLoopbackAddresses(2 * count));
     std::string cluster;
     for (int k = 0; k < count; ++k)
-      cluster += fmt::format("{}m{}=http://{}", k == 0 ? "" : ",", k, addresses[2 * k + 1].ToString());
+      cluster +=
+          fmt::format("{}m{}=http://{}", k == 0 ? "" : ",", k, addresses[2 * k + 1].ToString());
     std::vector<std::unique_ptr<EtcdProcess>> members;
     last = Ok();
     for (int k = 0; k < count && last.ok(); ++k) {
       ASSIGN_OR_RETURN(auto directory, NewDirectory());
-      members.emplace_back(
-          new EtcdProcess(directory, fmt::format("m{}", k), addresses[2 * k], addresses[2 * k + 1], cluster, {}));
+      members.emplace_back(new EtcdProcess(directory, fmt::format("m{}", k), addresses[2 * k],
+                                           addresses[2 * k + 1], cluster, {}));
       last = members.back()->Launch();
     }
     for (int k = 0; k < count && last.ok(); ++k) last = members[k]->AwaitReady();
@@ -97,17 +101,19 @@ Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::StartCluster(int 
   return last;
 }
 
-Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::LaunchCluster(const std::vector<Place>& places) {
+Result<std::vector<std::unique_ptr<EtcdProcess>>> EtcdProcess::LaunchCluster(
+    const std::vector<Place>& places) {
   constexpr std::uint16_t kClients = 2379;
   constexpr std::uint16_t kPeers = 2380;
   std::string cluster;
   for (const Place& place : places)
-    cluster += fmt::format("{}{}=http://{}:{}", cluster.empty() ? "" : ",", place.host, place.host, kPeers);
+    cluster += fmt::format("{}{}=http://{}:{}", cluster.empty() ? "" : ",", place.host, place.host,
+                           kPeers);
   std::vector<std::unique_ptr<EtcdProcess>> members;
   for (const Place& place : places) {
     ASSIGN_OR_RETURN(auto directory, NewDirectory());
-    members.emplace_back(
-        new EtcdProcess(directory, place.host, {place.host, kClients}, {place.host, kPeers}, cluster, {}, place.network));
+    members.emplace_back(new EtcdProcess(directory, place.host, {place.host, kClients},
+                                         {place.host, kPeers}, cluster, {}, place.network));
     RETURN_IF_ERROR(members.back()->Launch());
   }
   return members;
@@ -133,7 +139,8 @@ Status EtcdProcess::Restart() {
 
 Status EtcdProcess::Launch() {
   Kill();
-  const std::string client_url = (tls_.certificate.empty() ? "http://" : "https://") + address_.ToString();
+  const std::string client_url =
+      (tls_.certificate.empty() ? "http://" : "https://") + address_.ToString();
   const std::string peer_url = "http://" + peer_address_.ToString();
   std::vector<std::string> words = {"etcd",
                                     "--name=" + name_,
@@ -180,13 +187,15 @@ Status EtcdProcess::AwaitReady() {
     credentials = grpc::SslCredentials({.pem_root_certs = Contents(tls_.authority),
                                         .pem_private_key = Contents(tls_.key),
                                         .pem_cert_chain = Contents(tls_.certificate)});
-  const auto stub = etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(address_.ToString(), credentials, fast));
+  const auto stub =
+      etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(address_.ToString(), credentials, fast));
   const auto deadline = std::chrono::system_clock::now() + kReadyWithin;
   while (std::chrono::system_clock::now() < deadline) {
     int status = 0;
     if (waitpid(pid_, &status, WNOHANG) == pid_) {
       pid_ = -1;
-      if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return NotFound("there is no etcd to run in PATH");
+      if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+        return NotFound("there is no etcd to run in PATH");
       return IoError("etcd ended: {}", EndOfLog());
     }
     grpc::ClientContext context;

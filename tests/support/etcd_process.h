@@ -1,8 +1,8 @@
-// tests/support/etcd_process.h: real etcd servers, for a test or a benchmark: one alone, or a cluster; on this host's loopback
-// or in network namespaces.
+// tests/support/etcd_process.h: real etcd servers, for a test or a benchmark: one alone, or a
+// cluster; on this host's loopback or in network namespaces.
 //
-// Their data are in temporary directories; these and they end with the object, and with the thread that started it.
-// Threads: one at a time.
+// Their data are in temporary directories; these and they end with the object, and with the thread
+// that started it. Threads: one at a time.
 
 #pragma once
 
@@ -26,7 +26,8 @@ struct EtcdTls {
 
 class EtcdProcess {
  public:
-  // Returns once it answers. NotFound: there is no `etcd` in PATH. IoError brings the end of what it logged.
+  // Returns once it answers. NotFound: there is no `etcd` in PATH. IoError brings the end of what
+  // it logged.
   static Result<std::unique_ptr<EtcdProcess>> Start(const EtcdTls& tls = {});
   // So many as one cluster.
   static Result<std::vector<std::unique_ptr<EtcdProcess>>> StartCluster(int count);
@@ -35,8 +36,10 @@ class EtcdProcess {
     int network;
     std::string host;
   };
-  // One cluster with a member in each place, at ports 2379 and 2380. They have been launched, and needn't answer yet.
-  static Result<std::vector<std::unique_ptr<EtcdProcess>>> LaunchCluster(const std::vector<Place>& places);
+  // One cluster with a member in each place, at ports 2379 and 2380. They have been launched, and
+  // needn't answer yet.
+  static Result<std::vector<std::unique_ptr<EtcdProcess>>> LaunchCluster(
+      const std::vector<Place>& places);
   ~EtcdProcess();
   EtcdProcess(const EtcdProcess&) = delete;
   EtcdProcess& operator=(const EtcdProcess&) = delete;
@@ -47,14 +50,14 @@ class EtcdProcess {
   // Ends it with SIGKILL, keeping its data; Restart() brings it back at the same address.
   void Kill();
   Status Restart();
-  // The two halves: a cluster's members don't answer before most of them have been launched. REQUIRES for the second: it runs
-  // in this process's namespace.
+  // The two halves: a cluster's members don't answer before most of them have been launched.
+  // REQUIRES for the second: it runs in this process's namespace.
   Status Launch();
   Status AwaitReady();
 
  private:
-  EtcdProcess(std::string directory, std::string name, HostPort address, HostPort peer_address, std::string cluster,
-              EtcdTls tls, int network = -1)
+  EtcdProcess(std::string directory, std::string name, HostPort address, HostPort peer_address,
+              std::string cluster, EtcdTls tls, int network = -1)
       : directory_(std::move(directory)),
         name_(std::move(name)),
         address_(std::move(address)),

@@ -1,6 +1,7 @@
 // tests/support/fake_clock.h: a Clock that a test turns by hand.
 //
-// Threads: any. Advance() wakes those who wait, and returns at once; what waits must outlive the call.
+// Threads: any. Advance() wakes those who wait, and returns at once; what waits must outlive the
+// call.
 
 #pragma once
 
@@ -22,7 +23,8 @@ class FakeClock final : public Clock {
     return now_;
   }
 
-  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed, TimePoint until) override {
+  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
+                 TimePoint until) override {
     {
       std::lock_guard own(mutex_);
       if (now_ >= until) return;
@@ -44,16 +46,19 @@ class FakeClock final : public Clock {
         if (wait.until <= now_) due.insert({wait.mutex, wait.changed});
     }
     for (auto [mutex, changed] : due) {
-      // Between being counted and sleeping the waiter holds its mutex, so that this can't come too early.
+      // Between being counted and sleeping the waiter holds its mutex, so that this can't come too
+      // early.
       std::lock_guard theirs(*mutex);
       changed->notify_all();
     }
   }
 
-  // True once somebody waits for a time up to `until` (so that a test can advance to it); false after `bound` of real time.
+  // True once somebody waits for a time up to `until` (so that a test can advance to it); false
+  // after `bound` of real time.
   bool AwaitWaiter(TimePoint until, std::chrono::milliseconds bound = std::chrono::seconds(10)) {
     std::unique_lock own(mutex_);
-    return waits_changed_.wait_for(own, bound, [&] { return !waits_.empty() && waits_.begin()->until <= until; });
+    return waits_changed_.wait_for(
+        own, bound, [&] { return !waits_.empty() && waits_.begin()->until <= until; });
   }
 
  private:

@@ -1,5 +1,5 @@
-// tests/support/in_child.h: runs a piece of a test in a forked child, for what would spoil the test's own process: limits,
-// signals, what a fork sees.
+// tests/support/in_child.h: runs a piece of a test in a forked child, for what would spoil the
+// test's own process: limits, signals, what a fork sees.
 
 #pragma once
 
@@ -16,8 +16,8 @@
 
 namespace memfabric {
 
-// What `body` returned in the child; "killed by …" when a signal ended it, "hangs" when it took longer than a minute.
-// REQUIRES: this process has no other threads.
+// What `body` returned in the child; "killed by …" when a signal ended it, "hangs" when it took
+// longer than a minute. REQUIRES: this process has no other threads.
 inline std::string InChild(const std::function<std::string()>& body) {
   int pipe_fds[2];
   if (::pipe(pipe_fds) != 0) return "no pipe";
@@ -46,7 +46,8 @@ inline std::string InChild(const std::function<std::string()>& body) {
   ::close(pipe_fds[0]);
   int status = 0;
   RetryOnSignal([&] { return ::waitpid(child, &status, 0); });
-  if (text != "hangs" && WIFSIGNALED(status)) return std::string("killed by ") + ::strsignal(WTERMSIG(status));
+  if (text != "hangs" && WIFSIGNALED(status))
+    return std::string("killed by ") + ::strsignal(WTERMSIG(status));
   return text;
 }
 

@@ -1,8 +1,10 @@
-// kill_at_syscall N PROGRAM ARGUMENT…: runs the program and kills it, all threads at once, just before its N-th system call, as
-// the machine would that loses it right then. The calls of all threads count, from when one of them has called
-// prctl(kMarker) until one calls prctl(kMarker + 1); with N 0 nothing is killed.
+// kill_at_syscall N PROGRAM ARGUMENT…: runs the program and kills it, all threads at once, just
+// before its N-th system call, as the machine would that loses it right then. The calls of all
+// threads count, from when one of them has called prctl(kMarker) until one calls prctl(kMarker +
+// 1); with N 0 nothing is killed.
 //
-// Writes to stderr, as the last line, how many calls there were: "calls: 57". Exits as the program did, 137 when it was killed.
+// Writes to stderr, as the last line, how many calls there were: "calls: 57". Exits as the program
+// did, 137 when it was killed.
 
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -26,7 +28,9 @@ struct Call {
 
 Call CallOf(pid_t thread) {
   __ptrace_syscall_info info{};
-  if (ptrace(static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO), thread, sizeof info, &info) <= 0) return {};
+  if (ptrace(static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO), thread, sizeof info, &info) <=
+      0)
+    return {};
   if (info.op != PTRACE_SYSCALL_INFO_ENTRY) return {};
   return {static_cast<long>(info.entry.nr), static_cast<long>(info.entry.args[0]), true};
 }
@@ -45,7 +49,8 @@ int main(int count, char** arguments) {
   }
   int status = 0;
   if (waitpid(program, &status, 0) != program || !WIFSTOPPED(status)) return 1;
-  ptrace(PTRACE_SETOPTIONS, program, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
+  ptrace(PTRACE_SETOPTIONS, program, nullptr,
+         PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
   ptrace(PTRACE_SYSCALL, program, nullptr, nullptr);
   bool counting = false;
   long calls = 0;
@@ -57,14 +62,16 @@ int main(int count, char** arguments) {
       break;
     }
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
-      if (thread == program) result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      if (thread == program)
+        result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
       continue;
     }
     int signal = WSTOPSIG(status);
     if (signal == (SIGTRAP | 0x80)) {
       signal = 0;
       const Call call = CallOf(thread);
-      if (call.entering && call.number == SYS_prctl && (call.first_argument & ~1L) == (kMarker & ~1L)) {
+      if (call.entering && call.number == SYS_prctl &&
+          (call.first_argument & ~1L) == (kMarker & ~1L)) {
         counting = call.first_argument == kMarker;
       } else if (call.entering && counting && ++calls == victim_call) {
         kill(program, SIGKILL);

@@ -1,11 +1,13 @@
-// For LD_PRELOAD: every thread of the process gets a signal a thousand times a second (or as often as TIMER_SIGNAL_HZ says), as
-// profilers send SIGPROF. It is SIGURG: one that is on its way when a program is replaced by another (exec) does nothing to the
-// new one, where SIGPROF would end it. The handler does nothing and is installed without SA_RESTART, so that whatever system
-// call a thread is in ends with EINTR. Threads that block the signal are left in peace; children of fork() get timers of their
-// own.
+// For LD_PRELOAD: every thread of the process gets a signal a thousand times a second (or as often
+// as TIMER_SIGNAL_HZ says), as profilers send SIGPROF. It is SIGURG: one that is on its way when a
+// program is replaced by another (exec) does nothing to the new one, where SIGPROF would end it.
+// The handler does nothing and is installed without SA_RESTART, so that whatever system call a
+// thread is in ends with EINTR. Threads that block the signal are left in peace; children of fork()
+// get timers of their own.
 //
 // The whole suite under it:
-//     LD_PRELOAD=$PWD/build/release/tests/support/libmf_test_timer_signal.so ctest --test-dir build/release
+//     LD_PRELOAD=$PWD/build/release/tests/support/libmf_test_timer_signal.so ctest --test-dir
+//     build/release
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -39,7 +41,8 @@ class ThreadTimer {
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = SIGURG;
     event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
-    if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) != 0) return;  // one more than the limits allow
+    // one more than the limits allow
+    if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &id_) != 0) return;
     armed_ = true;
     const long period = PeriodNs();
     itimerspec every{};
@@ -81,8 +84,9 @@ __attribute__((constructor)) void OnLoad() {
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
-                                                                     void* (*routine)(void*), void* argument) noexcept {
+extern "C" __attribute__((visibility("default"))) int pthread_create(
+    pthread_t* thread, const pthread_attr_t* attributes, void* (*routine)(void*),
+    void* argument) noexcept {
   using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
   static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
   auto begin = std::make_unique<Begin>(Begin{routine, argument});

@@ -1,5 +1,6 @@
-// For LD_PRELOAD: a process's wall clock (CLOCK_REALTIME, however it is asked for) is off by as many seconds as the file says
-// that MEMFABRIC_TEST_WALL_CLOCK names (8 bytes, native order); who writes there makes it jump. Other clocks are the kernel's.
+// For LD_PRELOAD: a process's wall clock (CLOCK_REALTIME, however it is asked for) is off by as
+// many seconds as the file says that MEMFABRIC_TEST_WALL_CLOCK names (8 bytes, native order); who
+// writes there makes it jump. Other clocks are the kernel's.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -29,9 +30,11 @@ const std::atomic<std::int64_t>* Offset() {
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, timespec* time) noexcept {
+extern "C" __attribute__((visibility("default"))) int clock_gettime(clockid_t clock,
+                                                                    timespec* time) noexcept {
   long result = syscall(SYS_clock_gettime, clock, time);
-  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) time->tv_sec += Offset()->load();
+  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+    time->tv_sec += Offset()->load();
   return static_cast<int>(result);
 }
 

@@ -38,7 +38,8 @@ bool Send(const UniqueFd& from, int to, int number) {
   peer.sin_family = AF_INET;
   peer.sin_port = htons(kPort);
   ::inet_pton(AF_INET, Hosts::Address(to).c_str(), &peer.sin_addr);
-  return ::sendto(from.get(), &number, sizeof(number), 0, reinterpret_cast<sockaddr*>(&peer), sizeof(peer)) == sizeof(number);
+  return ::sendto(from.get(), &number, sizeof(number), 0, reinterpret_cast<sockaddr*>(&peer),
+                  sizeof(peer)) == sizeof(number);
 }
 
 // The next number that arrives; -1 for none.
@@ -101,9 +102,12 @@ TEST(HostsOf, TheWireLosesDuplicatesReordersAndCuts) {
     return arrived;
   };
   EXPECT_THAT(pass({}).size(), 200u);
-  EXPECT_THAT(pass({.lost = 0.3}).size(), ::testing::AllOf(::testing::Gt(80u), ::testing::Lt(190u)));
-  EXPECT_THAT(pass({.duplicated = 0.3}).size(), ::testing::AllOf(::testing::Gt(210u), ::testing::Lt(320u)));
-  auto mixed = pass({.delay = std::chrono::milliseconds(1), .jitter = std::chrono::milliseconds(20)});
+  EXPECT_THAT(pass({.lost = 0.3}).size(),
+              ::testing::AllOf(::testing::Gt(80u), ::testing::Lt(190u)));
+  EXPECT_THAT(pass({.duplicated = 0.3}).size(),
+              ::testing::AllOf(::testing::Gt(210u), ::testing::Lt(320u)));
+  auto mixed =
+      pass({.delay = std::chrono::milliseconds(1), .jitter = std::chrono::milliseconds(20)});
   EXPECT_EQ(200u, mixed.size());
   EXPECT_FALSE(std::is_sorted(mixed.begin(), mixed.end()));
   EXPECT_EQ(200u, std::set<int>(mixed.begin(), mixed.end()).size());

@@ -1,5 +1,5 @@
-// Engines of one process, against each other: what is the same whether a peer is a thread or a process (tests/python/ has
-// processes, and kills).
+// Engines of one process, against each other: what is the same whether a peer is a thread or a
+// process (tests/python/ has processes, and kills).
 
 #include "trans/engine.h"
 
@@ -57,18 +57,20 @@ class EngineTest : public testing::Test {
     std::uint64_t address = AddressOf(memory);
     return engine.Register({&address, 1}, {&size, 1});
   }
-  static Status Move(Engine& engine, Direction direction, const std::string& peer, const void* local, const void* remote,
-                     std::uint64_t size) {
+  static Status Move(Engine& engine, Direction direction, const std::string& peer,
+                     const void* local, const void* remote, std::uint64_t size) {
     std::uint64_t here = AddressOf(local);
     std::uint64_t there = AddressOf(remote);
     Batch batch{{&here, 1}, {&there, 1}, {&size, 1}};
     RETURN_IF_ERROR(Check(batch));
     return engine.Transfer(direction, peer, batch);
   }
-  static Status Write(Engine& engine, const std::string& peer, const void* local, const void* remote, std::uint64_t size) {
+  static Status Write(Engine& engine, const std::string& peer, const void* local,
+                      const void* remote, std::uint64_t size) {
     return Move(engine, Direction::kWrite, peer, local, remote, size);
   }
-  static Status Read(Engine& engine, const std::string& peer, const void* local, const void* remote, std::uint64_t size) {
+  static Status Read(Engine& engine, const std::string& peer, const void* local, const void* remote,
+                     std::uint64_t size) {
     return Move(engine, Direction::kRead, peer, local, remote, size);
   }
 
@@ -79,7 +81,8 @@ class EngineTest : public testing::Test {
 
 std::vector<std::uint8_t> Pattern(std::size_t size, unsigned seed) {
   std::vector<std::uint8_t> bytes(size);
-  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::uint8_t>((i * 2654435761u + seed) >> 7);
+  for (std::size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<std::uint8_t>((i * 2654435761u + seed) >> 7);
   return bytes;
 }
 
@@ -129,7 +132,9 @@ TEST_F(EngineTest, BatchesOfManyPiecesArriveEachInItsPlace) {
   }
   ASSERT_TRUE(a->Transfer(Direction::kRead, "b", {local, remote, sizes}).ok());
   for (std::size_t i = 0; i < kCount; ++i)
-    ASSERT_EQ(std::memcmp(gathered.data() + i * 10, reinterpret_cast<const void*>(remote[i]), 10), 0) << i;
+    ASSERT_EQ(std::memcmp(gathered.data() + i * 10, reinterpret_cast<const void*>(remote[i]), 10),
+              0)
+        << i;
 }
 
 TEST_F(EngineTest, SharedBlocksAreMappedAndMixWithOtherMemory) {
@@ -141,13 +146,18 @@ TEST_F(EngineTest, SharedBlocksAreMappedAndMixWithOtherMemory) {
   ASSERT_TRUE(Register(*b, *block, 3 << 20).ok());
   ASSERT_TRUE(Register(*b, plain.data(), plain.size()).ok());
   auto mine = Pattern(4 << 20, 5);
-  std::vector<std::uint64_t> local{AddressOf(mine.data()), AddressOf(mine.data() + 100), AddressOf(mine.data() + (1 << 20))};
-  std::vector<std::uint64_t> remote{AddressOf(*block + 1), AddressOf(plain.data() + 9), AddressOf(*block + (1 << 20))};
+  std::vector<std::uint64_t> local{AddressOf(mine.data()), AddressOf(mine.data() + 100),
+                                   AddressOf(mine.data() + (1 << 20))};
+  std::vector<std::uint64_t> remote{AddressOf(*block + 1), AddressOf(plain.data() + 9),
+                                    AddressOf(*block + (1 << 20))};
   std::vector<std::uint64_t> sizes{100, 1000, 2 << 20};
   Status moved = a->Transfer(Direction::kWrite, "b", {local, remote, sizes});
   ASSERT_TRUE(moved.ok()) << moved;
   for (int i = 0; i < 3; ++i)
-    EXPECT_EQ(std::memcmp(reinterpret_cast<void*>(remote[i]), reinterpret_cast<void*>(local[i]), sizes[i]), 0) << i;
+    EXPECT_EQ(std::memcmp(reinterpret_cast<void*>(remote[i]), reinterpret_cast<void*>(local[i]),
+                          sizes[i]),
+              0)
+        << i;
   ASSERT_TRUE(b->Free(AddressOf(*block)).ok());
   EXPECT_TRUE(IsInvalidArgument(Write(*a, "b", mine.data(), *block, 8)));
   EXPECT_TRUE(Write(*a, "b", mine.data(), plain.data(), 8).ok());
@@ -182,7 +192,8 @@ TEST_F(EngineTest, MemoryThatIsNotMappedIsAnErrorWithTheAddress) {
   void* gone = ::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(gone, MAP_FAILED);
   ASSERT_TRUE(Register(*b, gone, 8192).ok());
-  ASSERT_EQ(::mprotect(gone, 8192, PROT_NONE), 0);  // as freed memory, which somebody else might be given
+  // as freed memory, which somebody else might be given
+  ASSERT_EQ(::mprotect(gone, 8192, PROT_NONE), 0);
   std::string address = fmt::format("{}", gone);
   Status here = Write(*a, "b", gone, theirs.data(), 16);
   EXPECT_TRUE(IsInvalidArgument(here));
@@ -190,7 +201,8 @@ TEST_F(EngineTest, MemoryThatIsNotMappedIsAnErrorWithTheAddress) {
   Status there = Write(*a, "b", theirs.data(), gone, 16);
   EXPECT_TRUE(IsInvalidArgument(there));
   EXPECT_THAT(there.message(), HasSubstr("the peer's address " + address));
-  EXPECT_THAT(Read(*a, "b", reinterpret_cast<void*>(8), theirs.data(), 16).message(), HasSubstr("for writing"));
+  EXPECT_THAT(Read(*a, "b", reinterpret_cast<void*>(8), theirs.data(), 16).message(),
+              HasSubstr("for writing"));
   const void* constant = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   EXPECT_TRUE(IsInvalidArgument(Read(*a, "b", constant, theirs.data(), 16)));
   EXPECT_TRUE(Write(*a, "b", constant, theirs.data(), 16).ok());
@@ -214,7 +226,8 @@ TEST_F(EngineTest, ItsOwnBadMemoryIsAnErrorWhereverItIs) {
     EXPECT_TRUE(IsInvalidArgument(Read(*a, "a", good.data(), gone, size))) << size;
     EXPECT_TRUE(IsInvalidArgument(Write(*a, "a", gone, good.data(), size))) << size;
   }
-  // Memory of a peer's that is mapped here is copied by plain instructions; a large copy's own side is looked at before.
+  // Memory of a peer's that is mapped here is copied by plain instructions; a large copy's own side
+  // is looked at before.
   auto b = Open("b");
   auto block = b->Allocate(4 << 20);
   ASSERT_TRUE(block.ok()) << block.status();
@@ -234,7 +247,8 @@ TEST_F(EngineTest, BadArguments) {
   EXPECT_TRUE(IsInvalidArgument(Write(*a, "b", &byte, &byte, 0)));
   EXPECT_TRUE(IsInvalidArgument(Write(*a, "b", &byte, &byte, UINT64_MAX)));
   EXPECT_TRUE(IsInvalidArgument(Write(*a, "b", &byte, &byte, 1ull << 63)));
-  for (const char* name : {"", "a/b", "a\nb"}) EXPECT_TRUE(IsInvalidArgument(CheckName(name))) << name;
+  for (const char* name : {"", "a/b", "a\nb"})
+    EXPECT_TRUE(IsInvalidArgument(CheckName(name))) << name;
   EXPECT_TRUE(IsInvalidArgument(CheckName(std::string(256, 'x'))));
   EXPECT_TRUE(CheckName(std::string(255, 'x')).ok());
   EngineOptions options;
@@ -396,7 +410,8 @@ TEST_F(EngineTest, AnEngineDestroyedUnderRunningTransfers) {
   for (auto& thread : threads) thread.join();
 }
 
-// The heart of it: a page is registered, written by peers, unregistered, and then holds what its owner puts there.
+// The heart of it: a page is registered, written by peers, unregistered, and then holds what its
+// owner puts there.
 TEST_F(EngineTest, NothingIsWrittenOnceUnregisterHasReturned) {
   auto owner = Open("owner");
   auto block = owner->Allocate(1 << 20);
@@ -422,7 +437,8 @@ TEST_F(EngineTest, NothingIsWrittenOnceUnregisterHasReturned) {
   std::thread churner([&] {  // other registrations come and go meanwhile
     for (std::size_t i = 0; !stop; i = (i + 2) % churn.size()) {
       if (!Register(*owner, &churn[i], 1).ok()) ADD_FAILURE() << "register " << i;
-      if (i % 64 == 0 && !owner->Deregister(AddressOf(&churn[i])).ok()) ADD_FAILURE() << "unregister " << i;
+      if (i % 64 == 0 && !owner->Deregister(AddressOf(&churn[i])).ok())
+        ADD_FAILURE() << "unregister " << i;
     }
   });
   for (int round = 0; round < 60; ++round) {
@@ -437,7 +453,8 @@ TEST_F(EngineTest, NothingIsWrittenOnceUnregisterHasReturned) {
     before = refused;
     while (refused < before + 5) std::this_thread::yield();
     for (auto* page : pages)
-      for (std::size_t i = 0; i < kSize; ++i) ASSERT_EQ(page[i], 0xca) << "written after unregister, round " << round;
+      for (std::size_t i = 0; i < kSize; ++i)
+        ASSERT_EQ(page[i], 0xca) << "written after unregister, round " << round;
   }
   stop = true;
   for (auto& writer : writers) writer.join();

@@ -42,8 +42,11 @@ class RegisteredTableTest : public testing::Test {
     view_ = *std::move(view);
   }
 
-  Status Register(std::uint64_t address, std::uint64_t size) { return table_->Register({&address, 1}, {&size, 1}); }
-  Status Register(const std::vector<std::uint64_t>& addresses, const std::vector<std::uint64_t>& sizes) {
+  Status Register(std::uint64_t address, std::uint64_t size) {
+    return table_->Register({&address, 1}, {&size, 1});
+  }
+  Status Register(const std::vector<std::uint64_t>& addresses,
+                  const std::vector<std::uint64_t>& sizes) {
     return table_->Register(addresses, sizes);
   }
   Status Deregister(std::uint64_t address) { return table_->Deregister(address, Soon()); }
@@ -96,8 +99,12 @@ TEST_F(RegisteredTableTest, TheSameAgainIsFineAnOverlapIsNot) {
   ASSERT_TRUE(Register(1000, 100).ok());
   EXPECT_TRUE(Register(1000, 100).ok());
   EXPECT_EQ(table_->size(), 1u);
-  for (auto [address, size] :
-       {std::pair<std::uint64_t, std::uint64_t>{1000, 99}, {1000, 101}, {950, 51}, {1099, 10}, {1010, 5}, {900, 1000}}) {
+  for (auto [address, size] : {std::pair<std::uint64_t, std::uint64_t>{1000, 99},
+                               {1000, 101},
+                               {950, 51},
+                               {1099, 10},
+                               {1010, 5},
+                               {900, 1000}}) {
     Status overlap = Register(address, size);
     EXPECT_TRUE(IsAlreadyExists(overlap)) << address << " " << size << ": " << overlap;
   }
@@ -134,7 +141,8 @@ TEST_F(RegisteredTableTest, AgainstAModel) {
     switch (random() % 3) {
       case 0: {
         bool free = true;
-        for (std::uint64_t byte = address; byte < address + size; ++byte) free = free && !covered(byte);
+        for (std::uint64_t byte = address; byte < address + size; ++byte)
+          free = free && !covered(byte);
         bool same = model.contains(address) && model[address] == size;
         EXPECT_EQ(Register(address, size).ok(), free || same);
         if (free) model[address] = size;
@@ -143,7 +151,8 @@ TEST_F(RegisteredTableTest, AgainstAModel) {
       case 1: EXPECT_EQ(Deregister(address).ok(), model.erase(address) == 1); break;
       default: {
         bool all = true;
-        for (std::uint64_t byte = address; byte < address + size; ++byte) all = all && covered(byte);
+        for (std::uint64_t byte = address; byte < address + size; ++byte)
+          all = all && covered(byte);
         EXPECT_EQ(Covers(address, size), all);
         EXPECT_EQ(table_->Acquire(address, size).ok(), all);
         if (all) table_->Release(address, size);
@@ -271,23 +280,29 @@ TEST_F(RegisteredTableTest, ABlockIsKeptWhileARegistrationLiesInIt) {
 }
 
 TEST_F(RegisteredTableTest, PeersCannotWriteTheTable) {
-  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, table_->file(), 0), MAP_FAILED);
+  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, table_->file(), 0),
+            MAP_FAILED);
   EXPECT_LT(::pwrite(table_->file(), "x", 1, 0), 0);
   EXPECT_LT(::ftruncate(table_->file(), 0), 0);
 }
 
-// A peer's table is its word only: whatever stands there, a look-up ends, and doesn't reach beyond the mapping.
+// A peer's table is its word only: whatever stands there, a look-up ends, and doesn't reach beyond
+// the mapping.
 TEST_F(RegisteredTableTest, RubbishInATableOrAFileThatIsNoneIsHarmless) {
   EXPECT_TRUE(IsInvalidArgument(RegisteredView::Open(page_->file.get(), page_).status()));
   UniqueFd open_file(::memfd_create("open", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   ASSERT_EQ(::ftruncate(open_file.get(), registered::kTableBytes), 0);
-  EXPECT_TRUE(IsInvalidArgument(RegisteredView::Open(open_file.get(), page_).status())) << "not sealed";
+  EXPECT_TRUE(IsInvalidArgument(RegisteredView::Open(open_file.get(), page_).status()))
+      << "not sealed";
 
-  void* address = ::mmap(nullptr, registered::kTableBytes, PROT_READ | PROT_WRITE, MAP_SHARED, open_file.get(), 0);
+  void* address = ::mmap(nullptr, registered::kTableBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                         open_file.get(), 0);
   ASSERT_NE(address, MAP_FAILED);
   Mapping mapping(address, registered::kTableBytes);
-  ASSERT_EQ(::fcntl(open_file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE), 0);
-  EXPECT_TRUE(IsInvalidArgument(RegisteredView::Open(open_file.get(), page_).status())) << "no magic number";
+  ASSERT_EQ(
+      ::fcntl(open_file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE), 0);
+  EXPECT_TRUE(IsInvalidArgument(RegisteredView::Open(open_file.get(), page_).status()))
+      << "no magic number";
   auto* words = reinterpret_cast<std::uint64_t*>(address);
   words[0] = registered::kMagic;
   auto view = RegisteredView::Open(open_file.get(), page_);
@@ -296,7 +311,8 @@ TEST_F(RegisteredTableTest, RubbishInATableOrAFileThatIsNoneIsHarmless) {
   auto& header = *reinterpret_cast<registered::Header*>(address);
   for (int round = 0; round < 2000; ++round) {
     header.count = round % 3 == 0 ? UINT64_MAX : random() % 5;
-    for (std::uint64_t word = 0; word < 64; ++word) words[registered::kRangesOffset / 8 + word] = random() >> (random() % 64);
+    for (std::uint64_t word = 0; word < 64; ++word)
+      words[registered::kRangesOffset / 8 + word] = random() >> (random() % 64);
     Range hint{};
     (void)(*view)->Covers(1 + (random() >> (random() % 64)), random() >> (random() % 64), &hint);
   }

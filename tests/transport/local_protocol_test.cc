@@ -61,7 +61,8 @@ TEST(LocalProtocolTest, EveryOtherLengthIsRefused) {
     if (std::holds_alternative<Data>(message)) continue;
     auto bytes = EncodeMessage(message);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-      EXPECT_FALSE(ParseMessage(std::span(bytes).first(size)).ok()) << MessageName(message) << " of " << size;
+      EXPECT_FALSE(ParseMessage(std::span(bytes).first(size)).ok())
+          << MessageName(message) << " of " << size;
     }
     bytes.push_back(std::byte{0});
     EXPECT_FALSE(ParseMessage(bytes).ok()) << MessageName(message);
@@ -82,13 +83,17 @@ TEST(LocalProtocolTest, AnotherVersionIsNamed) {
   bytes[4] = std::byte{kProtocolVersion + 1};
   auto parsed = ParseMessage(bytes);
   EXPECT_TRUE(IsUnsupported(parsed.status())) << parsed.status();
-  EXPECT_THAT(parsed.status().message(), HasSubstr(fmt::format("version {}, not {}", kProtocolVersion + 1, kProtocolVersion)));
+  EXPECT_THAT(parsed.status().message(),
+              HasSubstr(fmt::format("version {}, not {}", kProtocolVersion + 1, kProtocolVersion)));
 }
 
 TEST(LocalProtocolTest, ContributionsThatCantBeAreRefused) {
-  for (const Contribution& contribution : {Contribution{{2_MiB + 1, 0}, {true, false}, {}},  // no multiple of 2 MiB
-                                           Contribution{{0, 0}, {true, false}, {}},          // a file of nothing
-                                           Contribution{{2_MiB, 0}, {}, {true, false}}}) {   // a user's file that doesn't come
+  // no multiple of 2 MiB
+  for (const Contribution& contribution : {Contribution{{2_MiB + 1, 0}, {true, false}, {}},
+                                           // a file of nothing
+                                           Contribution{{0, 0}, {true, false}, {}},
+                                           // a user's file that doesn't come
+                                           Contribution{{2_MiB, 0}, {}, {true, false}}}) {
     EXPECT_TRUE(IsInvalidArgument(ParseMessage(EncodeMessage(Grow{contribution})).status()));
   }
   Introduction introduction = SomeIntroduction();
@@ -99,7 +104,8 @@ TEST(LocalProtocolTest, ContributionsThatCantBeAreRefused) {
 TEST(LocalProtocolTest, RefusalsHaveAKnownKindAndPlainText) {
   EXPECT_FALSE(ParseMessage(EncodeMessage(Refused{Kind::kOk, "fine"})).ok());
   EXPECT_FALSE(ParseMessage(EncodeMessage(Refused{Kind::kInvalidArgument, "\x1b[31m"})).ok());
-  auto parsed = ParseMessage(EncodeMessage(Refused{Kind::kInvalidArgument, std::string(1000, 'x')}));
+  auto parsed =
+      ParseMessage(EncodeMessage(Refused{Kind::kInvalidArgument, std::string(1000, 'x')}));
   ASSERT_TRUE(parsed.ok());
   EXPECT_EQ(std::get<Refused>(*parsed).reason, std::string(kMaxReasonBytes, 'x'));
 }
@@ -112,8 +118,9 @@ TEST(LocalProtocolTest, AdvertsParseToThemselvesAndNothingElseDoes) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->socket, advert.socket);
   EXPECT_EQ(parsed->key, advert.key);
-  for (std::string bad : {std::string(), std::string("1"), std::string("1 a"), "2" + text.substr(1), text + "0",
-                          text.substr(0, text.size() - 1) + "g", "1  " + text.substr(text.rfind(' ') + 1), text + " x"}) {
+  for (std::string bad : {std::string(), std::string("1"), std::string("1 a"), "2" + text.substr(1),
+                          text + "0", text.substr(0, text.size() - 1) + "g",
+                          "1  " + text.substr(text.rfind(' ') + 1), text + " x"}) {
     EXPECT_TRUE(IsInvalidArgument(ParseAdvert(bad).status())) << bad;
   }
 }

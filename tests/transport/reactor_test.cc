@@ -15,7 +15,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-UniqueFd Event(unsigned value = 0) { return UniqueFd(::eventfd(value, EFD_CLOEXEC | EFD_NONBLOCK)); }
+UniqueFd Event(unsigned value = 0) {
+  return UniqueFd(::eventfd(value, EFD_CLOEXEC | EFD_NONBLOCK));
+}
 void Signal(const UniqueFd& fd) {
   std::uint64_t one = 1;
   ASSERT_EQ(::write(fd.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));

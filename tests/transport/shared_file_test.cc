@@ -47,7 +47,8 @@ TEST(SharedFileTest, WhatIsNoFileOrNotWritableIsRefused) {
   UniqueFd directory(::open("/", O_RDONLY | O_CLOEXEC));
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   UniqueFd file = MemoryFile(4_MiB, F_SEAL_SHRINK);
-  UniqueFd read_only(::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd read_only(
+      ::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(), O_RDONLY | O_CLOEXEC));
   for (int fd : {reader.get(), writer.get(), directory.get(), null.get(), read_only.get(), -1}) {
     EXPECT_TRUE(IsInvalidArgument(CheckSharedFile(fd, 0, true).status())) << fd;
   }

@@ -103,7 +103,8 @@ TEST_F(StrangersTest, RandomBytesAreShownTheDoor) {
 
 TEST_F(StrangersTest, TruncatedOversizedAndEmptyMessagesToo) {
   auto hello = EncodeMessage(TrueHello());
-  for (std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{8}, hello.size() - 1}) {
+  for (std::size_t size :
+       {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{8}, hello.size() - 1}) {
     UniqueFd socket = Call();
     ASSERT_OK(SendPacket(socket.get(), std::span(hello).first(size), {}));
     EXPECT_FALSE(AnswerTo(socket).has_value()) << size;
@@ -118,15 +119,17 @@ TEST_F(StrangersTest, TruncatedOversizedAndEmptyMessagesToo) {
 }
 
 TEST_F(StrangersTest, MessagesOutOfOrderEndTheConnection) {
-  std::vector<local::Message> early{local::Ready{}, local::Welcome{}, local::Grow{},      local::Grown{},
-                                    local::Bye{},   local::Data{},    local::Duplicate{}, local::Refused{}};
+  std::vector<local::Message> early{local::Ready{},     local::Welcome{}, local::Grow{},
+                                    local::Grown{},     local::Bye{},     local::Data{},
+                                    local::Duplicate{}, local::Refused{}};
   for (const local::Message& message : early) {
     UniqueFd socket = Call();
     ASSERT_OK(SendPacket(socket.get(), EncodeMessage(message), {}));
     EXPECT_FALSE(AnswerTo(socket).has_value()) << local::MessageName(message);
   }
   std::uint64_t epoch = 1;
-  for (const local::Message& message : std::vector<local::Message>{TrueHello(), local::Welcome{}, local::Duplicate{}}) {
+  for (const local::Message& message :
+       std::vector<local::Message>{TrueHello(), local::Welcome{}, local::Duplicate{}}) {
     UniqueFd socket = Call();
     local::Hello hello = TrueHello();
     hello.from_epoch = epoch++;
@@ -146,7 +149,8 @@ TEST_F(StrangersTest, AnotherVersionHearsOurs) {
   bytes[4] = std::byte{9};
   UniqueFd socket = Call();
   ASSERT_OK(SendPacket(socket.get(), bytes, {}));
-  EXPECT_THAT(RefusalOf(socket), HasSubstr(fmt::format("version 9, not {}", local::kProtocolVersion)));
+  EXPECT_THAT(RefusalOf(socket),
+              HasSubstr(fmt::format("version 9, not {}", local::kProtocolVersion)));
 }
 
 TEST_F(StrangersTest, WhoHasNotReadTheDirectoryIsRefused) {

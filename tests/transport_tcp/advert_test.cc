@@ -24,7 +24,8 @@ TEST(TcpAdvert, SaysWhatWasPutIn) {
 }
 
 TEST(TcpAdvert, LaterVersionsMayAddFields) {
-  auto advert = ParseAdvert("memfabric-tcp/1 rails=2 key=" + kKey + " address=[fd00::1]:1 colour=blue encrypt=1");
+  auto advert = ParseAdvert("memfabric-tcp/1 rails=2 key=" + kKey +
+                            " address=[fd00::1]:1 colour=blue encrypt=1");
   ASSERT_TRUE(advert.ok()) << advert.status();
   EXPECT_EQ(advert->address.host, "fd00::1");
   EXPECT_TRUE(advert->encrypt);
@@ -33,12 +34,14 @@ TEST(TcpAdvert, LaterVersionsMayAddFields) {
 TEST(TcpAdvert, WhatIsNoneIsRefusedWithoutTellingTheKey) {
   ASSERT_TRUE(ParseAdvert(kGood).ok());
   for (std::string text :
-       {std::string(), std::string("tcp://nowhere"), "memfabric-tcp/2" + kGood.substr(15), kGood + " ", kGood + "a",
-        kGood.substr(0, kGood.size() - 1), kGood + " encrypt=1", kGood + " x", kGood + " =x",
+       {std::string(), std::string("tcp://nowhere"), "memfabric-tcp/2" + kGood.substr(15),
+        kGood + " ", kGood + "a", kGood.substr(0, kGood.size() - 1), kGood + " encrypt=1",
+        kGood + " x", kGood + " =x",
         std::string("memfabric-tcp/1 address=host.name:1 encrypt=0 key=") + kKey,
         std::string("memfabric-tcp/1 address=10.0.0.1:0 encrypt=0 key=") + kKey,
         std::string("memfabric-tcp/1 address=10.0.0.1:1 encrypt=2 key=") + kKey,
-        std::string("memfabric-tcp/1 encrypt=0 key=") + kKey, kGood + "\n", kGood + std::string(2000, 'x')}) {
+        std::string("memfabric-tcp/1 encrypt=0 key=") + kKey, kGood + "\n",
+        kGood + std::string(2000, 'x')}) {
     auto advert = ParseAdvert(text);
     EXPECT_FALSE(advert.ok()) << text;
     EXPECT_THAT(advert.status().message(), testing::Not(HasSubstr("aaaa")));

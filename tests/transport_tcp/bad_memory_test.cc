@@ -1,5 +1,6 @@
-// Memory that isn't there: of the peer's user (registered, or a file lent to the pool), and of the caller's own. Each is an
-// error of that request alone; both processes live, and the link goes on in step.
+// Memory that isn't there: of the peer's user (registered, or a file lent to the pool), and of the
+// caller's own. Each is an error of that request alone; both processes live, and the link goes on
+// in step.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -36,7 +37,8 @@ class UserMemory {
   explicit UserMemory(std::uint64_t size_bytes)
       : size_bytes_(PageUp(size_bytes)), file_(::memfd_create("a user's", MFD_CLOEXEC)) {
     EXPECT_EQ(::ftruncate(file_.get(), static_cast<off_t>(size_bytes_)), 0);
-    void* address = ::mmap(nullptr, size_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
+    void* address =
+        ::mmap(nullptr, size_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
     EXPECT_NE(address, MAP_FAILED);
     data_ = static_cast<std::byte*>(address);
     FillPattern(data_, size_bytes_, 7);
@@ -57,7 +59,9 @@ class UserMemory {
         break;
       case Fault::kReadOnly: EXPECT_EQ(::mprotect(data_, size_bytes_, PROT_READ), 0); break;
       case Fault::kTruncated: EXPECT_EQ(::ftruncate(file_.get(), 0), 0); break;
-      case Fault::kHole: EXPECT_EQ(::mprotect(data_ + size_bytes_ / 8192 * 4096, 4096, PROT_NONE), 0); break;
+      case Fault::kHole:
+        EXPECT_EQ(::mprotect(data_ + size_bytes_ / 8192 * 4096, 4096, PROT_NONE), 0);
+        break;
     }
   }
 
@@ -97,7 +101,8 @@ class TcpBadMemory : public TransportFixture, public testing::WithParamInterface
     log::SetSink({});
     log::SetLevel(LogLevel::kError);
   }
-  Status Move(bool put, bool registered, std::byte* local, std::uint64_t remote, std::uint64_t size_bytes) {
+  Status Move(bool put, bool registered, std::byte* local, std::uint64_t remote,
+              std::uint64_t size_bytes) {
     Piece piece{local, remote, size_bytes};
     const std::span<const Piece> one(&piece, 1);
     RETURN_IF_ERROR(registered ? (put ? link_->PutRegistered(one) : link_->GetRegistered(one))
@@ -121,7 +126,8 @@ class TcpBadMemory : public TransportFixture, public testing::WithParamInterface
   std::size_t Logged(std::string_view text) {
     std::lock_guard lock(mutex_);
     return static_cast<std::size_t>(
-        std::count_if(lines_.begin(), lines_.end(), [&](const auto& line) { return line.find(text) != std::string::npos; }));
+        std::count_if(lines_.begin(), lines_.end(),
+                      [&](const auto& line) { return line.find(text) != std::string::npos; }));
   }
 
   std::mutex mutex_;  // guards lines_
@@ -146,7 +152,8 @@ TEST_P(TcpBadMemory, OfThePeersUserIsAnErrorAndTheLinkGoesOn) {
         peer_->registered().Register(theirs.bytes());
         auto mine = Pattern(3, size);
         theirs.Spoil(fault);
-        Status status = Move(put, true, mine.data(), reinterpret_cast<std::uint64_t>(theirs.data()), size);
+        Status status =
+            Move(put, true, mine.data(), reinterpret_cast<std::uint64_t>(theirs.data()), size);
         EXPECT_TRUE(IsInvalidArgument(status)) << status;
         EXPECT_THAT(status.message(), HasSubstr(put ? "can't be written to" : "can't be read"));
         EXPECT_THAT(status.message(), HasSubstr("rank 1"));
@@ -155,7 +162,8 @@ TEST_P(TcpBadMemory, OfThePeersUserIsAnErrorAndTheLinkGoesOn) {
       }
     }
   }
-  EXPECT_EQ(Logged("a request of rank 0"), 1u);  // of the owner; more within ten seconds aren't told of
+  // of the owner; more within ten seconds aren't told of
+  EXPECT_EQ(Logged("a request of rank 0"), 1u);
 }
 
 TEST_P(TcpBadMemory, OfTheCallersOwnIsAnErrorAndTheLinkGoesOn) {
@@ -169,10 +177,12 @@ TEST_P(TcpBadMemory, OfTheCallersOwnIsAnErrorAndTheLinkGoesOn) {
         if (!registered && size > 4_MiB) continue;
         for (bool put : {true, false}) {
           if (fault == Fault::kReadOnly && put) continue;
-          SCOPED_TRACE(fmt::format("{} {} {} {}", FaultName(fault), size, put ? "put" : "get", registered));
+          SCOPED_TRACE(
+              fmt::format("{} {} {} {}", FaultName(fault), size, put ? "put" : "get", registered));
           UserMemory mine(size);
           mine.Spoil(fault);
-          const std::uint64_t remote = registered ? reinterpret_cast<std::uint64_t>(theirs.data()) : 0;
+          const std::uint64_t remote =
+              registered ? reinterpret_cast<std::uint64_t>(theirs.data()) : 0;
           Status status = Move(put, registered, mine.data(), remote, size);
           EXPECT_TRUE(IsInvalidArgument(status)) << status;
           LinkIsGood();
@@ -182,7 +192,8 @@ TEST_P(TcpBadMemory, OfTheCallersOwnIsAnErrorAndTheLinkGoesOn) {
   }
   // An address where never anything was, between requests that are good.
   auto good = Pattern(4, 100);
-  const Piece pieces[] = {{good.data(), 0, 100}, {reinterpret_cast<std::byte*>(4096), 200, 100}};  // NOLINT
+  const Piece pieces[] = {{good.data(), 0, 100},
+                          {reinterpret_cast<std::byte*>(4096), 200, 100}};  // NOLINT
   FillPattern(peer_->memory(kHost), 1000, 6);
   ASSERT_OK(link_->Put(kHost, {pieces, 1}));
   ASSERT_OK(link_->Put(kHost, {pieces + 1, 1}));
@@ -212,7 +223,8 @@ TEST_P(TcpBadMemory, ThatGoesAwayInMidTransferIsAnErrorAndTheLinkGoesOn) {
   });
   int failed = 0;
   for (int i = 0; i < 60; ++i) {
-    Status status = Move(i % 2 == 0, true, mine.data(), reinterpret_cast<std::uint64_t>(theirs.data()), kSize);
+    Status status =
+        Move(i % 2 == 0, true, mine.data(), reinterpret_cast<std::uint64_t>(theirs.data()), kSize);
     EXPECT_TRUE(status.ok() || IsInvalidArgument(status)) << status;
     failed += status.ok() ? 0 : 1;
   }
@@ -234,7 +246,8 @@ TEST_P(TcpBadMemory, InAFileThatTheUserLentAndTruncatedIsAnError) {
   ASSERT_OK(GetNow(*link_, kHost, back, 0));
   ASSERT_EQ(back, bytes);
   ASSERT_EQ(::ftruncate(file.get(), 1_MiB), 0);
-  for (std::uint64_t size : {std::uint64_t{8}, std::uint64_t{5000}, std::uint64_t{100'000}, std::uint64_t{3_MiB}}) {
+  for (std::uint64_t size :
+       {std::uint64_t{8}, std::uint64_t{5000}, std::uint64_t{100'000}, std::uint64_t{3_MiB}}) {
     for (bool put : {true, false}) {
       SCOPED_TRACE(fmt::format("{} {}", size, put ? "put" : "get"));
       Status status = Move(put, false, bytes.data(), size > 1_MiB ? 0 : 1_MiB, size);

@@ -12,12 +12,46 @@ using testing::HasSubstr;
 const std::vector<Header> kGood{
     {.op = Op::kPreface, .count = kWireVersion, .token = 1, .offset = 2, .size_bytes = 3},
     {.op = Op::kControl, .size_bytes = 248},
-    {.op = Op::kPut, .zone = 1, .count = 1, .sequence = 7, .token = 9, .offset = 4096, .size_bytes = 1 << 20},
-    {.op = Op::kGet, .zone = 0, .count = kMaxPieces, .sequence = 8, .token = 9, .offset = 0, .size_bytes = 1 << 20},
-    {.op = Op::kPutRegistered, .count = 1, .sequence = 9, .token = 1, .offset = 0x7fff'0000'0000, .size_bytes = 5},
-    {.op = Op::kGetRegistered, .count = 2, .sequence = 10, .token = 1, .offset = 0, .size_bytes = 5},
-    {.op = Op::kAtomic, .zone = 1, .count = 6, .sequence = 11, .token = 1, .offset = 8, .size_bytes = 16},
-    {.op = Op::kSignal, .zone = 0, .count = 1, .sequence = 12, .token = 1, .offset = 64, .size_bytes = kMaxSignalBytes},
+    {.op = Op::kPut,
+     .zone = 1,
+     .count = 1,
+     .sequence = 7,
+     .token = 9,
+     .offset = 4096,
+     .size_bytes = 1 << 20},
+    {.op = Op::kGet,
+     .zone = 0,
+     .count = kMaxPieces,
+     .sequence = 8,
+     .token = 9,
+     .offset = 0,
+     .size_bytes = 1 << 20},
+    {.op = Op::kPutRegistered,
+     .count = 1,
+     .sequence = 9,
+     .token = 1,
+     .offset = 0x7fff'0000'0000,
+     .size_bytes = 5},
+    {.op = Op::kGetRegistered,
+     .count = 2,
+     .sequence = 10,
+     .token = 1,
+     .offset = 0,
+     .size_bytes = 5},
+    {.op = Op::kAtomic,
+     .zone = 1,
+     .count = 6,
+     .sequence = 11,
+     .token = 1,
+     .offset = 8,
+     .size_bytes = 16},
+    {.op = Op::kSignal,
+     .zone = 0,
+     .count = 1,
+     .sequence = 12,
+     .token = 1,
+     .offset = 64,
+     .size_bytes = kMaxSignalBytes},
     {.op = Op::kAck, .sequence = 7},
     {.op = Op::kData, .sequence = 8, .size_bytes = 1 << 20},
     {.op = Op::kDone, .zone = 1, .sequence = 9, .offset = 0, .size_bytes = 30},
@@ -38,7 +72,8 @@ TEST(TcpFrame, HeadersSurviveTheWire) {
 }
 
 TEST(TcpFrame, WhatIsParsedIsWhatIsEncoded) {
-  // Every byte of every good header, changed: refused, or another header that encodes to exactly these bytes.
+  // Every byte of every good header, changed: refused, or another header that encodes to exactly
+  // these bytes.
   for (const Header& header : kGood) {
     for (std::size_t i = 0; i < kHeaderBytes; ++i) {
       for (int change : {1, 0x80, 0xff}) {
@@ -71,7 +106,8 @@ TEST(TcpFrame, RefusalsNameTheField) {
            {{.op = Op::kAtomic, .count = 7, .sequence = 1, .size_bytes = 16}, "operation 7"},
            {{.op = Op::kAtomic, .count = 0, .sequence = 1, .size_bytes = 15}, "size 15"},
            {{.op = Op::kControl, .size_bytes = kMaxControlBytes + 1}, "size 513"},
-           {{.op = Op::kDone, .zone = 1, .sequence = 1, .size_bytes = kMaxErrorBytes + 1}, "size 401"},
+           {{.op = Op::kDone, .zone = 1, .sequence = 1, .size_bytes = kMaxErrorBytes + 1},
+            "size 401"},
            {{.op = Op::kDone, .sequence = 1, .size_bytes = 1}, "size 1"},
            {{.op = Op::kDone, .zone = 200, .sequence = 1}, "kind 200"},
            {{.op = Op::kAck, .sequence = 1, .size_bytes = 1}, "size 1"},
@@ -79,7 +115,8 @@ TEST(TcpFrame, RefusalsNameTheField) {
        }) {
     auto parsed = ParseHeader(EncodeHeader(each.header));
     ASSERT_FALSE(parsed.ok()) << each.what;
-    EXPECT_THAT(parsed.status().message(), AllOf(HasSubstr(OpName(each.header.op)), HasSubstr(each.what)));
+    EXPECT_THAT(parsed.status().message(),
+                AllOf(HasSubstr(OpName(each.header.op)), HasSubstr(each.what)));
   }
 }
 
@@ -90,7 +127,8 @@ TEST(TcpFrame, TablesMustAddUp) {
   auto ranges = ParseTable(header, bytes);
   ASSERT_TRUE(ranges.ok());
   EXPECT_EQ(*ranges, (std::vector<Range>{{100, 10}, {0, 20}, {5000, 0}}));
-  for (std::uint64_t wrong : {std::uint64_t{29}, std::uint64_t{31}, std::uint64_t{0}, ~std::uint64_t{0}}) {
+  for (std::uint64_t wrong :
+       {std::uint64_t{29}, std::uint64_t{31}, std::uint64_t{0}, ~std::uint64_t{0}}) {
     header.size_bytes = wrong;
     EXPECT_FALSE(ParseTable(header, bytes).ok()) << wrong;
   }

@@ -1,4 +1,5 @@
-// At which address a port listens. What depends on interfaces runs in a network namespace of the test's own, as root.
+// At which address a port listens. What depends on interfaces runs in a network namespace of the
+// test's own, as root.
 
 #include "transport/tcp/listen.h"
 
@@ -44,14 +45,16 @@ TEST(TcpListen, AStoreOnLoopbackIsReachedOverLoopback) {
 }
 
 TEST(TcpListen, WhatIsNotThereIsSaid) {
-  EXPECT_THAT(Chosen(Nic("nosuch0")), AllOf(HasSubstr("nosuch0"), HasSubstr("no such interface"), HasSubstr("lo 127.0.0.1")));
+  EXPECT_THAT(Chosen(Nic("nosuch0")), AllOf(HasSubstr("nosuch0"), HasSubstr("no such interface"),
+                                            HasSubstr("lo 127.0.0.1")));
   EXPECT_THAT(Chosen(Nic("tcp://203.0.113.9:1")),
               AllOf(HasSubstr("203.0.113.9"), HasSubstr("the address"), HasSubstr("127.0.0.1")));
   EXPECT_THAT(Chosen(Nic("tcp://203.0.113.9/24:1")), HasSubstr("an address in"));
   EXPECT_THAT(Chosen(Nic("tcp://10.0.0.1/33:1")), AllOf(HasSubstr("33"), HasSubstr("32")));
   EXPECT_THAT(Chosen(Nic("tcp://10.0.0.1/x:1")), HasSubstr("mask bits"));
   EXPECT_THAT(Chosen(Nic("tcp://host.name:1")), HasSubstr("numeric"));
-  EXPECT_THAT(Chosen(Nic("nosuch0,tcp://203.0.113.9")), AllOf(HasSubstr("nosuch0"), HasSubstr("203.0.113.9")));
+  EXPECT_THAT(Chosen(Nic("nosuch0,tcp://203.0.113.9")),
+              AllOf(HasSubstr("nosuch0"), HasSubstr("203.0.113.9")));
 }
 
 TEST(TcpListen, ATakenPortNamesItsOwner) {
@@ -61,7 +64,8 @@ TEST(TcpListen, ATakenPortNamesItsOwner) {
   auto second = Listen(first->address);
   ASSERT_TRUE(IsInUse(second.status())) << second.status();
   EXPECT_THAT(second.status().message(),
-              AllOf(HasSubstr(first->address.ToString()), HasSubstr("taken"), HasSubstr(fmt::format("pid {}", ::getpid()))));
+              AllOf(HasSubstr(first->address.ToString()), HasSubstr("taken"),
+                    HasSubstr(fmt::format("pid {}", ::getpid()))));
 }
 
 // Runs `check` in a child that has a network namespace to itself; returns what it says.
@@ -71,8 +75,10 @@ std::string InOwnNamespace(const std::string& commands, const std::function<std:
   const pid_t child = ::fork();
   if (child == 0) {
     std::string text = "no namespace";
-    if (::unshare(CLONE_NEWNET) == 0) text = std::system(commands.c_str()) == 0 ? check() : "ip failed";
-    [[maybe_unused]] ssize_t written = RetryOnSignal([&] { return ::write(answer[1], text.data(), text.size()); });
+    if (::unshare(CLONE_NEWNET) == 0)
+      text = std::system(commands.c_str()) == 0 ? check() : "ip failed";
+    [[maybe_unused]] ssize_t written =
+        RetryOnSignal([&] { return ::write(answer[1], text.data(), text.size()); });
     ::_exit(0);
   }
   ::close(answer[1]);
@@ -87,7 +93,8 @@ std::string InOwnNamespace(const std::string& commands, const std::function<std:
 // Where `range` of a port that is taken leads to, relative to it.
 std::string InRange(const HostPort& first, const PortRange& range) {
   auto listener = ListenInRange(first, range);
-  return listener.ok() ? std::to_string(listener->address.port - first.port) : listener.status().message();
+  return listener.ok() ? std::to_string(listener->address.port - first.port)
+                       : listener.status().message();
 }
 
 // A port with free ones behind it, in namespaces where nobody else takes any.
@@ -114,7 +121,8 @@ TEST(TcpListen, APortIsTheFirstOfARange) {
   if (text == "no namespace") GTEST_SKIP() << "needs root";
   EXPECT_EQ(text,
             "3\n8\n10\n0\n1\n1\n"
-            "port 65534 + 3 is beyond 65535, and so is every one that may be used instead, from 65535 on\n");
+            "port 65534 + 3 is beyond 65535, and so is every one that may be used instead, from "
+            "65535 on\n");
 }
 
 TEST(TcpListen, ThePortOfSomebodyElseIsWarnedOfAndOnesOwnIsNot) {
@@ -134,42 +142,50 @@ TEST(TcpListen, ThePortOfSomebodyElseIsWarnedOfAndOnesOwnIsNot) {
   const pid_t child = ::fork();  // it has the port now
   if (child == 0) ::pause();
   held->socket.Reset();
-  EXPECT_THAT(warnings(),
-              AllOf(HasSubstr(held->address.ToString()), HasSubstr("taken"), HasSubstr(fmt::format("pid {}", child))));
+  EXPECT_THAT(warnings(), AllOf(HasSubstr(held->address.ToString()), HasSubstr("taken"),
+                                HasSubstr(fmt::format("pid {}", child))));
   ::kill(child, SIGKILL);
   RetryOnSignal([&] { return ::waitpid(child, nullptr, 0); });
 }
 
-// Pairs of which the near end has the name; the far ends stay in the same namespace, without addresses.
+// Pairs of which the near end has the name; the far ends stay in the same namespace, without
+// addresses.
 const std::string kTwoNetworks =
     "add() { ip link add $1 type veth peer name far-$1 && ip link set far-$1 up; }; "
-    "ip link set lo up && add docker0 && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up && "
-    "add data0 && ip addr add 10.1.0.5/24 dev data0 && ip addr add fd01::5/64 dev data0 nodad && ip link set data0 up && "
-    "add off0 && ip addr add 10.9.0.5/24 dev off0 && add bare0 && sysctl -qw net.ipv6.conf.bare0.disable_ipv6=1 && "
+    "ip link set lo up && add docker0 && ip addr add 172.17.0.1/16 dev docker0 && ip link set "
+    "docker0 up && "
+    "add data0 && ip addr add 10.1.0.5/24 dev data0 && ip addr add fd01::5/64 dev data0 nodad && "
+    "ip link set data0 up && "
+    "add off0 && ip addr add 10.9.0.5/24 dev off0 && add bare0 && sysctl -qw "
+    "net.ipv6.conf.bare0.disable_ipv6=1 && "
     "ip link set bare0 up";
 
 TEST(TcpListen, TheRouteToTheStoreDecides) {
   const std::string text = InOwnNamespace(kTwoNetworks, [] {
     std::string all;
     for (const NetworkOptions& options :
-         {Nic("", "10.1.0.9"), Nic("", "fd01::9"), Nic("", "172.17.0.9"), Nic(""), Nic("", "0.0.0.0"), Nic("tcp://0.0.0.0:7"),
-          Nic("tcp://[::]/0:7"), Nic("tcp://[::]/64:7"), Nic("tcp://10.9.9.9/0:7"), Nic("tcp://10.1.0.0/24:8"),
-          Nic("tcp://[fd01::]/64:8"), Nic("data0")}) {
+         {Nic("", "10.1.0.9"), Nic("", "fd01::9"), Nic("", "172.17.0.9"), Nic(""),
+          Nic("", "0.0.0.0"), Nic("tcp://0.0.0.0:7"), Nic("tcp://[::]/0:7"), Nic("tcp://[::]/64:7"),
+          Nic("tcp://10.9.9.9/0:7"), Nic("tcp://10.1.0.0/24:8"), Nic("tcp://[fd01::]/64:8"),
+          Nic("data0")}) {
       all += Chosen(options) + "\n";
     }
     return all;
   });
   if (text == "no namespace") GTEST_SKIP() << "needs root";
   EXPECT_EQ(text,
-            "10.1.0.5:0\n[fd01::5]:0\n172.17.0.1:0\n10.1.0.5:0\n10.1.0.5:0\n10.1.0.5:7\n10.1.0.5:7\n10.1.0.5:7\n10.1.0.5:7\n10."
+            "10.1.0.5:0\n[fd01::5]:0\n172.17.0.1:0\n10.1.0.5:0\n10.1.0.5:0\n10.1.0.5:7\n10.1.0.5:"
+            "7\n10.1.0.5:7\n10.1.0.5:7\n10."
             "1.0.5:8\n[fd01::5]:8\n"
             "10.1.0.5:0\n");
 }
 
 TEST(TcpListen, InterfacesThatAreDownOrHaveNoAddressAreRefused) {
-  const std::string text = InOwnNamespace(kTwoNetworks, [] { return Chosen(Nic("off0")) + "\n" + Chosen(Nic("bare0")); });
+  const std::string text = InOwnNamespace(
+      kTwoNetworks, [] { return Chosen(Nic("off0")) + "\n" + Chosen(Nic("bare0")); });
   if (text == "no namespace") GTEST_SKIP() << "needs root";
-  EXPECT_THAT(text, AllOf(HasSubstr("\"off0\": the interface is down"), HasSubstr("\"bare0\": the interface has no address")));
+  EXPECT_THAT(text, AllOf(HasSubstr("\"off0\": the interface is down"),
+                          HasSubstr("\"bare0\": the interface has no address")));
 }
 
 TEST(TcpListen, WithNothingElseItIsLoopback) {

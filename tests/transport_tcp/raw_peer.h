@@ -1,5 +1,5 @@
-// A peer made by hand: a blocking socket to a member's tcp port that says whatever a test likes, after as much of the real
-// protocol as it wants. One thread.
+// A peer made by hand: a blocking socket to a member's tcp port that says whatever a test likes,
+// after as much of the real protocol as it wants. One thread.
 
 #pragma once
 
@@ -27,7 +27,8 @@ class RawPeer {
  public:
   // Connects to the member's port, or to another address that leads there.
   explicit RawPeer(const MemberAddress& to) : RawPeer(to, tcp::ParseAdvert(to.advert)->address) {}
-  RawPeer(const MemberAddress& to, const HostPort& address) : to_(to), advert_(*tcp::ParseAdvert(to.advert)) {
+  RawPeer(const MemberAddress& to, const HostPort& address)
+      : to_(to), advert_(*tcp::ParseAdvert(to.advert)) {
     tls_ = *tcp::Tls::Create();
     auto at = ToSocketAddress(address);
     socket_ = UniqueFd(::socket(at.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -78,7 +79,8 @@ class RawPeer {
   void Send(const tcp::Header& header) { Send(tcp::EncodeHeader(header)); }
   void Send(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      ssize_t sent = RetryOnSignal([&] { return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+      ssize_t sent = RetryOnSignal(
+          [&] { return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
       if (sent <= 0) return;  // the other end has closed it: the test sees that
       bytes = bytes.subspan(static_cast<std::size_t>(sent));
     }
@@ -87,7 +89,8 @@ class RawPeer {
   std::vector<std::byte> Take(std::size_t size) {
     std::vector<std::byte> bytes(size);
     for (std::size_t done = 0; done < size;) {
-      ssize_t got = RetryOnSignal([&] { return ::recv(socket_.get(), bytes.data() + done, size - done, 0); });
+      ssize_t got =
+          RetryOnSignal([&] { return ::recv(socket_.get(), bytes.data() + done, size - done, 0); });
       if (got <= 0) return {};
       done += static_cast<std::size_t>(got);
     }
@@ -108,14 +111,16 @@ class RawPeer {
   tcp::Header NextHeader() {
     auto bytes = Take(tcp::kHeaderBytes);
     if (bytes.size() != tcp::kHeaderBytes) return {};
-    auto header = tcp::ParseHeader(std::span<const std::byte, tcp::kHeaderBytes>(bytes.data(), tcp::kHeaderBytes));
+    auto header = tcp::ParseHeader(
+        std::span<const std::byte, tcp::kHeaderBytes>(bytes.data(), tcp::kHeaderBytes));
     return header.ok() ? *header : tcp::Header{};
   }
   // Reads to the end; false: it didn't come.
   bool IsClosed() {
     char bytes[4096];
     ssize_t got;
-    while ((got = RetryOnSignal([&] { return ::recv(socket_.get(), bytes, sizeof bytes, 0); })) > 0) {
+    while ((got = RetryOnSignal([&] { return ::recv(socket_.get(), bytes, sizeof bytes, 0); })) >
+           0) {
     }
     return got == 0 || errno == ECONNRESET;
   }

@@ -1,5 +1,5 @@
-// A network between a connector and a member's port: passes one connection on, at full speed or at about 1 MB/s, and keeps what
-// the connector said.
+// A network between a connector and a member's port: passes one connection on, at full speed or at
+// about 1 MB/s, and keeps what the connector said.
 
 #pragma once
 
@@ -21,7 +21,8 @@ class Relay {
 
   Relay(const HostPort& to, Pace pace) : listener_(*tcp::Listen({"127.0.0.1", 0})) {
     const int small = 64 << 10;  // so that what waits, waits in the connector
-    if (pace == Pace::kSlow) ::setsockopt(listener_.socket.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (pace == Pace::kSlow)
+      ::setsockopt(listener_.socket.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     thread_ = std::thread([this, to, pace] { Run(to, pace); });
   }
   ~Relay() {
@@ -39,7 +40,8 @@ class Relay {
   void Run(const HostPort& to, Pace pace) {
     pollfd ready{listener_.socket.get(), POLLIN, 0};
     RetryOnSignal([&] { return ::poll(&ready, 1, -1); });
-    UniqueFd client(RetryOnSignal([&] { return ::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
+    UniqueFd client(RetryOnSignal(
+        [&] { return ::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
     auto at = ToSocketAddress(to);
     UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(server.get(), at.get(), at.size_bytes), 0);
@@ -53,13 +55,16 @@ class Relay {
         if (got <= 0) open = false;
         if (got > 0 && i == 0 && pace == Pace::kFull) said_.insert(said_.end(), bytes, bytes + got);
         for (ssize_t sent = 0; sent < got;) {
-          ssize_t more = RetryOnSignal(
-              [&] { return ::send(both[1 - i].fd, bytes + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL); });
+          ssize_t more = RetryOnSignal([&] {
+            return ::send(both[1 - i].fd, bytes + sent, static_cast<std::size_t>(got - sent),
+                          MSG_NOSIGNAL);
+          });
           if (more <= 0) break;
           sent += more;
         }
         // What a slow network is, not a wait for something to happen.
-        if (pace == Pace::kSlow && got > 0) std::this_thread::sleep_for(std::chrono::milliseconds(16) * got / sizeof bytes);
+        if (pace == Pace::kSlow && got > 0)
+          std::this_thread::sleep_for(std::chrono::milliseconds(16) * got / sizeof bytes);
       }
     }
   }

@@ -1,5 +1,5 @@
-// What isn't said as it should be, in each phase: that connection ends, is counted and logged once, and costs the others
-// nothing.
+// What isn't said as it should be, in each phase: that connection ends, is counted and logged once,
+// and costs the others nothing.
 
 #include <functional>
 #include <mutex>
@@ -52,12 +52,14 @@ class TcpRubbish : public TransportFixture {
     ASSERT_OK(PutNow(*me_->LinkTo(2, 1), kHost, bytes, 0));
     EXPECT_EQ(good_->DigestOf(kHost, 0, 100'000), Digest(bytes));
   }
-  // How often it is logged, once what the reactor is at is over: a connection ends before that is told.
+  // How often it is logged, once what the reactor is at is over: a connection ends before that is
+  // told.
   std::size_t Logged(std::string_view text) {
     EXPECT_OK(me_->port().Connect(good_->address(), Soon()));
     std::lock_guard lock(mutex_);
     return static_cast<std::size_t>(
-        std::count_if(lines_.begin(), lines_.end(), [&](const auto& line) { return line.find(text) != std::string::npos; }));
+        std::count_if(lines_.begin(), lines_.end(),
+                      [&](const auto& line) { return line.find(text) != std::string::npos; }));
   }
   // A peer that has shaken hands and said its preface.
   std::unique_ptr<RawPeer> Known() {
@@ -120,7 +122,8 @@ TEST_F(TcpRubbish, AHandshakeForTheOtherModeGetsNowhere) {
   EXPECT_FALSE(stranger.ShakeHands());
   Status status = me_->port().Connect({"job/7", 3, 1, "here", 1, wrong.advert}, Soon());
   EXPECT_TRUE(IsInvalidArgument(status)) << status;
-  EXPECT_THAT(status.message(), testing::AllOf(HasSubstr("encryption"), HasSubstr("on"), HasSubstr("off")));
+  EXPECT_THAT(status.message(),
+              testing::AllOf(HasSubstr("encryption"), HasSubstr("on"), HasSubstr("off")));
 }
 
 TEST_F(TcpRubbish, AReplayedConnectionGetsNowhere) {
@@ -153,7 +156,9 @@ TEST_F(TcpRubbish, NothingButAnIntroductionIsTakenFromWhoHasTheKey) {
   const std::vector<std::function<void(RawPeer&)>> rubbish{
       [](RawPeer& peer) { peer.Send(RandomBytes(1, 4096)); },
       [](RawPeer& peer) { peer.Send(tcp::EncodePreface({})); },
-      [](RawPeer& peer) { peer.Send({.op = Op::kPut, .count = 1, .sequence = 1, .size_bytes = 8}); },
+      [](RawPeer& peer) {
+        peer.Send({.op = Op::kPut, .count = 1, .sequence = 1, .size_bytes = 8});
+      },
       [](RawPeer& peer) { peer.Send({.op = Op::kPing}); },
       [](RawPeer& peer) { peer.Send({.op = Op::kAck, .sequence = 1}); },
       [](RawPeer& peer) {
@@ -164,7 +169,9 @@ TEST_F(TcpRubbish, NothingButAnIntroductionIsTakenFromWhoHasTheKey) {
       [](RawPeer& peer) { peer.SendMessage(local::Ready{}); },
       [](RawPeer& peer) { peer.SendMessage(local::Bye{}); },
       [](RawPeer& peer) {
-        peer.Send(std::span<const std::byte>(tcp::EncodeHeader({.op = Op::kControl, .size_bytes = 248})).first(17));
+        peer.Send(
+            std::span<const std::byte>(tcp::EncodeHeader({.op = Op::kControl, .size_bytes = 248}))
+                .first(17));
         peer.StopSending();
       },
       [](RawPeer& peer) {
@@ -185,7 +192,8 @@ TEST_F(TcpRubbish, APeerThatBreaksTheProtocolLosesItsLinkAndNothingIsTouched) {
   FillPattern(me_->memory(kHost), 4_MiB, 5);
   const std::uint64_t before = Digest(me_->memory(kHost), 4_MiB);
   auto request = [](Op op, const RawPeer& peer) {
-    return tcp::Header{.op = op, .zone = 1, .count = 1, .sequence = 1, .token = peer.tokens()[1], .size_bytes = 8};
+    return tcp::Header{
+        .op = op, .zone = 1, .count = 1, .sequence = 1, .token = peer.tokens()[1], .size_bytes = 8};
   };
   const std::vector<std::function<void(RawPeer&)>> rubbish{
       [&](RawPeer& peer) {  // a wrong token
@@ -249,7 +257,8 @@ TEST_F(TcpRubbish, APeerThatBreaksTheProtocolLosesItsLinkAndNothingIsTouched) {
       [&](RawPeer& peer) {  // more at once than may be
         auto header = request(Op::kGet, peer);
         header.size_bytes = 4_MiB;
-        for (std::size_t i = 0; i <= tcp::kMaxUnanswered + 8; ++i, ++header.sequence) peer.Send(header);
+        for (std::size_t i = 0; i <= tcp::kMaxUnanswered + 8; ++i, ++header.sequence)
+          peer.Send(header);
       },
       [&](RawPeer& peer) { peer.Send({.op = Op::kAck, .sequence = 1}); },
       [&](RawPeer& peer) {

@@ -96,7 +96,8 @@ TEST_P(TcpSurvival, APeerKilledInMidPayloadIsGoneInTime) {
   }
 }
 
-// TlsTxSw of /proc/net/tls_stat: sockets that the kernel ever encrypted for. Nothing without its module `tls`.
+// TlsTxSw of /proc/net/tls_stat: sockets that the kernel ever encrypted for. Nothing without its
+// module `tls`.
 std::optional<std::uint64_t> EncryptedByTheKernel() {
   std::ifstream file("/proc/net/tls_stat");
   std::string name;
@@ -173,8 +174,13 @@ TEST_P(TcpSurvival, AResetInMidPayloadHurtsNobodyElse) {
   ASSERT_TRUE(raw.Link(3, Options(3)));
   ASSERT_NE(me_->LinkTo(3, 1), nullptr);
   FillPattern(me_->memory(kHost), 4_MiB, 8);
-  raw.Send(
-      {.op = Op::kPut, .zone = 1, .count = 1, .sequence = 1, .token = raw.tokens()[1], .offset = 1_MiB, .size_bytes = 1_MiB});
+  raw.Send({.op = Op::kPut,
+            .zone = 1,
+            .count = 1,
+            .sequence = 1,
+            .token = raw.tokens()[1],
+            .offset = 1_MiB,
+            .size_bytes = 1_MiB});
   raw.Send(Pattern(9, 500'000));
   raw.Send({.op = Op::kPing});  // inside the payload: it is no frame
   raw.Reset();
@@ -182,15 +188,18 @@ TEST_P(TcpSurvival, AResetInMidPayloadHurtsNobodyElse) {
   ASSERT_TRUE(end.has_value());
   EXPECT_TRUE(IsDisconnected(*end)) << *end;
   auto expected = Pattern(8, 4_MiB);
-  EXPECT_EQ(Digest(me_->memory(kHost), 1_MiB), Digest(expected.data(), 1_MiB)) << "before the range";
-  EXPECT_EQ(Digest(me_->memory(kHost) + 2_MiB, 2_MiB), Digest(expected.data() + 2_MiB, 2_MiB)) << "after the range";
+  EXPECT_EQ(Digest(me_->memory(kHost), 1_MiB), Digest(expected.data(), 1_MiB))
+      << "before the range";
+  EXPECT_EQ(Digest(me_->memory(kHost) + 2_MiB, 2_MiB), Digest(expected.data() + 2_MiB, 2_MiB))
+      << "after the range";
 }
 
 TEST_P(TcpSurvival, APeerThatReadsNothingStallsNobodyElse) {
   if (GetParam() != "tcp") GTEST_SKIP() << "a peer made by hand speaks plain";
   RawPeer raw(me_->address());
   ASSERT_TRUE(raw.Link(3, Options(3)));
-  tcp::Header get{.op = Op::kGet, .zone = 1, .count = 1, .token = raw.tokens()[1], .size_bytes = 4_MiB};
+  tcp::Header get{
+      .op = Op::kGet, .zone = 1, .count = 1, .token = raw.tokens()[1], .size_bytes = 4_MiB};
   for (get.sequence = 1; get.sequence <= tcp::kMaxUnanswered; ++get.sequence) raw.Send(get);
   for (int i = 0; i < 10; ++i) OthersGoOn();
   // It reads slowly, and what it gets is right.
@@ -289,7 +298,8 @@ TEST_P(TcpSlowly, WhatIsGivenUpDoesNotHoldUpTheNext) {
     auto begin = steady_clock::now();
     auto bytes = Pattern(put ? 1 : 2, 100);
     ASSERT_OK(Move(true, bytes, Soon()));
-    EXPECT_LT(steady_clock::now() - begin, seconds(25)) << put;  // what both sockets hold, and a segment
+    // what both sockets hold, and a segment
+    EXPECT_LT(steady_clock::now() - begin, seconds(25)) << put;
     EXPECT_EQ(peer_->DigestOf(kHost, 0, 100), Digest(bytes));
   }
 }
@@ -356,12 +366,14 @@ TEST_P(TcpSurvival, EightPeersPutIntoOneAtOnce) {
       auto link = peers[rank - 1]->LinkTo(0, 1);
       auto bytes = Pattern(rank, 512_KiB);
       start.arrive_and_wait();
-      for (int round = 0; round < 20; ++round) ASSERT_OK(PutNow(*link, kHost, bytes, (rank - 1) * 512_KiB));
+      for (int round = 0; round < 20; ++round)
+        ASSERT_OK(PutNow(*link, kHost, bytes, (rank - 1) * 512_KiB));
     });
   }
   for (auto& thread : threads) thread.join();
   for (Rank rank = 1; rank <= 8; ++rank) {
-    EXPECT_EQ(Digest(target->memory(kHost) + (rank - 1) * 512_KiB, 512_KiB), Digest(Pattern(rank, 512_KiB)));
+    EXPECT_EQ(Digest(target->memory(kHost) + (rank - 1) * 512_KiB, 512_KiB),
+              Digest(Pattern(rank, 512_KiB)));
   }
 }
 
@@ -369,7 +381,8 @@ TEST_P(TcpSurvival, IPv6IsAsGood) {
   MemberOptions options = Options(3);
   options.near_host = "::1";
   auto other = OpenMember(options);
-  if (other->address().advert.find("[::1]") == std::string::npos) GTEST_SKIP() << "this machine has no IPv6";
+  if (other->address().advert.find("[::1]") == std::string::npos)
+    GTEST_SKIP() << "this machine has no IPv6";
   ASSERT_OK(me_->port().Connect(other->address(), Soon()));
   auto bytes = Pattern(1, 1_MiB);
   ASSERT_OK(PutNow(*me_->LinkTo(3, 1), kHost, bytes, 0));
@@ -381,8 +394,8 @@ TEST_P(TcpSurvival, WithoutPollingItWorksAndNonsenseIsRefused) {
     ::setenv("MEMFABRIC_SPIN_US", nonsense, 1);
     auto member = Member::Open(Options(3));
     EXPECT_TRUE(IsInvalidArgument(member.status())) << member.status();
-    EXPECT_THAT(member.status().message(),
-                testing::AllOf(HasSubstr("MEMFABRIC_SPIN_US"), HasSubstr(nonsense), HasSubstr("1000")));
+    EXPECT_THAT(member.status().message(), testing::AllOf(HasSubstr("MEMFABRIC_SPIN_US"),
+                                                          HasSubstr(nonsense), HasSubstr("1000")));
   }
   ::setenv("MEMFABRIC_SPIN_US", "0", 1);
   auto asleep = OpenMember(Options(3));

@@ -55,7 +55,8 @@ TEST_F(VigilTest, AHostThatTakesOurQuestionsIsNoPeerThatAnswers) {
   // Its kernel acknowledges each question 20 ms later; its process is stopped.
   Verdict verdict = Verdict::kPatience;
   milliseconds took{0};
-  for (milliseconds since_asked{0}; verdict != Verdict::kSilent && took < milliseconds(10'000); took += milliseconds(10)) {
+  for (milliseconds since_asked{0}; verdict != Verdict::kSilent && took < milliseconds(10'000);
+       took += milliseconds(10)) {
     now_ += milliseconds(10);
     since_asked += milliseconds(10);
     if (since_asked == milliseconds(20)) signs_.taken = 10'000 + signs_.asked;

@@ -39,14 +39,18 @@ def _table(title: str, *columns: str) -> Table:
 def _environment() -> Table:
     table = _table("Environment", "variable", "value", "meaning")
     for variable in environment.VARIABLES:
-        table.add_row(variable.name, "-" if variable.value is None else variable.value, variable.meaning)
+        table.add_row(
+            variable.name, "-" if variable.value is None else variable.value, variable.meaning
+        )
     return table
 
 
 def _devices() -> Table:
     table = _table("Devices", "id", "backend", "name", "NUMA node", "memory")
     for device in mf.devices():
-        table.add_row(str(device.id), device.backend, device.name, str(device.numa_node), _size(device.bytes))
+        table.add_row(
+            str(device.id), device.backend, device.name, str(device.numa_node), _size(device.bytes)
+        )
     return table
 
 
@@ -54,14 +58,22 @@ def _machine() -> Table:
     table = _table("Machine", "what", "value")
     memory = _meminfo()
     table.add_row("memory available", _size(memory.get("MemAvailable", 0)))
-    table.add_row("huge pages reserved", f"{memory.get('HugePages_Free', 0)} of {memory.get('HugePages_Total', 0)} free, "
-                                         f"{_size(memory.get('Hugepagesize', 0))} each")
+    table.add_row(
+        "huge pages reserved",
+        f"{memory.get('HugePages_Free', 0)} of {memory.get('HugePages_Total', 0)} free, "
+        f"{_size(memory.get('Hugepagesize', 0))} each",
+    )
     table.add_row("transparent huge pages for shared memory", _transparent_huge_pages())
-    for name, limit in (("address space", resource.RLIMIT_AS), ("open files", resource.RLIMIT_NOFILE)):
+    for name, limit in (
+        ("address space", resource.RLIMIT_AS),
+        ("open files", resource.RLIMIT_NOFILE),
+    ):
         soft, _ = resource.getrlimit(limit)
         unlimited = soft == resource.RLIM_INFINITY
         table.add_row(f"limit: {name}", "unlimited" if unlimited else str(soft))
-    table.add_row("path between processes of this host", "mapped: shared memory, by loads and stores")
+    table.add_row(
+        "path between processes of this host", "mapped: shared memory, by loads and stores"
+    )
     return table
 
 
@@ -70,12 +82,16 @@ def _problems() -> list[str]:
     try:
         fd = os.memfd_create("memfabric-doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError as error:
-        problems.append(f"memory can't be shared between processes: memfd_create fails with {error.strerror}")
+        problems.append(
+            f"memory can't be shared between processes: memfd_create fails with {error.strerror}"
+        )
     else:
         os.close(fd)
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
-        problems.append(f"the address space is limited to {_size(soft)}: pools reserve addresses for all ranks (ulimit -v unlimited)")
+        problems.append(
+            f"the address space is limited to {_size(soft)}: pools reserve addresses for all ranks (ulimit -v unlimited)"
+        )
     return problems
 
 

@@ -1,4 +1,5 @@
-// memory/host/devices.h: the NUMA nodes of this machine as devices. A value behind a pointer; any thread.
+// memory/host/devices.h: the NUMA nodes of this machine as devices. A value behind a pointer; any
+// thread.
 
 #pragma once
 
@@ -10,7 +11,8 @@
 
 namespace memfabric::host {
 
-// Every id from 0 to 65535 stands for a node: nodes[id % nodes.size()]. REQUIRES: nodes is not empty.
+// Every id from 0 to 65535 stands for a node: nodes[id % nodes.size()]. REQUIRES: nodes is not
+// empty.
 std::unique_ptr<DeviceBackend> MakeDevices(std::vector<NumaNode> nodes = NumaNodes());
 
 }  // namespace memfabric::host

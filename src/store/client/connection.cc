@@ -29,10 +29,12 @@ std::string Target(const HostPort& endpoint) {
   return "ipv6:" + text;
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
+std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint,
+                                           std::chrono::milliseconds connect_timeout,
                                            Tunnel* tunnel) {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // else clients of one process share connections, and their back-off
+  // else clients of one process share connections, and their back-off
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // the client knows which calls may be done twice
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
@@ -43,9 +45,12 @@ std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetMaxReceiveMessageSize(-1);  // a snapshot of 1,024 records is larger than gRPC's 4 MiB
-  arguments.SetMaxSendMessageSize(-1);     // the server's limit applies, and it says so
-  if (tunnel == nullptr) return grpc::CreateCustomChannel(Target(endpoint), grpc::InsecureChannelCredentials(), arguments);
+  // a snapshot of 1,024 records is larger than gRPC's 4 MiB
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);  // the server's limit applies, and it says so
+  if (tunnel == nullptr)
+    return grpc::CreateCustomChannel(Target(endpoint), grpc::InsecureChannelCredentials(),
+                                     arguments);
   int inside = tunnel->TakePlainEnd();
   // Without a socket (the tunnel says why) without credentials: every call fails.
   if (inside < 0) return grpc::CreateCustomChannel(Target(endpoint), nullptr, arguments);
@@ -54,23 +59,27 @@ std::shared_ptr<grpc::Channel> MakeChannel(const HostPort& endpoint, std::chrono
 
 auto MakeStubs(const std::shared_ptr<grpc::Channel>& channel) {
   return std::make_tuple(etcdserverpb::KV::NewStub(channel), etcdserverpb::Lease::NewStub(channel),
-                         etcdserverpb::Watch::NewStub(channel), etcdserverpb::Maintenance::NewStub(channel));
+                         etcdserverpb::Watch::NewStub(channel),
+                         etcdserverpb::Maintenance::NewStub(channel));
 }
 
 }  // namespace
 
-Connection::Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
+Connection::Connection(IoThread& io, const HostPort& endpoint,
+                       std::chrono::milliseconds connect_timeout,
                        std::shared_ptr<const TlsCredentials> tls)
     : io_(io),
       endpoint_(endpoint),
-      tunnel_(tls == nullptr ? nullptr : std::make_unique<Tunnel>(std::move(tls), endpoint, connect_timeout)),
+      tunnel_(tls == nullptr ? nullptr
+                             : std::make_unique<Tunnel>(std::move(tls), endpoint, connect_timeout)),
       stubs_(MakeStubs(MakeChannel(endpoint, connect_timeout, tunnel_.get()))) {}
 
 Connection::~Connection() = default;
 
 Connection::Failure Connection::Explain(const grpc::Status& status) const {
   if (tunnel_ != nullptr)
-    if (Status failure = tunnel_->failure(); !failure.ok()) return {failure.message(), IsInvalidArgument(failure)};
+    if (Status failure = tunnel_->failure(); !failure.ok())
+      return {failure.message(), IsInvalidArgument(failure)};
   return {FailureText(status), IsRefusal(status)};
 }
 
@@ -80,7 +89,8 @@ TimePoint Connection::last_heard() const {
 }
 
 void Connection::SetDeadline(Deadline deadline, grpc::ClientContext* context) {
-  auto left = std::min<std::chrono::nanoseconds>(deadline - std::chrono::steady_clock::now(), kLongestCall);
+  auto left =
+      std::min<std::chrono::nanoseconds>(deadline - std::chrono::steady_clock::now(), kLongestCall);
   context->set_deadline(std::chrono::system_clock::now() +
                         std::chrono::duration_cast<std::chrono::system_clock::duration>(left));
 }

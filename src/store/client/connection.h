@@ -1,8 +1,9 @@
-// store/client/connection.h: one channel to one endpoint, with the calls and streams on it. Ends for good at its first failure;
-// the client then makes another, so that gRPC's own back-off (at least 100 ms, growing) never applies.
+// store/client/connection.h: one channel to one endpoint, with the calls and streams on it. Ends
+// for good at its first failure; the client then makes another, so that gRPC's own back-off (at
+// least 100 ms, growing) never applies.
 //
-// Shared by the client and by what is in flight on it. Threads: any; completions run on the client's IoThread, without locks
-// held.
+// Shared by the client and by what is in flight on it. Threads: any; completions run on the
+// client's IoThread, without locks held.
 
 #pragma once
 
@@ -30,10 +31,11 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   template <typename Response>
   using Done = std::function<void(const grpc::Status&, const Response&)>;
   template <typename Stub, typename Request, typename Response>
-  using Call = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (Stub::*)(grpc::ClientContext*, const Request&,
-                                                                                    grpc::CompletionQueue*);
+  using Call = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (Stub::*)(
+      grpc::ClientContext*, const Request&, grpc::CompletionQueue*);
 
-  // Connects at the first call, with TLS at once. `connect_timeout`: how long the handshakes may take. `tls`: null for none.
+  // Connects at the first call, with TLS at once. `connect_timeout`: how long the handshakes may
+  // take. `tls`: null for none.
   Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
              std::shared_ptr<const TlsCredentials> tls);
   ~Connection();
@@ -41,16 +43,19 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   const HostPort& endpoint() const { return endpoint_; }
   TimePoint last_heard() const;  // when the server's last answer came
 
-  // How it failed, in a few words, and whether it would fail in the same way again: what answers isn't a store, or refuses us.
+  // How it failed, in a few words, and whether it would fail in the same way again: what answers
+  // isn't a store, or refuses us.
   struct Failure {
     std::string text;
     bool refusal = false;
   };
   Failure Explain(const grpc::Status& status) const;
 
-  // Starts a call; `done` runs once, on the IoThread. False, and nothing happens, when the connection was cancelled before.
+  // Starts a call; `done` runs once, on the IoThread. False, and nothing happens, when the
+  // connection was cancelled before.
   template <typename Stub, typename Request, typename Response>
-  [[nodiscard]] bool Start(Call<Stub, Request, Response> call, const Request& request, Deadline deadline, Done<Response> done) {
+  [[nodiscard]] bool Start(Call<Stub, Request, Response> call, const Request& request,
+                           Deadline deadline, Done<Response> done) {
     SignalsBlocked blocked;  // gRPC may start a thread
     struct Unary {
       grpc::ClientContext context;
@@ -94,8 +99,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   IoThread& io_;
   const HostPort endpoint_;
   const std::unique_ptr<Tunnel> tunnel_;  // null without TLS; outlives the channel
-  const std::tuple<std::unique_ptr<etcdserverpb::KV::Stub>, std::unique_ptr<etcdserverpb::Lease::Stub>,
-                   std::unique_ptr<etcdserverpb::Watch::Stub>, std::unique_ptr<etcdserverpb::Maintenance::Stub>>
+  const std::tuple<
+      std::unique_ptr<etcdserverpb::KV::Stub>, std::unique_ptr<etcdserverpb::Lease::Stub>,
+      std::unique_ptr<etcdserverpb::Watch::Stub>, std::unique_ptr<etcdserverpb::Maintenance::Stub>>
       stubs_;
   mutable std::mutex mutex_;  // guards what follows
   std::set<grpc::ClientContext*> in_flight_;
@@ -108,8 +114,8 @@ template <typename Request, typename Response>
 class Stream final : public std::enable_shared_from_this<Stream<Request, Response>> {
  public:
   template <typename Stub>
-  using Call = std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> (Stub::*)(grpc::ClientContext*,
-                                                                                           grpc::CompletionQueue*);
+  using Call = std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> (Stub::*)(
+      grpc::ClientContext*, grpc::CompletionQueue*);
   struct Handler {
     std::function<void(const Response&)> on_response;
     std::function<void(const grpc::Status&)> on_end;  // once
@@ -149,12 +155,13 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
   void WriteNext() {
     if (!open_ || writing_ || outgoing_.empty()) return;
     writing_ = true;
-    stream_->Write(outgoing_.front(), connection_->io_.Tag([self = this->shared_from_this()](bool ok) {
-      std::lock_guard lock(self->mutex_);
-      self->writing_ = false;
-      self->outgoing_.pop_front();
-      if (ok) self->WriteNext();
-    }));
+    stream_->Write(outgoing_.front(),
+                   connection_->io_.Tag([self = this->shared_from_this()](bool ok) {
+                     std::lock_guard lock(self->mutex_);
+                     self->writing_ = false;
+                     self->outgoing_.pop_front();
+                     if (ok) self->WriteNext();
+                   }));
   }
 
   void Read() {

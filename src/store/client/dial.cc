@@ -36,7 +36,8 @@ void LookUp(Lookup& lookup, const HostPort& endpoint, int flags) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV | flags;
   addrinfo* found = nullptr;
-  int error = getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
+  int error =
+      getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
   std::lock_guard lock(lookup.mutex);
   lookup.error = error;
   lookup.found = found;
@@ -44,21 +45,24 @@ void LookUp(Lookup& lookup, const HostPort& endpoint, int flags) {
   lookup.changed.notify_all();
 }
 
-// The lookup of a name can't be ended: a thread of its own does it, and is left to itself when nobody waits any more. Shared by
-// the two.
+// The lookup of a name can't be ended: a thread of its own does it, and is left to itself when
+// nobody waits any more. Shared by the two.
 Result<std::shared_ptr<Lookup>> Resolve(const HostPort& endpoint, Deadline deadline) {
   auto lookup = std::make_shared<Lookup>();
   LookUp(*lookup, endpoint, AI_NUMERICHOST);
   if (lookup->error == 0) return lookup;
   lookup = std::make_shared<Lookup>();
   RETURN_IF_ERROR(Thread::StartDetached(
-                      "mf-lookup", [lookup, endpoint] { LookUp(*lookup, endpoint, 0); }, Thread::Stack::kTheUsers)
+                      "mf-lookup", [lookup, endpoint] { LookUp(*lookup, endpoint, 0); },
+                      Thread::Stack::kTheUsers)
                       .WithContext("the host name can't be looked up"));
   std::unique_lock lock(lookup->mutex);
   Status waited = WaitUntil(lock, lookup->changed, deadline, [&] { return lookup->done; });
   if (IsInterrupted(waited)) return waited;
-  if (!waited.ok()) return Disconnected("the host name doesn't resolve: no answer from the name service");
-  if (lookup->error != 0) return Disconnected("the host name doesn't resolve: {}", gai_strerror(lookup->error));
+  if (!waited.ok())
+    return Disconnected("the host name doesn't resolve: no answer from the name service");
+  if (lookup->error != 0)
+    return Disconnected("the host name doesn't resolve: {}", gai_strerror(lookup->error));
   lock.unlock();
   return lookup;
 }
@@ -68,7 +72,8 @@ Status Refused(int error, const addrinfo& address) {
   std::memcpy(&target.storage, address.ai_addr, address.ai_addrlen);
   target.size_bytes = address.ai_addrlen;
   if (LacksPort(error, target)) return InUse("{}", NoPortText());
-  return error == ECONNREFUSED ? Disconnected("connection refused") : Disconnected("{}", ErrnoText(error));
+  return error == ECONNREFUSED ? Disconnected("connection refused")
+                               : Disconnected("{}", ErrnoText(error));
 }
 
 Result<UniqueFd> DialAddress(const addrinfo& address, Deadline deadline) {
@@ -92,7 +97,8 @@ Result<UniqueFd> DialAddress(const addrinfo& address, Deadline deadline) {
 
 Result<bool> AwaitEvents(int fd, short events, Deadline deadline) {
   for (;;) {
-    auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) return false;
     pollfd entry{fd, events, 0};
     int ready = poll(&entry, 1, static_cast<int>(std::min(left, kInterruptPeriod).count()));

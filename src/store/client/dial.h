@@ -9,9 +9,9 @@
 
 namespace memfabric::store {
 
-// A connected socket that doesn't block; every address of the name is tried. Disconnected says why there is none, InUse that no
-// local port is free to connect from; Interrupted comes soon after a signal or the end of a CancelScope, also while the name is
-// looked up.
+// A connected socket that doesn't block; every address of the name is tried. Disconnected says why
+// there is none, InUse that no local port is free to connect from; Interrupted comes soon after a
+// signal or the end of a CancelScope, also while the name is looked up.
 Result<UniqueFd> Dial(const HostPort& endpoint, Deadline deadline);
 
 // Whether `fd` became ready for `events` before the deadline; or Interrupted.

@@ -19,7 +19,8 @@ namespace pb = etcdserverpb;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// How long an endpoint has for its first answer. The only one gets longer: a busy machine must not look like a dead store.
+// How long an endpoint has for its first answer. The only one gets longer: a busy machine must not
+// look like a dead store.
 constexpr milliseconds kFirstAnswerTimeout{2000};
 constexpr milliseconds kOnlyEndpointTimeout{5000};
 // A connection that ends sooner counts as a failed attempt, so that back-off applies.
@@ -35,10 +36,13 @@ constexpr milliseconds kPatienceBeforeProbing{300};
 constexpr milliseconds kProbeTimeout{500};
 constexpr milliseconds kProbePeriod{500};
 constexpr int kConfirmations = 2;  // probes that agree before we say that something isn't a store
-// Local ports come free when connections that ended are forgotten. That none does for so long is an error.
+// Local ports come free when connections that ended are forgotten. That none does for so long is an
+// error.
 constexpr milliseconds kNoPortPatience{3000};
 
-double SecondsSince(TimePoint since) { return std::chrono::duration<double>(steady_clock::now() - since).count(); }
+double SecondsSince(TimePoint since) {
+  return std::chrono::duration<double>(steady_clock::now() - since).count();
+}
 
 }  // namespace
 
@@ -62,7 +66,8 @@ class GrpcClient::Caller {
 
 class GrpcClient::ObserverHandle final : public Watch {
  public:
-  ObserverHandle(GrpcClient& client, std::shared_ptr<Observer> observer) : client_(client), observer_(std::move(observer)) {}
+  ObserverHandle(GrpcClient& client, std::shared_ptr<Observer> observer)
+      : client_(client), observer_(std::move(observer)) {}
   ~ObserverHandle() override {
     {
       std::lock_guard lock(client_.observers_mutex_);
@@ -79,8 +84,9 @@ class GrpcClient::ObserverHandle final : public Watch {
 
 GrpcClient::GrpcClient(const StoreUrl& url, const Options& options)
     : options_(options),
-      watches_(
-          [this](const auto& connection, const grpc::Status& status) { OnEnd(connection, connection->Explain(status).text); }),
+      watches_([this](const auto& connection, const grpc::Status& status) {
+        OnEnd(connection, connection->Explain(status).text);
+      }),
       random_(std::random_device{}()) {
   std::lock_guard lock(mutex_);
   SetEndpoints(url);
@@ -114,8 +120,10 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
   Attempt();
   for (;;) {
     auto failures = failures_;
-    Status waited = WaitUntil(lock, changed_, std::min(deadline, steady_clock::now() + patience),
-                              [&] { return link_.has_value() || (confirmations == 0 && failures == 0 && failures_ > 0); });
+    Status waited =
+        WaitUntil(lock, changed_, std::min(deadline, steady_clock::now() + patience), [&] {
+          return link_.has_value() || (confirmations == 0 && failures == 0 && failures_ > 0);
+        });
     if (link_.has_value()) {
       lock.unlock();
       return CheckVersion(deadline);
@@ -129,8 +137,11 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
     bool no_port = false;
     for (auto& endpoint : endpoints) {
       if (endpoint.foreign) continue;
-      ASSIGN_OR_RETURN(auto finding, Probe(endpoint.address, std::min(deadline, steady_clock::now() + kProbeTimeout)));
-      bool foreign = finding.what == Finding::What::kForeign || finding.what == Finding::What::kRefusing;
+      ASSIGN_OR_RETURN(
+          auto finding,
+          Probe(endpoint.address, std::min(deadline, steady_clock::now() + kProbeTimeout)));
+      bool foreign =
+          finding.what == Finding::What::kForeign || finding.what == Finding::What::kRefusing;
       no_port = no_port || finding.what == Finding::What::kNoPort;
       if (finding.what == (options_.tls == nullptr ? Finding::What::kHttp2 : Finding::What::kTls)) {
         finding.text.clear();  // what we speak, too: the attempts know better what is wrong there
@@ -156,30 +167,33 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
 }
 
 Status GrpcClient::CheckVersion(Deadline deadline) {
-  auto status = Call("ask for the version", &pb::Maintenance::Stub::PrepareAsyncStatus, pb::StatusRequest(),
-                     std::min<TimePoint>(deadline, steady_clock::now() + kVersionTimeout), Twice::kMayBeDone);
+  auto status =
+      Call("ask for the version", &pb::Maintenance::Stub::PrepareAsyncStatus, pb::StatusRequest(),
+           std::min<TimePoint>(deadline, steady_clock::now() + kVersionTimeout), Twice::kMayBeDone);
   if (IsInterrupted(status.status())) return status.status();
   if (!status.ok()) return Ok();  // it may be busy, or keep its version to itself
   int major = 0;
   int minor = 0;
   if (std::sscanf(status->version().c_str(), "%d.%d", &major, &minor) != 2) return Ok();
   if (std::pair(major, minor) >= kOldestVersion) return Ok();
-  return InvalidArgument("store {} can't be used: it is etcd {}; {}.{} or newer is needed", url_.ToString(), status->version(),
-                         kOldestVersion.first, kOldestVersion.second);
+  return InvalidArgument("store {} can't be used: it is etcd {}; {}.{} or newer is needed",
+                         url_.ToString(), status->version(), kOldestVersion.first,
+                         kOldestVersion.second);
 }
 
 std::string GrpcClient::ReasonsText() const {
   std::string reasons;
   for (const auto& endpoint : endpoints_) {
-    if (endpoints_.size() > 1) reasons += fmt::format("{}{}: ", reasons.empty() ? "" : ", ", endpoint.address.ToString());
+    if (endpoints_.size() > 1)
+      reasons += fmt::format("{}{}: ", reasons.empty() ? "" : ", ", endpoint.address.ToString());
     reasons += endpoint.finding.empty() ? endpoint.failure : endpoint.finding;
   }
   return reasons;
 }
 
 std::string GrpcClient::FailuresText(TimePoint since) const {
-  auto text =
-      fmt::format("store {} doesn't answer: {}; tried for {:.3g} s", url_.ToString(), ReasonsText(), SecondsSince(since));
+  auto text = fmt::format("store {} doesn't answer: {}; tried for {:.3g} s", url_.ToString(),
+                          ReasonsText(), SecondsSince(since));
   if (identified_ && url_.scheme == StoreUrl::Scheme::kTcp)
     text += fmt::format(
         ". While the host that serves it, {}, is gone, nobody can join: a store at an etcd cluster "
@@ -205,9 +219,11 @@ void GrpcClient::SetEndpoints(const StoreUrl& url) {
 
 void GrpcClient::Attempt() {
   if (closed_ || connecting_ != nullptr || link_.has_value()) return;
-  if (Status strange = CheckServersUser(endpoints_[next_].address); !strange.ok()) return Failed({strange.message(), true});
+  if (Status strange = CheckServersUser(endpoints_[next_].address); !strange.ok())
+    return Failed({strange.message(), true});
   auto timeout = endpoints_.size() == 1 ? kOnlyEndpointTimeout : kFirstAnswerTimeout;
-  auto connection = std::make_shared<Connection>(io_, endpoints_[next_].address, timeout, options_.tls);
+  auto connection =
+      std::make_shared<Connection>(io_, endpoints_[next_].address, timeout, options_.tls);
   connecting_ = connection;
   // A read that asks for hardly anything, but for the agreement of the cluster's majority.
   pb::RangeRequest request;
@@ -215,7 +231,9 @@ void GrpcClient::Attempt() {
   request.set_count_only(true);
   bool started = connection->Start<pb::KV::Stub, pb::RangeRequest, pb::RangeResponse>(
       &pb::KV::Stub::PrepareAsyncRange, request, steady_clock::now() + timeout,
-      [this, connection](const auto& status, const auto& response) { OnHello(connection, status, response); });
+      [this, connection](const auto& status, const auto& response) {
+        OnHello(connection, status, response);
+      });
   CHECK(started);  // nobody else knows it yet
 }
 
@@ -228,7 +246,8 @@ void GrpcClient::Failed(const Connection::Failure& failure) {
   changed_.notify_all();
 }
 
-// Who serves a store on this host could read and change all that we say to it. A cluster's members have users of their own.
+// Who serves a store on this host could read and change all that we say to it. A cluster's members
+// have users of their own.
 Status GrpcClient::CheckServersUser(const HostPort& address) const {
   if (options_.tls != nullptr || url_.scheme != StoreUrl::Scheme::kTcp) return Ok();
   ASSIGN_OR_RETURN(const auto users, AllowedUsers::FromEnvironment());
@@ -237,7 +256,8 @@ Status GrpcClient::CheckServersUser(const HostPort& address) const {
     auto user = UserOfListener(is_name ? host : address.host, address.port);
     if (user.ok() && user->has_value() && !users.Has(**user))
       return InvalidArgument(
-          "its port {} belongs to user {} of this host, and this process to user {}: a store on this host may belong to {}; "
+          "its port {} belongs to user {} of this host, and this process to user {}: a store on "
+          "this host may belong to {}; "
           "list others in MEMFABRIC_ALLOW_UIDS, or use TLS",
           address.port, **user, ::geteuid(), users.ToString());
     if (!is_name) break;
@@ -249,10 +269,12 @@ void GrpcClient::AttemptLater() {
   auto rounds = failures_ / endpoints_.size();
   if (failures_ % endpoints_.size() != 0 || rounds == 0) return Attempt();
   milliseconds delay = options_.first_backoff;
-  while (--rounds > 0 && delay < options_.last_backoff) delay += delay / 2;  // so that a wait is overshot by half at most
+  // so that a wait is overshot by half at most
+  while (--rounds > 0 && delay < options_.last_backoff) delay += delay / 2;
   delay = std::min(delay, options_.last_backoff);
   // Spread by a quarter either way: all clients of a store lose it at the same moment.
-  auto spread = std::uniform_int_distribution<std::int64_t>(-delay.count() / 4, delay.count() / 4)(random_);
+  auto spread =
+      std::uniform_int_distribution<std::int64_t>(-delay.count() / 4, delay.count() / 4)(random_);
   alarm_ = std::make_shared<grpc::Alarm>();
   alarm_->Set(io_.queue(), std::chrono::system_clock::now() + delay + milliseconds(spread),
               io_.Tag([this, alarm = alarm_](bool fired) {
@@ -262,8 +284,9 @@ void GrpcClient::AttemptLater() {
 }
 
 void GrpcClient::Identify(const pb::ResponseHeader& header) {
-  bool replaced = identified_ && (header.cluster_id() != identity_.cluster_id || header.revision() < newest_revision_ ||
-                                  header.raft_term() < raft_term_);
+  bool replaced =
+      identified_ && (header.cluster_id() != identity_.cluster_id ||
+                      header.revision() < newest_revision_ || header.raft_term() < raft_term_);
   if (replaced) {
     ++identity_.incarnation;
     newest_revision_ = 0;
@@ -285,7 +308,8 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
     // Asked again: who answers may have come since.
     Status strange = status.ok() ? CheckServersUser(endpoint.address) : Ok();
     if (!status.ok() || !strange.ok()) {
-      auto failure = status.ok() ? Connection::Failure{strange.message(), true} : connection->Explain(status);
+      auto failure =
+          status.ok() ? Connection::Failure{strange.message(), true} : connection->Explain(status);
       connection->Cancel();
       return Failed(failure);
     }
@@ -294,8 +318,9 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
     endpoint.foreign = false;
     again = identified_;
     Identify(response.header());
-    link_ =
-        Link{.connection = connection, .keep_alives = std::make_shared<KeepAlives>(connection), .since = steady_clock::now()};
+    link_ = Link{.connection = connection,
+                 .keep_alives = std::make_shared<KeepAlives>(connection),
+                 .since = steady_clock::now()};
     watches_.Attach(connection, identity_.incarnation);
     changed_.notify_all();
   }
@@ -330,7 +355,8 @@ void GrpcClient::Saw(const Link& link, const pb::ResponseHeader& header) {
 
 void GrpcClient::RunOnIoThread(std::function<void()> work) {
   auto alarm = std::make_shared<grpc::Alarm>();
-  alarm->Set(io_.queue(), std::chrono::system_clock::now(), io_.Tag([alarm, work = std::move(work)](bool) { work(); }));
+  alarm->Set(io_.queue(), std::chrono::system_clock::now(),
+             io_.Tag([alarm, work = std::move(work)](bool) { work(); }));
 }
 
 void GrpcClient::Tell(bool answers) {
@@ -389,7 +415,8 @@ Result<GrpcClient::Link> GrpcClient::AwaitLink(Deadline deadline) {
 }
 
 template <typename Response>
-Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline, Twice twice, const Starter<Response>& start) {
+Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline, Twice twice,
+                                     const Starter<Response>& start) {
   struct Answer {
     std::mutex mutex;
     std::condition_variable changed;
@@ -403,7 +430,8 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
     if (!link.ok()) return link.status().WithContext(what);
     auto answer = std::make_shared<Answer>();
     auto began = steady_clock::now();
-    bool started = start(*link, [this, answer, connection = link->connection](const auto& status, const auto& response) {
+    bool started = start(*link, [this, answer, connection = link->connection](
+                                    const auto& status, const auto& response) {
       // First of all, so that who tries again finds the connection gone.
       if (IsConnectionFailure(status)) OnEnd(connection, connection->Explain(status).text);
       std::lock_guard lock(answer->mutex);
@@ -420,9 +448,10 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
     if (!waited.ok() || answer->status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
       auto connection = link->connection;
       if (connection->last_heard() < began && steady_clock::now() - began >= kSilence)
-        RunOnIoThread([this, connection] { OnEnd(connection, "it accepts connections but doesn't answer"); });
-      return DeadlineExceeded("{}: store {} has not answered for {:.3g} s", what, link->connection->endpoint().ToString(),
-                              SecondsSince(began));
+        RunOnIoThread(
+            [this, connection] { OnEnd(connection, "it accepts connections but doesn't answer"); });
+      return DeadlineExceeded("{}: store {} has not answered for {:.3g} s", what,
+                              link->connection->endpoint().ToString(), SecondsSince(began));
     }
     if (answer->status.ok()) {
       Saw(*link, answer->response.header());
@@ -430,24 +459,30 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
     }
     if (!IsConnectionFailure(answer->status)) return FromWire(answer->status).WithContext(what);
     if (twice == Twice::kMayNot)
-      return Disconnected("{}: the connection to store {} ended meanwhile ({}): it may or may not have been carried out", what,
-                          link->connection->endpoint().ToString(), link->connection->Explain(answer->status).text);
+      return Disconnected(
+          "{}: the connection to store {} ended meanwhile ({}): it may or may not have been "
+          "carried out",
+          what, link->connection->endpoint().ToString(),
+          link->connection->Explain(answer->status).text);
   }
 }
 
 template <typename Stub, typename Request, typename Response>
-Result<Response> GrpcClient::Call(const std::string& what, Connection::Call<Stub, Request, Response> call,
+Result<Response> GrpcClient::Call(const std::string& what,
+                                  Connection::Call<Stub, Request, Response> call,
                                   const Request& request, Deadline deadline, Twice twice) {
-  return Perform<Response>(what, deadline, twice, [&](const Link& link, Connection::Done<Response> done) {
-    return link.connection->Start<Stub, Request, Response>(call, request, deadline, std::move(done));
-  });
+  return Perform<Response>(what, deadline, twice,
+                           [&](const Link& link, Connection::Done<Response> done) {
+                             return link.connection->Start<Stub, Request, Response>(
+                                 call, request, deadline, std::move(done));
+                           });
 }
 
 Result<std::optional<KeyValue>> GrpcClient::Get(std::string_view key, Deadline deadline) {
   pb::RangeRequest request;
   request.set_key(std::string(key));
-  ASSIGN_OR_RETURN(auto response,
-                   Call(fmt::format("get {}", key), &pb::KV::Stub::PrepareAsyncRange, request, deadline, Twice::kMayBeDone));
+  ASSIGN_OR_RETURN(auto response, Call(fmt::format("get {}", key), &pb::KV::Stub::PrepareAsyncRange,
+                                       request, deadline, Twice::kMayBeDone));
   if (response.kvs_size() == 0) return std::optional<KeyValue>();
   return std::optional(FromWire(response.kvs(0)));
 }
@@ -455,9 +490,10 @@ Result<std::optional<KeyValue>> GrpcClient::Get(std::string_view key, Deadline d
 Result<Snapshot> GrpcClient::GetPrefix(std::string_view prefix, Deadline deadline) {
   PagedRead read(prefix);
   for (;;) {
-    auto page =
-        Call(fmt::format("get {}*", prefix), &pb::KV::Stub::PrepareAsyncRange, read.request(), deadline, Twice::kMayBeDone);
-    // The store has forgotten that revision meanwhile, or another store answers, which never had it.
+    auto page = Call(fmt::format("get {}*", prefix), &pb::KV::Stub::PrepareAsyncRange,
+                     read.request(), deadline, Twice::kMayBeDone);
+    // The store has forgotten that revision meanwhile, or another store answers, which never had
+    // it.
     if (!page.ok() && read.has_begun() && steady_clock::now() < deadline &&
         page.status().message().find("required revision") != std::string::npos) {
       read = PagedRead(prefix);
@@ -472,31 +508,35 @@ Result<Snapshot> GrpcClient::GetPrefix(std::string_view prefix, Deadline deadlin
   }
 }
 
-Result<Snapshot> GrpcClient::GetSome(std::string_view prefix, std::string_view from, std::int64_t most, Deadline deadline) {
+Result<Snapshot> GrpcClient::GetSome(std::string_view prefix, std::string_view from,
+                                     std::int64_t most, Deadline deadline) {
   pb::RangeRequest request;
   request.set_key(std::string(from));
   request.set_range_end(PrefixEnd(prefix));
   request.set_limit(most);
-  ASSIGN_OR_RETURN(auto response, Call(fmt::format("get {} of {}*", most, from), &pb::KV::Stub::PrepareAsyncRange, request,
-                                       deadline, Twice::kMayBeDone));
+  ASSIGN_OR_RETURN(auto response,
+                   Call(fmt::format("get {} of {}*", most, from), &pb::KV::Stub::PrepareAsyncRange,
+                        request, deadline, Twice::kMayBeDone));
   return FromWire(response, response.header().revision());
 }
 
-Result<std::int64_t> GrpcClient::Put(std::string_view key, std::string_view value, LeaseId lease, Deadline deadline) {
+Result<std::int64_t> GrpcClient::Put(std::string_view key, std::string_view value, LeaseId lease,
+                                     Deadline deadline) {
   pb::PutRequest request;
   request.set_key(std::string(key));
   request.set_value(std::string(value));
   request.set_lease(lease);
-  ASSIGN_OR_RETURN(auto response,
-                   Call(fmt::format("put {}", key), &pb::KV::Stub::PrepareAsyncPut, request, deadline, Twice::kMayNot));
+  ASSIGN_OR_RETURN(auto response, Call(fmt::format("put {}", key), &pb::KV::Stub::PrepareAsyncPut,
+                                       request, deadline, Twice::kMayNot));
   return response.header().revision();
 }
 
 Result<std::int64_t> GrpcClient::Delete(std::string_view key, Deadline deadline) {
   pb::DeleteRangeRequest request;
   request.set_key(std::string(key));
-  ASSIGN_OR_RETURN(auto response, Call(fmt::format("delete {}", key), &pb::KV::Stub::PrepareAsyncDeleteRange, request, deadline,
-                                       Twice::kMayNot));
+  ASSIGN_OR_RETURN(auto response,
+                   Call(fmt::format("delete {}", key), &pb::KV::Stub::PrepareAsyncDeleteRange,
+                        request, deadline, Twice::kMayNot));
   return response.deleted();
 }
 
@@ -508,8 +548,9 @@ Result<TransactionResult> GrpcClient::Commit(const Transaction& transaction, Dea
       writes = writes || operation.type != Operation::Type::kGet;
       key = operation.key;
     }
-  ASSIGN_OR_RETURN(auto response, Call(fmt::format("transaction on {}", key), &pb::KV::Stub::PrepareAsyncTxn,
-                                       ToWire(transaction), deadline, writes ? Twice::kMayNot : Twice::kMayBeDone));
+  ASSIGN_OR_RETURN(auto response, Call(fmt::format("transaction on {}", key),
+                                       &pb::KV::Stub::PrepareAsyncTxn, ToWire(transaction),
+                                       deadline, writes ? Twice::kMayNot : Twice::kMayBeDone));
   return FromWire(response);
 }
 
@@ -517,25 +558,26 @@ Result<LeaseId> GrpcClient::GrantLease(std::chrono::seconds time_to_live, Deadli
   pb::LeaseGrantRequest request;
   request.set_ttl(time_to_live.count());
   // Twice: the first one's lease ends by itself.
-  ASSIGN_OR_RETURN(auto response,
-                   Call("grant a lease", &pb::Lease::Stub::PrepareAsyncLeaseGrant, request, deadline, Twice::kMayBeDone));
+  ASSIGN_OR_RETURN(auto response, Call("grant a lease", &pb::Lease::Stub::PrepareAsyncLeaseGrant,
+                                       request, deadline, Twice::kMayBeDone));
   return response.id();
 }
 
 Status GrpcClient::RevokeLease(LeaseId lease, Deadline deadline) {
   pb::LeaseRevokeRequest request;
   request.set_id(lease);
-  return Call(fmt::format("revoke lease {:x}", lease), &pb::Lease::Stub::PrepareAsyncLeaseRevoke, request, deadline,
-              Twice::kMayBeDone)
+  return Call(fmt::format("revoke lease {:x}", lease), &pb::Lease::Stub::PrepareAsyncLeaseRevoke,
+              request, deadline, Twice::kMayBeDone)
       .status();
 }
 
 Result<std::chrono::seconds> GrpcClient::KeepLeaseAlive(LeaseId lease, Deadline deadline) {
   auto what = fmt::format("keep lease {:x} alive", lease);
-  ASSIGN_OR_RETURN(auto response, Perform<pb::LeaseKeepAliveResponse>(what, deadline, Twice::kMayBeDone,
-                                                                      [&](const Link& link, KeepAlives::Done done) {
-                                                                        return link.keep_alives->Send(lease, std::move(done));
-                                                                      }));
+  ASSIGN_OR_RETURN(auto response, Perform<pb::LeaseKeepAliveResponse>(
+                                      what, deadline, Twice::kMayBeDone,
+                                      [&](const Link& link, KeepAlives::Done done) {
+                                        return link.keep_alives->Send(lease, std::move(done));
+                                      }));
   if (response.ttl() <= 0) return NotFound("{}: it has ended", what);
   return std::chrono::seconds(response.ttl());
 }
@@ -544,17 +586,19 @@ Result<std::chrono::seconds> GrpcClient::LeaseTimeToLive(LeaseId lease, Deadline
   auto what = fmt::format("time to live of lease {:x}", lease);
   pb::LeaseTimeToLiveRequest request;
   request.set_id(lease);
-  ASSIGN_OR_RETURN(auto response,
-                   Call(what, &pb::Lease::Stub::PrepareAsyncLeaseTimeToLive, request, deadline, Twice::kMayBeDone));
+  ASSIGN_OR_RETURN(auto response, Call(what, &pb::Lease::Stub::PrepareAsyncLeaseTimeToLive, request,
+                                       deadline, Twice::kMayBeDone));
   if (response.ttl() < 0) return NotFound("{}: it has ended", what);
   return std::chrono::seconds(response.ttl());
 }
 
-std::unique_ptr<Watch> GrpcClient::WatchPrefix(std::string_view prefix, std::int64_t start_revision, WatchHandler handler) {
+std::unique_ptr<Watch> GrpcClient::WatchPrefix(std::string_view prefix, std::int64_t start_revision,
+                                               WatchHandler handler) {
   return watches_.Add(prefix, start_revision, std::move(handler));
 }
 
-Result<std::unique_ptr<Client>> Client::Connect(const StoreUrl& url, const Options& options, Deadline deadline) {
+Result<std::unique_ptr<Client>> Client::Connect(const StoreUrl& url, const Options& options,
+                                                Deadline deadline) {
   if (options.tls != nullptr) RETURN_IF_ERROR(options.tls->Check());
   RETURN_IF_ERROR(PrepareGrpc(GrpcRole::kClient));
   SignalsBlocked blocked;  // gRPC starts its threads

@@ -1,8 +1,9 @@
-// store/client/grpc_client.h: the Client over gRPC. One connection at a time; when it ends, the next endpoint is tried, with
-// back-off once all have failed.
+// store/client/grpc_client.h: the Client over gRPC. One connection at a time; when it ends, the
+// next endpoint is tried, with back-off once all have failed.
 //
-// Owner: who called Client::Connect. Threads: one mutex for the state of the connection; changes of it are made on the IoThread
-// (but for the first attempt, MoveTo and the end), and observers are told there.
+// Owner: who called Client::Connect. Threads: one mutex for the state of the connection; changes of
+// it are made on the IoThread (but for the first attempt, MoveTo and the end), and observers are
+// told there.
 
 #pragma once
 
@@ -38,15 +39,18 @@ class GrpcClient final : public Client {
   StoreIdentity identity() const override;
   Result<std::optional<KeyValue>> Get(std::string_view key, Deadline deadline) override;
   Result<Snapshot> GetPrefix(std::string_view prefix, Deadline deadline) override;
-  Result<Snapshot> GetSome(std::string_view prefix, std::string_view from, std::int64_t most, Deadline deadline) override;
-  Result<std::int64_t> Put(std::string_view key, std::string_view value, LeaseId lease, Deadline deadline) override;
+  Result<Snapshot> GetSome(std::string_view prefix, std::string_view from, std::int64_t most,
+                           Deadline deadline) override;
+  Result<std::int64_t> Put(std::string_view key, std::string_view value, LeaseId lease,
+                           Deadline deadline) override;
   Result<std::int64_t> Delete(std::string_view key, Deadline deadline) override;
   Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override;
   Result<LeaseId> GrantLease(std::chrono::seconds time_to_live, Deadline deadline) override;
   Status RevokeLease(LeaseId lease, Deadline deadline) override;
   Result<std::chrono::seconds> KeepLeaseAlive(LeaseId lease, Deadline deadline) override;
   Result<std::chrono::seconds> LeaseTimeToLive(LeaseId lease, Deadline deadline) override;
-  std::unique_ptr<Watch> WatchPrefix(std::string_view prefix, std::int64_t start_revision, WatchHandler handler) override;
+  std::unique_ptr<Watch> WatchPrefix(std::string_view prefix, std::int64_t start_revision,
+                                     WatchHandler handler) override;
   std::unique_ptr<Watch> WatchConnection(std::function<void(bool)> handler) override;
   Status MoveTo(const StoreUrl& url, Deadline deadline) override;
 
@@ -64,8 +68,9 @@ class GrpcClient final : public Client {
   };
   struct Observer {
     std::function<void(bool)> handler;
-    std::recursive_mutex calling;  // held around a call; recursive, as a handler may end its own watch
-    bool ended = false;            // guarded by `calling`
+    // held around a call; recursive, as a handler may end its own watch
+    std::recursive_mutex calling;
+    bool ended = false;  // guarded by `calling`
   };
   class ObserverHandle;
   // Counts a caller's thread in, so that the client doesn't go while one is inside.
@@ -77,10 +82,11 @@ class GrpcClient final : public Client {
 
   // Carries out one call, on one connection after the other when it may be done twice.
   template <typename Response>
-  Result<Response> Perform(const std::string& what, Deadline deadline, Twice twice, const Starter<Response>& start);
+  Result<Response> Perform(const std::string& what, Deadline deadline, Twice twice,
+                           const Starter<Response>& start);
   template <typename Stub, typename Request, typename Response>
-  Result<Response> Call(const std::string& what, Connection::Call<Stub, Request, Response> call, const Request& request,
-                        Deadline deadline, Twice twice);
+  Result<Response> Call(const std::string& what, Connection::Call<Stub, Request, Response> call,
+                        const Request& request, Deadline deadline, Twice twice);
 
   Result<Link> AwaitLink(Deadline deadline);
   // InvalidArgument: an etcd that lacks what we need.

@@ -39,7 +39,8 @@ void IoThread::Run() {
   while (queue_->Next(&tag, &ok)) {
     {
       std::unique_ptr<Operation> operation(static_cast<Operation*>(tag));
-      // What Tag's caller wrote before is seen here by our own lock: thread sanitizers know nothing of gRPC's.
+      // What Tag's caller wrote before is seen here by our own lock: thread sanitizers know nothing
+      // of gRPC's.
       { std::lock_guard lock(mutex_); }
       operation->done(ok);
     }

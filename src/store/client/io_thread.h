@@ -1,6 +1,7 @@
 // store/client/io_thread.h: the thread that a client's gRPC operations complete on.
 //
-// Owner: the client. Threads: Tag may be called from any; what it was given runs on the thread, one at a time.
+// Owner: the client. Threads: Tag may be called from any; what it was given runs on the thread, one
+// at a time.
 
 #pragma once
 

@@ -9,9 +9,11 @@ bool KeepAlives::Send(std::int64_t lease, Done done) {
   std::lock_guard lock(mutex_);
   if (stream_ == nullptr) {
     auto stream = std::make_shared<KeepAliveStream>(
-        connection_, KeepAliveStream::Handler{
-                         .on_response = [self = shared_from_this()](const auto& response) { self->OnResponse(response); },
-                         .on_end = [self = shared_from_this()](const auto& status) { self->OnEnd(status); }});
+        connection_,
+        KeepAliveStream::Handler{
+            .on_response =
+                [self = shared_from_this()](const auto& response) { self->OnResponse(response); },
+            .on_end = [self = shared_from_this()](const auto& status) { self->OnEnd(status); }});
     if (!stream->Open(&etcdserverpb::Lease::Stub::PrepareAsyncLeaseKeepAlive)) return false;
     stream_ = std::move(stream);
   }
@@ -40,7 +42,9 @@ void KeepAlives::OnEnd(const grpc::Status& status) {
     waiters.swap(waiters_);
   }
   // A stream that the server ends in good order has carried out nothing of these either.
-  grpc::Status why = status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server ended the stream") : status;
+  grpc::Status why =
+      status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server ended the stream")
+                  : status;
   for (auto& waiter : waiters) waiter.done(why, {});
 }
 

@@ -1,7 +1,9 @@
-// store/client/keep_alives.h: all leases that are kept alive over one connection, on one stream, opened when first needed and
-// again when the server has ended it, which may happen while the connection goes on.
+// store/client/keep_alives.h: all leases that are kept alive over one connection, on one stream,
+// opened when first needed and again when the server has ended it, which may happen while the
+// connection goes on.
 //
-// Owner: the client, one for each connection. Threads: Send any; answers come on the IoThread, without locks held.
+// Owner: the client, one for each connection. Threads: Send any; answers come on the IoThread,
+// without locks held.
 
 #pragma once
 
@@ -18,13 +20,15 @@ class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
  public:
   using Done = Connection::Done<etcdserverpb::LeaseKeepAliveResponse>;
 
-  explicit KeepAlives(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  explicit KeepAlives(std::shared_ptr<Connection> connection)
+      : connection_(std::move(connection)) {}
 
   // `done` runs once. False, and nothing happens, when the connection has ended.
   [[nodiscard]] bool Send(std::int64_t lease, Done done);
 
  private:
-  using KeepAliveStream = Stream<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>;
+  using KeepAliveStream =
+      Stream<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>;
   struct Waiter {
     std::int64_t lease;
     Done done;

@@ -21,8 +21,10 @@ constexpr std::size_t kMostGoodbyeBytes = 1024;
 
 // Whether what has come so far may be a server's goodbye that isn't complete.
 bool MayBeGoodbye(std::string_view bytes) {
-  return LooksLikeHttp2(bytes) && bytes.substr(0, 3) == std::string_view("\0\0\0", 3) && bytes.size() < kMostGoodbyeBytes &&
-         (bytes.size() <= kFrameHeaderBytes + 3 || bytes[kFrameHeaderBytes + 3] == 7) && !ReadGoodbye(bytes).has_value();
+  return LooksLikeHttp2(bytes) && bytes.substr(0, 3) == std::string_view("\0\0\0", 3) &&
+         bytes.size() < kMostGoodbyeBytes &&
+         (bytes.size() <= kFrameHeaderBytes + 3 || bytes[kFrameHeaderBytes + 3] == 7) &&
+         !ReadGoodbye(bytes).has_value();
 }
 
 Finding Judge(std::string_view bytes) {
@@ -30,12 +32,14 @@ Finding Judge(std::string_view bytes) {
     return {goodbye->for_good ? Finding::What::kRefusing : Finding::What::kSilent, goodbye->why};
   if (LooksLikeHttp2(bytes)) return {Finding::What::kHttp2, "it speaks HTTP/2"};
   if (LooksLikeTls(bytes))
-    return {Finding::What::kTls, "it speaks TLS, and here TLS is off: turn it on (set_conf_store_tls) as it is there"};
-  return {Finding::What::kForeign, fmt::format("it answers '{}': that isn't a store (etcd v3)", Shown(bytes))};
+    return {Finding::What::kTls,
+            "it speaks TLS, and here TLS is off: turn it on (set_conf_store_tls) as it is there"};
+  return {Finding::What::kForeign,
+          fmt::format("it answers '{}': that isn't a store (etcd v3)", Shown(bytes))};
 }
 
-// The first bytes that come back for `hello`; none when the other end closes, or hasn't said anything until the deadline
-// (`silent`).
+// The first bytes that come back for `hello`; none when the other end closes, or hasn't said
+// anything until the deadline (`silent`).
 struct Answer {
   std::string bytes;
   bool silent = false;
@@ -72,9 +76,12 @@ Result<Finding> Probe(const HostPort& endpoint, Deadline deadline) {
   }
   if (IsInterrupted(answer.status())) return answer.status();
   if (!answer.ok())
-    return Finding{IsInUse(answer.status()) ? Finding::What::kNoPort : Finding::What::kUnreachable, answer.status().message()};
+    return Finding{IsInUse(answer.status()) ? Finding::What::kNoPort : Finding::What::kUnreachable,
+                   answer.status().message()};
   if (answer->silent)
-    return Finding{Finding::What::kSilent, "something accepts connections there but does not speak etcd's gRPC, or is stopped"};
+    return Finding{
+        Finding::What::kSilent,
+        "something accepts connections there but does not speak etcd's gRPC, or is stopped"};
   return Judge(answer->bytes);
 }
 

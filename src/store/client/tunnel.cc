@@ -23,8 +23,11 @@ constexpr milliseconds kLongestPoll = std::chrono::hours(24);
 
 }  // namespace
 
-Tunnel::Tunnel(std::shared_ptr<const TlsCredentials> credentials, const HostPort& endpoint, milliseconds connect_timeout)
-    : credentials_(std::move(credentials)), endpoint_(endpoint), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+Tunnel::Tunnel(std::shared_ptr<const TlsCredentials> credentials, const HostPort& endpoint,
+               milliseconds connect_timeout)
+    : credentials_(std::move(credentials)),
+      endpoint_(endpoint),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   int ends[2] = {-1, -1};
   if (!wake_ || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
     failure_ = IoError("no sockets for TLS: {}", ErrnoText(errno));
@@ -32,7 +35,9 @@ Tunnel::Tunnel(std::shared_ptr<const TlsCredentials> credentials, const HostPort
   }
   UniqueFd plain(ends[0]);
   failure_ = Disconnected("no answer to the attempt to connect");
-  auto thread = Thread::Start("mf-tunnel", [this, connect_timeout, inner = ends[1]] { Run(connect_timeout, UniqueFd(inner)); });
+  auto thread = Thread::Start("mf-tunnel", [this, connect_timeout, inner = ends[1]] {
+    Run(connect_timeout, UniqueFd(inner));
+  });
   if (!thread.ok()) {
     UniqueFd unused(ends[1]);
     failure_ = thread.status();
@@ -66,7 +71,8 @@ void Tunnel::Run(milliseconds connect_timeout, UniqueFd inner) {
   auto network = Dial(endpoint_, connected_by);
   if (!network.ok()) return Note(network.status());  // before `inner` closes, which tells gRPC
   Note(Disconnected("it accepts connections, but doesn't answer with TLS"));
-  TlsRelay relay(credentials_, TlsRelay::Role::kClient, std::move(*network), std::move(inner), endpoint_.host);
+  TlsRelay relay(credentials_, TlsRelay::Role::kClient, std::move(*network), std::move(inner),
+                 endpoint_.host);
   Note(Serve(relay, connected_by));  // before the relay goes, which closes `inner`
 }
 
@@ -76,16 +82,20 @@ Status Tunnel::Serve(TlsRelay& relay, Deadline connected_by) {
     auto before = relay.state();
     auto state = relay.Advance();
     if (state == TlsRelay::State::kOpen && before != state) Note(Ok());
-    if (state != TlsRelay::State::kHandshake && state != TlsRelay::State::kOpen) return relay.failure();
+    if (state != TlsRelay::State::kHandshake && state != TlsRelay::State::kOpen)
+      return relay.failure();
     credentials_->WarnIfDue();
     Deadline until = state == TlsRelay::State::kOpen ? credentials_->NextCheck() : connected_by;
     auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
     if (left.count() <= 0 && state == TlsRelay::State::kHandshake) return failure();
-    // One that nothing is wanted of is left out: poll would tell again and again that its other end is closed.
+    // One that nothing is wanted of is left out: poll would tell again and again that its other end
+    // is closed.
     auto entry = [](int fd, short events) { return pollfd{events == 0 ? -1 : fd, events, 0}; };
-    std::array<pollfd, 3> ready{entry(wake_.get(), POLLIN), entry(relay.network(), relay.network_events()),
+    std::array<pollfd, 3> ready{entry(wake_.get(), POLLIN),
+                                entry(relay.network(), relay.network_events()),
                                 entry(relay.plain(), relay.plain_events())};
-    poll(ready.data(), ready.size(), static_cast<int>(std::clamp(left, milliseconds(0), kLongestPoll).count()));
+    poll(ready.data(), ready.size(),
+         static_cast<int>(std::clamp(left, milliseconds(0), kLongestPoll).count()));
     if (stopping_) return Ok();
   }
 }

@@ -1,6 +1,8 @@
-// store/client/tunnel.h: a TLS connection to one endpoint, as a socket with its contents that gRPC is given.
+// store/client/tunnel.h: a TLS connection to one endpoint, as a socket with its contents that gRPC
+// is given.
 //
-// Owner: a Connection. Threads: one of its own, which dials, shakes hands and relays; functions from any.
+// Owner: a Connection. Threads: one of its own, which dials, shakes hands and relays; functions
+// from any.
 
 #pragma once
 
@@ -32,8 +34,8 @@ class Tunnel {
   // gRPC's end, once. What is sent before the handshake is done waits in it.
   int TakePlainEnd() { return plain_.Release(); }
 
-  // Why there is no connection (yet, or any more). InvalidArgument: one end refuses the other, and would again; Ok: there is
-  // one, or it was ended without a reason.
+  // Why there is no connection (yet, or any more). InvalidArgument: one end refuses the other, and
+  // would again; Ok: there is one, or it was ended without a reason.
   Status failure() const;
 
  private:

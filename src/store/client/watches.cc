@@ -16,7 +16,8 @@ constexpr std::chrono::seconds kSnapshotTimeout{10};
 
 class Watches::Handle final : public Watch {
  public:
-  Handle(Watches& watches, std::shared_ptr<Entry> entry) : watches_(watches), entry_(std::move(entry)) {}
+  Handle(Watches& watches, std::shared_ptr<Entry> entry)
+      : watches_(watches), entry_(std::move(entry)) {}
   ~Handle() override { watches_.Remove(entry_); }
 
  private:
@@ -43,8 +44,10 @@ void Watches::Attach(const std::shared_ptr<Connection>& connection, std::uint64_
   auto self = std::make_shared<std::weak_ptr<WatchStream>>();
   auto stream = std::make_shared<WatchStream>(
       connection,
-      WatchStream::Handler{.on_response = [this, self](const auto& response) { OnResponse(self->lock(), response); },
-                           .on_end = [this, connection](const grpc::Status& status) { on_end_(connection, status); }});
+      WatchStream::Handler{
+          .on_response = [this, self](const auto& response) { OnResponse(self->lock(), response); },
+          .on_end = [this,
+                     connection](const grpc::Status& status) { on_end_(connection, status); }});
   *self = stream;
   {
     std::lock_guard lock(mutex_);
@@ -53,7 +56,8 @@ void Watches::Attach(const std::shared_ptr<Connection>& connection, std::uint64_
     incarnation_ = incarnation;
     for (const auto& entry : entries_) Resume(entry);
   }
-  static_cast<void>(stream->Open(&pb::Watch::Stub::PrepareAsyncWatch));  // else the client is closing
+  // else the client is closing
+  static_cast<void>(stream->Open(&pb::Watch::Stub::PrepareAsyncWatch));
 }
 
 void Watches::Detach() {
@@ -65,7 +69,8 @@ void Watches::Detach() {
   for (const auto& entry : entries_) entry->server_id = kNoServerId;
 }
 
-std::unique_ptr<Watch> Watches::Add(std::string_view prefix, std::int64_t start_revision, Client::WatchHandler handler) {
+std::unique_ptr<Watch> Watches::Add(std::string_view prefix, std::int64_t start_revision,
+                                    Client::WatchHandler handler) {
   auto entry = std::make_shared<Entry>(prefix, std::move(handler));
   std::lock_guard lock(mutex_);
   entry->next_revision = start_revision;
@@ -116,13 +121,18 @@ void Watches::Cancel(Entry& entry) {
   by_server_id_.erase(std::exchange(entry.server_id, kNoServerId));
 }
 
-void Watches::ReadSnapshot(const std::shared_ptr<Entry>& entry) { ReadPage(entry, std::make_shared<PagedRead>(entry->prefix)); }
+void Watches::ReadSnapshot(const std::shared_ptr<Entry>& entry) {
+  ReadPage(entry, std::make_shared<PagedRead>(entry->prefix));
+}
 
-void Watches::ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<PagedRead>& read) {
+void Watches::ReadPage(const std::shared_ptr<Entry>& entry,
+                       const std::shared_ptr<PagedRead>& read) {
   // When it can't be started, the connection has ended, and the next one resumes the watch.
   static_cast<void>(connection_->Start<pb::KV::Stub, pb::RangeRequest, pb::RangeResponse>(
-      &pb::KV::Stub::PrepareAsyncRange, read->request(), std::chrono::steady_clock::now() + kSnapshotTimeout,
-      [this, entry, read, connection = connection_](const grpc::Status& status, const pb::RangeResponse& response) {
+      &pb::KV::Stub::PrepareAsyncRange, read->request(),
+      std::chrono::steady_clock::now() + kSnapshotTimeout,
+      [this, entry, read, connection = connection_](const grpc::Status& status,
+                                                    const pb::RangeResponse& response) {
         if (status.ok()) {
           OnPage(entry, connection, read, response);
         } else if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
@@ -134,7 +144,8 @@ void Watches::ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_pt
       }));
 }
 
-void Watches::OnPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
+void Watches::OnPage(const std::shared_ptr<Entry>& entry,
+                     const std::shared_ptr<Connection>& connection,
                      const std::shared_ptr<PagedRead>& read, const pb::RangeResponse& response) {
   std::lock_guard lock(mutex_);
   if (connection != connection_ || entry->removed) return;
@@ -149,7 +160,8 @@ void Watches::OnPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<
   });
 }
 
-void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream, const pb::WatchResponse& response) {
+void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream,
+                         const pb::WatchResponse& response) {
   std::unique_lock lock(mutex_);
   if (stream != stream_) return;
   if (response.created()) {
@@ -174,7 +186,8 @@ void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream, const pb::W
     }
     auto connection = connection_;
     lock.unlock();
-    return on_end_(connection, grpc::Status(grpc::StatusCode::UNAVAILABLE, "it ended a watch: " + response.cancel_reason()));
+    return on_end_(connection, grpc::Status(grpc::StatusCode::UNAVAILABLE,
+                                            "it ended a watch: " + response.cancel_reason()));
   }
   std::vector<WatchEvent> events;
   events.reserve(response.events_size());

@@ -1,9 +1,12 @@
-// store/client/watches.h: all watches of a client, on one stream of the connection that stands at the moment.
+// store/client/watches.h: all watches of a client, on one stream of the connection that stands at
+// the moment.
 //
-// A watch knows the revision that it has to see next, and the incarnation of the store that this revision is of. On every new
-// connection it goes on from there; if the revision is gone, or is another store's, it begins anew with a snapshot.
+// A watch knows the revision that it has to see next, and the incarnation of the store that this
+// revision is of. On every new connection it goes on from there; if the revision is gone, or is
+// another store's, it begins anew with a snapshot.
 //
-// Owner: the client. Threads: Add and Remove any; the rest on the IoThread. Handlers run on a thread of its own.
+// Owner: the client. Threads: Add and Remove any; the rest on the IoThread. Handlers run on a
+// thread of its own.
 
 #pragma once
 
@@ -38,16 +41,19 @@ class Watches {
   void Attach(const std::shared_ptr<Connection>& connection, std::uint64_t incarnation);
   void Detach();
 
-  std::unique_ptr<Watch> Add(std::string_view prefix, std::int64_t start_revision, Client::WatchHandler handler);
+  std::unique_ptr<Watch> Add(std::string_view prefix, std::int64_t start_revision,
+                             Client::WatchHandler handler);
 
  private:
   using WatchStream = Stream<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
   struct Entry {
-    Entry(std::string_view prefix, Client::WatchHandler handler) : prefix(prefix), handler(std::move(handler)) {}
+    Entry(std::string_view prefix, Client::WatchHandler handler)
+        : prefix(prefix), handler(std::move(handler)) {}
     const std::string prefix;
     const Client::WatchHandler handler;
-    std::recursive_mutex calling;  // held around a call of the handler; recursive, as a handler may end its own watch
-    bool ended = false;            // guarded by `calling`
+    // held around a call of the handler; recursive, as a handler may end its own watch
+    std::recursive_mutex calling;
+    bool ended = false;  // guarded by `calling`
     // Guarded by the Watches' mutex.
     std::int64_t next_revision = 0;  // 0: begins with a snapshot
     std::uint64_t incarnation = 0;
@@ -60,7 +66,8 @@ class Watches {
   class Handle;
 
   void Remove(const std::shared_ptr<Entry>& entry);
-  void OnResponse(const std::shared_ptr<WatchStream>& stream, const etcdserverpb::WatchResponse& response);
+  void OnResponse(const std::shared_ptr<WatchStream>& stream,
+                  const etcdserverpb::WatchResponse& response);
   void OnPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
               const std::shared_ptr<PagedRead>& read, const etcdserverpb::RangeResponse& response);
   // REQUIRES: mutex_ is held, attached.
@@ -79,7 +86,8 @@ class Watches {
   std::shared_ptr<Connection> connection_;  // null while detached
   std::shared_ptr<WatchStream> stream_;
   std::uint64_t incarnation_ = 0;
-  std::deque<std::shared_ptr<Entry>> creating_;  // asked for, in order; the server answers in that order
+  // asked for, in order; the server answers in that order
+  std::deque<std::shared_ptr<Entry>> creating_;
   std::unordered_map<std::int64_t, std::shared_ptr<Entry>> by_server_id_;
 
   std::mutex calls_mutex_;  // guards what follows

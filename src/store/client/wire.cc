@@ -96,14 +96,17 @@ Snapshot FromWire(const pb::RangeResponse& wire, std::int64_t revision) {
 }
 
 WatchEvent FromWire(const mvccpb::Event& wire) {
-  return {.type = wire.type() == mvccpb::Event::DELETE ? WatchEvent::Type::kDelete : WatchEvent::Type::kPut,
+  return {.type = wire.type() == mvccpb::Event::DELETE ? WatchEvent::Type::kDelete
+                                                       : WatchEvent::Type::kPut,
           .entry = FromWire(wire.kv())};
 }
 
 TransactionResult FromWire(const pb::TxnResponse& wire) {
-  TransactionResult result{.succeeded = wire.succeeded(), .revision = wire.header().revision(), .gets = {}};
+  TransactionResult result{
+      .succeeded = wire.succeeded(), .revision = wire.header().revision(), .gets = {}};
   for (const auto& response : wire.responses())
-    if (response.has_response_range()) result.gets.push_back(FromWire(response.response_range(), result.revision));
+    if (response.has_response_range())
+      result.gets.push_back(FromWire(response.response_range(), result.revision));
   return result;
 }
 
@@ -172,7 +175,8 @@ std::string FailureText(const grpc::Status& status) {
        {"http1.x server", "it speaks HTTP/1"}}};
   for (const auto& [theirs, ours] : kKnown)
     if (status.error_message().find(theirs) != std::string::npos) return std::string(ours);
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return "it accepts connections but doesn't answer";
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
+    return "it accepts connections but doesn't answer";
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED ||
       status.error_message().find("http2 header") != std::string::npos)
     return fmt::format("it isn't a store (etcd v3): {}", status.error_message());
@@ -188,7 +192,8 @@ Status FromWire(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       if (text.find("space exceeded") == std::string::npos) return Status(Kind::kInUse, text);
       return InUse(
-          "the store is full ({}): delete what isn't needed there, or start it with a larger quota (MEMFABRIC_STORE_QUOTA "
+          "the store is full ({}): delete what isn't needed there, or start it with a larger quota "
+          "(MEMFABRIC_STORE_QUOTA "
           "where "
           "it is served; an etcd's is --quota-backend-bytes, and its alarm has to be disarmed)",
           text);
@@ -199,7 +204,9 @@ Status FromWire(const grpc::Status& status) {
     case grpc::StatusCode::OUT_OF_RANGE:
     case grpc::StatusCode::UNAUTHENTICATED:
     case grpc::StatusCode::PERMISSION_DENIED: return Status(Kind::kInvalidArgument, text);
-    default: return IoError("the store failed: {} (gRPC status {})", text, static_cast<int>(status.error_code()));
+    default:
+      return IoError("the store failed: {} (gRPC status {})", text,
+                     static_cast<int>(status.error_code()));
   }
 }
 

@@ -17,7 +17,8 @@ namespace memfabric::store {
 // The end of the range of keys that begin with `prefix`.
 std::string PrefixEnd(std::string_view prefix);
 
-// Fills the two fields that say "every key that begins with `prefix`", of any request that has them.
+// Fills the two fields that say "every key that begins with `prefix`", of any request that has
+// them.
 template <typename Request>
 void SetPrefix(std::string_view prefix, Request* request) {
   request->set_key(prefix.empty() ? std::string(1, '\0') : std::string(prefix));
@@ -30,7 +31,8 @@ WatchEvent FromWire(const mvccpb::Event& wire);
 TransactionResult FromWire(const etcdserverpb::TxnResponse& wire);
 etcdserverpb::TxnRequest ToWire(const Transaction& transaction);
 
-// Reads all that is below a prefix, as it was at one revision, in answers of a bounded number of entries.
+// Reads all that is below a prefix, as it was at one revision, in answers of a bounded number of
+// entries.
 class PagedRead {
  public:
   explicit PagedRead(std::string_view prefix);

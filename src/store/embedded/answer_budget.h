@@ -1,5 +1,6 @@
-// store/embedded/answer_budget.h: bounds what large answers take while they are on their way to clients: so many bytes at a
-// time, the others wait their turn. Small answers, as ranks get them, aren't counted.
+// store/embedded/answer_budget.h: bounds what large answers take while they are on their way to
+// clients: so many bytes at a time, the others wait their turn. Small answers, as ranks get them,
+// aren't counted.
 //
 // Owner: the core. Threads: any; waiters are told without locks held.
 
@@ -41,7 +42,8 @@ class AnswerBudget {
   // False: it doesn't wait any more; its turn has come.
   bool Withdraw(Waiter& waiter) {
     std::lock_guard lock(mutex_);
-    return std::erase_if(waiting_, [&](const Entry& entry) { return entry.waiter == &waiter; }) != 0;
+    return std::erase_if(waiting_, [&](const Entry& entry) { return entry.waiter == &waiter; }) !=
+           0;
   }
   // An answer has arrived, or nobody wants it any more.
   void Release(std::size_t bytes) {

@@ -1,8 +1,8 @@
-// store/embedded/core.h: the state behind its lock, the thread that ends its leases, and which clients have asked for
-// something.
+// store/embedded/core.h: the state behind its lock, the thread that ends its leases, and which
+// clients have asked for something.
 //
-// Owner: the server, which outlives no call. Threads: any; one of its own, asleep until a lease can end. While there are
-// leases it wakes once a second, to notice when the process was stopped.
+// Owner: the server, which outlives no call. Threads: any; one of its own, asleep until a lease can
+// end. While there are leases it wakes once a second, to notice when the process was stopped.
 
 #pragma once
 
@@ -24,20 +24,23 @@ class Core {
  public:
   using Readers = std::vector<WatchSession::Reader*>;
 
-  Core(std::uint64_t identity, Clock& clock, Mvcc::Limits limits = {}) : clock_(clock), state_(identity, limits) {}
+  Core(std::uint64_t identity, Clock& clock, Mvcc::Limits limits = {})
+      : clock_(clock), state_(identity, limits) {}
   ~Core();
 
   // Starts its thread. Before that no lease ends.
   Status Start();
 
-  // Runs call(State&, TimePoint now) with the state locked. The caller tells the readers afterwards.
+  // Runs call(State&, TimePoint now) with the state locked. The caller tells the readers
+  // afterwards.
   template <typename Call>
   [[nodiscard]] Readers Run(Call call) {
     std::lock_guard lock(mutex_);
     const TimePoint now = clock_.Now();
     const std::size_t forgotten = state_.mvcc().forgotten_bytes();
     call(state_, now);
-    if (freed_.fetch_add(state_.mvcc().forgotten_bytes() - forgotten) >= kTrimBytes) changed_.notify_one();
+    if (freed_.fetch_add(state_.mvcc().forgotten_bytes() - forgotten) >= kTrimBytes)
+      changed_.notify_one();
     if (state_.WantsEarlierTick(now)) changed_.notify_one();
     return state_.watches().TakeReady();
   }
@@ -49,8 +52,8 @@ class Core {
   FirstRequests& first_requests() { return first_requests_; }
   AnswerBudget& answers() { return answers_; }
 
-  // So much memory has been given back to the allocator. When it is a lot, the thread gives it back to the system, which other
-  // processes of the host may need it from.
+  // So much memory has been given back to the allocator. When it is a lot, the thread gives it back
+  // to the system, which other processes of the host may need it from.
   void Freed(std::size_t bytes) {
     if (freed_.fetch_add(bytes) + bytes < kTrimBytes) return;
     std::lock_guard lock(mutex_);

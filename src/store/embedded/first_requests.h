@@ -1,7 +1,8 @@
-// store/embedded/first_requests.h: which of the connections that gRPC was given have asked for something, and which haven't
-// yet.
+// store/embedded/first_requests.h: which of the connections that gRPC was given have asked for
+// something, and which haven't yet.
 //
-// Owner: the core. Threads: any. Costs a request one atomic load while everybody has asked for something.
+// Owner: the core. Threads: any. Costs a request one atomic load while everybody has asked for
+// something.
 
 #pragma once
 
@@ -47,7 +48,8 @@ class FirstRequests {
     if (count_ == 0) return;
     const std::string peer = context.peer();
     int fd = -1;
-    if (peer.starts_with(kPeer)) std::from_chars(peer.data() + kPeer.size(), peer.data() + peer.size(), fd);
+    if (peer.starts_with(kPeer))
+      std::from_chars(peer.data() + kPeer.size(), peer.data() + peer.size(), fd);
     std::lock_guard lock(mutex_);
     if (awaited_.erase(fd) == 0) return;
     count_ = awaited_.size();

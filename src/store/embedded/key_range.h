@@ -10,11 +10,14 @@ namespace memfabric::store {
 // Borrows its strings.
 struct KeyRange {
   std::string_view begin;
-  std::string_view end;  // empty: `begin` alone; "\0": everything from `begin` up; else what is below `end`
+  // empty: `begin` alone; "\0": everything from `begin` up; else what is below `end`
+  std::string_view end;
 
   bool IsOneKey() const { return end.empty(); }
   bool IsOpen() const { return end.size() == 1 && end[0] == '\0'; }
-  bool EndsBefore(std::string_view key) const { return IsOneKey() ? key > begin : !IsOpen() && key >= end; }
+  bool EndsBefore(std::string_view key) const {
+    return IsOneKey() ? key > begin : !IsOpen() && key >= end;
+  }
   bool Contains(std::string_view key) const { return key >= begin && !EndsBefore(key); }
   // It holds nothing: its end isn't above its begin.
   bool IsEmpty() const { return !IsOneKey() && !IsOpen() && end <= begin; }

@@ -15,17 +15,19 @@ using etcdserverpb::Compare;
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RequestOp;
 
-constexpr std::size_t kEnvelopeBytes = 16;  // what etcd wraps a write in before it measures it, roughly
+// what etcd wraps a write in before it measures it, roughly
+constexpr std::size_t kEnvelopeBytes = 16;
 
 bool HasRevisionBounds(const RangeRequest& request) {
-  return request.min_mod_revision() != 0 || request.max_mod_revision() != 0 || request.min_create_revision() != 0 ||
-         request.max_create_revision() != 0;
+  return request.min_mod_revision() != 0 || request.max_mod_revision() != 0 ||
+         request.min_create_revision() != 0 || request.max_create_revision() != 0;
 }
 
 bool IsWithinBounds(const RangeRequest& request, const mvccpb::KeyValue& kv) {
   auto above = [](std::int64_t value, std::int64_t most) { return most != 0 && value > most; };
   auto below = [](std::int64_t value, std::int64_t least) { return least != 0 && value < least; };
-  return !above(kv.mod_revision(), request.max_mod_revision()) && !below(kv.mod_revision(), request.min_mod_revision()) &&
+  return !above(kv.mod_revision(), request.max_mod_revision()) &&
+         !below(kv.mod_revision(), request.min_mod_revision()) &&
          !above(kv.create_revision(), request.max_create_revision()) &&
          !below(kv.create_revision(), request.min_create_revision());
 }
@@ -62,7 +64,8 @@ bool Relate(Compare::CompareResult relation, const T& value, const T& operand) {
 bool HoldsFor(const Compare& compare, const mvccpb::KeyValue& kv) {
   switch (compare.target()) {
     case Compare::VERSION: return Relate(compare.result(), kv.version(), compare.version());
-    case Compare::CREATE: return Relate(compare.result(), kv.create_revision(), compare.create_revision());
+    case Compare::CREATE:
+      return Relate(compare.result(), kv.create_revision(), compare.create_revision());
     case Compare::MOD: return Relate(compare.result(), kv.mod_revision(), compare.mod_revision());
     case Compare::VALUE: return Relate(compare.result(), kv.value(), compare.value());
     case Compare::LEASE: return Relate(compare.result(), kv.lease(), compare.lease());
@@ -75,12 +78,15 @@ Refusal CheckSize(const Request& request) {
   return request.ByteSizeLong() + kEnvelopeBytes > Kv::kMostBytes ? &kRequestTooLarge : nullptr;
 }
 
-const google::protobuf::RepeatedPtrField<RequestOp>& Branch(const etcdserverpb::TxnRequest& request, bool succeeded) {
+const google::protobuf::RepeatedPtrField<RequestOp>& Branch(const etcdserverpb::TxnRequest& request,
+                                                            bool succeeded) {
   return succeeded ? request.success() : request.failure();
 }
 
 bool Writes(const etcdserverpb::TxnRequest& request) {
-  auto writes = [](const RequestOp& op) { return op.has_request_txn() ? Writes(op.request_txn()) : !op.has_request_range(); };
+  auto writes = [](const RequestOp& op) {
+    return op.has_request_txn() ? Writes(op.request_txn()) : !op.has_request_range();
+  };
   return std::any_of(request.success().begin(), request.success().end(), writes) ||
          std::any_of(request.failure().begin(), request.failure().end(), writes);
 }
@@ -96,24 +102,31 @@ Refusal Kv::CheckRevision(std::int64_t revision) const {
 Refusal Kv::CheckPut(const etcdserverpb::PutRequest& request, std::int64_t* growth) const {
   if (request.lease() != 0 && leases_.Find(request.lease()) == nullptr) return &kLeaseNotFound;
   const Mvcc::Kv current = mvcc_.Find(request.key());
-  if ((request.ignore_value() || request.ignore_lease()) && current == nullptr) return &kKeyNotFound;
+  if ((request.ignore_value() || request.ignore_lease()) && current == nullptr)
+    return &kKeyNotFound;
   if (request.ignore_value()) return nullptr;
   *growth += static_cast<std::int64_t>(Mvcc::BytesOf(request.key().size(), request.value().size()));
-  if (current != nullptr) *growth -= static_cast<std::int64_t>(Mvcc::BytesOf(current->key().size(), current->value().size()));
+  if (current != nullptr)
+    *growth -=
+        static_cast<std::int64_t>(Mvcc::BytesOf(current->key().size(), current->value().size()));
   return nullptr;
 }
 
 Refusal Kv::CheckRoom(std::int64_t growth) const {
-  if (growth <= 0 || mvcc_.live_bytes() + static_cast<std::size_t>(growth) <= mvcc_.most_live_bytes()) return nullptr;
+  if (growth <= 0 ||
+      mvcc_.live_bytes() + static_cast<std::size_t>(growth) <= mvcc_.most_live_bytes())
+    return nullptr;
   return &kNoSpace;
 }
 
 std::size_t Kv::AnswerBytes(const RangeRequest& request) const {
   if (request.count_only() || CheckRevision(request.revision()) != nullptr) return 0;
-  const bool all = request.limit() <= 0 || request.sort_order() != RangeRequest::NONE || HasRevisionBounds(request);
+  const bool all = request.limit() <= 0 || request.sort_order() != RangeRequest::NONE ||
+                   HasRevisionBounds(request);
   std::size_t bytes = 0;
   std::int64_t count = 0;
-  const std::int64_t revision = request.revision() > 0 ? request.revision() : mvcc_.visible_revision();
+  const std::int64_t revision =
+      request.revision() > 0 ? request.revision() : mvcc_.visible_revision();
   mvcc_.Visit({request.key(), request.range_end()}, revision, [&](const Mvcc::Kv& kv) {
     bytes += Mvcc::BytesOf(kv->key().size(), request.keys_only() ? 0 : kv->value().size());
     return all || ++count < request.limit();
@@ -149,12 +162,13 @@ Refusal Kv::Range(const RangeRequest& request, etcdserverpb::RangeResponse* resp
 
 void Kv::ApplyRange(const RangeRequest& request, etcdserverpb::RangeResponse* response) const {
   const bool all_first = request.sort_order() != RangeRequest::NONE || HasRevisionBounds(request);
-  const std::size_t limit =
-      request.limit() > 0 ? static_cast<std::size_t>(request.limit()) : std::numeric_limits<std::size_t>::max();
+  const std::size_t limit = request.limit() > 0 ? static_cast<std::size_t>(request.limit())
+                                                : std::numeric_limits<std::size_t>::max();
   std::vector<const mvccpb::KeyValue*> kvs;
   std::int64_t count = 0;
   bool more = false;
-  const std::int64_t revision = request.revision() > 0 ? request.revision() : mvcc_.visible_revision();
+  const std::int64_t revision =
+      request.revision() > 0 ? request.revision() : mvcc_.visible_revision();
   mvcc_.Visit({request.key(), request.range_end()}, revision, [&](const Mvcc::Kv& kv) {
     ++count;
     if (request.count_only()) return true;
@@ -196,7 +210,8 @@ Refusal Kv::Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutRespon
 }
 
 void Kv::ApplyPut(const etcdserverpb::PutRequest& request, etcdserverpb::PutResponse* response) {
-  const Mvcc::Kv current = request.ignore_value() || request.ignore_lease() ? mvcc_.Find(request.key()) : nullptr;
+  const Mvcc::Kv current =
+      request.ignore_value() || request.ignore_lease() ? mvcc_.Find(request.key()) : nullptr;
   const std::string& value = request.ignore_value() ? current->value() : request.value();
   const std::int64_t lease = request.ignore_lease() ? current->lease() : request.lease();
   const Mvcc::Change& change = mvcc_.Put(request.key(), value, lease);
@@ -206,21 +221,26 @@ void Kv::ApplyPut(const etcdserverpb::PutRequest& request, etcdserverpb::PutResp
     if (lease != 0) leases_.Attach(lease, request.key());
   }
   response->mutable_header()->set_revision(mvcc_.visible_revision());
-  if (request.prev_kv() && change.previous != nullptr) *response->mutable_prev_kv() = *change.previous;
+  if (request.prev_kv() && change.previous != nullptr)
+    *response->mutable_prev_kv() = *change.previous;
 }
 
-Refusal Kv::DeleteRange(const etcdserverpb::DeleteRangeRequest& request, etcdserverpb::DeleteRangeResponse* response) {
+Refusal Kv::DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
+                        etcdserverpb::DeleteRangeResponse* response) {
   if (Refusal refusal = CheckDeleteForm(request)) return refusal;
   if (Refusal refusal = CheckSize(request)) return refusal;
   ApplyDelete(request, response);
   return nullptr;
 }
 
-void Kv::ApplyDelete(const etcdserverpb::DeleteRangeRequest& request, etcdserverpb::DeleteRangeResponse* response) {
+void Kv::ApplyDelete(const etcdserverpb::DeleteRangeRequest& request,
+                     etcdserverpb::DeleteRangeResponse* response) {
   const std::size_t deleted = mvcc_.Delete({request.key(), request.range_end()});
   const auto& changes = mvcc_.open_changes();
-  for (auto change = std::prev(changes.end(), static_cast<std::ptrdiff_t>(deleted)); change != changes.end(); ++change) {
-    if (change->previous->lease() != 0) leases_.Detach(change->previous->lease(), change->previous->key());
+  for (auto change = std::prev(changes.end(), static_cast<std::ptrdiff_t>(deleted));
+       change != changes.end(); ++change) {
+    if (change->previous->lease() != 0)
+      leases_.Detach(change->previous->lease(), change->previous->key());
     if (request.prev_kv()) *response->add_prev_kvs() = *change->previous;
   }
   response->mutable_header()->set_revision(mvcc_.visible_revision());
@@ -234,19 +254,21 @@ void Kv::DeleteKeys(const std::set<std::string, std::less<>>& keys) {
 bool Kv::Holds(const Compare& compare) const {
   bool any = false;
   bool holds = true;
-  mvcc_.Visit({compare.key(), compare.range_end()}, mvcc_.visible_revision(), [&](const Mvcc::Kv& kv) {
-    any = true;
-    holds = HoldsFor(compare, *kv);
-    return holds;
-  });
+  mvcc_.Visit({compare.key(), compare.range_end()}, mvcc_.visible_revision(),
+              [&](const Mvcc::Kv& kv) {
+                any = true;
+                holds = HoldsFor(compare, *kv);
+                return holds;
+              });
   if (any) return holds;
   // A key that isn't there has version, revisions and lease 0, but no value that could be compared.
-  return compare.target() != Compare::VALUE && HoldsFor(compare, mvccpb::KeyValue::default_instance());
+  return compare.target() != Compare::VALUE &&
+         HoldsFor(compare, mvccpb::KeyValue::default_instance());
 }
 
 void Kv::Choose(const etcdserverpb::TxnRequest& request, Path* path) const {
-  const bool succeeded =
-      std::all_of(request.compare().begin(), request.compare().end(), [&](const Compare& compare) { return Holds(compare); });
+  const bool succeeded = std::all_of(request.compare().begin(), request.compare().end(),
+                                     [&](const Compare& compare) { return Holds(compare); });
   path->push_back(succeeded);
   for (const RequestOp& op : Branch(request, succeeded))
     if (op.has_request_txn()) Choose(op.request_txn(), path);
@@ -288,10 +310,16 @@ void Kv::ApplyTxn(const etcdserverpb::TxnRequest& request, const Path& path, std
   for (const RequestOp& op : Branch(request, succeeded)) {
     etcdserverpb::ResponseOp* out = response->add_responses();
     switch (op.request_case()) {
-      case RequestOp::kRequestRange: ApplyRange(op.request_range(), out->mutable_response_range()); break;
+      case RequestOp::kRequestRange:
+        ApplyRange(op.request_range(), out->mutable_response_range());
+        break;
       case RequestOp::kRequestPut: ApplyPut(op.request_put(), out->mutable_response_put()); break;
-      case RequestOp::kRequestDeleteRange: ApplyDelete(op.request_delete_range(), out->mutable_response_delete_range()); break;
-      case RequestOp::kRequestTxn: ApplyTxn(op.request_txn(), path, step, out->mutable_response_txn()); break;
+      case RequestOp::kRequestDeleteRange:
+        ApplyDelete(op.request_delete_range(), out->mutable_response_delete_range());
+        break;
+      case RequestOp::kRequestTxn:
+        ApplyTxn(op.request_txn(), path, step, out->mutable_response_txn());
+        break;
       case RequestOp::REQUEST_NOT_SET: break;  // refused by CheckTxnForm
     }
   }

@@ -7,7 +7,8 @@ namespace memfabric::store {
 Refusal LeaseTable::Grant(std::int64_t* id, std::int64_t* seconds, TimePoint now) {
   if (*seconds > kLongestSeconds) return &kLeaseTooLong;
   std::int64_t chosen = *id;
-  while (chosen == 0 || (*id == 0 && leases_.contains(chosen))) chosen = static_cast<std::int64_t>(ids_() >> 1);
+  while (chosen == 0 || (*id == 0 && leases_.contains(chosen)))
+    chosen = static_cast<std::int64_t>(ids_() >> 1);
   if (leases_.contains(chosen)) return &kLeaseExists;
   const std::int64_t granted = std::max(*seconds, kShortestSeconds);
   const TimePoint end = now + std::chrono::seconds(granted);
@@ -48,7 +49,8 @@ void LeaseTable::Attach(std::int64_t id, std::string_view key) { leases_.at(id).
 void LeaseTable::Detach(std::int64_t id, std::string_view key) {
   auto found = leases_.find(id);
   if (found == leases_.end()) return;
-  if (auto held = found->second.keys.find(key); held != found->second.keys.end()) found->second.keys.erase(held);
+  if (auto held = found->second.keys.find(key); held != found->second.keys.end())
+    found->second.keys.erase(held);
 }
 
 std::optional<TimePoint> LeaseTable::NextEnd() const {
@@ -77,7 +79,8 @@ LeaseTable::Silence LeaseTable::Listen(TimePoint now) const {
     const Lease& lease = leases_.at(id);
     if (!lease.kept) continue;
     ++silence.kept;
-    if (2 * (now - lease.heard) >= std::chrono::seconds(lease.granted_seconds)) silence.silent.push_back(id);
+    if (2 * (now - lease.heard) >= std::chrono::seconds(lease.granted_seconds))
+      silence.silent.push_back(id);
   }
   return silence;
 }
@@ -87,7 +90,8 @@ std::size_t LeaseTable::SpareTheSilent(TimePoint now) {
   if (!end || *end > now) return 0;
   const Silence silence = Listen(now);
   const auto silent = std::ssize(silence.silent);
-  if (silence.kept < kFewestForGrace || static_cast<double>(silent) < kShareForGrace * static_cast<double>(silence.kept))
+  if (silence.kept < kFewestForGrace ||
+      static_cast<double>(silent) < kShareForGrace * static_cast<double>(silence.kept))
     return 0;
   std::ptrdiff_t spared = 0;
   for (std::int64_t id : silence.silent) {
@@ -109,7 +113,9 @@ void LeaseTable::EndGrace(TimePoint now) {
   for (std::int64_t id : silence.silent) {
     Lease& lease = leases_.at(id);
     const std::chrono::nanoseconds time = std::chrono::seconds(lease.granted_seconds);
-    if (lease.spared) SetEnd(id, lease, std::min(lease.end, now + time + time * ended++ / std::ssize(silence.silent)));
+    if (lease.spared)
+      SetEnd(id, lease,
+             std::min(lease.end, now + time + time * ended++ / std::ssize(silence.silent)));
   }
 }
 

@@ -25,7 +25,8 @@ namespace memfabric::store {
 
 class LeaseTable {
  public:
-  // etcd's: 1.5 times its election timeout (1 s), in whole seconds. A shorter lease is made this long.
+  // etcd's: 1.5 times its election timeout (1 s), in whole seconds. A shorter lease is made this
+  // long.
   static constexpr std::int64_t kShortestSeconds = 2;
   static constexpr std::int64_t kLongestSeconds = 9'000'000'000;
 
@@ -40,7 +41,8 @@ class LeaseTable {
 
   explicit LeaseTable(std::uint64_t seed) : ids_(seed) {}
 
-  // `id` 0: chosen here. kLeaseExists, kLeaseTooLong. On success *id and *seconds are what was granted.
+  // `id` 0: chosen here. kLeaseExists, kLeaseTooLong. On success *id and *seconds are what was
+  // granted.
   Refusal Grant(std::int64_t* id, std::int64_t* seconds, TimePoint now);
   // Null: there is none.
   const Lease* Find(std::int64_t id) const;
@@ -56,14 +58,17 @@ class LeaseTable {
   std::optional<TimePoint> NextEnd() const;
   std::vector<std::int64_t> Ended(TimePoint now) const;
 
-  // When one has ended and nearly all are silent (nothing heard for half of their time, though they were kept alive before),
-  // the store was cut off and not its clients: the silent ones get kGrace times their time, and end one after the other then.
-  // Once each, until it is heard again. Returns how many.
+  // When one has ended and nearly all are silent (nothing heard for half of their time, though they
+  // were kept alive before), the store was cut off and not its clients: the silent ones get kGrace
+  // times their time, and end one after the other then. Once each, until it is heard again. Returns
+  // how many.
   std::size_t SpareTheSilent(TimePoint now);
-  // Once most are heard again, those that are still silent get their time, no more, and end one after the other.
+  // Once most are heard again, those that are still silent get their time, no more, and end one
+  // after the other.
   void EndGrace(TimePoint now);
 
-  // Fewer than this many, or a smaller share of silent ones, is a matter of the clients: hosts that are gone.
+  // Fewer than this many, or a smaller share of silent ones, is a matter of the clients: hosts that
+  // are gone.
   static constexpr std::size_t kFewestForGrace = 8;
   static constexpr double kShareForGrace = 0.75;
   // A client notices within 5 s that a cut has ended: its attempt to connect was backing off.

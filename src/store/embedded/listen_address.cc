@@ -26,7 +26,8 @@ int TryToListen(const addrinfo& address, UniqueFd* listening) {
   if (!fd) return errno;
   const int on = 1;
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (address.ai_family == AF_INET6) setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (address.ai_family == AF_INET6)
+    setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   if (bind(fd.get(), address.ai_addr, address.ai_addrlen) != 0) return errno;
   if (listen(fd.get(), SOMAXCONN) != 0) return errno;
   *listening = std::move(fd);
@@ -39,8 +40,10 @@ Result<std::unique_ptr<addrinfo, AddressesDeleter>> Resolve(const HostPort& list
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int error = getaddrinfo(listen.host.c_str(), std::to_string(listen.port).c_str(), &hints, &found);
-  if (error != 0) return NotFound("the host name {} can't be resolved: {}", listen.host, gai_strerror(error));
+  const int error =
+      getaddrinfo(listen.host.c_str(), std::to_string(listen.port).c_str(), &hints, &found);
+  if (error != 0)
+    return NotFound("the host name {} can't be resolved: {}", listen.host, gai_strerror(error));
   return std::unique_ptr<addrinfo, AddressesDeleter>(found);
 }
 
@@ -48,8 +51,8 @@ Status Taken(const HostPort& listen) {
   return InUse("{} is in use by another process, or another server of this one", listen.ToString());
 }
 
-// A name that this host's /etc/hosts leads to loopback (Debian has "127.0.1.1 name" there) leads others to an address that they
-// reach. Which one, only they know: it is one of these.
+// A name that this host's /etc/hosts leads to loopback (Debian has "127.0.1.1 name" there) leads
+// others to an address that they reach. Which one, only they know: it is one of these.
 Status AddAddressesOfOthers(const HostPort& listen, std::vector<HostPort>* usable) {
   auto is_loopback = [](const HostPort& address) { return IsLoopbackHost(address.host); };
   if (NamesLoopback(listen.host) || !std::ranges::all_of(*usable, is_loopback)) return Ok();
@@ -81,13 +84,16 @@ Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen) {
       continue;
     }
     char text[NI_MAXHOST] = {};
-    if (getnameinfo(address->ai_addr, address->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0) continue;
+    if (getnameinfo(address->ai_addr, address->ai_addrlen, text, sizeof text, nullptr, 0,
+                    NI_NUMERICHOST) != 0)
+      continue;
     if (listen.port == 0 && !usable.empty()) break;
     usable.push_back({text, listen.port});
   }
   if (!usable.empty() && listen.port != 0) RETURN_IF_ERROR(AddAddressesOfOthers(listen, &usable));
   if (!usable.empty()) return usable;
-  if (why_not == EADDRNOTAVAIL || why_not == EAFNOSUPPORT) return NotFound("{} is none of this host's addresses", listen.host);
+  if (why_not == EADDRNOTAVAIL || why_not == EAFNOSUPPORT)
+    return NotFound("{} is none of this host's addresses", listen.host);
   return IoError("cannot listen on {}: {}", listen.ToString(), ErrnoText(why_not));
 }
 
@@ -96,13 +102,15 @@ Result<Listening> ListenOn(const HostPort& address) {
   Listening listening;
   const int refused = TryToListen(*addresses, &listening.fd);
   if (refused == EADDRINUSE) return Taken(address);
-  if (refused != 0) return IoError("cannot listen on {}: {}", address.ToString(), ErrnoText(refused));
+  if (refused != 0)
+    return IoError("cannot listen on {}: {}", address.ToString(), ErrnoText(refused));
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
   if (getsockname(listening.fd.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0)
     return IoError("the port that {} got isn't known: {}", address.ToString(), ErrnoText(errno));
-  listening.port = ntohs(bound.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port
-                                                    : reinterpret_cast<sockaddr_in6&>(bound).sin6_port);
+  listening.port =
+      ntohs(bound.ss_family == AF_INET ? reinterpret_cast<sockaddr_in&>(bound).sin_port
+                                       : reinterpret_cast<sockaddr_in6&>(bound).sin6_port);
   return listening;
 }
 

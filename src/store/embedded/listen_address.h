@@ -1,4 +1,5 @@
-// store/embedded/listen_address.h: which of this host's addresses a name to listen on means, and whether they are free.
+// store/embedded/listen_address.h: which of this host's addresses a name to listen on means, and
+// whether they are free.
 
 #pragma once
 
@@ -10,9 +11,10 @@
 
 namespace memfabric::store {
 
-// The numeric addresses that `listen` means; every one can be listened on now. With port 0 only the first. A name that leads to
-// loopback only, though it doesn't say so ("localhost"), means all addresses of this host that other hosts may reach as well.
-// NotFound: it can't be resolved, or is none of this host's. InUse: something else has the port.
+// The numeric addresses that `listen` means; every one can be listened on now. With port 0 only the
+// first. A name that leads to loopback only, though it doesn't say so ("localhost"), means all
+// addresses of this host that other hosts may reach as well. NotFound: it can't be resolved, or is
+// none of this host's. InUse: something else has the port.
 Result<std::vector<HostPort>> FindListenAddresses(const HostPort& listen);
 
 struct Listening {

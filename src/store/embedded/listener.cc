@@ -39,8 +39,9 @@ constexpr std::chrono::seconds kFirstRequestTimeout{5};  // or TLS's handshake
 constexpr milliseconds kUndisturbedSilence{200};
 constexpr milliseconds kUndisturbedRequest{500};
 constexpr milliseconds kUndisturbedHandshake{1000};
-constexpr int kMostAccepts = 32;                 // in a row, before others are served
-constexpr milliseconds kPause{50};               // when the machine refuses another connection for its own reasons
+constexpr int kMostAccepts = 32;  // in a row, before others are served
+// when the machine refuses another connection for its own reasons
+constexpr milliseconds kPause{50};
 constexpr std::chrono::seconds kCheckPeriod{1};  // whether the listening sockets still listen
 constexpr std::chrono::seconds kLogPeriod{10};
 constexpr milliseconds kLongestWait = std::chrono::hours(24);
@@ -60,7 +61,8 @@ struct Room {
     getrlimit(RLIMIT_NOFILE, &limit);
     const auto most = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 30));
     return {.silent = static_cast<std::size_t>(std::clamp(most / 8, 8, 256)),
-            .started = static_cast<std::size_t>(tls ? std::clamp(most / 16, 4, 64) : std::clamp(most / 8, 8, 256)),
+            .started = static_cast<std::size_t>(tls ? std::clamp(most / 16, 4, 64)
+                                                    : std::clamp(most / 8, 8, 256)),
             .last_fd = most - std::clamp(most / 16, 4, 64)};
   }
 };
@@ -75,11 +77,13 @@ struct Connection;
 using Connections = std::list<Connection>;
 
 struct Connection {
-  UniqueFd network;  // the relay's with TLS, once there is one; without, a second descriptor of what gRPC has
-  int handed = -1;   // gRPC's descriptor, until its first request
+  // the relay's with TLS, once there is one; without, a second descriptor of what gRPC has
+  UniqueFd network;
+  int handed = -1;  // gRPC's descriptor, until its first request
   std::unique_ptr<TlsRelay> relay;
-  UniqueFd inside;       // gRPC's end of what is relayed, until it is handed on
-  bool lingers = false;  // told why it is refused; what it still sends is read away, so that the reason reaches it
+  UniqueFd inside;  // gRPC's end of what is relayed, until it is handed on
+  // told why it is refused; what it still sends is read away, so that the reason reaches it
+  bool lingers = false;
   in6_addr address{};
   TimePoint since = steady_clock::now();
   Watched network_watch;
@@ -93,27 +97,34 @@ in6_addr AddressOf(const sockaddr_storage& from) {
   if (from.ss_family == AF_INET6) return reinterpret_cast<const sockaddr_in6&>(from).sin6_addr;
   in6_addr mapped{};
   mapped.s6_addr[10] = mapped.s6_addr[11] = 0xff;
-  std::memcpy(&mapped.s6_addr[12], &reinterpret_cast<const sockaddr_in&>(from).sin_addr, sizeof(in_addr));
+  std::memcpy(&mapped.s6_addr[12], &reinterpret_cast<const sockaddr_in&>(from).sin_addr,
+              sizeof(in_addr));
   return mapped;
 }
 
 std::string AddressText(const in6_addr& address) {
   char text[INET6_ADDRSTRLEN] = "?";
   const bool mapped = IN6_IS_ADDR_V4MAPPED(&address);
-  inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? static_cast<const void*>(&address.s6_addr[12]) : &address, text, sizeof text);
+  inet_ntop(mapped ? AF_INET : AF_INET6,
+            mapped ? static_cast<const void*>(&address.s6_addr[12]) : &address, text, sizeof text);
   return text;
 }
 
 // What it is that has sent `bytes`, which aren't HTTP/2's preface.
 std::string WhatSpeaks(std::string_view bytes) {
-  if (LooksLikeTls(bytes)) return "it speaks TLS, and here TLS is off: turn it on here (set_conf_store_tls), or off there";
-  return fmt::format("it says '{}', and not what an HTTP/2 client says first: here is a store (etcd v3)", Shown(bytes));
+  if (LooksLikeTls(bytes))
+    return "it speaks TLS, and here TLS is off: turn it on here (set_conf_store_tls), or off there";
+  return fmt::format(
+      "it says '{}', and not what an HTTP/2 client says first: here is a store (etcd v3)",
+      Shown(bytes));
 }
 
 class EpollListener final : public Listener {
  public:
   explicit EpollListener(Options options)
-      : options_(std::move(options)), epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      : options_(std::move(options)),
+        epoll_(epoll_create1(EPOLL_CLOEXEC)),
+        wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
   ~EpollListener() override {
     options_.first_requests->Tell(nullptr);
@@ -145,7 +156,9 @@ class EpollListener final : public Listener {
   };
 
   bool tls() const { return options_.tls != nullptr; }
-  milliseconds UndisturbedStart() const { return tls() ? kUndisturbedHandshake : kUndisturbedRequest; }
+  milliseconds UndisturbedStart() const {
+    return tls() ? kUndisturbedHandshake : kUndisturbedRequest;
+  }
 
   void Add(int fd, void* what) {
     epoll_event event{.events = EPOLLIN, .data = {.ptr = what}};
@@ -156,19 +169,23 @@ class EpollListener final : public Listener {
     if (listening_ == listen) return;
     listening_ = listen;
     for (auto& door : doors_)
-      listen ? Add(door.fd.get(), &door) : void(epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, door.fd.get(), nullptr));
+      listen ? Add(door.fd.get(), &door)
+             : void(epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, door.fd.get(), nullptr));
   }
 
   void Run() {
     TlsRelay::PrepareThread();
     std::array<epoll_event, 64> events;
     while (!stopping_) {
-      int count = epoll_wait(epoll_.get(), events.data(), events.size(), static_cast<int>(TimeLeft().count()));
+      int count = epoll_wait(epoll_.get(), events.data(), events.size(),
+                             static_cast<int>(TimeLeft().count()));
       for (int i = 0; i < count && !stopping_; ++i) {
         void* what = events[i].data.ptr;
         if (what == nullptr) {
           HearOfRequests();
-        } else if (auto door = std::ranges::find(doors_, what, [](Door& one) -> void* { return &one; }); door != doors_.end()) {
+        } else if (auto door =
+                       std::ranges::find(doors_, what, [](Door& one) -> void* { return &one; });
+                   door != doors_.end()) {
           Accept(*door);
         } else {
           Serve(*static_cast<Connection*>(what));
@@ -187,10 +204,13 @@ class EpollListener final : public Listener {
     TimePoint next = check_at_;
     if (tls()) next = std::min(next, options_.tls->NextCheck());
     if (!silent_.empty()) next = std::min(next, silent_.front().since + kIntroductionTimeout);
-    if (!spoken_.empty()) next = std::min(next, started_.empty() ? TimePoint() : started_.front().since + UndisturbedStart());
+    if (!spoken_.empty())
+      next = std::min(next,
+                      started_.empty() ? TimePoint() : started_.front().since + UndisturbedStart());
     if (!started_.empty()) next = std::min(next, started_.front().since + kFirstRequestTimeout);
     if (!listening_) next = std::min(next, MayAcceptFrom());
-    return std::clamp(std::chrono::ceil<milliseconds>(next - steady_clock::now()), milliseconds(0), kLongestWait);
+    return std::clamp(std::chrono::ceil<milliseconds>(next - steady_clock::now()), milliseconds(0),
+                      kLongestWait);
   }
 
   // --- The doors ---
@@ -214,7 +234,8 @@ class EpollListener final : public Listener {
   static UniqueFd AcceptOne(const Door& door, sockaddr_storage& address) {
     return UniqueFd(RetryOnSignal([&] {
       socklen_t size = sizeof address;
-      return accept4(door.fd.get(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      return accept4(door.fd.get(), reinterpret_cast<sockaddr*>(&address), &size,
+                     SOCK_CLOEXEC | SOCK_NONBLOCK);
     }));
   }
 
@@ -222,7 +243,8 @@ class EpollListener final : public Listener {
     switch (error) {
       case EMFILE:
       case ENFILE: {
-        // Who waits is told by means of the spare one: else the listener would stay ready, and this thread would spin.
+        // Who waits is told by means of the spare one: else the listener would stay ready, and this
+        // thread would spin.
         spare_.Reset();
         sockaddr_storage address{};
         UniqueFd network = AcceptOne(door, address);
@@ -237,16 +259,21 @@ class EpollListener final : public Listener {
       case EBADF:
       case EINVAL:
       case ENOTSOCK:
-      case EOPNOTSUPP: check_at_ = TimePoint(); return;  // it doesn't listen any more
-      default: return;  // nobody waits there any more, or the newcomer's connection has ended already
+      case EOPNOTSUPP:
+        check_at_ = TimePoint();
+        return;  // it doesn't listen any more
+      // nobody waits there any more, or the newcomer's connection has ended already
+      default: return;
     }
   }
 
   void TellOfNoDescriptors(int network, const in6_addr& address) {
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
-    Status why = Disconnected("the process that serves the store, {}, has hardly a file descriptor left of its {} (ulimit -n)",
-                              getpid(), limit.rlim_cur);
+    Status why = Disconnected(
+        "the process that serves the store, {}, has hardly a file descriptor left of its {} "
+        "(ulimit -n)",
+        getpid(), limit.rlim_cur);
     if (!tls()) {
       char unread[64];  // unread bytes would make the kernel take back what is said
       (void)recv(network, unread, sizeof unread, MSG_DONTWAIT);
@@ -262,7 +289,9 @@ class EpollListener final : public Listener {
       int listens = 0;
       socklen_t size = sizeof listens;
       const bool is_ours = door.fd && PortOf(door.fd.get()) == door.address.port;
-      if (is_ours && getsockopt(door.fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0) continue;
+      if (is_ours && getsockopt(door.fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+          listens != 0)
+        continue;
       const bool was_open = static_cast<bool>(door.fd);
       if (listening_) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, door.fd.get(), nullptr);
       if (is_ours) {
@@ -274,9 +303,11 @@ class EpollListener final : public Listener {
       if (again.ok()) {
         door.fd = std::move(again->fd);
         if (listening_) Add(door.fd.get(), &door);
-        LOG(kWarn, "store: its socket at {} didn't listen any more: opened again", door.address.ToString());
+        LOG(kWarn, "store: its socket at {} didn't listen any more: opened again",
+            door.address.ToString());
       } else if (was_open) {
-        LOG(kError, "store: its socket at {} doesn't listen any more, and can't be opened again yet: {}",
+        LOG(kError,
+            "store: its socket at {} doesn't listen any more, and can't be opened again yet: {}",
             door.address.ToString(), again.status().message());
       }
     }
@@ -287,7 +318,8 @@ class EpollListener final : public Listener {
     socklen_t size = sizeof bound;
     if (getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) return -1;
     if (bound.ss_family == AF_INET) return ntohs(reinterpret_cast<sockaddr_in&>(bound).sin_port);
-    return bound.ss_family == AF_INET6 ? ntohs(reinterpret_cast<sockaddr_in6&>(bound).sin6_port) : -1;
+    return bound.ss_family == AF_INET6 ? ntohs(reinterpret_cast<sockaddr_in6&>(bound).sin6_port)
+                                       : -1;
   }
 
   // --- Strangers ---
@@ -297,7 +329,8 @@ class EpollListener final : public Listener {
     if (silent_.size() + spoken_.size() >= room.silent) MakeRoom(silent_, kUndisturbedSilence);
     if (network.get() > room.last_fd) {
       if (silent_.empty() && started_.empty()) return TellOfNoDescriptors(network.get(), address);
-      Evict(silent_.empty() ? started_.front() : silent_.front(), "the last descriptors are for those that are known");
+      Evict(silent_.empty() ? started_.front() : silent_.front(),
+            "the last descriptors are for those that are known");
     }
     const int on = 1;
     setsockopt(network.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -310,15 +343,19 @@ class EpollListener final : public Listener {
     Hear(connection);  // as a rule its first bytes are there already
   }
 
-  // The oldest one that has had its time goes, of the address that has most of those. False: none has had its time.
+  // The oldest one that has had its time goes, of the address that has most of those. False: none
+  // has had its time.
   bool MakeRoom(Connections& list, milliseconds undisturbed) {
     const TimePoint before = steady_clock::now() - undisturbed;
-    const auto text = [](const Connection& one) { return std::string_view(reinterpret_cast<const char*>(&one.address), 16); };
+    const auto text = [](const Connection& one) {
+      return std::string_view(reinterpret_cast<const char*>(&one.address), 16);
+    };
     std::map<std::string_view, std::size_t> counts;
     std::size_t most = 0;
     for (auto& one : list)
       if (one.since <= before) most = std::max(most, ++counts[text(one)]);
-    auto victim = std::ranges::find_if(list, [&](Connection& one) { return one.since <= before && counts[text(one)] == most; });
+    auto victim = std::ranges::find_if(
+        list, [&](Connection& one) { return one.since <= before && counts[text(one)] == most; });
     if (victim == list.end()) return false;
     Evict(*victim, "others want to be let in as well, and it had not introduced itself");
     return true;
@@ -332,7 +369,8 @@ class EpollListener final : public Listener {
     if (got <= 0) return Drop(connection);
     const std::string_view seen(bytes, static_cast<std::size_t>(got));
     const std::string_view begun = seen.substr(0, kHttp2Preface.size());
-    if (!tls() && !kHttp2Preface.starts_with(begun)) return Refuse(connection, {.for_good = true, .why = WhatSpeaks(seen)});
+    if (!tls() && !kHttp2Preface.starts_with(begun))
+      return Refuse(connection, {.for_good = true, .why = WhatSpeaks(seen)});
     if (!tls() && begun.size() < kHttp2Preface.size()) return;
     MoveTo(spoken_, connection);
     Watch(connection, connection.network_watch, connection.network.get(), kEndOnly);
@@ -357,7 +395,8 @@ class EpollListener final : public Listener {
     }
     Watch(connection, connection.network_watch, connection.network.get(), 0);
     connection.relay =
-        std::make_unique<TlsRelay>(options_.tls, TlsRelay::Role::kServer, std::move(connection.network), UniqueFd(ends[0]), "");
+        std::make_unique<TlsRelay>(options_.tls, TlsRelay::Role::kServer,
+                                   std::move(connection.network), UniqueFd(ends[0]), "");
     connection.inside = UniqueFd(ends[1]);
     Serve(connection);
   }
@@ -365,16 +404,21 @@ class EpollListener final : public Listener {
   void HandOn(Connection& connection) {
     auto user = UserOfPeer(connection.network.get());
     if (!user.ok())
-      return Refuse(connection,
-                    {.for_good = false,
-                     .why = fmt::format("a process of the store's host that isn't known to be an allowed user's: {}",
-                                        user.status().message())});
+      return Refuse(
+          connection,
+          {.for_good = false,
+           .why = fmt::format(
+               "a process of the store's host that isn't known to be an allowed user's: {}",
+               user.status().message())});
     if (user->has_value() && !options_.users.Has(**user))
-      return Refuse(connection,
-                    {.for_good = true,
-                     .why = fmt::format("the store belongs to user {} and this process to user {}: on one host it admits {}; "
-                                        "list others in MEMFABRIC_ALLOW_UIDS where the store is served, or use TLS",
-                                        ::geteuid(), **user, options_.users.ToString())});
+      return Refuse(
+          connection,
+          {.for_good = true,
+           .why = fmt::format(
+               "the store belongs to user {} and this process to user {}: on one host it admits "
+               "{}; "
+               "list others in MEMFABRIC_ALLOW_UIDS where the store is served, or use TLS",
+               ::geteuid(), **user, options_.users.ToString())});
     UniqueFd second(fcntl(connection.network.get(), F_DUPFD_CLOEXEC, 0));
     if (!second) {
       TellOfNoDescriptors(connection.network.get(), connection.address);
@@ -383,7 +427,8 @@ class EpollListener final : public Listener {
     Watch(connection, connection.network_watch, connection.network.get(), 0);
     const int fd = connection.network.get();
     for (auto& other : started_)
-      if (other.handed == fd) other.handed = -1;  // gRPC has closed that one, and it is dropped in a moment
+      // gRPC has closed that one, and it is dropped in a moment
+      if (other.handed == fd) other.handed = -1;
     connection.handed = fd;
     options_.first_requests->Expect(fd);
     options_.accepted(std::exchange(connection.network, std::move(second)));
@@ -394,7 +439,9 @@ class EpollListener final : public Listener {
     eventfd_t count = 0;
     (void)eventfd_read(wake_.get(), &count);
     for (int fd : options_.first_requests->Take())
-      if (auto found = std::ranges::find(started_, fd, &Connection::handed); found != started_.end()) Drop(*found);
+      if (auto found = std::ranges::find(started_, fd, &Connection::handed);
+          found != started_.end())
+        Drop(*found);
   }
 
   // --- Connections ---
@@ -418,8 +465,10 @@ class EpollListener final : public Listener {
       Complain(connection.address, relay.failure());
     }
     if (state == TlsRelay::State::kEnded) return Drop(connection);
-    Watch(connection, connection.network_watch, relay.network(), static_cast<std::uint16_t>(relay.network_events()));
-    Watch(connection, connection.plain_watch, relay.plain(), static_cast<std::uint16_t>(relay.plain_events()));
+    Watch(connection, connection.network_watch, relay.network(),
+          static_cast<std::uint16_t>(relay.network_events()));
+    Watch(connection, connection.plain_watch, relay.plain(),
+          static_cast<std::uint16_t>(relay.plain_events()));
   }
 
   static void Say(int network, const Goodbye& goodbye) {
@@ -432,7 +481,8 @@ class EpollListener final : public Listener {
     Complain(connection.address, Disconnected("{}", goodbye.why));
     Say(connection.network.get(), goodbye);
     if (connection.list != &started_) {
-      if (started_.size() >= Room::Now(tls()).started && !MakeRoom(started_, UndisturbedStart())) return Drop(connection);
+      if (started_.size() >= Room::Now(tls()).started && !MakeRoom(started_, UndisturbedStart()))
+        return Drop(connection);
       MoveTo(started_, connection);
     }
     connection.since = steady_clock::now();
@@ -454,7 +504,8 @@ class EpollListener final : public Listener {
     connection.list = &list;
   }
 
-  // One that nothing is wanted of is taken out: epoll would tell again and again that its other end is closed.
+  // One that nothing is wanted of is taken out: epoll would tell again and again that its other end
+  // is closed.
   void Watch(Connection& connection, Watched& watched, int fd, std::uint32_t events) {
     if (watched.events == events && (events == 0 || watched.fd == fd)) return;
     epoll_event event{.events = events, .data = {.ptr = &connection}};
@@ -464,16 +515,20 @@ class EpollListener final : public Listener {
   }
 
   void Drop(Connection& connection) {
-    for (Watched* watched : {&connection.network_watch, &connection.plain_watch}) Watch(connection, *watched, watched->fd, 0);
+    for (Watched* watched : {&connection.network_watch, &connection.plain_watch})
+      Watch(connection, *watched, watched->fd, 0);
     if (connection.handed >= 0) options_.first_requests->Forget(connection.handed);
     connection.dropped = true;
     MoveTo(gone_, connection);
   }
 
   void Evict(Connection& connection, std::string_view why) {
-    const bool refused = connection.lingers || (connection.relay && connection.relay->state() != TlsRelay::State::kHandshake);
+    const bool refused =
+        connection.lingers ||
+        (connection.relay && connection.relay->state() != TlsRelay::State::kHandshake);
     if (!refused) Complain(connection.address, Disconnected("{}", why));
-    if (connection.handed >= 0) shutdown(connection.network.get(), SHUT_RDWR);  // gRPC then closes its own
+    // gRPC then closes its own
+    if (connection.handed >= 0) shutdown(connection.network.get(), SHUT_RDWR);
     Drop(connection);
     // Now, as its descriptors are wanted; an event of this round may still name it.
     connection.network.Reset();
@@ -494,8 +549,8 @@ class EpollListener final : public Listener {
     ++refused_;
     if (why.ok() || now < complain_from_) return;
     complain_from_ = now + kLogPeriod;
-    LOG(kWarn, "store: a connection from {} was refused: {} ({} refused so far)", AddressText(address), why.message(),
-        refused_);
+    LOG(kWarn, "store: a connection from {} was refused: {} ({} refused so far)",
+        AddressText(address), why.message(), refused_);
   }
 
   const Options options_;

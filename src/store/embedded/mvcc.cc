@@ -6,14 +6,17 @@
 namespace memfabric::store {
 namespace {
 
-std::size_t SizeOf(const Mvcc::Kv& kv) { return kv == nullptr ? 0 : Mvcc::BytesOf(kv->key().size(), kv->value().size()); }
+std::size_t SizeOf(const Mvcc::Kv& kv) {
+  return kv == nullptr ? 0 : Mvcc::BytesOf(kv->key().size(), kv->value().size());
+}
 
 }  // namespace
 
 const Mvcc::Kv* Mvcc::At(const Versions& versions, std::int64_t revision) {
   if (versions.back().revision > revision) {
-    auto after = std::upper_bound(versions.begin(), versions.end(), revision,
-                                  [](std::int64_t wanted, const Version& version) { return wanted < version.revision; });
+    auto after = std::upper_bound(
+        versions.begin(), versions.end(), revision,
+        [](std::int64_t wanted, const Version& version) { return wanted < version.revision; });
     if (after == versions.begin()) return nullptr;
     const Version& version = *std::prev(after);
     return version.kv == nullptr ? nullptr : &version.kv;
@@ -66,10 +69,12 @@ std::size_t Mvcc::Delete(const KeyRange& range) {
     ++deleted;
   };
   if (range.IsOneKey()) {
-    if (auto found = keys_.find(range.begin); found != keys_.end()) erase(found->first, found->second);
+    if (auto found = keys_.find(range.begin); found != keys_.end())
+      erase(found->first, found->second);
     return deleted;
   }
-  for (auto entry = keys_.lower_bound(range.begin); entry != keys_.end() && !range.EndsBefore(entry->first); ++entry)
+  for (auto entry = keys_.lower_bound(range.begin);
+       entry != keys_.end() && !range.EndsBefore(entry->first); ++entry)
     erase(entry->first, entry->second);
   return deleted;
 }
@@ -104,8 +109,9 @@ void Mvcc::TrimVersions(const std::string& key) {
   auto entry = keys_.find(key);
   if (entry == keys_.end()) return;
   Versions& versions = entry->second;
-  auto after = std::upper_bound(versions.begin(), versions.end(), compact_revision_,
-                                [](std::int64_t wanted, const Version& version) { return wanted < version.revision; });
+  auto after = std::upper_bound(
+      versions.begin(), versions.end(), compact_revision_,
+      [](std::int64_t wanted, const Version& version) { return wanted < version.revision; });
   if (after == versions.begin()) return;
   auto keep = std::prev(after);  // what is true at the compacted revision
   if (keep->kv == nullptr) ++keep;
@@ -126,7 +132,8 @@ void Mvcc::CompactToLimits() {
     --revisions;
     bytes -= commit.bytes;
   }
-  (void)Compact(oldest_kept);  // refused only when the newest commit alone is past the limits, and is all there is
+  // refused only when the newest commit alone is past the limits, and is all there is
+  (void)Compact(oldest_kept);
 }
 
 }  // namespace memfabric::store

@@ -1,8 +1,8 @@
 // store/embedded/mvcc.h: keys with their versions, and the history of changes, as etcd counts them.
 //
-// The store begins at revision 1; every transaction that changes something makes the next one. What was true at a revision,
-// and what changed in it, can be told from compact_revision() on. The history is bounded: when it grows past Limits, the
-// oldest part is compacted by itself.
+// The store begins at revision 1; every transaction that changes something makes the next one. What
+// was true at a revision, and what changed in it, can be told from compact_revision() on. The
+// history is bounded: when it grows past Limits, the oldest part is compacted by itself.
 //
 // Owner: State. Threads: one at a time.
 
@@ -44,17 +44,21 @@ class Mvcc {
     std::size_t live_bytes = 64 << 20;  // of what stands; for who writes to hold to (Kv)
   };
   // What a key with a value takes, with the structures around it, roughly.
-  static constexpr std::size_t BytesOf(std::size_t key_size, std::size_t value_size) { return key_size + value_size + 128; }
+  static constexpr std::size_t BytesOf(std::size_t key_size, std::size_t value_size) {
+    return key_size + value_size + 128;
+  }
 
   explicit Mvcc(Limits limits) : limits_(limits) {}
 
   std::int64_t revision() const { return revision_; }
-  // What a read sees: within a transaction that has changed something already, the revision that it makes.
+  // What a read sees: within a transaction that has changed something already, the revision that it
+  // makes.
   std::int64_t visible_revision() const { return revision_ + (open_.changes.empty() ? 0 : 1); }
   std::int64_t compact_revision() const { return compact_revision_; }
   std::size_t live_bytes() const { return live_bytes_; }
   std::size_t history_bytes() const { return history_bytes_; }
-  std::size_t forgotten_bytes() const { return forgotten_bytes_; }  // of history, since the beginning
+  // of history, since the beginning
+  std::size_t forgotten_bytes() const { return forgotten_bytes_; }
   std::size_t most_live_bytes() const { return limits_.live_bytes; }
   std::size_t key_count() const { return keys_.size(); }
 
@@ -63,8 +67,8 @@ class Mvcc {
 
   // The newest version that is visible; null when there is none.
   Kv Find(std::string_view key) const;
-  // Calls visit(const Kv&) for each key of the range, by key, as it was at `revision`, until it returns false.
-  // REQUIRES: compact_revision() <= revision <= visible_revision().
+  // Calls visit(const Kv&) for each key of the range, by key, as it was at `revision`, until it
+  // returns false. REQUIRES: compact_revision() <= revision <= visible_revision().
   template <typename Visitor>
   void Visit(const KeyRange& range, std::int64_t revision, Visitor visit) const {
     if (range.IsOneKey()) {
@@ -72,7 +76,8 @@ class Mvcc {
         if (const Kv* kv = At(found->second, revision)) visit(*kv);
       return;
     }
-    for (auto entry = keys_.lower_bound(range.begin); entry != keys_.end() && !range.EndsBefore(entry->first); ++entry)
+    for (auto entry = keys_.lower_bound(range.begin);
+         entry != keys_.end() && !range.EndsBefore(entry->first); ++entry)
       if (const Kv* kv = At(entry->second, revision); kv != nullptr && !visit(*kv)) return;
   }
 
@@ -82,7 +87,8 @@ class Mvcc {
   std::size_t Delete(const KeyRange& range);
   const std::vector<Change>& open_changes() const { return open_.changes; }
 
-  // Null when the transaction changed nothing. The pointer holds until the next call that isn't const.
+  // Null when the transaction changed nothing. The pointer holds until the next call that isn't
+  // const.
   const Commit* CommitOpen();
 
   // Forgets what was before `revision`. kCompacted, kFutureRevision.

@@ -26,8 +26,10 @@
 namespace memfabric::store {
 namespace {
 
-constexpr int kDeadPeerProbeMs = 60'000;  // an idle connection is asked whether its other end is still there
-// A connection without a call open for so long is ended. Clients of ours always watch; others connect again when they ask.
+// an idle connection is asked whether its other end is still there
+constexpr int kDeadPeerProbeMs = 60'000;
+// A connection without a call open for so long is ended. Clients of ours always watch; others
+// connect again when they ask.
 constexpr int kIdleMs = 60'000;
 constexpr std::uint64_t kLeastQuota = 2_MiB;  // what one request may write, and a bit
 constexpr std::uint64_t kMostQuota = 1_TiB;
@@ -48,23 +50,27 @@ Result<std::size_t> QuotaFromEnvironment() {
   auto [unit, error] = std::from_chars(text, end, quota);
   static constexpr std::string_view kUnits = "KMGT";
   const auto power = unit == end ? std::string_view::npos : kUnits.find(*unit);
-  const bool well_formed = error == std::errc() && (unit == end || (unit + 1 == end && power != std::string_view::npos));
+  const bool well_formed =
+      error == std::errc() && (unit == end || (unit + 1 == end && power != std::string_view::npos));
   const unsigned shift = unit == end || !well_formed ? 0 : static_cast<unsigned>(10 * (power + 1));
   if (!well_formed || quota > (kMostQuota >> shift) || (quota << shift) < kLeastQuota)
-    return InvalidArgument("MEMFABRIC_STORE_QUOTA: \"{}\" is no size from {} to {}, in bytes or as in 256M", text,
-                           SizeText(kLeastQuota), SizeText(kMostQuota));
+    return InvalidArgument(
+        "MEMFABRIC_STORE_QUOTA: \"{}\" is no size from {} to {}, in bytes or as in 256M", text,
+        SizeText(kLeastQuota), SizeText(kMostQuota));
   return quota << shift;
 }
 
 class GrpcServer final : public EmbeddedServer {
  public:
-  GrpcServer(Clock& clock, std::size_t quota) : core_(RandomIdentity(), clock, {.live_bytes = quota}) {}
+  GrpcServer(Clock& clock, std::size_t quota)
+      : core_(RandomIdentity(), clock, {.live_bytes = quota}) {}
 
   ~GrpcServer() override {
     SignalsBlocked blocked;  // gRPC may start a thread to end with
     listener_.reset();       // nobody comes in any more
     if (server_ == nullptr) return;
-    server_->Shutdown(std::chrono::system_clock::now());  // cancels what is open, without waiting for it to end by itself
+    // cancels what is open, without waiting for it to end by itself
+    server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
     server_.reset();
   }
@@ -86,7 +92,8 @@ class GrpcServer final : public EmbeddedServer {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kDeadPeerProbeMs);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
-    for (grpc::Service* service : std::initializer_list<grpc::Service*>{&kv_, &watch_, &lease_, &cluster_, &maintenance_})
+    for (grpc::Service* service :
+         std::initializer_list<grpc::Service*>{&kv_, &watch_, &lease_, &cluster_, &maintenance_})
       builder.RegisterService(service);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return IoError("gRPC starts no server");
@@ -95,12 +102,14 @@ class GrpcServer final : public EmbeddedServer {
                                                  .users = users,
                                                  .first_requests = &core_.first_requests(),
                                                  .accepted = [this](UniqueFd connection) {
-                                                   grpc::AddInsecureChannelFromFd(server_.get(), connection.Release());
+                                                   grpc::AddInsecureChannelFromFd(
+                                                       server_.get(), connection.Release());
                                                  }}));
     address_ = {options.listen.host, listener_->port()};
     std::string places;
     for (const HostPort& address : addresses) places += (places.empty() ? "" : ", ") + address.host;
-    LOG(kInfo, "the store of {} listens at {}, port {}{}", options.listen.host, places, address_.port,
+    LOG(kInfo, "the store of {} listens at {}, port {}{}", options.listen.host, places,
+        address_.port,
         options.tls != nullptr ? ", with TLS" : ": whoever reaches that may read and change it");
     Core::Tell(core_.Run([&](State& state, TimePoint) {
       state.SetClientUrl((options.tls == nullptr ? "http://" : "https://") + address_.ToString());
@@ -127,7 +136,8 @@ class GrpcServer final : public EmbeddedServer {
         if ((refusal = state.Put(put, &done)) != nullptr) return;
       }
     }));
-    if (refusal != nullptr) return InvalidArgument("a key that the store shall begin with: {}", refusal->message);
+    if (refusal != nullptr)
+      return InvalidArgument("a key that the store shall begin with: {}", refusal->message);
     return Ok();
   }
 

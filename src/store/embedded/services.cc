@@ -20,10 +20,13 @@ grpc::Status ToStatus(Refusal refusal) {
   return {static_cast<grpc::StatusCode>(refusal->code), std::string(refusal->message)};
 }
 
-// Tells the watches once the caller has its answer, so that a put doesn't take longer the more watch it.
+// Tells the watches once the caller has its answer, so that a put doesn't take longer the more
+// watch it.
 class AnswerThenTell final : public ServerUnaryReactor {
  public:
-  AnswerThenTell(const grpc::Status& status, Core::Readers readers) : readers_(std::move(readers)) { Finish(status); }
+  AnswerThenTell(const grpc::Status& status, Core::Readers readers) : readers_(std::move(readers)) {
+    Finish(status);
+  }
 
  private:
   void OnDone() override {
@@ -39,7 +42,8 @@ template <typename Call>
 ServerUnaryReactor* Answer(Core& core, CallbackServerContext* context, Call call) {
   core.first_requests().Note(*context);
   Refusal refusal = nullptr;
-  Core::Readers readers = core.Run([&](State& state, TimePoint now) { refusal = call(state, now); });
+  Core::Readers readers =
+      core.Run([&](State& state, TimePoint now) { refusal = call(state, now); });
   const grpc::Status status = ToStatus(refusal);
   if (!readers.empty()) return new AnswerThenTell(status, std::move(readers));
   ServerUnaryReactor* reactor = context->DefaultReactor();
@@ -47,13 +51,17 @@ ServerUnaryReactor* Answer(Core& core, CallbackServerContext* context, Call call
   return reactor;
 }
 
-// An answer that may be large waits for its turn; a client that doesn't take it within its time loses the call.
+// An answer that may be large waits for its turn; a client that doesn't take it within its time
+// loses the call.
 template <typename Call>
 class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Waiter {
  public:
   // `call`: as Answer's. `bytes`: of the answer.
   CountedAnswer(Core& core, CallbackServerContext* context, std::size_t bytes, Call call)
-      : core_(core), bytes_(bytes), call_(std::move(call)), patience_(std::make_shared<Patience>()) {
+      : core_(core),
+        bytes_(bytes),
+        call_(std::move(call)),
+        patience_(std::make_shared<Patience>()) {
     patience_->context = context;
   }
 
@@ -76,7 +84,8 @@ class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Wait
 
   void OnAdmitted() override {
     admitted_ = true;
-    alarm_.Set(std::chrono::system_clock::now() + kLeastTime + std::chrono::seconds(bytes_ / kLeastBytesASecond),
+    alarm_.Set(std::chrono::system_clock::now() + kLeastTime +
+                   std::chrono::seconds(bytes_ / kLeastBytesASecond),
                [patience = patience_](bool has_ended) {
                  std::lock_guard lock(patience->mutex);
                  if (has_ended && patience->context != nullptr) patience->context->TryCancel();
@@ -112,7 +121,8 @@ class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Wait
 
 // The same as Answer for a request whose answer may be of any size.
 template <typename Request, typename Call>
-ServerUnaryReactor* AnswerCounted(Core& core, CallbackServerContext* context, const Request& request, Call call) {
+ServerUnaryReactor* AnswerCounted(Core& core, CallbackServerContext* context,
+                                  const Request& request, Call call) {
   std::size_t bytes = 0;
   Core::Tell(core.Run([&](State& state, TimePoint) { bytes = state.kv().AnswerBytes(request); }));
   if (bytes <= AnswerBudget::kSmallBytes) return Answer(core, context, std::move(call));
@@ -122,8 +132,8 @@ ServerUnaryReactor* AnswerCounted(Core& core, CallbackServerContext* context, co
   return answer;
 }
 
-class KeepAliveStream final
-    : public grpc::ServerBidiReactor<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse> {
+class KeepAliveStream final : public grpc::ServerBidiReactor<etcdserverpb::LeaseKeepAliveRequest,
+                                                             etcdserverpb::LeaseKeepAliveResponse> {
  public:
   explicit KeepAliveStream(Core& core) : core_(core) { StartRead(&request_); }
 
@@ -132,7 +142,8 @@ class KeepAliveStream final
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(grpc::Status::OK);
     response_.Clear();
-    Core::Tell(core_.Run([&](State& state, TimePoint now) { state.LeaseKeepAlive(request_, now, &response_); }));
+    Core::Tell(core_.Run(
+        [&](State& state, TimePoint now) { state.LeaseKeepAlive(request_, now, &response_); }));
     StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
@@ -146,10 +157,12 @@ class KeepAliveStream final
   etcdserverpb::LeaseKeepAliveResponse response_;
 };
 
-// Whoever took the session (see WatchHub::TakeReady) is the only one that writes; reads go on beside it unless the client asks
-// faster than it takes the answers. The stream is finished once it has been canceled and nothing is under way.
-class WatchStream final : public grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>,
-                          public WatchSession::Reader {
+// Whoever took the session (see WatchHub::TakeReady) is the only one that writes; reads go on
+// beside it unless the client asks faster than it takes the answers. The stream is finished once it
+// has been canceled and nothing is under way.
+class WatchStream final
+    : public grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>,
+      public WatchSession::Reader {
  public:
   explicit WatchStream(Core& core) : core_(core) {
     Locked([&](State& state) { session_.emplace(state.watches(), *this); });
@@ -238,40 +251,55 @@ class WatchStream final : public grpc::ServerBidiReactor<etcdserverpb::WatchRequ
 
 }  // namespace
 
-ServerUnaryReactor* KvService::Range(CallbackServerContext* context, const etcdserverpb::RangeRequest* request,
+ServerUnaryReactor* KvService::Range(CallbackServerContext* context,
+                                     const etcdserverpb::RangeRequest* request,
                                      etcdserverpb::RangeResponse* response) {
-  return AnswerCounted(core_, context, *request, [=](State& state, TimePoint) { return state.Range(*request, response); });
-}
-
-ServerUnaryReactor* KvService::Put(CallbackServerContext* context, const etcdserverpb::PutRequest* request,
-                                   etcdserverpb::PutResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint) { return state.Put(*request, response); });
-}
-
-ServerUnaryReactor* KvService::DeleteRange(CallbackServerContext* context, const etcdserverpb::DeleteRangeRequest* request,
-                                           etcdserverpb::DeleteRangeResponse* response) {
   return AnswerCounted(core_, context, *request,
-                       [=](State& state, TimePoint) { return state.DeleteRange(*request, response); });
+                       [=](State& state, TimePoint) { return state.Range(*request, response); });
 }
 
-ServerUnaryReactor* KvService::Txn(CallbackServerContext* context, const etcdserverpb::TxnRequest* request,
+ServerUnaryReactor* KvService::Put(CallbackServerContext* context,
+                                   const etcdserverpb::PutRequest* request,
+                                   etcdserverpb::PutResponse* response) {
+  return Answer(core_, context,
+                [=](State& state, TimePoint) { return state.Put(*request, response); });
+}
+
+ServerUnaryReactor* KvService::DeleteRange(CallbackServerContext* context,
+                                           const etcdserverpb::DeleteRangeRequest* request,
+                                           etcdserverpb::DeleteRangeResponse* response) {
+  return AnswerCounted(core_, context, *request, [=](State& state, TimePoint) {
+    return state.DeleteRange(*request, response);
+  });
+}
+
+ServerUnaryReactor* KvService::Txn(CallbackServerContext* context,
+                                   const etcdserverpb::TxnRequest* request,
                                    etcdserverpb::TxnResponse* response) {
-  return AnswerCounted(core_, context, *request, [=](State& state, TimePoint) { return state.Txn(*request, response); });
+  return AnswerCounted(core_, context, *request,
+                       [=](State& state, TimePoint) { return state.Txn(*request, response); });
 }
 
-ServerUnaryReactor* KvService::Compact(CallbackServerContext* context, const etcdserverpb::CompactionRequest* request,
+ServerUnaryReactor* KvService::Compact(CallbackServerContext* context,
+                                       const etcdserverpb::CompactionRequest* request,
                                        etcdserverpb::CompactionResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint) { return state.Compact(*request, response); });
+  return Answer(core_, context,
+                [=](State& state, TimePoint) { return state.Compact(*request, response); });
 }
 
-ServerUnaryReactor* LeaseService::LeaseGrant(CallbackServerContext* context, const etcdserverpb::LeaseGrantRequest* request,
+ServerUnaryReactor* LeaseService::LeaseGrant(CallbackServerContext* context,
+                                             const etcdserverpb::LeaseGrantRequest* request,
                                              etcdserverpb::LeaseGrantResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint now) { return state.LeaseGrant(*request, now, response); });
+  return Answer(core_, context, [=](State& state, TimePoint now) {
+    return state.LeaseGrant(*request, now, response);
+  });
 }
 
-ServerUnaryReactor* LeaseService::LeaseRevoke(CallbackServerContext* context, const etcdserverpb::LeaseRevokeRequest* request,
+ServerUnaryReactor* LeaseService::LeaseRevoke(CallbackServerContext* context,
+                                              const etcdserverpb::LeaseRevokeRequest* request,
                                               etcdserverpb::LeaseRevokeResponse* response) {
-  return Answer(core_, context, [=](State& state, TimePoint) { return state.LeaseRevoke(*request, response); });
+  return Answer(core_, context,
+                [=](State& state, TimePoint) { return state.LeaseRevoke(*request, response); });
 }
 
 grpc::ServerBidiReactor<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>*
@@ -280,16 +308,17 @@ LeaseService::LeaseKeepAlive(CallbackServerContext* context) {
   return new KeepAliveStream(core_);
 }
 
-ServerUnaryReactor* LeaseService::LeaseTimeToLive(CallbackServerContext* context,
-                                                  const etcdserverpb::LeaseTimeToLiveRequest* request,
-                                                  etcdserverpb::LeaseTimeToLiveResponse* response) {
+ServerUnaryReactor* LeaseService::LeaseTimeToLive(
+    CallbackServerContext* context, const etcdserverpb::LeaseTimeToLiveRequest* request,
+    etcdserverpb::LeaseTimeToLiveResponse* response) {
   return Answer(core_, context, [=](State& state, TimePoint now) -> Refusal {
     state.LeaseTimeToLive(*request, now, response);
     return nullptr;
   });
 }
 
-ServerUnaryReactor* LeaseService::LeaseLeases(CallbackServerContext* context, const etcdserverpb::LeaseLeasesRequest*,
+ServerUnaryReactor* LeaseService::LeaseLeases(CallbackServerContext* context,
+                                              const etcdserverpb::LeaseLeasesRequest*,
                                               etcdserverpb::LeaseLeasesResponse* response) {
   return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
     state.LeaseLeases(response);
@@ -297,13 +326,14 @@ ServerUnaryReactor* LeaseService::LeaseLeases(CallbackServerContext* context, co
   });
 }
 
-grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>* WatchService::Watch(
-    CallbackServerContext* context) {
+grpc::ServerBidiReactor<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>*
+WatchService::Watch(CallbackServerContext* context) {
   core_.first_requests().Note(*context);
   return new WatchStream(core_);
 }
 
-ServerUnaryReactor* ClusterService::MemberList(CallbackServerContext* context, const etcdserverpb::MemberListRequest*,
+ServerUnaryReactor* ClusterService::MemberList(CallbackServerContext* context,
+                                               const etcdserverpb::MemberListRequest*,
                                                etcdserverpb::MemberListResponse* response) {
   return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
     state.MemberList(response);
@@ -311,7 +341,8 @@ ServerUnaryReactor* ClusterService::MemberList(CallbackServerContext* context, c
   });
 }
 
-ServerUnaryReactor* MaintenanceService::Alarm(CallbackServerContext* context, const etcdserverpb::AlarmRequest* request,
+ServerUnaryReactor* MaintenanceService::Alarm(CallbackServerContext* context,
+                                              const etcdserverpb::AlarmRequest* request,
                                               etcdserverpb::AlarmResponse* response) {
   return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
     state.Alarm(*request, response);
@@ -319,7 +350,8 @@ ServerUnaryReactor* MaintenanceService::Alarm(CallbackServerContext* context, co
   });
 }
 
-ServerUnaryReactor* MaintenanceService::Status(CallbackServerContext* context, const etcdserverpb::StatusRequest*,
+ServerUnaryReactor* MaintenanceService::Status(CallbackServerContext* context,
+                                               const etcdserverpb::StatusRequest*,
                                                etcdserverpb::StatusResponse* response) {
   return Answer(core_, context, [=](State& state, TimePoint) -> Refusal {
     state.Status(response);

@@ -33,7 +33,8 @@ void State::Commit() {
   mvcc_.CompactToLimits();
   if (is_full_ && mvcc_.live_bytes() <= mvcc_.most_live_bytes() / 8 * 7) {
     is_full_ = false;
-    LOG(kWarn, "store: there is room again: {} of {}", SizeText(mvcc_.live_bytes()), SizeText(mvcc_.most_live_bytes()));
+    LOG(kWarn, "store: there is room again: {} of {}", SizeText(mvcc_.live_bytes()),
+        SizeText(mvcc_.most_live_bytes()));
   }
 }
 
@@ -41,13 +42,15 @@ Refusal State::Noted(Refusal refusal) {
   if (refusal != &kNoSpace || is_full_) return refusal;
   is_full_ = true;
   LOG(kError,
-      "store: it is full: {} of {} stand there, and a write was refused; delete what isn't needed, or set "
+      "store: it is full: {} of {} stand there, and a write was refused; delete what isn't needed, "
+      "or set "
       "MEMFABRIC_STORE_QUOTA to more where it is served",
       SizeText(mvcc_.live_bytes()), SizeText(mvcc_.most_live_bytes()));
   return refusal;
 }
 
-Refusal State::Range(const etcdserverpb::RangeRequest& request, etcdserverpb::RangeResponse* response) const {
+Refusal State::Range(const etcdserverpb::RangeRequest& request,
+                     etcdserverpb::RangeResponse* response) const {
   if (Refusal refusal = kv_.Range(request, response)) return refusal;
   FillHeader(response->mutable_header());
   return nullptr;
@@ -60,7 +63,8 @@ Refusal State::Put(const etcdserverpb::PutRequest& request, etcdserverpb::PutRes
   return nullptr;
 }
 
-Refusal State::DeleteRange(const etcdserverpb::DeleteRangeRequest& request, etcdserverpb::DeleteRangeResponse* response) {
+Refusal State::DeleteRange(const etcdserverpb::DeleteRangeRequest& request,
+                           etcdserverpb::DeleteRangeResponse* response) {
   if (Refusal refusal = kv_.DeleteRange(request, response)) return refusal;
   Commit();
   FillHeader(response->mutable_header());
@@ -74,7 +78,8 @@ Refusal State::Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnRes
   return nullptr;
 }
 
-Refusal State::Compact(const etcdserverpb::CompactionRequest& request, etcdserverpb::CompactionResponse* response) {
+Refusal State::Compact(const etcdserverpb::CompactionRequest& request,
+                       etcdserverpb::CompactionResponse* response) {
   if (Refusal refusal = mvcc_.Compact(request.revision())) return refusal;
   FillHeader(response->mutable_header());
   return nullptr;
@@ -91,7 +96,8 @@ Refusal State::LeaseGrant(const etcdserverpb::LeaseGrantRequest& request, TimePo
   return nullptr;
 }
 
-Refusal State::LeaseRevoke(const etcdserverpb::LeaseRevokeRequest& request, etcdserverpb::LeaseRevokeResponse* response) {
+Refusal State::LeaseRevoke(const etcdserverpb::LeaseRevokeRequest& request,
+                           etcdserverpb::LeaseRevokeResponse* response) {
   const auto keys = leases_.Remove(request.id());
   if (!keys) return &kLeaseNotFound;
   kv_.DeleteKeys(*keys);
@@ -147,10 +153,12 @@ void State::Status(etcdserverpb::StatusResponse* response) const {
   response->set_dbsizeinuse(static_cast<std::int64_t>(mvcc_.live_bytes()));
 }
 
-void State::Alarm(const etcdserverpb::AlarmRequest& request, etcdserverpb::AlarmResponse* response) {
+void State::Alarm(const etcdserverpb::AlarmRequest& request,
+                  etcdserverpb::AlarmResponse* response) {
   using etcdserverpb::AlarmRequest;
   FillHeader(response->mutable_header());
-  const bool is_meant = request.alarm() == etcdserverpb::NONE || request.alarm() == etcdserverpb::NOSPACE;
+  const bool is_meant =
+      request.alarm() == etcdserverpb::NONE || request.alarm() == etcdserverpb::NOSPACE;
   if (!is_full_ || !is_meant || request.action() == AlarmRequest::ACTIVATE) return;
   auto* alarm = response->add_alarms();
   alarm->set_memberid(MemberId(identity_));
@@ -163,7 +171,8 @@ TimePoint State::Tick(TimePoint now) {
   leases_.EndGrace(now);
   if (std::size_t spared = leases_.SpareTheSilent(now); spared > 0)
     LOG(kWarn,
-        "store: {} of {} leases have not been kept alive, so it is this store that can't be reached: they get {} times their "
+        "store: {} of {} leases have not been kept alive, so it is this store that can't be "
+        "reached: they get {} times their "
         "time "
         "more",
         spared, leases_.size(), LeaseTable::kGrace);
@@ -184,6 +193,8 @@ TimePoint State::Tick(TimePoint now) {
   return next_tick_;
 }
 
-bool State::WantsEarlierTick(TimePoint now) const { return NeedsTicks() && next_tick_ > now + kTickPeriod; }
+bool State::WantsEarlierTick(TimePoint now) const {
+  return NeedsTicks() && next_tick_ > now + kTickPeriod;
+}
 
 }  // namespace memfabric::store

@@ -15,7 +15,8 @@ constexpr std::size_t kMostKeyBytes = 64 << 10;
 using etcdserverpb::RequestOp;
 using Operations = google::protobuf::RepeatedPtrField<RequestOp>;
 
-// A set of keys made of ranges; they are kept apart from each other, so that looking up and adding stay cheap.
+// A set of keys made of ranges; they are kept apart from each other, so that looking up and adding
+// stay cheap.
 class DeletedKeys {
  public:
   void Add(const etcdserverpb::DeleteRangeRequest& request) {
@@ -66,7 +67,8 @@ Refusal CheckOperations(const Operations& operations, Written* written) {
     if (Refusal refusal = CheckOperations(op.request_txn().success(), &then)) return refusal;
     if (Refusal refusal = CheckOperations(op.request_txn().failure(), &otherwise)) return refusal;
     for (const std::string& key : then.puts)
-      if (written->deletes.Contains(key) || !written->puts.insert(key).second) return &kDuplicateKey;
+      if (written->deletes.Contains(key) || !written->puts.insert(key).second)
+        return &kDuplicateKey;
     for (const std::string& key : otherwise.puts) {
       if (written->deletes.Contains(key)) return &kDuplicateKey;
       // The two branches exclude each other, so both may put a key.
@@ -99,7 +101,8 @@ Refusal CheckForm(const RequestOp& op, int most_operations) {
 }
 
 Refusal CheckForms(const etcdserverpb::TxnRequest& request, int most_operations) {
-  const int operations = std::max({request.compare_size(), request.success_size(), request.failure_size()});
+  const int operations =
+      std::max({request.compare_size(), request.success_size(), request.failure_size()});
   if (operations > most_operations) return &kTooManyOperations;
   for (const etcdserverpb::Compare& compare : request.compare())
     if (compare.key().empty()) return &kEmptyKey;
@@ -112,7 +115,9 @@ Refusal CheckForms(const etcdserverpb::TxnRequest& request, int most_operations)
 
 }  // namespace
 
-Refusal CheckRangeForm(const etcdserverpb::RangeRequest& request) { return request.key().empty() ? &kEmptyKey : nullptr; }
+Refusal CheckRangeForm(const etcdserverpb::RangeRequest& request) {
+  return request.key().empty() ? &kEmptyKey : nullptr;
+}
 
 Refusal CheckPutForm(const etcdserverpb::PutRequest& request) {
   if (request.key().empty()) return &kEmptyKey;

@@ -10,7 +10,8 @@ namespace {
 using etcdserverpb::WatchCreateRequest;
 using etcdserverpb::WatchResponse;
 
-constexpr std::size_t kMessageBytes = 1 << 20;  // a message ends after the revision that takes it past this
+// a message ends after the revision that takes it past this
+constexpr std::size_t kMessageBytes = 1 << 20;
 constexpr std::int64_t kNoWatch = -1;
 constexpr char kDuplicateWatchId[] = "mvcc: duplicate watch ID provided on the WatchStream";
 constexpr char kEmptyRange[] = "mvcc: watcher range is empty";
@@ -67,7 +68,8 @@ void WatchSession::Create(const WatchCreateRequest& request) {
     return;
   }
   auto filters = [&](WatchCreateRequest::FilterType type) {
-    return std::find(request.filters().begin(), request.filters().end(), type) != request.filters().end();
+    return std::find(request.filters().begin(), request.filters().end(), type) !=
+           request.filters().end();
   };
   watch->puts = !filters(WatchCreateRequest::NOPUT);
   watch->deletes = !filters(WatchCreateRequest::NODELETE);
@@ -144,8 +146,10 @@ bool WatchSession::FillEvents(Watch& watch, WatchResponse* response) {
   std::size_t bytes = 0;
   for (; revision <= hub_.mvcc_.revision() && bytes < kMessageBytes; ++revision) {
     if (history.empty()) continue;
-    for (const Mvcc::Change& change : history[static_cast<std::size_t>(revision - oldest)].changes) {
-      if (!(change.deleted ? watch.deletes : watch.puts) || !range.Contains(change.kv->key())) continue;
+    for (const Mvcc::Change& change :
+         history[static_cast<std::size_t>(revision - oldest)].changes) {
+      if (!(change.deleted ? watch.deletes : watch.puts) || !range.Contains(change.kv->key()))
+        continue;
       AddEvent(change, watch.previous, response);
       bytes += change.kv->key().size() + change.kv->value().size() + 64;
       if (watch.previous && change.previous != nullptr) bytes += change.previous->value().size();
@@ -190,7 +194,8 @@ void WatchHub::Remove(WatchSession::Watch* watch) {
     keys_.erase(watch->begin);
   } else if (IsPrefix(watch->begin, watch->end)) {
     prefixes_.erase(watch->begin);
-    if (auto size = prefix_sizes_.find(watch->begin.size()); --size->second == 0) prefix_sizes_.erase(size);
+    if (auto size = prefix_sizes_.find(watch->begin.size()); --size->second == 0)
+      prefix_sizes_.erase(size);
   } else {
     ranges_.erase({watch->begin, watch->end});
   }
@@ -199,7 +204,8 @@ void WatchHub::Remove(WatchSession::Watch* watch) {
 void WatchHub::OnCommit(const Mvcc::Commit& commit) {
   for (const Mvcc::Change& change : commit.changes) {
     const std::string_view key = change.kv->key();
-    if (auto group = keys_.find(key); group != keys_.end()) Mark(group->second, change, commit.revision);
+    if (auto group = keys_.find(key); group != keys_.end())
+      Mark(group->second, change, commit.revision);
     for (const auto& [size, groups] : prefix_sizes_) {
       if (size > key.size()) break;
       if (auto group = prefixes_.find(key.substr(0, size)); group != prefixes_.end())
@@ -215,7 +221,8 @@ void WatchHub::OnCommit(const Mvcc::Commit& commit) {
 void WatchHub::Mark(const Group& group, const Mvcc::Change& change, std::int64_t revision) {
   for (WatchSession::Watch* watch : group) {
     const bool wanted = change.deleted ? watch->deletes : watch->puts;
-    if (wanted && watch->behind_from == 0 && revision >= watch->first_revision) watch->session->MarkBehind(*watch, revision);
+    if (wanted && watch->behind_from == 0 && revision >= watch->first_revision)
+      watch->session->MarkBehind(*watch, revision);
   }
 }
 

@@ -1,11 +1,12 @@
 // store/embedded/watch_hub.h: who watches what, and what each has still to be told; no gRPC.
 //
-// A watch queues nothing: it remembers the revision from which it has to be told, and is served from the Mvcc's history when
-// its client takes the next message. So a client that reads slowly costs nothing and delays nobody; one that falls behind the
-// history is told so (compact_revision) and loses the watch.
+// A watch queues nothing: it remembers the revision from which it has to be told, and is served
+// from the Mvcc's history when its client takes the next message. So a client that reads slowly
+// costs nothing and delays nobody; one that falls behind the history is told so (compact_revision)
+// and loses the watch.
 //
-// A commit finds the watches that it concerns by key, by prefix, and, for ranges that are no prefix, one by one; watches of
-// the same range are found together.
+// A commit finds the watches that it concerns by key, by prefix, and, for ranges that are no
+// prefix, one by one; watches of the same range are found together.
 //
 // Owner: State. Threads: one at a time.
 
@@ -32,7 +33,8 @@ namespace memfabric::store {
 
 class WatchHub;
 
-// The watches of one stream. Whoever takes its messages holds it between TakeReady() and the Next() that says false.
+// The watches of one stream. Whoever takes its messages holds it between TakeReady() and the Next()
+// that says false.
 class WatchSession {
  public:
   // What the stream's owner is told; see WatchHub::TakeReady.
@@ -64,8 +66,9 @@ class WatchSession {
     WatchSession* session;
     std::int64_t id;
     std::string begin, end;
-    std::int64_t first_revision;   // changes before it are none of its business
-    std::int64_t behind_from = 0;  // it has to be told of changes from this revision on; 0: it knows all
+    std::int64_t first_revision;  // changes before it are none of its business
+    // it has to be told of changes from this revision on; 0: it knows all
+    std::int64_t behind_from = 0;
     bool puts, deletes, previous, progress;
     std::size_t slot = 0;  // where the hub's group lists it
   };
@@ -92,7 +95,8 @@ class WatchHub {
   explicit WatchHub(const Mvcc& mvcc) : mvcc_(mvcc) {}
 
   void OnCommit(const Mvcc::Commit& commit);
-  // Those with messages that nobody is taking. Each is the caller's, which calls OnReady() once it holds no lock.
+  // Those with messages that nobody is taking. Each is the caller's, which calls OnReady() once it
+  // holds no lock.
   std::vector<WatchSession::Reader*> TakeReady();
   // A progress message for each watch that asked for them and knows everything.
   void NotifyProgress();
@@ -108,7 +112,9 @@ class WatchHub {
   };
   struct StringHash {
     using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+    std::size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>()(text);
+    }
   };
   using Groups = std::unordered_map<std::string, Group, StringHash, std::equal_to<>>;
 

@@ -25,7 +25,8 @@ using std::chrono::steady_clock;
 
 using Task = absl::AnyInvocable<void()>;
 
-// Shared by the engine and its thread, which may outlive it for a moment: gRPC may let go of the engine in one of its tasks.
+// Shared by the engine and its thread, which may outlive it for a moment: gRPC may let go of the
+// engine in one of its tasks.
 class Tasks {
  public:
   std::intptr_t Add(TimePoint when, Task task) {
@@ -110,20 +111,22 @@ class OneThreadEngine final : public EventEngine {
   }
   bool Cancel(TaskHandle handle) override { return tasks_->Cancel(handle.keys[0]); }
 
-  absl::StatusOr<std::unique_ptr<Listener>> CreateListener(Listener::AcceptCallback, absl::AnyInvocable<void(absl::Status)>,
-                                                           const EndpointConfig&,
-                                                           std::unique_ptr<MemoryAllocatorFactory>) override {
+  absl::StatusOr<std::unique_ptr<Listener>> CreateListener(
+      Listener::AcceptCallback, absl::AnyInvocable<void(absl::Status)>, const EndpointConfig&,
+      std::unique_ptr<MemoryAllocatorFactory>) override {
     return absl::UnimplementedError("this engine does no input or output");
   }
-  ConnectionHandle Connect(OnConnectCallback on_connect, const ResolvedAddress&, const EndpointConfig&, MemoryAllocator,
-                           Duration) override {
+  ConnectionHandle Connect(OnConnectCallback on_connect, const ResolvedAddress&,
+                           const EndpointConfig&, MemoryAllocator, Duration) override {
     Run([on_connect = std::move(on_connect)]() mutable {
       on_connect(absl::UnimplementedError("this engine does no input or output"));
     });
     return {{0, 0}};
   }
   bool CancelConnect(ConnectionHandle) override { return false; }
-  std::unique_ptr<DNSResolver> GetDNSResolver(const DNSResolver::ResolverOptions&) override { return nullptr; }
+  std::unique_ptr<DNSResolver> GetDNSResolver(const DNSResolver::ResolverOptions&) override {
+    return nullptr;
+  }
 
  private:
   // Refused: the tasks wait, and the next one tries again.
@@ -132,7 +135,8 @@ class OneThreadEngine final : public EventEngine {
     if (started_) return;
     Status status = Thread::StartDetached("mf-grpc", [tasks = tasks_] { tasks->Run(); });
     started_ = status.ok();
-    if (!started_) LOG(kWarn, "the store's client and server wait for a thread: {}", status.message());
+    if (!started_)
+      LOG(kWarn, "the store's client and server wait for a thread: {}", status.message());
   }
 
   const std::shared_ptr<Tasks> tasks_ = std::make_shared<Tasks>();  // shared with the thread
@@ -144,8 +148,10 @@ class OneThreadEngine final : public EventEngine {
 
 void UseOwnGrpcEngine() {
   static std::once_flag once;
-  std::call_once(
-      once, [] { grpc_event_engine::experimental::SetEventEngineFactory([] { return std::make_unique<OneThreadEngine>(); }); });
+  std::call_once(once, [] {
+    grpc_event_engine::experimental::SetEventEngineFactory(
+        [] { return std::make_unique<OneThreadEngine>(); });
+  });
 }
 
 }  // namespace memfabric::store

@@ -11,8 +11,9 @@ namespace memfabric::store {
 void RouteGrpcLog() {
   static std::once_flag once;
   std::call_once(once, [] {
-    gpr_set_log_function(
-        [](gpr_log_func_args* line) { LOG(kDebug, "gRPC {} ({}:{})", line->message, line->file, line->line); });
+    gpr_set_log_function([](gpr_log_func_args* line) {
+      LOG(kDebug, "gRPC {} ({}:{})", line->message, line->file, line->line);
+    });
   });
 }
 

@@ -1,5 +1,6 @@
-// store/proto/grpc_log.h: what gRPC has to say goes to our log, as debugging: whatever matters to callers comes back as a
-// Status, and a library must not write to a program's stderr on its own. No state; any thread.
+// store/proto/grpc_log.h: what gRPC has to say goes to our log, as debugging: whatever matters to
+// callers comes back as a Status, and a library must not write to a program's stderr on its own. No
+// state; any thread.
 
 #pragma once
 

@@ -13,19 +13,22 @@
 namespace memfabric::store {
 namespace {
 
-// Of gRPC 1.51: two executors, two for timers, ours for its tasks; then what a client of ours starts (input and output,
-// watches, session), and two to spare.
+// Of gRPC 1.51: two executors, two for timers, ours for its tasks; then what a client of ours
+// starts (input and output, watches, session), and two to spare.
 constexpr unsigned kGrpcThreads = 5;
 constexpr unsigned kClientThreads = 5;
-// Pollers of the server's completion queue: half the processors, within these bounds. Then our listener's and leases' threads.
+// Pollers of the server's completion queue: half the processors, within these bounds. Then our
+// listener's and leases' threads.
 constexpr unsigned kFewestPollers = 2;
 constexpr unsigned kMostPollers = 16;
 constexpr unsigned kServerThreads = 3;
-constexpr unsigned kDescriptors = 20;          // epoll sets, their wake-ups, sockets; a server's first clients
+// epoll sets, their wake-ups, sockets; a server's first clients
+constexpr unsigned kDescriptors = 20;
 constexpr std::size_t kAddressBytes = 64_MiB;  // an arena of malloc
 
 Headroom Needed(GrpcRole role) {
-  Headroom needed{.threads = kClientThreads, .descriptors = kDescriptors, .address_bytes = kAddressBytes};
+  Headroom needed{
+      .threads = kClientThreads, .descriptors = kDescriptors, .address_bytes = kAddressBytes};
   if (role == GrpcRole::kServer) {
     const auto processors = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
     needed.threads = kServerThreads + std::clamp(processors / 2, kFewestPollers, kMostPollers);
@@ -39,7 +42,8 @@ Headroom Needed(GrpcRole role) {
 Status PrepareGrpc(GrpcRole role) {
   RouteGrpcLog();
   UseOwnGrpcEngine();
-  return CheckHeadroom(Needed(role), role == GrpcRole::kClient ? "the connection to the store" : "serving the store");
+  return CheckHeadroom(Needed(role), role == GrpcRole::kClient ? "the connection to the store"
+                                                               : "serving the store");
 }
 
 }  // namespace memfabric::store

@@ -24,9 +24,11 @@ class WatchedDirectory final : public Directory {
  public:
   WatchedDirectory(Client& client, std::string_view prefix, Listener listener, Clock& clock)
       : listener_(std::move(listener)), clock_(clock) {
-    watch_ = client.WatchPrefix(prefix, 0,
-                                {.on_events = [this](const auto& events) { OnEvents(events); },
-                                 .on_reset = [this](const Snapshot& snapshot, bool replaced) { OnReset(snapshot, replaced); }});
+    watch_ =
+        client.WatchPrefix(prefix, 0,
+                           {.on_events = [this](const auto& events) { OnEvents(events); },
+                            .on_reset = [this](const Snapshot& snapshot,
+                                               bool replaced) { OnReset(snapshot, replaced); }});
   }
 
   ~WatchedDirectory() override {
@@ -44,7 +46,8 @@ class WatchedDirectory final : public Directory {
 
   Status AwaitFirst(Deadline deadline) {
     std::unique_lock lock(mutex_);
-    return WaitUntil(lock, changed_, deadline, [&] { return informed_ && news_.empty() && !delivering_; });
+    return WaitUntil(lock, changed_, deadline,
+                     [&] { return informed_ && news_.empty() && !delivering_; });
   }
 
  private:
@@ -95,9 +98,10 @@ class WatchedDirectory final : public Directory {
       thread_ = std::move(*thread);
       return;
     }
-    // Nobody would ever report them as gone: they are gone now, and new once they have been published again.
-    LOG(kWarn, "{} records that the store has lost are taken for gone at once: {}", missing_until_.size(),
-        thread.status().message());
+    // Nobody would ever report them as gone: they are gone now, and new once they have been
+    // published again.
+    LOG(kWarn, "{} records that the store has lost are taken for gone at once: {}",
+        missing_until_.size(), thread.status().message());
     while (!missing_until_.empty()) Remove(std::string(missing_until_.begin()->first));
   }
 
@@ -166,7 +170,8 @@ class WatchedDirectory final : public Directory {
   std::condition_variable changed_;
   std::map<std::string, KeyValue> entries_;
   std::map<std::string, TimePoint>
-      missing_until_;      // of entries_: not in the store that answers now, and how long that may last
+      // of entries_: not in the store that answers now, and how long that may last
+      missing_until_;
   std::deque<News> news_;  // not told yet
   bool informed_ = false;  // the first snapshot has come
   bool delivering_ = false;
@@ -178,10 +183,12 @@ class WatchedDirectory final : public Directory {
 
 }  // namespace
 
-Result<std::unique_ptr<Directory>> Directory::Follow(Client& client, std::string_view prefix, Listener listener, Clock& clock,
+Result<std::unique_ptr<Directory>> Directory::Follow(Client& client, std::string_view prefix,
+                                                     Listener listener, Clock& clock,
                                                      Deadline deadline) {
   auto directory = std::make_unique<WatchedDirectory>(client, prefix, std::move(listener), clock);
-  RETURN_IF_ERROR(directory->AwaitFirst(deadline).WithContext(fmt::format("reading what stands below {}", prefix)));
+  RETURN_IF_ERROR(directory->AwaitFirst(deadline).WithContext(
+      fmt::format("reading what stands below {}", prefix)));
   return std::unique_ptr<Directory>(std::move(directory));
 }
 

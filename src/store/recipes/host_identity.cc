@@ -22,7 +22,8 @@ std::string BootAndNetwork() {
 }
 
 std::string HostIdentity() {
-  if (const char* given = std::getenv("MEMFABRIC_HOST_ID"); given != nullptr && *given != '\0') return given;
+  if (const char* given = std::getenv("MEMFABRIC_HOST_ID"); given != nullptr && *given != '\0')
+    return given;
   return BootAndNetwork();
 }
 
@@ -32,7 +33,8 @@ std::string HostWitness() {
   if (!addresses.ok()) return witness;
   // IPv6 addresses come and go by themselves.
   for (const InterfaceAddress& each : *addresses)
-    if (each.up && !each.loopback && !each.container && AddressBytes(each.host).size() == 4) witness += ' ' + each.host;
+    if (each.up && !each.loopback && !each.container && AddressBytes(each.host).size() == 4)
+      witness += ' ' + each.host;
   return witness;
 }
 

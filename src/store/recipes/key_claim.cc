@@ -18,7 +18,9 @@ using std::chrono::steady_clock;
 constexpr milliseconds kPollPeriod{100};  // of a lease that may or may not be renewed
 constexpr milliseconds kRetryPeriod{20};  // of a store that was lost
 
-Compare Absent(const std::string& key) { return {.target = Compare::Target::kCreateRevision, .key = key, .operand = 0}; }
+Compare Absent(const std::string& key) {
+  return {.target = Compare::Target::kCreateRevision, .key = key, .operand = 0};
+}
 
 // Waits until `key` is gone.
 Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {
@@ -30,10 +32,11 @@ Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {
     absent = !stands;
     changed.notify_all();
   };
-  auto watch =
-      client.WatchPrefix(key, 0,
-                         {.on_events = [&](const auto& events) { found(events.back().type == WatchEvent::Type::kPut); },
-                          .on_reset = [&](const Snapshot& snapshot, bool) { found(!snapshot.entries.empty()); }});
+  auto watch = client.WatchPrefix(
+      key, 0,
+      {.on_events =
+           [&](const auto& events) { found(events.back().type == WatchEvent::Type::kPut); },
+       .on_reset = [&](const Snapshot& snapshot, bool) { found(!snapshot.entries.empty()); }});
   Status waited;
   {
     std::unique_lock lock(mutex);
@@ -43,15 +46,17 @@ Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {
   return waited;
 }
 
-std::string HolderText(const Holder& holder) { return fmt::format("pid {} on host {}", holder.pid, holder.host_name); }
+std::string HolderText(const Holder& holder) {
+  return fmt::format("pid {} on host {}", holder.pid, holder.host_name);
+}
 
 Status Held(const KeyClaim& claim, const Holder& holder) {
   return AlreadyExists("{} is held by a live process: {}", claim.what, HolderText(holder));
 }
 
 // Waits for the holder's lease to end, or to be seen renewed.
-Status AwaitEndElsewhere(Client& client, const KeyClaim& claim, const KeyValue& entry, const Holder& holder,
-                         Deadline deadline) {
+Status AwaitEndElsewhere(Client& client, const KeyClaim& claim, const KeyValue& entry,
+                         const Holder& holder, Deadline deadline) {
   auto began = steady_clock::now();
   std::optional<seconds> first;
   for (;;) {
@@ -65,9 +70,10 @@ Status AwaitEndElsewhere(Client& client, const KeyClaim& claim, const KeyValue& 
     } else if (*left > *first || (*left == *first && asked - began >= seconds(1))) {
       return Held(claim, holder);  // whole seconds: an unrenewed one would be lower by now
     }
-    RETURN_IF_ERROR(PauseClaim(
-        kPollPeriod, fmt::format("{}'s holder ({}) to renew its lease or to be given up", claim.what, HolderText(holder)),
-        deadline));
+    RETURN_IF_ERROR(PauseClaim(kPollPeriod,
+                               fmt::format("{}'s holder ({}) to renew its lease or to be given up",
+                                           claim.what, HolderText(holder)),
+                               deadline));
   }
 }
 
@@ -79,7 +85,8 @@ bool IsHere(const Holder& holder, const std::string& host) {
   static std::atomic<bool> said{false};
   if (!said.exchange(true))
     LOG(kWarn,
-        "{} has the host identity of this process ({}) and runs on another host, or on this one before its addresses changed: "
+        "{} has the host identity of this process ({}) and runs on another host, or on this one "
+        "before its addresses changed: "
         "whether it lives, its lease tells. Give each host a MEMFABRIC_HOST_ID of its own, or none",
         HolderText(holder), host);
   return false;
@@ -95,40 +102,50 @@ Status Bury(Client& client, const KeyValue& entry, Deadline deadline) {
   return IsNotFound(revoked) ? Ok() : revoked;
 }
 
-Result<ClaimAttempt> TryClaim(Client& client, Session& session, const Keys& keys, const KeyClaim& claim,
-                              const std::string& place, Deadline deadline) {
+Result<ClaimAttempt> TryClaim(Client& client, Session& session, const Keys& keys,
+                              const KeyClaim& claim, const std::string& place, Deadline deadline) {
   const std::string recovering = keys.Recovering();
   for (;;) {
     LeaseId lease = session.lease();
-    Transaction transaction{
-        .conditions = {Absent(claim.key), Absent(recovering)},
-        .then = {{.type = Operation::Type::kPut, .key = claim.key, .value = claim.value, .lease = lease}},
-        .otherwise = {{.type = Operation::Type::kGet, .key = claim.key}, {.type = Operation::Type::kGet, .key = recovering}}};
-    if (!place.empty()) transaction.then.push_back({.type = Operation::Type::kDelete, .key = place});
+    Transaction transaction{.conditions = {Absent(claim.key), Absent(recovering)},
+                            .then = {{.type = Operation::Type::kPut,
+                                      .key = claim.key,
+                                      .value = claim.value,
+                                      .lease = lease}},
+                            .otherwise = {{.type = Operation::Type::kGet, .key = claim.key},
+                                          {.type = Operation::Type::kGet, .key = recovering}}};
+    if (!place.empty())
+      transaction.then.push_back({.type = Operation::Type::kDelete, .key = place});
     auto result = session.Commit(transaction, deadline);
-    if (IsReconnect(result.status()) || (IsDisconnected(result.status()) && steady_clock::now() < deadline)) {
+    if (IsReconnect(result.status()) ||
+        (IsDisconnected(result.status()) && steady_clock::now() < deadline)) {
       RETURN_IF_ERROR(PauseClaim(kRetryPeriod, "the store", deadline));
       continue;
     }
     if (!result.ok()) return result.status();
     if (result->succeeded) return ClaimAttempt{.taken = true, .holder = std::nullopt};
     const auto& holders = result->gets[0].entries;
-    if (!holders.empty() && holders[0].lease == lease) {  // an earlier try of ours, whose answer was lost
+    // an earlier try of ours, whose answer was lost
+    if (!holders.empty() && holders[0].lease == lease) {
       RETURN_IF_ERROR(session.Publish(claim.key, claim.value, deadline));
       return ClaimAttempt{.taken = true, .holder = std::nullopt};
     }
     if (!result->gets[1].entries.empty()) {
       Status recovered = AwaitAbsence(client, recovering, deadline);
       if (IsDeadlineExceeded(recovered))
-        return DeadlineExceeded("waited for the members of the store that died to publish again in the one that took over");
+        return DeadlineExceeded(
+            "waited for the members of the store that died to publish again in the one that took "
+            "over");
       RETURN_IF_ERROR(recovered);
       continue;
     }
-    return ClaimAttempt{.taken = false, .holder = holders.empty() ? std::nullopt : std::optional(holders[0])};
+    return ClaimAttempt{.taken = false,
+                        .holder = holders.empty() ? std::nullopt : std::optional(holders[0])};
   }
 }
 
-Status ClaimKey(Client& client, Session& session, const Keys& keys, const KeyClaim& claim, Deadline deadline) {
+Status ClaimKey(Client& client, Session& session, const Keys& keys, const KeyClaim& claim,
+                Deadline deadline) {
   for (;;) {
     ASSIGN_OR_RETURN(auto attempt, TryClaim(client, session, keys, claim, "", deadline));
     if (attempt.taken) return Ok();

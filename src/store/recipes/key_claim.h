@@ -1,7 +1,9 @@
-// store/recipes/key_claim.h: how a process takes a key that only one live process may hold: a rank's, or an engine's name.
+// store/recipes/key_claim.h: how a process takes a key that only one live process may hold: a
+// rank's, or an engine's name.
 //
-// The rule (API.md §2): a live holder is named (AlreadyExists), at once on its host, elsewhere once its lease has been seen
-// renewed; a dead one is replaced, at once on its host, elsewhere when its lease ends. No state; any thread.
+// The rule (API.md §2): a live holder is named (AlreadyExists), at once on its host, elsewhere once
+// its lease has been seen renewed; a dead one is replaced, at once on its host, elsewhere when its
+// lease ends. No state; any thread.
 
 #pragma once
 
@@ -25,8 +27,8 @@ struct Holder {
   std::string liveness;
   std::string witness;
 };
-// Whether it runs on the host whose identity is `host`, which is this one. Warns, once a process, of another host that has the
-// same identity.
+// Whether it runs on the host whose identity is `host`, which is this one. Warns, once a process,
+// of another host that has the same identity.
 bool IsHere(const Holder& holder, const std::string& host);
 
 struct KeyClaim {
@@ -35,12 +37,15 @@ struct KeyClaim {
   std::string value;
   std::string host;  // of this process
   std::function<Result<Holder>(const KeyValue&)> holder_of;
-  // Whether a holder on this process's host is alive: its liveness socket takes connections, or it doesn't.
+  // Whether a holder on this process's host is alive: its liveness socket takes connections, or it
+  // doesn't.
   std::function<bool(const std::string& liveness)> is_alive;
 };
 
-// Holds the key under the session's lease when Ok. AlreadyExists: as above. DeadlineExceeded: could not be decided in time.
-Status ClaimKey(Client& client, Session& session, const Keys& keys, const KeyClaim& claim, Deadline deadline);
+// Holds the key under the session's lease when Ok. AlreadyExists: as above. DeadlineExceeded: could
+// not be decided in time.
+Status ClaimKey(Client& client, Session& session, const Keys& keys, const KeyClaim& claim,
+                Deadline deadline);
 
 // The steps of it, for claims that choose among several keys.
 struct ClaimAttempt {
@@ -48,11 +53,12 @@ struct ClaimAttempt {
   std::optional<KeyValue> holder;  // who has it
 };
 // Tries once to put the record there; deletes `place` with it, if that is not "".
-Result<ClaimAttempt> TryClaim(Client& client, Session& session, const Keys& keys, const KeyClaim& claim,
-                              const std::string& place, Deadline deadline);
+Result<ClaimAttempt> TryClaim(Client& client, Session& session, const Keys& keys,
+                              const KeyClaim& claim, const std::string& place, Deadline deadline);
 // Ends a dead process's lease, and with it all that it had published.
 Status Bury(Client& client, const KeyValue& entry, Deadline deadline);
-// Sleeps for `period`, but not beyond the deadline: DeadlineExceeded says that `what` was waited for.
+// Sleeps for `period`, but not beyond the deadline: DeadlineExceeded says that `what` was waited
+// for.
 Status PauseClaim(std::chrono::milliseconds period, const std::string& what, Deadline deadline);
 
 }  // namespace memfabric::store

@@ -19,7 +19,8 @@ using std::chrono::steady_clock;
 constexpr milliseconds kPollPeriod{100};  // of a world that is full
 constexpr milliseconds kQueuePeriod{20};  // of the queue, while those ahead may take the last ranks
 constexpr milliseconds kCleanUpTimeout{1000};
-// A full world is watched for this long before it is called full: a dead holder's lease has ended by then.
+// A full world is watched for this long before it is called full: a dead holder's lease has ended
+// by then.
 constexpr milliseconds kFullWorldPatience = kSessionTimeToLive + milliseconds(1000);
 
 Holder HolderOf(const RankRecord& record) {
@@ -28,7 +29,8 @@ Holder HolderOf(const RankRecord& record) {
 
 class Claim {
  public:
-  Claim(Client& client, Session& session, const Keys& keys, const ClaimOptions& options, Deadline deadline)
+  Claim(Client& client, Session& session, const Keys& keys, const ClaimOptions& options,
+        Deadline deadline)
       : client_(client), session_(session), keys_(keys), options_(options), deadline_(deadline) {}
 
   Result<Rank> Given(Rank rank) {
@@ -36,12 +38,14 @@ class Claim {
     return rank;
   }
 
-  // Two calls of the store for each process, when all goes well: each puts itself into a queue and reads, in one transaction,
-  // who is ahead and which ranks are taken. What those ahead will choose follows from that, so each takes what they leave.
+  // Two calls of the store for each process, when all goes well: each puts itself into a queue and
+  // reads, in one transaction, who is ahead and which ranks are taken. What those ahead will choose
+  // follows from that, so each takes what they leave.
   Result<Rank> Assigned() {
     auto rank = TakeAssigned();
     // Success has removed the place in the queue together with the claim.
-    if (!rank.ok()) static_cast<void>(client_.Delete(place_, steady_clock::now() + kCleanUpTimeout));
+    if (!rank.ok())
+      static_cast<void>(client_.Delete(place_, steady_clock::now() + kCleanUpTimeout));
     return rank;
   }
 
@@ -94,9 +98,11 @@ class Claim {
       ASSIGN_OR_RETURN(auto occupation, BuryTheDead(queue.ranks));
       if (occupation == Occupation::kSomeBuried) continue;
       if (!full_since.has_value()) full_since = steady_clock::now();
-      if (occupation == Occupation::kAllAlive || steady_clock::now() - *full_since > kFullWorldPatience)
+      if (occupation == Occupation::kAllAlive ||
+          steady_clock::now() - *full_since > kFullWorldPatience)
         return InUse("all {} ranks are taken", options_.world_size);
-      RETURN_IF_ERROR(Pause(kPollPeriod, fmt::format("one of {} ranks to become free", options_.world_size)));
+      RETURN_IF_ERROR(
+          Pause(kPollPeriod, fmt::format("one of {} ranks to become free", options_.world_size)));
     }
   }
 
@@ -105,16 +111,21 @@ class Claim {
     for (;;) {
       LeaseId lease = session_.lease();
       place_ = keys_.Waiting(lease);
-      const std::vector<Operation> look{{.type = Operation::Type::kGet, .key = keys_.Waiting(), .prefix = true},
-                                        {.type = Operation::Type::kGet, .key = keys_.Ranks(), .prefix = true}};
-      Transaction line_up{
-          .conditions = {Absent(place_)},
-          .then = {{.type = Operation::Type::kPut, .key = place_, .value = options_.record.host(), .lease = lease}},
-          .otherwise = look};
+      const std::vector<Operation> look{
+          {.type = Operation::Type::kGet, .key = keys_.Waiting(), .prefix = true},
+          {.type = Operation::Type::kGet, .key = keys_.Ranks(), .prefix = true}};
+      Transaction line_up{.conditions = {Absent(place_)},
+                          .then = {{.type = Operation::Type::kPut,
+                                    .key = place_,
+                                    .value = options_.record.host(),
+                                    .lease = lease}},
+                          .otherwise = look};
       line_up.then.insert(line_up.then.end(), look.begin(), look.end());
       auto result = client_.Commit(line_up, deadline_);
-      // The lease is gone (the store was replaced; the session knows, or will soon) or the answer was lost.
-      if (IsNotFound(result.status()) || (IsDisconnected(result.status()) && steady_clock::now() < deadline_)) {
+      // The lease is gone (the store was replaced; the session knows, or will soon) or the answer
+      // was lost.
+      if (IsNotFound(result.status()) ||
+          (IsDisconnected(result.status()) && steady_clock::now() < deadline_)) {
         RETURN_IF_ERROR(Pause(kQueuePeriod, "the store"));
         continue;
       }
@@ -147,19 +158,24 @@ class Claim {
     return Next(hosts, options_.record.host());
   }
 
-  // The rank for a process on `host`: the lowest free one next to the host's others, if other hosts have ranks as well.
-  static std::optional<Rank> Next(const std::vector<const std::string*>& hosts, const std::string& host) {
+  // The rank for a process on `host`: the lowest free one next to the host's others, if other hosts
+  // have ranks as well.
+  static std::optional<Rank> Next(const std::vector<const std::string*>& hosts,
+                                  const std::string& host) {
     std::optional<Rank> lowest;
     std::optional<Rank> adjacent;
     bool other_hosts = false;
-    auto ours = [&](std::size_t rank) { return rank < hosts.size() && hosts[rank] != nullptr && *hosts[rank] == host; };
+    auto ours = [&](std::size_t rank) {
+      return rank < hosts.size() && hosts[rank] != nullptr && *hosts[rank] == host;
+    };
     for (Rank rank = 0; rank < hosts.size(); ++rank) {
       if (hosts[rank] != nullptr) {
         other_hosts = other_hosts || *hosts[rank] != host;
         continue;
       }
       if (!lowest.has_value()) lowest = rank;
-      if (!adjacent.has_value() && ((rank > 0 && ours(rank - 1)) || ours(rank + 1))) adjacent = rank;
+      if (!adjacent.has_value() && ((rank > 0 && ours(rank - 1)) || ours(rank + 1)))
+        adjacent = rank;
     }
     return other_hosts && adjacent.has_value() ? adjacent : lowest;
   }
@@ -180,7 +196,9 @@ class Claim {
     return occupation;
   }
 
-  Status Pause(milliseconds period, const std::string& what) { return Claiming(PauseClaim(period, what, deadline_)); }
+  Status Pause(milliseconds period, const std::string& what) {
+    return Claiming(PauseClaim(period, what, deadline_));
+  }
 
   static Status Claiming(const Status& status) {
     return IsDeadlineExceeded(status) ? status.WithContext("claiming a rank") : status;
@@ -196,11 +214,13 @@ class Claim {
 
 }  // namespace
 
-Result<Rank> ClaimRank(Client& client, Session& session, const Keys& keys, const ClaimOptions& options, Deadline deadline) {
+Result<Rank> ClaimRank(Client& client, Session& session, const Keys& keys,
+                       const ClaimOptions& options, Deadline deadline) {
   Claim claim(client, session, keys, options, deadline);
   if (!options.rank.has_value()) return claim.Assigned();
   if (*options.rank >= options.world_size)
-    return InvalidArgument("rank {} is not below the world size {}", *options.rank, options.world_size);
+    return InvalidArgument("rank {} is not below the world size {}", *options.rank,
+                           options.world_size);
   return claim.Given(*options.rank);
 }
 

@@ -1,4 +1,5 @@
-// store/recipes/rank_claim.h: how a process becomes a rank (API.md §2 initialize). No state; any thread.
+// store/recipes/rank_claim.h: how a process becomes a rank (API.md §2 initialize). No state; any
+// thread.
 
 #pragma once
 
@@ -15,7 +16,8 @@
 
 namespace memfabric::store {
 
-// Whether the holder of a record on this host is alive: its liveness socket takes connections, or it doesn't.
+// Whether the holder of a record on this host is alive: its liveness socket takes connections, or
+// it doesn't.
 using LivenessProbe = std::function<bool(const RankRecord&)>;
 
 struct ClaimOptions {
@@ -26,9 +28,11 @@ struct ClaimOptions {
 };
 
 // Holds the rank's record under the session's lease when Ok.
-// AlreadyExists: a live process has the rank; names it (host, pid). At once on the same host, elsewhere once its lease has been
-// seen renewed; a holder that is dead is replaced at once on the same host, elsewhere when its lease ends.
-// InUse: all ranks are taken. DeadlineExceeded: could not be decided in time.
-Result<Rank> ClaimRank(Client& client, Session& session, const Keys& keys, const ClaimOptions& options, Deadline deadline);
+// AlreadyExists: a live process has the rank; names it (host, pid). At once on the same host,
+// elsewhere once its lease has been seen renewed; a holder that is dead is replaced at once on the
+// same host, elsewhere when its lease ends. InUse: all ranks are taken. DeadlineExceeded: could not
+// be decided in time.
+Result<Rank> ClaimRank(Client& client, Session& session, const Keys& keys,
+                       const ClaimOptions& options, Deadline deadline);
 
 }  // namespace memfabric::store

@@ -17,21 +17,23 @@ constexpr std::size_t kMaxTextBytes = 1024;       // names and identities of hos
 constexpr std::size_t kMaxFailureBytes = 8192;    // an error's message
 constexpr std::size_t kMaxAdvertBytes = 64_KiB;   // what a transport says of itself
 constexpr std::size_t kMaxTransports = 16;
-constexpr std::uint64_t kMaxBytes = 1ULL << 62;  // far above every limit of a pool; sums of two don't overflow
+// far above every limit of a pool; sums of two don't overflow
+constexpr std::uint64_t kMaxBytes = 1ULL << 62;
 constexpr std::size_t kShownBytes = 64;
 
 // Parses the value; no field is checked yet.
 template <typename Record>
 Result<Record> Parse(const KeyValue& entry) {
   if (entry.value.size() > kMaxRecordBytes)
-    return IoError("record {}: {} is more than the {} that a record may have", entry.key, SizeText(entry.value.size()),
-                   SizeText(kMaxRecordBytes));
+    return IoError("record {}: {} is more than the {} that a record may have", entry.key,
+                   SizeText(entry.value.size()), SizeText(kMaxRecordBytes));
   Record record;
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
   auto status = google::protobuf::util::JsonStringToMessage(entry.value, &record, options);
   if (!status.ok())
-    return IoError("record {}: '{}' can't be read: {}", entry.key, entry.value.substr(0, kShownBytes), status.ToString());
+    return IoError("record {}: '{}' can't be read: {}", entry.key,
+                   entry.value.substr(0, kShownBytes), status.ToString());
   return record;
 }
 
@@ -43,7 +45,8 @@ class Checker {
     if (Keys::RankOf(entry_.key) != rank) Fail(fmt::format("rank {} isn't its key's", rank));
   }
   void WorldSize(std::uint32_t size) {
-    if (size < 1 || size > kMaxWorldSize) Fail(fmt::format("world_size {} is not from 1 to {}", size, kMaxWorldSize));
+    if (size < 1 || size > kMaxWorldSize)
+      Fail(fmt::format("world_size {} is not from 1 to {}", size, kMaxWorldSize));
   }
   void Pid(std::int64_t pid) {
     if (pid < 1 || pid > INT32_MAX) Fail(fmt::format("pid {} is no process", pid));
@@ -52,7 +55,8 @@ class Checker {
     if (bytes > kMaxBytes) Fail(fmt::format("{} {} is more than {}", field, bytes, kMaxBytes));
   }
   void Text(std::string_view field, const std::string& text, std::size_t limit = kMaxTextBytes) {
-    if (text.size() > limit) Fail(fmt::format("{} has {} bytes, more than {}", field, text.size(), limit));
+    if (text.size() > limit)
+      Fail(fmt::format("{} has {} bytes, more than {}", field, text.size(), limit));
   }
   void Transports(const google::protobuf::Map<std::string, std::string>& transports) {
     if (transports.size() > kMaxTransports)
@@ -93,7 +97,8 @@ std::string EncodeRecord(const google::protobuf::Message& record) {
   options.always_print_primitive_fields = true;
   std::string text;
   auto status = google::protobuf::util::MessageToJsonString(record, &text, options);
-  if (!status.ok()) LOG(kError, "a {} can't be written as JSON: {}", record.GetTypeName(), status.ToString());
+  if (!status.ok())
+    LOG(kError, "a {} can't be written as JSON: {}", record.GetTypeName(), status.ToString());
   return text;
 }
 
@@ -147,7 +152,8 @@ Result<EngineRecord> DecodeEngineRecord(const KeyValue& entry) {
   check.Text("liveness", record.liveness());
   check.Text("role", record.role());
   check.Transports(record.transports());
-  if (record.member() >= kEngineMembers) check.Fail(fmt::format("member {} is not below {}", record.member(), kEngineMembers));
+  if (record.member() >= kEngineMembers)
+    check.Fail(fmt::format("member {} is not below {}", record.member(), kEngineMembers));
   RETURN_IF_ERROR(check.status());
   return record;
 }
@@ -181,7 +187,8 @@ Result<GroupMember> DecodeGroupMember(const KeyValue& entry) {
   Checker check(entry);
   check.Rank(record.rank());
   check.WorldSize(record.rank_size());
-  if (record.object_rank() >= kMaxWorldSize) check.Fail(fmt::format("object_rank {} is none", record.object_rank()));
+  if (record.object_rank() >= kMaxWorldSize)
+    check.Fail(fmt::format("object_rank {} is none", record.object_rank()));
   RETURN_IF_ERROR(check.status());
   return record;
 }

@@ -1,5 +1,5 @@
-// store/recipes/records.h: records as they stand in the store (JSON), and back, checked: what the store holds was written by
-// others, maybe by hand. No state; any thread.
+// store/recipes/records.h: records as they stand in the store (JSON), and back, checked: what the
+// store holds was written by others, maybe by hand. No state; any thread.
 
 #pragma once
 
@@ -17,8 +17,8 @@ constexpr std::uint32_t kEngineMembers = 1u << 31;
 
 std::string EncodeRecord(const google::protobuf::Message& record);
 
-// IoError names the key and what is wrong with its value: no JSON, a field of the wrong type or out of its range, a rank that
-// isn't the key's.
+// IoError names the key and what is wrong with its value: no JSON, a field of the wrong type or out
+// of its range, a rank that isn't the key's.
 Result<RankRecord> DecodeRankRecord(const KeyValue& entry);
 Result<WindowRecord> DecodeWindowRecord(const KeyValue& entry);
 Result<PoolRecord> DecodePoolRecord(const KeyValue& entry);

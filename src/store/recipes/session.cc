@@ -19,7 +19,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// How long one keep-alive may take before the connection is doubted; twice fits into the time to live.
+// How long one keep-alive may take before the connection is doubted; twice fits into the time to
+// live.
 constexpr milliseconds kKeepAliveTimeout{1400};
 constexpr milliseconds kRevokeTimeout{1000};
 constexpr milliseconds kGrantTimeout{2000};
@@ -74,7 +75,8 @@ class LeasedSession final : public Session {
     thread_.Join();
     if (!answers_) return;  // the lease ends by itself, or has ended with its store
     Status revoked = client_.RevokeLease(lease_, steady_clock::now() + kRevokeTimeout);
-    if (!revoked.ok() && !IsNotFound(revoked)) LOG(kDebug, "session: its lease ends by itself: {}", revoked.message());
+    if (!revoked.ok() && !IsNotFound(revoked))
+      LOG(kDebug, "session: its lease ends by itself: {}", revoked.message());
   }
 
   LeaseId lease() const override {
@@ -86,7 +88,9 @@ class LeasedSession final : public Session {
     return Explain(PublishOnce(key, value, deadline));
   }
 
-  Status Withdraw(std::string_view key, Deadline deadline) override { return Explain(WithdrawOnce(key, deadline)); }
+  Status Withdraw(std::string_view key, Deadline deadline) override {
+    return Explain(WithdrawOnce(key, deadline));
+  }
 
   Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
     auto result = CommitOnce(transaction, deadline);
@@ -103,11 +107,14 @@ class LeasedSession final : public Session {
     std::lock_guard lock(mutex_);
     if (!overdue_) return status;
     return std::move(status).WithContext(
-        fmt::format("this process's lease could not be renewed for {:.0f} s, so the others may have given it up",
+        fmt::format("this process's lease could not be renewed for {:.0f} s, so the others may "
+                    "have given it up",
                     Seconds(steady_clock::now() - renewed_)));
   }
 
-  static double Seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+  static double Seconds(std::chrono::nanoseconds time) {
+    return std::chrono::duration<double>(time).count();
+  }
 
   Status PublishOnce(std::string_view key_view, std::string_view value_view, Deadline deadline) {
     const std::string key(key_view);
@@ -115,9 +122,11 @@ class LeasedSession final : public Session {
     const auto life = Life();
     for (bool own = Owns(key);;) {
       ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
-      if (Life() != life) return Reconnect("publish {}: this process was given up by the store meanwhile", key);
+      if (Life() != life)
+        return Reconnect("publish {}: this process was given up by the store meanwhile", key);
       Operation put{.type = Operation::Type::kPut, .key = key, .value = value, .lease = lease};
-      auto result = client_.Commit(own ? IfOwn(key, lease, put) : IfAbsent(key, value, lease), deadline);
+      auto result =
+          client_.Commit(own ? IfOwn(key, lease, put) : IfAbsent(key, value, lease), deadline);
       if (!result.ok()) {
         RETURN_IF_ERROR(AwaitBetterTimes(result.status(), lease, deadline));
         own = Owns(key);
@@ -131,7 +140,8 @@ class LeasedSession final : public Session {
       }
       const KeyValue* holder = OnlyEntry(*result);
       if (holder != nullptr && holder->lease != lease)
-        return AlreadyExists("{} is held by somebody else (lease {:x})", key, static_cast<std::uint64_t>(holder->lease));
+        return AlreadyExists("{} is held by somebody else (lease {:x})", key,
+                             static_cast<std::uint64_t>(holder->lease));
       own = holder != nullptr;
     }
   }
@@ -145,7 +155,8 @@ class LeasedSession final : public Session {
         if (lease_ != lease || republishing_) continue;
         records_.erase(key);  // first, so that nothing publishes it again
       }
-      auto result = client_.Commit(IfOwn(key, lease, {.type = Operation::Type::kDelete, .key = key}), deadline);
+      auto result = client_.Commit(
+          IfOwn(key, lease, {.type = Operation::Type::kDelete, .key = key}), deadline);
       if (result.ok()) return Ok();
       RETURN_IF_ERROR(AwaitBetterTimes(result.status(), lease, deadline));
     }
@@ -155,20 +166,24 @@ class LeasedSession final : public Session {
     ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
     auto result = client_.Commit(transaction, deadline);
     std::lock_guard lock(mutex_);
-    const auto& branch = result.ok() && !result->succeeded ? transaction.otherwise : transaction.then;
+    const auto& branch =
+        result.ok() && !result->succeeded ? transaction.otherwise : transaction.then;
     if (!result.ok()) {
       if (!IsNotFound(result.status())) return result;
       due_ = steady_clock::now();  // the thread finds out why
       changed_.notify_all();
       return Reconnect("the session's lease has ended meanwhile: {}", result.status().message());
     }
-    bool writes = std::ranges::any_of(branch, [](const auto& operation) { return operation.type != Operation::Type::kGet; });
+    bool writes = std::ranges::any_of(
+        branch, [](const auto& operation) { return operation.type != Operation::Type::kGet; });
     if (lease_ != lease && writes) return Reconnect("the session got another lease meanwhile");
     for (const auto& operation : branch) {
-      if (operation.type == Operation::Type::kPut && operation.lease == lease_) records_[operation.key] = operation.value;
+      if (operation.type == Operation::Type::kPut && operation.lease == lease_)
+        records_[operation.key] = operation.value;
       if (operation.type == Operation::Type::kDelete)
         std::erase_if(records_, [&](const auto& record) {
-          return operation.prefix ? record.first.starts_with(operation.key) : record.first == operation.key;
+          return operation.prefix ? record.first.starts_with(operation.key)
+                                  : record.first == operation.key;
         });
     }
     return result;
@@ -194,7 +209,8 @@ class LeasedSession final : public Session {
     return lease_;
   }
 
-  // Ok when the call may be tried again: the connection was lost on the way, or the lease that it was made under has ended.
+  // Ok when the call may be tried again: the connection was lost on the way, or the lease that it
+  // was made under has ended.
   Status AwaitBetterTimes(const Status& failure, LeaseId lease, Deadline deadline) {
     if (steady_clock::now() >= deadline) return failure;
     if (IsDisconnected(failure)) return Ok();  // the client waits for the connection
@@ -246,8 +262,10 @@ class LeasedSession final : public Session {
       seconds = Seconds(steady_clock::now() - renewed_);
     }
     LOG(kError,
-        "session: the lease of {} s has not been renewed for {:.1f} s ({}). If the store goes on without this process, the "
-        "others have given it up; copies to peers that can be reached go on. It comes back by itself when the store answers",
+        "session: the lease of {} s has not been renewed for {:.1f} s ({}). If the store goes on "
+        "without this process, the "
+        "others have given it up; copies to peers that can be reached go on. It comes back by "
+        "itself when the store answers",
         kSessionTimeToLive.count(), seconds, why.message());
   }
 
@@ -266,8 +284,8 @@ class LeasedSession final : public Session {
     bool same = SameStore();
     if (!same && Republishing()) return Republish();
     auto left = client_.KeepLeaseAlive(lease, steady_clock::now() + kKeepAliveTimeout);
-    // A store that knows the lease, whose number is random, is the one that granted it, whatever the client takes it for: a
-    // cluster's members needn't agree on its term at every moment.
+    // A store that knows the lease, whose number is random, is the one that granted it, whatever
+    // the client takes it for: a cluster's members needn't agree on its term at every moment.
     if (left.ok()) {
       Renewed();
       return Recognize(identity);
@@ -320,7 +338,8 @@ class LeasedSession final : public Session {
   // The lease ended in a store that went on.
   void GiveUp() {
     if (!Renew(Because::kGivenUp)) return RetrySoon();
-    LOG(kWarn, "session: given up by the store: its lease was not renewed for {} s", kSessionTimeToLive.count());
+    LOG(kWarn, "session: given up by the store: its lease was not renewed for {} s",
+        kSessionTimeToLive.count());
     if (observer_ != nullptr) observer_->OnGivenUp();
   }
 
@@ -344,8 +363,8 @@ class LeasedSession final : public Session {
       republishing_ = false;
       changed_.notify_all();
     }
-    LOG(kInfo, "session: {} records published again in the store that answers now, {} lost", records.size() - lost.size(),
-        lost.size());
+    LOG(kInfo, "session: {} records published again in the store that answers now, {} lost",
+        records.size() - lost.size(), lost.size());
     if (observer_ != nullptr) observer_->OnRepublished(lost);
   }
 
@@ -371,10 +390,12 @@ class LeasedSession final : public Session {
       if (!result.ok()) return false;
       if (result->succeeded) continue;
       for (auto record = begin; record != next; ++record) {  // somebody holds one of them: which
-        auto single = client_.Commit(IfAbsent(record->first, record->second, lease_), steady_clock::now() + kGrantTimeout);
+        auto single = client_.Commit(IfAbsent(record->first, record->second, lease_),
+                                     steady_clock::now() + kGrantTimeout);
         if (!single.ok()) return false;
         const KeyValue* holder = OnlyEntry(*single);
-        if (!single->succeeded && (holder == nullptr || holder->lease != lease_)) lost->push_back(record->first);
+        if (!single->succeeded && (holder == nullptr || holder->lease != lease_))
+          lost->push_back(record->first);
       }
     }
     return true;
@@ -385,7 +406,8 @@ class LeasedSession final : public Session {
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  LeaseId lease_;           // this and the next are written by the thread only, which reads them without the mutex
+  // this and the next are written by the thread only, which reads them without the mutex
+  LeaseId lease_;
   StoreIdentity identity_;  // of the store that granted it
   std::uint64_t life_ = 0;
   Records records_;
@@ -402,7 +424,8 @@ class LeasedSession final : public Session {
 
 }  // namespace
 
-Result<std::unique_ptr<Session>> Session::Open(Client& client, SessionObserver* observer, Deadline deadline) {
+Result<std::unique_ptr<Session>> Session::Open(Client& client, SessionObserver* observer,
+                                               Deadline deadline) {
   for (;;) {
     StoreIdentity identity = client.identity();
     ASSIGN_OR_RETURN(LeaseId lease, client.GrantLease(kSessionTimeToLive, deadline));

@@ -24,7 +24,8 @@ using std::chrono::steady_clock;
 
 // How long whoever has the port is given to answer as a store before the port is tried again.
 constexpr milliseconds kAnswerTimeout{1000};
-constexpr milliseconds kFirstRetry{10};  // the kernel frees a dead process's port only after its memory
+// the kernel frees a dead process's port only after its memory
+constexpr milliseconds kFirstRetry{10};
 constexpr milliseconds kLastRetry{200};
 
 enum class Outcome {
@@ -35,7 +36,8 @@ enum class Outcome {
 
 class TcpStoreHost final : public StoreHost {
  public:
-  TcpStoreHost(const StoreUrl& url, std::shared_ptr<const TlsCredentials> tls) : url_(url), tls_(std::move(tls)) {}
+  TcpStoreHost(const StoreUrl& url, std::shared_ptr<const TlsCredentials> tls)
+      : url_(url), tls_(std::move(tls)) {}
 
   ~TcpStoreHost() override {
     {
@@ -51,11 +53,14 @@ class TcpStoreHost final : public StoreHost {
       auto outcome = TryOnce({}, deadline);
       if (outcome.ok()) return Ok();
       if (IsInvalidArgument(outcome.status()))
-        return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(), outcome.status().message());
+        return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(),
+                     outcome.status().message());
       if (!IsDisconnected(outcome.status())) return outcome.status();
       if (steady_clock::now() >= deadline)
-        return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(), outcome.status().message());
-      RETURN_IF_ERROR(PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + backoff.Next())));
+        return InUse("can't serve the store at {}: the port is taken; {}", url_.ToString(),
+                     outcome.status().message());
+      RETURN_IF_ERROR(
+          PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + backoff.Next())));
     }
   }
 
@@ -75,7 +80,8 @@ class TcpStoreHost final : public StoreHost {
   }
 
  private:
-  // Binds the port, or finds out who has it. Disconnected: someone who doesn't answer (now); InvalidArgument: no store.
+  // Binds the port, or finds out who has it. Disconnected: someone who doesn't answer (now);
+  // InvalidArgument: no store.
   Result<Outcome> TryOnce(std::vector<EmbeddedServer::Seed> seeds, Deadline deadline) {
     EmbeddedServer::Options options;
     options.listen = url_.endpoints[0];
@@ -89,7 +95,8 @@ class TcpStoreHost final : public StoreHost {
     }
     if (IsNotFound(server.status())) return Outcome::kElsewhere;
     if (!IsInUse(server.status())) return server.status();
-    auto client = Client::Connect(url_, {.tls = tls_}, std::min<TimePoint>(deadline, steady_clock::now() + kAnswerTimeout));
+    auto client = Client::Connect(
+        url_, {.tls = tls_}, std::min<TimePoint>(deadline, steady_clock::now() + kAnswerTimeout));
     if (client.ok()) return Outcome::kAnswered;
     if (IsDeadlineExceeded(client.status())) return Disconnected("{}", client.status().message());
     return client.status();
@@ -103,14 +110,17 @@ class TcpStoreHost final : public StoreHost {
         auto outcome = TryOnce({RecoveringSeed()}, TimePoint::max());
         lock.lock();
         if (outcome.ok()) {
-          if (*outcome == Outcome::kServing) LOG(kInfo, "store {}: taken over by this process", url_.ToString());
+          if (*outcome == Outcome::kServing)
+            LOG(kInfo, "store {}: taken over by this process", url_.ToString());
           break;
         }
         if (!IsDisconnected(outcome.status())) {
-          LOG(kWarn, "store {}: can't be taken over: {}", url_.ToString(), outcome.status().message());
+          LOG(kWarn, "store {}: can't be taken over: {}", url_.ToString(),
+              outcome.status().message());
           break;
         }
-        for (const auto until = steady_clock::now() + backoff.Next(); !stopping_ && steady_clock::now() < until;)
+        for (const auto until = steady_clock::now() + backoff.Next();
+             !stopping_ && steady_clock::now() < until;)
           WaitOn(lock, changed_, until);
         if (stopping_) break;
       }
@@ -137,10 +147,12 @@ class TcpStoreHost final : public StoreHost {
 
 }  // namespace
 
-Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve serve, std::shared_ptr<const TlsCredentials> tls,
+Result<std::unique_ptr<StoreHost>> StoreHost::Start(const StoreUrl& url, Serve serve,
+                                                    std::shared_ptr<const TlsCredentials> tls,
                                                     Deadline deadline) {
   if (url.scheme != StoreUrl::Scheme::kTcp)
-    return InvalidArgument("store {}: an etcd cluster is served by its own servers", url.ToString());
+    return InvalidArgument("store {}: an etcd cluster is served by its own servers",
+                           url.ToString());
   auto host = std::make_unique<TcpStoreHost>(url, std::move(tls));
   if (serve == Serve::kNow) RETURN_IF_ERROR(host->ServeNow(deadline));
   return std::unique_ptr<StoreHost>(std::move(host));

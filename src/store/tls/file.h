@@ -8,7 +8,8 @@
 
 namespace memfabric::store {
 
-// InvalidArgument names the file: it is missing, can't be read, isn't a regular file, or is larger than 16 MiB.
+// InvalidArgument names the file: it is missing, can't be read, isn't a regular file, or is larger
+// than 16 MiB.
 Result<std::string> ReadNamedFile(const std::string& name);
 
 }  // namespace memfabric::store

@@ -18,7 +18,9 @@ constexpr unsigned char kProtocolError = 1;
 constexpr unsigned char kInadequateSecurity = 12;  // says of us that the refusal is for good
 constexpr std::string_view kOurs = "memfabric: ";
 
-unsigned char Byte(std::string_view bytes, std::size_t i) { return static_cast<unsigned char>(bytes[i]); }
+unsigned char Byte(std::string_view bytes, std::size_t i) {
+  return static_cast<unsigned char>(bytes[i]);
+}
 
 }  // namespace
 
@@ -42,16 +44,19 @@ std::string TlsGreeting() {
 }
 
 bool LooksLikeTls(std::string_view bytes) {
-  return !bytes.empty() && Byte(bytes, 0) >= 0x14 && Byte(bytes, 0) <= 0x17 && (bytes.size() < 2 || Byte(bytes, 1) == 3);
+  return !bytes.empty() && Byte(bytes, 0) >= 0x14 && Byte(bytes, 0) <= 0x17 &&
+         (bytes.size() < 2 || Byte(bytes, 1) == 3);
 }
 
 bool LooksLikeHttp2(std::string_view bytes) {
-  return bytes.size() >= kFrameHeaderBytes && Byte(bytes, 3) == kSettingsFrame && Byte(bytes, 5) == 0 && Byte(bytes, 8) == 0;
+  return bytes.size() >= kFrameHeaderBytes && Byte(bytes, 3) == kSettingsFrame &&
+         Byte(bytes, 5) == 0 && Byte(bytes, 8) == 0;
 }
 
 std::string GoodbyeFrames(const Goodbye& goodbye) {
   const std::string text = std::string(kOurs) + goodbye.why;
-  const std::size_t size = 8 + text.size();  // after the last stream's number, 0, and the error code
+  // after the last stream's number, 0, and the error code
+  const std::size_t size = 8 + text.size();
   std::string frames(2 * kFrameHeaderBytes + 8, '\0');
   frames[3] = kSettingsFrame;
   frames[kFrameHeaderBytes + 1] = static_cast<char>(size >> 8);
@@ -64,10 +69,12 @@ std::string GoodbyeFrames(const Goodbye& goodbye) {
 std::optional<Goodbye> ReadGoodbye(std::string_view bytes) {
   constexpr std::size_t kTextAt = 2 * kFrameHeaderBytes + 8;
   if (!LooksLikeHttp2(bytes) || bytes.size() < kTextAt) return std::nullopt;
-  if (Byte(bytes, 0) != 0 || Byte(bytes, 1) != 0 || Byte(bytes, 2) != 0) return std::nullopt;  // ours says nothing
+  // ours says nothing
+  if (Byte(bytes, 0) != 0 || Byte(bytes, 1) != 0 || Byte(bytes, 2) != 0) return std::nullopt;
   bytes.remove_prefix(kFrameHeaderBytes);
   const std::size_t size = std::size_t{Byte(bytes, 1)} << 8 | Byte(bytes, 2);
-  if (Byte(bytes, 0) != 0 || Byte(bytes, 3) != kGoAwayFrame || size < 8 || bytes.size() < kFrameHeaderBytes + size)
+  if (Byte(bytes, 0) != 0 || Byte(bytes, 3) != kGoAwayFrame || size < 8 ||
+      bytes.size() < kFrameHeaderBytes + size)
     return std::nullopt;
   const std::string_view text = bytes.substr(kFrameHeaderBytes + 8, size - 8);
   if (!text.starts_with(kOurs)) return std::nullopt;
@@ -79,7 +86,8 @@ std::optional<Goodbye> ReadGoodbye(std::string_view bytes) {
 std::string Shown(std::string_view bytes) {
   std::string shown;
   for (char c : bytes.substr(0, std::min(bytes.find_first_of("\r\n"), kShownBytes)))
-    shown += c >= ' ' && c <= '~' ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    shown += c >= ' ' && c <= '~' ? std::string(1, c)
+                                  : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return shown;
 }
 

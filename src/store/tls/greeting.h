@@ -1,5 +1,5 @@
-// store/tls/greeting.h: what the ends of a store's connection say first: what that tells of who speaks, and how a server says
-// that it won't have somebody. No state; any thread.
+// store/tls/greeting.h: what the ends of a store's connection say first: what that tells of who
+// speaks, and how a server says that it won't have somebody. No state; any thread.
 
 #pragma once
 
@@ -26,7 +26,8 @@ struct Goodbye {
   bool for_good = false;  // it would do the same again
   std::string why;
 };
-// Two frames, SETTINGS and GOAWAY, whose text any client of HTTP/2 can show (RFC 9113, section 6.8).
+// Two frames, SETTINGS and GOAWAY, whose text any client of HTTP/2 can show (RFC 9113, section
+// 6.8).
 std::string GoodbyeFrames(const Goodbye& goodbye);
 // None: `bytes` don't begin with these two frames, or with a part of them only.
 std::optional<Goodbye> ReadGoodbye(std::string_view bytes);

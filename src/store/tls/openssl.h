@@ -1,4 +1,5 @@
-// store/tls/openssl.h: OpenSSL's objects by RAII. One owner each; what is shared is shared through OpenSSL's own counts.
+// store/tls/openssl.h: OpenSSL's objects by RAII. One owner each; what is shared is shared through
+// OpenSSL's own counts.
 
 #pragma once
 

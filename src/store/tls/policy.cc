@@ -20,7 +20,8 @@ std::string_view VersionName(int version) {
 
 Status Refused(const std::string& setting) {
   return Unsupported(
-      "this machine's OpenSSL policy forbids TLS 1.3, which is needed: {} in {}; change it there, or name another file in the "
+      "this machine's OpenSSL policy forbids TLS 1.3, which is needed: {} in {}; change it there, "
+      "or name another file in the "
       "environment variable OPENSSL_CONF",
       setting, TlsPolicyFile());
 }
@@ -42,11 +43,13 @@ Status CheckTlsPolicy(SSL_CTX* fresh) {
                        reason == nullptr ? "no reason given" : reason, TlsPolicyFile());
   }
   const auto most = static_cast<int>(SSL_CTX_get_max_proto_version(fresh));
-  if (most != 0 && most < TLS1_3_VERSION) return Refused(fmt::format("MaxProtocol = {}", VersionName(most)));
+  if (most != 0 && most < TLS1_3_VERSION)
+    return Refused(fmt::format("MaxProtocol = {}", VersionName(most)));
   if ((SSL_CTX_get_options(fresh) & SSL_OP_NO_TLSv1_3) != 0) return Refused("Protocol = -TLSv1.3");
   const STACK_OF(SSL_CIPHER)* suites = SSL_CTX_get_ciphers(fresh);
   for (int i = 0; i < sk_SSL_CIPHER_num(suites); ++i)
-    if (std::string_view(SSL_CIPHER_get_version(sk_SSL_CIPHER_value(suites, i))) == "TLSv1.3") return Ok();
+    if (std::string_view(SSL_CIPHER_get_version(sk_SSL_CIPHER_value(suites, i))) == "TLSv1.3")
+      return Ok();
   return Refused("Ciphersuites, which names none of TLS 1.3,");
 }
 

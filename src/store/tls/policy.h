@@ -1,5 +1,6 @@
-// store/tls/policy.h: whether this machine's OpenSSL policy (its configuration file: MinProtocol, MaxProtocol, Protocol,
-// Ciphersuites) lets TLS 1.3 be spoken, which is all that we speak. No state; any thread.
+// store/tls/policy.h: whether this machine's OpenSSL policy (its configuration file: MinProtocol,
+// MaxProtocol, Protocol, Ciphersuites) lets TLS 1.3 be spoken, which is all that we speak. No
+// state; any thread.
 
 #pragma once
 

@@ -29,10 +29,11 @@ int GivePassword(char* buffer, int size, int, void* context) {
 Result<PrivateKey> PrivateKey::Parse(std::string_view pem, std::string_view password) {
   if (pem.empty()) return InvalidArgument("the private key is empty");
   if (pem.size() > kMaxKeyBytes)
-    return InvalidArgument("the private key has {} bytes; at most {} are allowed", pem.size(), kMaxKeyBytes);
+    return InvalidArgument("the private key has {} bytes; at most {} are allowed", pem.size(),
+                           kMaxKeyBytes);
   if (password.size() > kMaxPasswordBytes)
-    return InvalidArgument("the private key's password has {} bytes; at most {} are allowed", password.size(),
-                           kMaxPasswordBytes);
+    return InvalidArgument("the private key's password has {} bytes; at most {} are allowed",
+                           password.size(), kMaxPasswordBytes);
   BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   Password context{.text = password};
   ERR_clear_error();
@@ -40,11 +41,15 @@ Result<PrivateKey> PrivateKey::Parse(std::string_view pem, std::string_view pass
   ERR_clear_error();  // what OpenSSL says of it may quote the text
   if (key != nullptr) return PrivateKey(std::move(key));
   if (!context.asked)
-    return InvalidArgument("the private key can't be read: it must be PEM text ('-----BEGIN … PRIVATE KEY-----')");
-  if (password.empty()) return InvalidArgument("the private key is encrypted, and no password was given");
+    return InvalidArgument(
+        "the private key can't be read: it must be PEM text ('-----BEGIN … PRIVATE KEY-----')");
+  if (password.empty())
+    return InvalidArgument("the private key is encrypted, and no password was given");
   return InvalidArgument("the private key can't be decrypted: its password is wrong");
 }
 
-PrivateKey::PrivateKey(const PrivateKey& other) : key_(other.key_.get()) { EVP_PKEY_up_ref(key_.get()); }
+PrivateKey::PrivateKey(const PrivateKey& other) : key_(other.key_.get()) {
+  EVP_PKEY_up_ref(key_.get());
+}
 
 }  // namespace memfabric::store

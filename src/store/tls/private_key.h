@@ -1,4 +1,5 @@
-// store/tls/private_key.h: a private key, from its PEM text. A value that shares the key with its copies; any thread.
+// store/tls/private_key.h: a private key, from its PEM text. A value that shares the key with its
+// copies; any thread.
 
 #pragma once
 
@@ -12,8 +13,9 @@ namespace memfabric::store {
 
 class PrivateKey {
  public:
-  // `password` is looked at only when the key is encrypted. Nothing of either is kept in the clear but the key itself, and no
-  // error shows any of it. InvalidArgument says which is wrong: the text, or the password.
+  // `password` is looked at only when the key is encrypted. Nothing of either is kept in the clear
+  // but the key itself, and no error shows any of it. InvalidArgument says which is wrong: the
+  // text, or the password.
   static Result<PrivateKey> Parse(std::string_view pem, std::string_view password);
 
   PrivateKey(const PrivateKey& other);

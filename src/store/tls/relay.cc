@@ -28,29 +28,36 @@ bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK || e
 // The alert that the peer sent, or -1.
 int AlertOf(unsigned long error) {
   int reason = ERR_GET_REASON(error);
-  return ERR_GET_LIB(error) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET ? reason - SSL_AD_REASON_OFFSET : -1;
+  return ERR_GET_LIB(error) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET
+             ? reason - SSL_AD_REASON_OFFSET
+             : -1;
 }
 
 std::string AlertText(int alert) {
   switch (alert) {
     case SSL_AD_CERTIFICATE_EXPIRED: return "it refuses our certificate: it has expired";
     case SSL_AD_CERTIFICATE_REVOKED: return "it refuses our certificate: it was revoked";
-    case SSL_AD_UNKNOWN_CA: return "it refuses our certificate: it trusts none of the authorities (CAs) that signed it";
+    case SSL_AD_UNKNOWN_CA:
+      return "it refuses our certificate: it trusts none of the authorities (CAs) that signed it";
     case SSL_AD_BAD_CERTIFICATE: return "it refuses our certificate (TLS alert: bad certificate)";
     case SSL_AD_UNSUPPORTED_CERTIFICATE:
     case SSL_AD_CERTIFICATE_UNKNOWN:
     case SSL_AD_ACCESS_DENIED:
-      return fmt::format("it refuses our certificate (TLS alert: {})", SSL_alert_desc_string_long(alert));
-    case SSL_AD_PROTOCOL_VERSION: return "it doesn't speak TLS 1.3, and nothing older is spoken here";
-    case SSL_AD_NO_APPLICATION_PROTOCOL: return "it speaks TLS, but not HTTP/2 inside: it isn't a store (etcd v3)";
-    default: return fmt::format("it ended TLS with the alert '{}'", SSL_alert_desc_string_long(alert));
+      return fmt::format("it refuses our certificate (TLS alert: {})",
+                         SSL_alert_desc_string_long(alert));
+    case SSL_AD_PROTOCOL_VERSION:
+      return "it doesn't speak TLS 1.3, and nothing older is spoken here";
+    case SSL_AD_NO_APPLICATION_PROTOCOL:
+      return "it speaks TLS, but not HTTP/2 inside: it isn't a store (etcd v3)";
+    default:
+      return fmt::format("it ended TLS with the alert '{}'", SSL_alert_desc_string_long(alert));
   }
 }
 
 }  // namespace
 
-TlsRelay::TlsRelay(std::shared_ptr<const TlsCredentials> credentials, Role role, UniqueFd network, UniqueFd plain,
-                   std::string host)
+TlsRelay::TlsRelay(std::shared_ptr<const TlsCredentials> credentials, Role role, UniqueFd network,
+                   UniqueFd plain, std::string host)
     : credentials_(std::move(credentials)),
       role_(role),
       host_(std::move(host)),
@@ -69,8 +76,10 @@ TlsRelay::TlsRelay(std::shared_ptr<const TlsCredentials> credentials, Role role,
   } else {
     SSL_set_connect_state(ssl_.get());
     in6_addr numeric;
-    bool is_address = inet_pton(AF_INET, host_.c_str(), &numeric) == 1 || inet_pton(AF_INET6, host_.c_str(), &numeric) == 1;
-    if (!is_address) SSL_set_tlsext_host_name(ssl_.get(), host_.c_str());  // RFC 6066, 3: names only
+    bool is_address = inet_pton(AF_INET, host_.c_str(), &numeric) == 1 ||
+                      inet_pton(AF_INET6, host_.c_str(), &numeric) == 1;
+    // RFC 6066, 3: names only
+    if (!is_address) SSL_set_tlsext_host_name(ssl_.get(), host_.c_str());
   }
 }
 
@@ -93,7 +102,8 @@ TlsRelay::State TlsRelay::Advance() {
 short TlsRelay::network_events() const {
   switch (state_) {
     case State::kHandshake: return wants_write_ ? POLLOUT : POLLIN;
-    case State::kOpen: return static_cast<short>((to_plain_.empty() ? POLLIN : 0) | (wants_write_ ? POLLOUT : 0));
+    case State::kOpen:
+      return static_cast<short>((to_plain_.empty() ? POLLIN : 0) | (wants_write_ ? POLLOUT : 0));
     case State::kLingering: return POLLIN;
     case State::kEnded: break;
   }
@@ -102,14 +112,16 @@ short TlsRelay::network_events() const {
 
 short TlsRelay::plain_events() const {
   if (state_ != State::kOpen) return 0;
-  return static_cast<short>((to_network_.empty() && !plain_ended_ ? POLLIN : 0) | (to_plain_.empty() ? 0 : POLLOUT));
+  return static_cast<short>((to_network_.empty() && !plain_ended_ ? POLLIN : 0) |
+                            (to_plain_.empty() ? 0 : POLLOUT));
 }
 
 // --- The handshake ---
 
 int TlsRelay::OnVerify(int ok, X509_STORE_CTX* context) {
   if (AllowMissingLists(ok, context) == 1) return 1;
-  auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(context, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(context, SSL_get_ex_data_X509_STORE_CTX_idx()));
   static_cast<TlsRelay*>(SSL_get_app_data(ssl))->refusal_ = WhyRefused(context);
   return 0;
 }
@@ -122,14 +134,16 @@ void TlsRelay::Handshake() {
   const unsigned char* protocol = nullptr;
   unsigned int size = 0;
   SSL_get0_alpn_selected(ssl_.get(), &protocol, &size);
-  if (size == 0) return End(InvalidArgument("it speaks TLS, but not HTTP/2 inside: it isn't a store (etcd v3)"));
+  if (size == 0)
+    return End(InvalidArgument("it speaks TLS, but not HTTP/2 inside: it isn't a store (etcd v3)"));
   if (role_ == Role::kClient && !PeerIsMeant()) return;
   wants_write_ = false;
   state_ = State::kOpen;
 }
 
-// Looks at the peer's first bytes, when some are there. False: it speaks something else, and the relay has ended; or a server
-// has to wait for them: were OpenSSL the first to see that they are no TLS, it would close without a word.
+// Looks at the peer's first bytes, when some are there. False: it speaks something else, and the
+// relay has ended; or a server has to wait for them: were OpenSSL the first to see that they are no
+// TLS, it would close without a word.
 bool TlsRelay::PeerSpeaksTls() {
   char bytes[64];
   ssize_t got = recv(network_.get(), bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
@@ -138,7 +152,8 @@ bool TlsRelay::PeerSpeaksTls() {
   peer_seen_ = true;
   std::string_view seen(bytes, static_cast<std::size_t>(got));
   if (LooksLikeTls(seen)) return true;
-  std::string what = LooksLikeHttp2(seen) ? "it speaks HTTP/2 in the clear" : fmt::format("it says '{}'", Shown(seen));
+  std::string what = LooksLikeHttp2(seen) ? "it speaks HTTP/2 in the clear"
+                                          : fmt::format("it says '{}'", Shown(seen));
   if (role_ == Role::kServer) {
     (void)send(network_.get(), kNoTlsAlert, sizeof kNoTlsAlert, kHeldBack);
     End(InvalidArgument("it speaks no TLS: {}", what));
@@ -148,10 +163,12 @@ bool TlsRelay::PeerSpeaksTls() {
   return false;
 }
 
-// A certificate that names hosts is for those only. One without names is any member's: whoever signed it vouches for that.
+// A certificate that names hosts is for those only. One without names is any member's: whoever
+// signed it vouches for that.
 bool TlsRelay::PeerIsMeant() {
   CertificatePtr certificate(SSL_get1_peer_certificate(ssl_.get()));
-  auto* names = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
+  auto* names = static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
   bool named = false;
   std::string all;
   for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names); ++i) {
@@ -166,13 +183,14 @@ bool TlsRelay::PeerIsMeant() {
   }
   GENERAL_NAMES_free(names);
   std::string address = host_.substr(0, host_.find('%'));  // an IPv6 address without its zone
-  bool meant =
-      !named || X509_check_ip_asc(certificate.get(), address.c_str(), 0) == 1 ||
-      X509_check_host(certificate.get(), host_.data(), host_.size(), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1;
+  bool meant = !named || X509_check_ip_asc(certificate.get(), address.c_str(), 0) == 1 ||
+               X509_check_host(certificate.get(), host_.data(), host_.size(),
+                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1;
   ERR_clear_error();
   if (meant) return true;
-  End(InvalidArgument("its certificate {} is for {}, not for {}: use such a name in the store's url",
-                      SubjectOf(certificate.get()), all, host_));
+  End(InvalidArgument(
+      "its certificate {} is for {}, not for {}: use such a name in the store's url",
+      SubjectOf(certificate.get()), all, host_));
   return false;
 }
 
@@ -180,8 +198,8 @@ bool TlsRelay::PeerIsMeant() {
 
 void TlsRelay::Relay() {
   wants_write_ = false;
-  // What the peer has to say comes first: if it has refused us, writing fails without saying why. One record a turn; poll
-  // tells of the rest.
+  // What the peer has to say comes first: if it has refused us, writing fails without saying why.
+  // One record a turn; poll tells of the rest.
   FromNetwork();
   if (state_ == State::kOpen) ToPlain();
   if (state_ == State::kOpen) FromPlain();
@@ -204,7 +222,8 @@ void TlsRelay::FromNetwork() {
 
 void TlsRelay::ToPlain() {
   if (to_plain_.empty()) return;
-  ssize_t sent = send(plain_.get(), to_plain_.bytes.data() + to_plain_.begin, to_plain_.end - to_plain_.begin, kHeldBack);
+  ssize_t sent = send(plain_.get(), to_plain_.bytes.data() + to_plain_.begin,
+                      to_plain_.end - to_plain_.begin, kHeldBack);
   if (sent < 0) {
     if (!WouldBlock(errno)) End(Ok());  // gRPC has closed it
     return;
@@ -214,7 +233,8 @@ void TlsRelay::ToPlain() {
 
 void TlsRelay::FromPlain() {
   if (!to_network_.empty() || plain_ended_) return;
-  ssize_t got = recv(plain_.get(), to_network_.bytes.data(), to_network_.bytes.size(), MSG_DONTWAIT);
+  ssize_t got =
+      recv(plain_.get(), to_network_.bytes.data(), to_network_.bytes.size(), MSG_DONTWAIT);
   if (got < 0 && WouldBlock(errno)) return;
   if (got <= 0) {
     plain_ended_ = true;
@@ -252,24 +272,28 @@ void TlsRelay::Judge(int result) {
 
 Status TlsRelay::Explain(int error, int errno_value) const {
   const bool shaking = state_ == State::kHandshake;
-  Status closed =
-      shaking ? Disconnected("it closed the connection during TLS's handshake") : Disconnected("the connection was closed");
+  Status closed = shaking ? Disconnected("it closed the connection during TLS's handshake")
+                          : Disconnected("the connection was closed");
   if (!refusal_.empty()) return InvalidArgument("its {}", refusal_);
   unsigned long last = ERR_peek_last_error();
   if (error == SSL_ERROR_SSL) {
     if (int alert = AlertOf(last); alert >= 0) return InvalidArgument("{}", AlertText(alert));
     switch (ERR_GET_REASON(last)) {
-      case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return InvalidArgument("it shows no certificate");
+      case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+        return InvalidArgument("it shows no certificate");
       case SSL_R_UNSUPPORTED_PROTOCOL:
-      case SSL_R_NO_PROTOCOLS_AVAILABLE: return InvalidArgument("it doesn't speak TLS 1.3, and nothing older is spoken here");
+      case SSL_R_NO_PROTOCOLS_AVAILABLE:
+        return InvalidArgument("it doesn't speak TLS 1.3, and nothing older is spoken here");
       case SSL_R_UNEXPECTED_EOF_WHILE_READING: return closed;
-      case SSL_R_WRONG_VERSION_NUMBER:  // its first bytes came between PeerSpeaksTls' look and OpenSSL's
+      // its first bytes came between PeerSpeaksTls' look and OpenSSL's
+      case SSL_R_WRONG_VERSION_NUMBER:
         if (peer_seen_) break;
         return InvalidArgument("it speaks no TLS; {}", kAgree);
       default: break;
     }
     const char* reason = ERR_reason_error_string(last);
-    Status status = InvalidArgument("TLS failed: {}", reason == nullptr ? "for a reason that OpenSSL doesn't tell" : reason);
+    Status status = InvalidArgument(
+        "TLS failed: {}", reason == nullptr ? "for a reason that OpenSSL doesn't tell" : reason);
     return shaking ? status : Disconnected("{}", status.message());
   }
   if (errno_value != 0) return Disconnected("the connection was lost: {}", ErrnoText(errno_value));
@@ -277,14 +301,16 @@ Status TlsRelay::Explain(int error, int errno_value) const {
 }
 
 void TlsRelay::End(Status why) {
-  bool lingers = state_ == State::kHandshake && IsInvalidArgument(why) && shutdown(network_.get(), SHUT_WR) == 0;
+  bool lingers = state_ == State::kHandshake && IsInvalidArgument(why) &&
+                 shutdown(network_.get(), SHUT_WR) == 0;
   failure_ = std::move(why);
   state_ = lingers ? State::kLingering : State::kEnded;
 }
 
 void TlsRelay::Linger() {
   for (int reads = 0; reads < 16; ++reads) {
-    ssize_t got = recv(network_.get(), to_plain_.bytes.data(), to_plain_.bytes.size(), MSG_DONTWAIT);
+    ssize_t got =
+        recv(network_.get(), to_plain_.bytes.data(), to_plain_.bytes.size(), MSG_DONTWAIT);
     if (got < 0 && WouldBlock(errno)) return;
     if (got <= 0) {
       state_ = State::kEnded;

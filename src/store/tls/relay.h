@@ -1,7 +1,9 @@
-// store/tls/relay.h: one TLS connection: the handshake with the peer on one socket, then its contents on another one, which
-// gRPC takes for the connection. gRPC's own TLS can neither be kept from TLS 1.2 nor say why a peer was refused.
+// store/tls/relay.h: one TLS connection: the handshake with the peer on one socket, then its
+// contents on another one, which gRPC takes for the connection. gRPC's own TLS can neither be kept
+// from TLS 1.2 nor say why a peer was refused.
 //
-// Owner: the thread that serves it, the only one to use it. It never waits: the owner polls for the events that it asks for.
+// Owner: the thread that serves it, the only one to use it. It never waits: the owner polls for the
+// events that it asks for.
 
 #pragma once
 
@@ -26,9 +28,10 @@ class TlsRelay {
     kEnded
   };
 
-  // Both sockets don't block, and close with the relay. `host`: who the client means to talk to; its certificate must be for
-  // that, if it is for anybody by name. "" for servers.
-  TlsRelay(std::shared_ptr<const TlsCredentials> credentials, Role role, UniqueFd network, UniqueFd plain, std::string host);
+  // Both sockets don't block, and close with the relay. `host`: who the client means to talk to;
+  // its certificate must be for that, if it is for anybody by name. "" for servers.
+  TlsRelay(std::shared_ptr<const TlsCredentials> credentials, Role role, UniqueFd network,
+           UniqueFd plain, std::string host);
   ~TlsRelay();
   TlsRelay(const TlsRelay&) = delete;
   TlsRelay& operator=(const TlsRelay&) = delete;
@@ -37,8 +40,8 @@ class TlsRelay {
   State Advance();
 
   State state() const { return state_; }
-  // Why it has ended, Ok when by either end's will. InvalidArgument: one end refuses the other, or the peer speaks no TLS;
-  // Disconnected: the connection was lost.
+  // Why it has ended, Ok when by either end's will. InvalidArgument: one end refuses the other, or
+  // the peer speaks no TLS; Disconnected: the connection was lost.
   const Status& failure() const { return failure_; }
 
   int network() const { return network_.get(); }
@@ -47,8 +50,8 @@ class TlsRelay {
   short network_events() const;
   short plain_events() const;
 
-  // A thread calls this before it serves relays: OpenSSL writes to sockets in a way that raises SIGPIPE, which would end
-  // programs that don't expect it.
+  // A thread calls this before it serves relays: OpenSSL writes to sockets in a way that raises
+  // SIGPIPE, which would end programs that don't expect it.
   static void PrepareThread();
 
   // For SSL_CTX_set_verify.

@@ -12,7 +12,8 @@ namespace memfabric::store {
 
 class Secret {
  public:
-  // Wipes what the move leaves in `text`: a short string's bytes stay in the object that they were moved from.
+  // Wipes what the move leaves in `text`: a short string's bytes stay in the object that they were
+  // moved from.
   explicit Secret(std::string&& text) : text_(std::move(text)) { Wipe(text); }
   Secret(Secret&& other) noexcept : text_(std::move(other.text_)) { Wipe(other.text_); }
   Secret& operator=(Secret&& other) noexcept {

@@ -19,7 +19,8 @@ Result<std::shared_ptr<const TlsCredentials>> Join(const TlsFiles& files, const 
 
 Result<Secret> DecryptByLibrary(std::string_view password, const std::string& library) {
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) return InvalidArgument("decrypterLibPath '{}' can't be loaded: {}", library, dlerror());
+  if (handle == nullptr)
+    return InvalidArgument("decrypterLibPath '{}' can't be loaded: {}", library, dlerror());
   auto decrypt = reinterpret_cast<DecryptFunction>(dlsym(handle, kDecryptSymbol));
   if (decrypt == nullptr) {
     dlclose(handle);
@@ -62,15 +63,20 @@ Status TlsSettings::SetKey(std::string_view pem, std::string_view password) {
 
 Result<std::shared_ptr<const TlsCredentials>> TlsSettings::Credentials() const {
   if (files_.has_value() && credentials_ == nullptr)
-    return NotStarted("TLS is on for the store, and its private key is missing: call set_conf_store_tls_key first");
+    return NotStarted(
+        "TLS is on for the store, and its private key is missing: call set_conf_store_tls_key "
+        "first");
   return credentials_;
 }
 
 Result<std::shared_ptr<const TlsCredentials>> LoadTls(const TlsConfig& config) {
-  TlsFiles files{.authorities = {config.authorities}, .revocations = {}, .certificate = config.certificate};
+  TlsFiles files{
+      .authorities = {config.authorities}, .revocations = {}, .certificate = config.certificate};
   if (!config.revocations.empty()) files.revocations.push_back(config.revocations);
-  if (config.authorities.empty()) return InvalidArgument("caPath is empty: it names the authorities' certificates");
-  if (config.certificate.empty()) return InvalidArgument("certPath is empty: it names this process's certificate");
+  if (config.authorities.empty())
+    return InvalidArgument("caPath is empty: it names the authorities' certificates");
+  if (config.certificate.empty())
+    return InvalidArgument("certPath is empty: it names this process's certificate");
   if (config.key.empty()) return InvalidArgument("keyPath is empty: it names the private key");
   ASSIGN_OR_RETURN(auto pem, ReadNamedFile(config.key));
   Secret key_text(std::move(pem));
@@ -94,10 +100,13 @@ Result<Secret> Decrypt(std::string_view password, DecryptFunction decrypt) {
   int code = decrypt(password.data(), password.size(), buffer.data(), &size);
   Secret plain(std::string(buffer.data(), code == 0 && size <= buffer.size() ? size : 0));
   OPENSSL_cleanse(buffer.data(), buffer.size());
-  if (code != 0) return InvalidArgument("the private key's password can't be decrypted: the decrypt handler returned {}", code);
+  if (code != 0)
+    return InvalidArgument(
+        "the private key's password can't be decrypted: the decrypt handler returned {}", code);
   if (size > kMaxPasswordBytes)
     return InvalidArgument(
-        "the private key's password can't be decrypted: the decrypt handler says that it has {} bytes; {} is "
+        "the private key's password can't be decrypted: the decrypt handler says that it has {} "
+        "bytes; {} is "
         "the most",
         size, kMaxPasswordBytes);
   return plain;

@@ -1,5 +1,6 @@
-// store/tls/settings.h: what a program says about the store's TLS, in its two ways: by calls, one for the certificates and one
-// for the key, and by the names of files. From either come the credentials that connections are opened with.
+// store/tls/settings.h: what a program says about the store's TLS, in its two ways: by calls, one
+// for the certificates and one for the key, and by the names of files. From either come the
+// credentials that connections are opened with.
 //
 // Threads: one at a time; who owns the settings sees to that.
 
@@ -21,17 +22,18 @@ namespace memfabric::store {
 
 class TlsSettings {
  public:
-  // set_conf_store_tls(True, info). InvalidArgument says what is wrong with the text, a file, the certificate, or its match
-  // with the key, if that came first; then all stays as it was.
+  // set_conf_store_tls(True, info). InvalidArgument says what is wrong with the text, a file, the
+  // certificate, or its match with the key, if that came first; then all stays as it was.
   Status Enable(std::string_view info);
   // Nothing is kept, nor is the key.
   void Disable();
 
-  // set_conf_store_tls_key. InvalidArgument: unreadable, wrong password, or not the certificate's, if that came first.
+  // set_conf_store_tls_key. InvalidArgument: unreadable, wrong password, or not the certificate's,
+  // if that came first.
   Status SetKey(std::string_view pem, std::string_view password);
 
-  // For connections that are opened from now on; null: TLS is off. NotStarted: it is on, and the key is missing. Shared with
-  // those connections.
+  // For connections that are opened from now on; null: TLS is off. NotStarted: it is on, and the
+  // key is missing. Shared with those connections.
   Result<std::shared_ptr<const TlsCredentials>> Credentials() const;
 
  private:
@@ -57,7 +59,8 @@ struct TlsConfig {
 Result<std::shared_ptr<const TlsCredentials>> LoadTls(const TlsConfig& config);
 
 // As smem_decrypt_handler.
-using DecryptFunction = int (*)(const char* cipher, std::size_t cipher_size, char* plain, std::size_t* plain_size);
+using DecryptFunction = int (*)(const char* cipher, std::size_t cipher_size, char* plain,
+                                std::size_t* plain_size);
 // What `decrypt` makes of the password. InvalidArgument: it failed.
 Result<Secret> Decrypt(std::string_view password, DecryptFunction decrypt);
 

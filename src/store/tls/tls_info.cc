@@ -21,7 +21,8 @@ constexpr std::array<Key, 6> kKeys{{{"tlsCaPath", true},
                                     {"tlsCert", true},
                                     {"tlsCrlPath", false},
                                     {"tlsCrlFile", false},
-                                    {"packagePath", false}}};  // where OpenSSL is, for those that don't link it
+                                    // where OpenSSL is, for those that don't link it
+                                    {"packagePath", false}}};
 
 std::string_view Trimmed(std::string_view text) {
   constexpr std::string_view kBlanks = " \t\r\n";
@@ -59,7 +60,8 @@ std::vector<std::string> FilesOf(std::string_view list, std::string_view directo
 
 Result<TlsFiles> ParseTlsInfo(std::string_view info) {
   if (info.size() > kMaxInfoBytes)
-    return InvalidArgument("tls_info has {} bytes; at most {} are allowed", info.size(), kMaxInfoBytes);
+    return InvalidArgument("tls_info has {} bytes; at most {} are allowed", info.size(),
+                           kMaxInfoBytes);
   if (info.find('\0') != std::string_view::npos) return InvalidArgument("tls_info has a zero byte");
   std::map<std::string_view, std::string_view> values;
   RETURN_IF_ERROR(ForEachPart(info, ';', [&](std::string_view pair) -> Status {
@@ -70,7 +72,8 @@ Result<TlsFiles> ParseTlsInfo(std::string_view info) {
     std::string_view key = Trimmed(pair.substr(0, colon));
     if (std::ranges::find(kKeys, key, &Key::name) == kKeys.end())
       return InvalidArgument(
-          "tls_info: '{}' is no key of it; there are tlsCaPath, tlsCaFile, tlsCert, tlsCrlPath, tlsCrlFile and packagePath",
+          "tls_info: '{}' is no key of it; there are tlsCaPath, tlsCaFile, tlsCert, tlsCrlPath, "
+          "tlsCrlFile and packagePath",
           key.substr(0, kShownBytes));
     if (!values.emplace(key, Trimmed(pair.substr(colon + 1))).second)
       return InvalidArgument("tls_info: {} is given twice", key);
@@ -78,14 +81,17 @@ Result<TlsFiles> ParseTlsInfo(std::string_view info) {
   }));
   for (const Key& key : kKeys)
     if (key.required && values[key.name].empty())
-      return InvalidArgument("tls_info: {} is missing; tlsCaPath, tlsCaFile and tlsCert must be given", key.name);
+      return InvalidArgument(
+          "tls_info: {} is missing; tlsCaPath, tlsCaFile and tlsCert must be given", key.name);
   TlsFiles files{.authorities = FilesOf(values["tlsCaFile"], values["tlsCaPath"]),
                  .revocations = FilesOf(values["tlsCrlFile"], values["tlsCrlPath"]),
                  .certificate = std::string(values["tlsCert"])};
-  if (files.authorities.empty()) return InvalidArgument("tls_info: tlsCaFile '{}' names no file", values["tlsCaFile"]);
+  if (files.authorities.empty())
+    return InvalidArgument("tls_info: tlsCaFile '{}' names no file", values["tlsCaFile"]);
   // Silently to revoke nothing would be worse than an error.
   if (files.revocations.empty() && !values["tlsCrlPath"].empty())
-    return InvalidArgument("tls_info: tlsCrlPath is given, and tlsCrlFile doesn't name the lists there: add it");
+    return InvalidArgument(
+        "tls_info: tlsCrlPath is given, and tlsCrlFile doesn't name the lists there: add it");
   return files;
 }
 

@@ -27,7 +27,8 @@ constexpr std::size_t kMostIovecs = 1024;  // IOV_MAX: what one call takes of ea
 static_assert(kMostIovecs <= IOV_MAX);
 constexpr std::size_t kRoundPieces = 1024;     // whose ranges are looked up at one moment
 constexpr std::size_t kRoundBytes = 64 << 20;  // then a deregistration that waits gets its turn
-// Of a peer that is alive but stopped: in mid-change of its table, before it confirmed the link, before it sent a block.
+// Of a peer that is alive but stopped: in mid-change of its table, before it confirmed the link,
+// before it sent a block.
 constexpr std::chrono::seconds kPatience{2};
 constexpr int kSpins = 256;
 
@@ -51,7 +52,8 @@ struct Lists {
   std::size_t remote_count = 0;
 
   bool full() const { return local_count == kMostIovecs || remote_count == kMostIovecs; }
-  static void Add(std::array<iovec, kMostIovecs>& list, std::size_t& count, std::byte* address, std::size_t size_bytes) {
+  static void Add(std::array<iovec, kMostIovecs>& list, std::size_t& count, std::byte* address,
+                  std::size_t size_bytes) {
     if (count > 0) {
       iovec& last = list[count - 1];
       if (static_cast<std::byte*>(last.iov_base) + last.iov_len == address) {
@@ -83,8 +85,9 @@ struct CmaLink::Round {
   }
 };
 
-CmaLink::CmaLink(const LocalContribution& contribution, pid_t pid, std::unique_ptr<RegisteredView> view, Mapping in_flight,
-                 RegisteredTable& own, std::shared_ptr<MessageSocket> socket, std::function<void()> on_end)
+CmaLink::CmaLink(const LocalContribution& contribution, pid_t pid,
+                 std::unique_ptr<RegisteredView> view, Mapping in_flight, RegisteredTable& own,
+                 std::shared_ptr<MessageSocket> socket, std::function<void()> on_end)
     : rank_(contribution.rank),
       epoch_(contribution.epoch),
       process_(pid),
@@ -99,29 +102,39 @@ CmaLink::CmaLink(const LocalContribution& contribution, pid_t pid, std::unique_p
   admitted_->name = fmt::format("pid {}", pid);
   admitted_->in_flight = std::move(in_flight);
   admitted_->process = process_.DuplicateHandle();
-  admitted_->on_block_gone = [socket = socket_](std::uint64_t block) { socket->Post(Encode(BlockMessage::kGone, block)); };
+  admitted_->on_block_gone = [socket = socket_](std::uint64_t block) {
+    socket->Post(Encode(BlockMessage::kGone, block));
+  };
   own_.Admit(admitted_);
 }
 
 Capabilities CmaLink::capabilities() const {
-  return {
-      .registered = attachable_.ok(), .zones = false, .parallel = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {.registered = attachable_.ok(),
+          .zones = false,
+          .parallel = true,
+          .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
 Status CmaLink::Put(Zone, std::span<const Piece>) {
   return Unsupported("engine {} is reached by cma: only what it has registered can be", rank_);
 }
 Status CmaLink::Get(Zone zone, std::span<const Piece> pieces) { return Put(zone, pieces); }
-Result<std::uint64_t> CmaLink::Atomic(Zone zone, const AtomicRequest&, Deadline) { return Put(zone, {}); }
+Result<std::uint64_t> CmaLink::Atomic(Zone zone, const AtomicRequest&, Deadline) {
+  return Put(zone, {});
+}
 
-Status CmaLink::Grow(const LocalContribution&) { return InvalidArgument("GROW where a table of registrations is shared"); }
+Status CmaLink::Grow(const LocalContribution&) {
+  return InvalidArgument("GROW where a table of registrations is shared");
+}
 
 Status CmaLink::AwaitConfirmed() {
   if (confirmed_.load(std::memory_order_acquire)) return Ok();
   std::unique_lock lock(mutex_);
-  Status waited = WaitUntil(lock, changed_, steady_clock::now() + kPatience,
-                            [&] { return confirmed_.load() || down_.load(std::memory_order_relaxed); });
-  if (IsDeadlineExceeded(waited)) return Disconnected("pid {} doesn't answer (is it stopped?)", process_.pid());
+  Status waited = WaitUntil(lock, changed_, steady_clock::now() + kPatience, [&] {
+    return confirmed_.load() || down_.load(std::memory_order_relaxed);
+  });
+  if (IsDeadlineExceeded(waited))
+    return Disconnected("pid {} doesn't answer (is it stopped?)", process_.pid());
   return waited;
 }
 
@@ -163,15 +176,17 @@ Status CmaLink::Find(Round& round) const {
       }
       if (view_->EndRead(*version)) {
         if (!missing.has_value()) return Ok();
-        return InvalidArgument("the peer has not registered [{:#x}, +{}) as a whole, or not any more", missing->remote_offset,
-                               missing->size_bytes);
+        return InvalidArgument(
+            "the peer has not registered [{:#x}, +{}) as a whole, or not any more",
+            missing->remote_offset, missing->size_bytes);
       }
     }
     if (tries < kSpins) continue;
     if (tries == kSpins) give_up = steady_clock::now() + kPatience;
     if (steady_clock::now() >= give_up || InterruptRequested())
-      return Disconnected("pid {} has been changing its table of registrations for {} s (is it stopped?)", process_.pid(),
-                          kPatience.count());
+      return Disconnected(
+          "pid {} has been changing its table of registrations for {} s (is it stopped?)",
+          process_.pid(), kPatience.count());
     std::this_thread::yield();
   }
 }
@@ -183,8 +198,8 @@ Status CmaLink::MoveRound(Round& round, bool put) {
   auto call = [&]() -> Status {
     if (lists.local_count == 0) return Ok();
     if (!process_.Alive()) return Disconnected("pid {} has ended", process_.pid());
-    Status moved =
-        process_.Move(std::span(lists.local).first(lists.local_count), std::span(lists.remote).first(lists.remote_count), put);
+    Status moved = process_.Move(std::span(lists.local).first(lists.local_count),
+                                 std::span(lists.remote).first(lists.remote_count), put);
     lists.local_count = lists.remote_count = 0;
     return moved;
   };
@@ -199,17 +214,21 @@ Status CmaLink::MoveRound(Round& round, bool put) {
         block_id = range.block;
       }
       std::uint64_t offset = range.block_offset + (piece.remote_offset - range.begin);
-      if (block != nullptr && offset <= block->size_bytes() && piece.size_bytes <= block->size_bytes() - offset) {
+      if (block != nullptr && offset <= block->size_bytes() &&
+          piece.size_bytes <= block->size_bytes() - offset) {
         RETURN_IF_ERROR(call());  // in order
-        if (piece.size_bytes >= kCheapCheckBytes) RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !put));
+        if (piece.size_bytes >= kCheapCheckBytes)
+          RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !put));
         std::byte* there = block->data() + offset;
-        put ? CopyBytes(there, piece.local, piece.size_bytes) : CopyBytes(piece.local, there, piece.size_bytes);
+        put ? CopyBytes(there, piece.local, piece.size_bytes)
+            : CopyBytes(piece.local, there, piece.size_bytes);
         continue;
       }
     }
     if (!attachable_.ok()) return attachable_;
     Lists::Add(lists.local, lists.local_count, piece.local, piece.size_bytes);
-    Lists::Add(lists.remote, lists.remote_count, reinterpret_cast<std::byte*>(piece.remote_offset), piece.size_bytes);
+    Lists::Add(lists.remote, lists.remote_count, reinterpret_cast<std::byte*>(piece.remote_offset),
+               piece.size_bytes);
     if (lists.full()) RETURN_IF_ERROR(call());
   }
   return call();
@@ -223,14 +242,16 @@ std::shared_ptr<const Mapping> CmaLink::BlockOf(std::uint64_t id) {
   // Without an answer cma serves.
   Status waited = WaitUntil(lock, changed_, steady_clock::now() + kPatience, [&] {
     auto block = blocks_.find(id);
-    return block == blocks_.end() || block->second.answered || down_.load(std::memory_order_relaxed);
+    return block == blocks_.end() || block->second.answered ||
+           down_.load(std::memory_order_relaxed);
   });
   auto block = blocks_.find(id);
   return waited.ok() && block != blocks_.end() ? block->second.mapping : nullptr;
 }
 
 Status CmaLink::OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) {
-  if (bytes.size() != kBlockMessageBytes) return InvalidArgument("DATA of {} bytes, not {}", bytes.size(), kBlockMessageBytes);
+  if (bytes.size() != kBlockMessageBytes)
+    return InvalidArgument("DATA of {} bytes, not {}", bytes.size(), kBlockMessageBytes);
   std::uint64_t type;
   std::uint64_t id;
   std::memcpy(&type, bytes.data(), 8);

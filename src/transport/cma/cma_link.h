@@ -1,8 +1,10 @@
-// transport/cma/cma_link.h: a peer on this host whose registered memory is moved by process_vm_readv/writev, and, where it lies
-// in a shared block (memory/shared_block.h), mapped on first use and copied by plain instructions.
+// transport/cma/cma_link.h: a peer on this host whose registered memory is moved by
+// process_vm_readv/writev, and, where it lies in a shared block (memory/shared_block.h), mapped on
+// first use and copied by plain instructions.
 //
-// Owned by its port and by an engine, whoever lets go last. Threads: any; OnData, OnConfirmed, MarkDown and Grow on the
-// reactor's. One mutex, for blocks and the end; moving bytes takes it for a look-up in blocks only.
+// Owned by its port and by an engine, whoever lets go last. Threads: any; OnData, OnConfirmed,
+// MarkDown and Grow on the reactor's. One mutex, for blocks and the end; moving bytes takes it for
+// a look-up in blocks only.
 
 #pragma once
 
@@ -22,11 +24,14 @@ namespace memfabric::transport {
 
 class CmaLink final : public LocalLink {
  public:
-  // `view` is of the peer's table, `in_flight` the peer's page for ours. `on_end`: called once, by MarkDown.
-  CmaLink(const LocalContribution& contribution, pid_t pid, std::unique_ptr<RegisteredView> view, Mapping in_flight,
-          RegisteredTable& own, std::shared_ptr<MessageSocket> socket, std::function<void()> on_end);
+  // `view` is of the peer's table, `in_flight` the peer's page for ours. `on_end`: called once, by
+  // MarkDown.
+  CmaLink(const LocalContribution& contribution, pid_t pid, std::unique_ptr<RegisteredView> view,
+          Mapping in_flight, RegisteredTable& own, std::shared_ptr<MessageSocket> socket,
+          std::function<void()> on_end);
 
-  // Whether the kernel lets us at that process's memory; Unsupported says why not. Shared blocks can be reached either way.
+  // Whether the kernel lets us at that process's memory; Unsupported says why not. Shared blocks
+  // can be reached either way.
   const Status& attachable() const { return attachable_; }
 
   Rank rank() const override { return rank_; }
@@ -39,7 +44,9 @@ class CmaLink final : public LocalLink {
   Status PutRegistered(std::span<const Piece> pieces) override { return Move(pieces, true); }
   Status GetRegistered(std::span<const Piece> pieces) override { return Move(pieces, false); }
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Flush(Bound) override { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
+  Status Flush(Bound) override {
+    return down_.load(std::memory_order_acquire) ? DownStatus() : Ok();
+  }
 
   void MarkDown(const Status& why) override;
   Status Grow(const LocalContribution& contribution) override;

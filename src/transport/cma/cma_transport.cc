@@ -37,17 +37,22 @@ class CmaBackend final : public LocalBackend {
     return offer;
   }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<MessageSocket>& socket) override {
-    if (contribution.bytes.allocated_bytes != kFileBytes) return InvalidArgument("tables of another size than ours");
+  Result<std::shared_ptr<LocalLink>> MakeLink(
+      const LocalContribution& contribution,
+      const std::shared_ptr<MessageSocket>& socket) override {
+    if (contribution.bytes.allocated_bytes != kFileBytes)
+      return InvalidArgument("tables of another size than ours");
     ASSIGN_OR_RETURN(auto page, PageFor(contribution.rank));
     ASSIGN_OR_RETURN(auto view, RegisteredView::Open(contribution.files[kTable].get(), page));
     ASSIGN_OR_RETURN(auto in_flight, InFlightPage::Open(contribution.files[kPage].get()));
-    pid_t pid = std::static_pointer_cast<PacketSocket>(socket)->peer_pid();  // the local venue makes no others
-    auto link = std::make_shared<CmaLink>(contribution, pid, std::move(view), std::move(in_flight), table_, socket,
-                                          [this, rank = contribution.rank] { pages_.erase(rank); });
+    // the local venue makes no others
+    pid_t pid = std::static_pointer_cast<PacketSocket>(socket)->peer_pid();
+    auto link =
+        std::make_shared<CmaLink>(contribution, pid, std::move(view), std::move(in_flight), table_,
+                                  socket, [this, rank = contribution.rank] { pages_.erase(rank); });
     if (!link->attachable().ok() && !std::exchange(warned_, true))
-      LOG(kWarn, "memory of processes on this host goes by the network: {}", link->attachable().message());
+      LOG(kWarn, "memory of processes on this host goes by the network: {}",
+          link->attachable().message());
     return std::shared_ptr<LocalLink>(std::move(link));
   }
 
@@ -72,10 +77,15 @@ CmaTransport::CmaTransport(Reactor& reactor, std::string host, StrangerLimits st
     : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
 
 Capabilities CmaTransport::capabilities() const {
-  return {.registered = true, .zones = false, .parallel = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {.registered = true,
+          .zones = false,
+          .parallel = true,
+          .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
-Status CmaTransport::CanReach(const MemberAddress& peer) const { return LocalPort::CanReach(peer, host_); }
+Status CmaTransport::CanReach(const MemberAddress& peer) const {
+  return LocalPort::CanReach(peer, host_);
+}
 
 Result<std::unique_ptr<Port>> CmaTransport::Open(const PortOptions& options) {
   if (options.table == nullptr) return InvalidArgument("a cma port needs a table of registrations");

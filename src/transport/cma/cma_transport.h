@@ -1,8 +1,9 @@
-// transport/cma/cma_transport.h: same host, memory that users own: process_vm_readv/writev, as far as the kernel allows it.
-// Members show each other their tables of registrations (memory/registered_layout.h) when they meet; afterwards no message is
-// needed to move a byte.
+// transport/cma/cma_transport.h: same host, memory that users own: process_vm_readv/writev, as far
+// as the kernel allows it. Members show each other their tables of registrations
+// (memory/registered_layout.h) when they meet; afterwards no message is needed to move a byte.
 //
-// Owned by the runtime. Threads: any. Observers are called on the reactor's thread, one call at a time.
+// Owned by the runtime. Threads: any. Observers are called on the reactor's thread, one call at a
+// time.
 
 #pragma once
 

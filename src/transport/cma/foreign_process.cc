@@ -16,10 +16,13 @@
 namespace memfabric::transport {
 namespace {
 
-ssize_t Transfer(pid_t pid, std::span<const iovec> local, std::span<const iovec> remote, bool write) {
+ssize_t Transfer(pid_t pid, std::span<const iovec> local, std::span<const iovec> remote,
+                 bool write) {
   return RetryOnSignal([&] {
-    return write ? ::process_vm_writev(pid, local.data(), local.size(), remote.data(), remote.size(), 0)
-                 : ::process_vm_readv(pid, local.data(), local.size(), remote.data(), remote.size(), 0);
+    return write ? ::process_vm_writev(pid, local.data(), local.size(), remote.data(),
+                                       remote.size(), 0)
+                 : ::process_vm_readv(pid, local.data(), local.size(), remote.data(), remote.size(),
+                                      0);
   });
 }
 
@@ -36,21 +39,27 @@ void Advance(std::span<iovec>& list, std::size_t bytes) {
 
 // Which setting made the kernel refuse.
 std::string WhyForbidden(pid_t pid, int error_number) {
-  if (error_number == ENOSYS) return "this kernel has no process_vm_readv (CONFIG_CROSS_MEMORY_ATTACH)";
+  if (error_number == ENOSYS)
+    return "this kernel has no process_vm_readv (CONFIG_CROSS_MEMORY_ATTACH)";
   int scope = 0;
   std::ifstream("/proc/sys/kernel/yama/ptrace_scope") >> scope;
   if (scope == 1)
-    return "kernel.yama.ptrace_scope is 1, so only a parent may: set it to 0 (sysctl kernel.yama.ptrace_scope=0), or give "
+    return "kernel.yama.ptrace_scope is 1, so only a parent may: set it to 0 (sysctl "
+           "kernel.yama.ptrace_scope=0), or give "
            "both processes CAP_SYS_PTRACE";
   if (scope > 1)
-    return fmt::format("kernel.yama.ptrace_scope is {}: set it to 0, or give both processes CAP_SYS_PTRACE", scope);
+    return fmt::format(
+        "kernel.yama.ptrace_scope is {}: set it to 0, or give both processes CAP_SYS_PTRACE",
+        scope);
   return fmt::format(
-      "this process may not trace pid {} ({}): another user or user namespace, or a seccomp profile without "
+      "this process may not trace pid {} ({}): another user or user namespace, or a seccomp "
+      "profile without "
       "process_vm_readv (containers: --cap-add SYS_PTRACE)",
       pid, ErrnoText(error_number));
 }
 
-// Whether this process itself can read, or write, what is at `address`: the kernel tells without a crash.
+// Whether this process itself can read, or write, what is at `address`: the kernel tells without a
+// crash.
 bool MappedHere(void* address, bool writable) {
   std::byte byte{};
   iovec here{&byte, 1};
@@ -76,15 +85,19 @@ bool ForeignProcess::Alive() const {
 
 Status ForeignProcess::Probe(std::uint64_t address, std::span<const std::byte> expected) const {
   if (pid_ <= 0)
-    return Unsupported("the peer lives in a pid namespace that this process can't see (containers: share it by --pid)");
+    return Unsupported(
+        "the peer lives in a pid namespace that this process can't see (containers: share it by "
+        "--pid)");
   if (!handle_) return Unsupported("pidfd_open of pid {} failed: {}", pid_, ErrnoText(errno));
   std::array<std::byte, 64> found{};
   iovec here{found.data(), std::min(found.size(), expected.size())};
   iovec there{reinterpret_cast<void*>(address), here.iov_len};
   ssize_t read = Transfer(pid_, {&here, 1}, {&there, 1}, false);
   if (read < 0 && errno != EFAULT) return Unsupported("{}", WhyForbidden(pid_, errno));
-  if (read != static_cast<ssize_t>(here.iov_len) || std::memcmp(found.data(), expected.data(), here.iov_len) != 0)
-    return Unsupported("pid {} is another process here than where the peer lives (another pid namespace)", pid_);
+  if (read != static_cast<ssize_t>(here.iov_len) ||
+      std::memcmp(found.data(), expected.data(), here.iov_len) != 0)
+    return Unsupported(
+        "pid {} is another process here than where the peer lives (another pid namespace)", pid_);
   return Ok();
 }
 
@@ -100,14 +113,19 @@ Status ForeignProcess::Move(std::span<iovec> local, std::span<iovec> remote, boo
       case ESRCH: return Disconnected("pid {} has ended", pid_);
       case EFAULT:
         if (!MappedHere(local.front().iov_base, !write))
-          return InvalidArgument("local address {} is not mapped for {} in this process: the memory was freed, or never there",
-                                 local.front().iov_base, write ? "reading" : "writing");
+          return InvalidArgument(
+              "local address {} is not mapped for {} in this process: the memory was freed, or "
+              "never there",
+              local.front().iov_base, write ? "reading" : "writing");
         return InvalidArgument(
-            "the peer's address {} is registered there, but not mapped for {}: its user has freed it without unregistering it",
+            "the peer's address {} is registered there, but not mapped for {}: its user has freed "
+            "it without unregistering it",
             remote.front().iov_base, write ? "writing" : "reading");
       case EPERM: return Unsupported("{}", WhyForbidden(pid_, EPERM));
       case ENOMEM: return OutOfMemory("the kernel has no memory for a transfer to pid {}", pid_);
-      default: return IoError("process_vm_{} with pid {}: {}", write ? "writev" : "readv", pid_, ErrnoText(errno));
+      default:
+        return IoError("process_vm_{} with pid {}: {}", write ? "writev" : "readv", pid_,
+                       ErrnoText(errno));
     }
   }
   return Ok();

@@ -10,7 +10,8 @@ namespace {
 
 enum class Op : std::uint8_t { kPut = 1, kGet = 2, kAnswer = 3 };
 
-// Before the bytes of a put, and alone for a get. Both ends are the same program: sent as it lies in memory.
+// Before the bytes of a put, and alone for a get. Both ends are the same program: sent as it lies
+// in memory.
 struct RequestHeader {
   Op op;
   std::uint8_t zone;
@@ -22,7 +23,8 @@ static_assert(sizeof(RequestHeader) == 24);
 
 constexpr std::size_t kMaxPayload = local::kMaxDataBytes - sizeof(RequestHeader);
 
-std::vector<std::byte> DataMessage(std::span<const std::byte> header, std::span<const std::byte> payload) {
+std::vector<std::byte> DataMessage(std::span<const std::byte> header,
+                                   std::span<const std::byte> payload) {
   std::vector<std::byte> data(header.begin(), header.end());
   data.insert(data.end(), payload.begin(), payload.end());
   return local::EncodeMessage(local::Data{data});
@@ -32,7 +34,11 @@ std::vector<std::byte> DataMessage(std::span<const std::byte> header, std::span<
 
 FakeLink::FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory,
                    std::shared_ptr<MessageSocket> socket, FakeFaults* faults)
-    : rank_(rank), epoch_(epoch), memory_(std::move(memory)), socket_(std::move(socket)), faults_(faults) {}
+    : rank_(rank),
+      epoch_(epoch),
+      memory_(std::move(memory)),
+      socket_(std::move(socket)),
+      faults_(faults) {}
 
 ZoneBytes FakeLink::allocated_bytes() const {
   std::lock_guard lock(mutex_);
@@ -40,7 +46,9 @@ ZoneBytes FakeLink::allocated_bytes() const {
 }
 
 Status FakeLink::Put(Zone zone, std::span<const Piece> pieces) { return Start(zone, pieces, true); }
-Status FakeLink::Get(Zone zone, std::span<const Piece> pieces) { return Start(zone, pieces, false); }
+Status FakeLink::Get(Zone zone, std::span<const Piece> pieces) {
+  return Start(zone, pieces, false);
+}
 
 Status FakeLink::Start(Zone zone, std::span<const Piece> pieces, bool put) {
   if (pieces.size() > FakeTransport::kMaxPieces) {
@@ -52,10 +60,14 @@ Status FakeLink::Start(Zone zone, std::span<const Piece> pieces, bool put) {
   for (const Piece& piece : pieces) {
     for (std::size_t done = 0; done < piece.size_bytes;) {
       std::size_t part = std::min(piece.size_bytes - done, kMaxPayload);
-      RequestHeader header{
-          put ? Op::kPut : Op::kGet, static_cast<std::uint8_t>(Index(zone)), {}, piece.remote_offset + done, part};
+      RequestHeader header{put ? Op::kPut : Op::kGet,
+                           static_cast<std::uint8_t>(Index(zone)),
+                           {},
+                           piece.remote_offset + done,
+                           part};
       std::span<const std::byte> payload(piece.local + done, put ? part : 0);
-      requests_.push_back({put ? nullptr : piece.local + done, put ? 0 : part, std::this_thread::get_id()});
+      requests_.push_back(
+          {put ? nullptr : piece.local + done, put ? 0 : part, std::this_thread::get_id()});
       socket_->Post(DataMessage(std::as_bytes(std::span(&header, 1)), payload));
       ++started_;
       done += part;
@@ -64,7 +76,9 @@ Status FakeLink::Start(Zone zone, std::span<const Piece> pieces, bool put) {
   return Ok();
 }
 
-Status FakeLink::PutRegistered(std::span<const Piece>) { return Unsupported("the fake transport has no registrations"); }
+Status FakeLink::PutRegistered(std::span<const Piece>) {
+  return Unsupported("the fake transport has no registrations");
+}
 
 Status FakeLink::GetRegistered(std::span<const Piece> pieces) { return PutRegistered(pieces); }
 
@@ -78,8 +92,10 @@ Status FakeLink::Flush(Bound bound) {
   const std::uint64_t until = started_;  // other threads' too: more than asked, never less
   Status waited;
   do {
-    waited = WaitUntil(lock, changed_, watch.deadline(), [&] { return !why_down_.ok() || answered_ >= until; });
-  } while (IsDeadlineExceeded(waited) && !watch.IsOver(std::chrono::steady_clock::now(), static_cast<std::int64_t>(answered_)));
+    waited = WaitUntil(lock, changed_, watch.deadline(),
+                       [&] { return !why_down_.ok() || answered_ >= until; });
+  } while (IsDeadlineExceeded(waited) &&
+           !watch.IsOver(std::chrono::steady_clock::now(), static_cast<std::int64_t>(answered_)));
   RETURN_IF_ERROR(why_down_);
   if (waited.ok()) return waited;
   for (Request& request : requests_) {
@@ -103,7 +119,8 @@ Status FakeLink::Grow(const LocalContribution& contribution) {
 
 Status FakeLink::OnData(std::span<const std::byte> bytes, std::span<UniqueFd>) {
   if (bytes.empty()) return InvalidArgument("an empty request");
-  return bytes[0] == static_cast<std::byte>(Op::kAnswer) ? OnAnswer(bytes.subspan(1)) : OnRequest(bytes);
+  return bytes[0] == static_cast<std::byte>(Op::kAnswer) ? OnAnswer(bytes.subspan(1))
+                                                         : OnRequest(bytes);
 }
 
 Status FakeLink::OnRequest(std::span<const std::byte> bytes) {
@@ -119,10 +136,12 @@ Status FakeLink::OnRequest(std::span<const std::byte> bytes) {
   const Segment* segment = memory_->segments[header.zone];
   std::uint64_t allocated = segment == nullptr ? 0 : segment->allocated_bytes();
   if (header.size_bytes > allocated || header.offset > allocated - header.size_bytes) {
-    return InvalidArgument("a request for {} bytes at {}, of {}", header.size_bytes, header.offset, allocated);
+    return InvalidArgument("a request for {} bytes at {}, of {}", header.size_bytes, header.offset,
+                           allocated);
   }
   moved_bytes_ += header.size_bytes;
-  if (faults_ != nullptr && moved_bytes_ > faults_->die_after_bytes) return Disconnected("the test ends this link");
+  if (faults_ != nullptr && moved_bytes_ > faults_->die_after_bytes)
+    return Disconnected("the test ends this link");
   std::byte* memory = memory_->mappings[header.zone].data() + header.offset;
   std::vector<std::byte> answer{static_cast<std::byte>(Op::kAnswer)};
   if (put) {
@@ -130,7 +149,9 @@ Status FakeLink::OnRequest(std::span<const std::byte> bytes) {
   } else {
     answer.insert(answer.end(), memory, memory + header.size_bytes);
   }
-  auto send = [socket = socket_, answer = std::move(answer)] { socket->Post(local::EncodeMessage(local::Data{answer})); };
+  auto send = [socket = socket_, answer = std::move(answer)] {
+    socket->Post(local::EncodeMessage(local::Data{answer}));
+  };
   if (faults_ == nullptr) {
     send();
   } else {

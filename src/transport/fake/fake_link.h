@@ -1,6 +1,8 @@
-// transport/fake/fake_link.h: one end of a connection that moves bytes by messages; it asks, and it answers the other end.
+// transport/fake/fake_link.h: one end of a connection that moves bytes by messages; it asks, and it
+// answers the other end.
 //
-// Owned by its port and by whoever uses it. Threads: any; OnData, Grow and MarkDown on the reactor's. One mutex.
+// Owned by its port and by whoever uses it. Threads: any; OnData, Grow and MarkDown on the
+// reactor's. One mutex.
 
 #pragma once
 
@@ -19,7 +21,8 @@
 
 namespace memfabric::transport {
 
-// This member's memory as the reactor reaches it. Whole slots are mapped; what is allocated is the segment's truth.
+// This member's memory as the reactor reaches it. Whole slots are mapped; what is allocated is the
+// segment's truth.
 struct FakeMemory {
   std::array<const Segment*, kZones> segments{};
   std::array<Mapping, kZones> mappings;
@@ -28,13 +31,15 @@ struct FakeMemory {
 class FakeLink final : public LocalLink {
  public:
   // `memory` is shared with the port's other links; `faults` may be null.
-  FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory, std::shared_ptr<MessageSocket> socket,
-           FakeFaults* faults);
+  FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory,
+           std::shared_ptr<MessageSocket> socket, FakeFaults* faults);
 
   Rank rank() const override { return rank_; }
   std::uint64_t epoch() const override { return epoch_; }
   std::string_view path() const override { return "fake"; }
-  Capabilities capabilities() const override { return {.load_store = false, .max_pieces = FakeTransport::kMaxPieces}; }
+  Capabilities capabilities() const override {
+    return {.load_store = false, .max_pieces = FakeTransport::kMaxPieces};
+  }
   ZoneBytes allocated_bytes() const override;
   Status Put(Zone zone, std::span<const Piece> pieces) override;
   Status Get(Zone zone, std::span<const Piece> pieces) override;
@@ -67,7 +72,8 @@ class FakeLink final : public LocalLink {
   FakeFaults* const faults_;
   std::uint64_t moved_bytes_ = 0;  // for the other end; the reactor's thread only
 
-  mutable std::mutex mutex_;  // guards all below; held while packets are posted, so that they go in the order of requests_
+  // guards all below; held while packets are posted, so that they go in the order of requests_
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   Status why_down_;
   ZoneBytes allocated_bytes_{};

@@ -11,15 +11,19 @@ namespace {
 
 class FakeBackend final : public LocalBackend {
  public:
-  FakeBackend(std::shared_ptr<const FakeMemory> memory, FakeFaults* faults) : memory_(std::move(memory)), faults_(faults) {}
+  FakeBackend(std::shared_ptr<const FakeMemory> memory, FakeFaults* faults)
+      : memory_(std::move(memory)), faults_(faults) {}
 
   bool shares_files() const override { return false; }
   LocalOffer Offer(Rank) override { return OfferSegments(memory_->segments, false); }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<MessageSocket>& socket) override {
-    if (faults_ != nullptr && faults_->refuse_links) return InvalidArgument("the test refuses links");
-    auto link = std::make_shared<FakeLink>(contribution.rank, contribution.epoch, memory_, socket, faults_);
+  Result<std::shared_ptr<LocalLink>> MakeLink(
+      const LocalContribution& contribution,
+      const std::shared_ptr<MessageSocket>& socket) override {
+    if (faults_ != nullptr && faults_->refuse_links)
+      return InvalidArgument("the test refuses links");
+    auto link =
+        std::make_shared<FakeLink>(contribution.rank, contribution.epoch, memory_, socket, faults_);
     RETURN_IF_ERROR(link->Grow(contribution));
     return std::shared_ptr<LocalLink>(std::move(link));
   }
@@ -57,12 +61,17 @@ void FakeFaults::Answer(std::function<void()> answer) {
   }
 }
 
-FakeTransport::FakeTransport(Reactor& reactor, std::string host, FakeFaults* faults, StrangerLimits strangers)
+FakeTransport::FakeTransport(Reactor& reactor, std::string host, FakeFaults* faults,
+                             StrangerLimits strangers)
     : reactor_(reactor), host_(std::move(host)), faults_(faults), strangers_(strangers) {}
 
-Capabilities FakeTransport::capabilities() const { return {.load_store = false, .max_pieces = kMaxPieces}; }
+Capabilities FakeTransport::capabilities() const {
+  return {.load_store = false, .max_pieces = kMaxPieces};
+}
 
-Status FakeTransport::CanReach(const MemberAddress& peer) const { return LocalPort::CanReach(peer, host_); }
+Status FakeTransport::CanReach(const MemberAddress& peer) const {
+  return LocalPort::CanReach(peer, host_);
+}
 
 Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
   auto memory = std::make_shared<FakeMemory>();
@@ -71,12 +80,14 @@ Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
     if (segment == nullptr) continue;
     Mapping mapping = Mapping::Share(segment->fd(), segment->max_bytes(), PROT_READ | PROT_WRITE);
     if (!mapping) {
-      return OutOfMemory("can't map {} bytes of a segment: {}", segment->max_bytes(), ErrnoText(errno));
+      return OutOfMemory("can't map {} bytes of a segment: {}", segment->max_bytes(),
+                         ErrnoText(errno));
     }
     memory->segments[zone] = segment;
     memory->mappings[zone] = std::move(mapping);
   }
-  return LocalPort::Open(reactor_, options, strangers_, std::make_unique<FakeBackend>(std::move(memory), faults_));
+  return LocalPort::Open(reactor_, options, strangers_,
+                         std::make_unique<FakeBackend>(std::move(memory), faults_));
 }
 
 }  // namespace memfabric::transport

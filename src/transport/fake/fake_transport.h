@@ -1,8 +1,10 @@
-// transport/fake/fake_transport.h: the simplest transport that moves bytes by messages, with faults to order. For tests, of
-// copy/ above all, and the model for transports that have no load and store. Linked by tests only.
+// transport/fake/fake_transport.h: the simplest transport that moves bytes by messages, with faults
+// to order. For tests, of copy/ above all, and the model for transports that have no load and
+// store. Linked by tests only.
 //
-// A Put's packets carry the bytes; the target's reactor writes them to its segment and acknowledges. A Get's answer carries
-// them back. Packets are answered in order, so one number says how far all are done.
+// A Put's packets carry the bytes; the target's reactor writes them to its segment and
+// acknowledges. A Get's answer carries them back. Packets are answered in order, so one number says
+// how far all are done.
 //
 // Threads: any. Link: one mutex.
 
@@ -27,7 +29,8 @@ class FakeFaults {
  public:
   // Peers that arrive, or that this end connects to, are refused.
   std::atomic<bool> refuse_links{false};
-  // The end that owns the memory closes the connection when a request would take it beyond so many bytes put and got.
+  // The end that owns the memory closes the connection when a request would take it beyond so many
+  // bytes put and got.
   std::atomic<std::uint64_t> die_after_bytes{std::numeric_limits<std::uint64_t>::max()};
 
   // From now on requests are carried out but not answered, until Release.
@@ -39,7 +42,8 @@ class FakeFaults {
   void Answer(std::function<void()> answer);
 
  private:
-  mutable std::mutex mutex_;  // guards both; held while answers are sent, so that their order stands
+  // guards both; held while answers are sent, so that their order stands
+  mutable std::mutex mutex_;
   bool holding_ = false;
   std::vector<std::function<void()>> held_;
 };
@@ -49,13 +53,15 @@ class FakeTransport final : public Transport {
   static constexpr std::size_t kMaxPieces = 4;  // few, so that what splits longer lists has to
 
   // All outlive it and its ports. `faults` may be null.
-  FakeTransport(Reactor& reactor, std::string host, FakeFaults* faults, StrangerLimits strangers = {});
+  FakeTransport(Reactor& reactor, std::string host, FakeFaults* faults,
+                StrangerLimits strangers = {});
 
   std::string_view name() const override { return "fake"; }
   Capabilities capabilities() const override;
   Status CanReach(const MemberAddress& peer) const override;
   bool IsElsewhere(const MemberAddress&) const override { return false; }
-  // Needs no window: it moves bytes into and out of `options.segments`, mapped in this process by the port.
+  // Needs no window: it moves bytes into and out of `options.segments`, mapped in this process by
+  // the port.
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:

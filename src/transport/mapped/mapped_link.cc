@@ -43,58 +43,69 @@ MappedLink::MappedLink(Options options) : options_(std::move(options)) {
   for (Zone zone : kAllZones) {
     if (options_.max_bytes[Index(zone)] == 0) continue;
     chunks_[Index(zone)] = std::make_shared<BackedChunks>(
-        options_.max_bytes[Index(zone)], [zone, socket = options_.socket](std::uint64_t first, std::uint64_t count) {
+        options_.max_bytes[Index(zone)],
+        [zone, socket = options_.socket](std::uint64_t first, std::uint64_t count) {
           socket->Post(Encode({ChunkMessage::kWant, Index(zone), first, count}));
         });
   }
 }
 
 Capabilities MappedLink::capabilities() const {
-  return {.load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {
+      .load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
 ZoneBytes MappedLink::allocated_bytes() const {
   ZoneBytes bytes;
-  for (std::size_t zone = 0; zone < kZones; ++zone) bytes[zone] = allocated_bytes_[zone].load(std::memory_order_acquire);
+  for (std::size_t zone = 0; zone < kZones; ++zone)
+    bytes[zone] = allocated_bytes_[zone].load(std::memory_order_acquire);
   return bytes;
 }
 
 Status MappedLink::Prepare(Zone zone, std::span<const Piece> pieces) const {
   if (down_.load(std::memory_order_acquire)) return DownStatus();
-  RETURN_IF_ERROR(CheckPieces(options_.rank, zone, pieces, allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
+  RETURN_IF_ERROR(CheckPieces(options_.rank, zone, pieces,
+                              allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
   for (const Piece& piece : pieces)
-    if (piece.size_bytes > 0) RETURN_IF_ERROR(chunks_[Index(zone)]->Obtain(piece.remote_offset, piece.size_bytes));
+    if (piece.size_bytes > 0)
+      RETURN_IF_ERROR(chunks_[Index(zone)]->Obtain(piece.remote_offset, piece.size_bytes));
   return Ok();
 }
 
 Status MappedLink::Put(Zone zone, std::span<const Piece> pieces) {
   RETURN_IF_ERROR(Prepare(zone, pieces));
   std::byte* slot = Slot(zone);
-  for (const Piece& piece : pieces) CopyBytes(slot + piece.remote_offset, piece.local, piece.size_bytes);
+  for (const Piece& piece : pieces)
+    CopyBytes(slot + piece.remote_offset, piece.local, piece.size_bytes);
   return Ok();
 }
 
 Status MappedLink::Get(Zone zone, std::span<const Piece> pieces) {
   RETURN_IF_ERROR(Prepare(zone, pieces));
   const std::byte* slot = Slot(zone);
-  for (const Piece& piece : pieces) CopyBytes(piece.local, slot + piece.remote_offset, piece.size_bytes);
+  for (const Piece& piece : pieces)
+    CopyBytes(piece.local, slot + piece.remote_offset, piece.size_bytes);
   return Ok();
 }
 
 Status MappedLink::PutRegistered(std::span<const Piece>) {
-  return Unsupported("rank {} is reached by mapping: only what it contributes can be", options_.rank);
+  return Unsupported("rank {} is reached by mapping: only what it contributes can be",
+                     options_.rank);
 }
 
 Status MappedLink::GetRegistered(std::span<const Piece> pieces) { return PutRegistered(pieces); }
 
 Result<std::uint64_t> MappedLink::Atomic(Zone zone, const AtomicRequest& request, Deadline) {
   if (down_.load(std::memory_order_acquire)) return DownStatus();
-  RETURN_IF_ERROR(CheckAtomic(options_.rank, zone, request, allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
+  RETURN_IF_ERROR(CheckAtomic(options_.rank, zone, request,
+                              allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
   RETURN_IF_ERROR(chunks_[Index(zone)]->Obtain(request.offset, sizeof(std::uint64_t)));
   return PerformAtomic(reinterpret_cast<std::uint64_t*>(Slot(zone) + request.offset), request);
 }
 
-Status MappedLink::Flush(Bound) { return down_.load(std::memory_order_acquire) ? DownStatus() : Ok(); }
+Status MappedLink::Flush(Bound) {
+  return down_.load(std::memory_order_acquire) ? DownStatus() : Ok();
+}
 
 Status MappedLink::Grow(const LocalContribution& contribution) {
   const ZoneBytes& bytes = contribution.bytes.allocated_bytes;
@@ -102,16 +113,22 @@ Status MappedLink::Grow(const LocalContribution& contribution) {
   for (Zone zone : kAllZones) {
     std::size_t i = Index(zone);
     if (bytes[i] == 0) continue;
-    auto file = CheckSharedFile(contribution.files[i].get(), bytes[i], contribution.bytes.user_files[i]);
-    if (!file.ok()) return file.status().WithContext(fmt::format("rank {}, {} memory", options_.rank, ZoneName(zone)));
-    if (former[i] > 0 && *file != files_[i]) return InvalidArgument("rank {} grows by another file", options_.rank);
+    auto file =
+        CheckSharedFile(contribution.files[i].get(), bytes[i], contribution.bytes.user_files[i]);
+    if (!file.ok())
+      return file.status().WithContext(
+          fmt::format("rank {}, {} memory", options_.rank, ZoneName(zone)));
+    if (former[i] > 0 && *file != files_[i])
+      return InvalidArgument("rank {} grows by another file", options_.rank);
     files_[i] = *file;
   }
   for (Zone zone : kAllZones) {
     std::size_t i = Index(zone);
     if (bytes[i] == former[i]) continue;
     RETURN_IF_ERROR(
-        options_.window->Map(options_.slots[i] + former[i], bytes[i] - former[i], contribution.files[i].get(), former[i])
+        options_.window
+            ->Map(options_.slots[i] + former[i], bytes[i] - former[i], contribution.files[i].get(),
+                  former[i])
             .WithContext(fmt::format("rank {}, {} memory", options_.rank, ZoneName(zone))));
     allocated_bytes_[i].store(bytes[i], std::memory_order_release);
   }
@@ -119,13 +136,15 @@ Status MappedLink::Grow(const LocalContribution& contribution) {
 }
 
 Status MappedLink::OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) {
-  if (bytes.size() < sizeof(ChunkMessage) || !files.empty()) return InvalidArgument("DATA of {} bytes", bytes.size());
+  if (bytes.size() < sizeof(ChunkMessage) || !files.empty())
+    return InvalidArgument("DATA of {} bytes", bytes.size());
   ChunkMessage message;
   std::memcpy(&message, bytes.data(), sizeof message);
   if (message.zone >= kZones) return InvalidArgument("DATA about zone {}", message.zone);
   Zone zone = kAllZones[message.zone];
   BackedChunks* chunks = chunks_[Index(zone)].get();
-  if (chunks == nullptr) return InvalidArgument("DATA about {} memory, of which there is none", ZoneName(zone));
+  if (chunks == nullptr)
+    return InvalidArgument("DATA about {} memory, of which there is none", ZoneName(zone));
   auto text = bytes.subspan(sizeof message);
   switch (message.type) {
     case ChunkMessage::kWant: return OnWanted(zone, message.first, message.count);
@@ -134,19 +153,24 @@ Status MappedLink::OnData(std::span<const std::byte> bytes, std::span<UniqueFd> 
       return chunks->OnRefused(
           message.first, message.count,
           fmt::format("rank {} has no memory for it: {}", options_.rank,
-                      Printable(std::string_view(reinterpret_cast<const char*>(text.data()), text.size()))));
+                      Printable(std::string_view(reinterpret_cast<const char*>(text.data()),
+                                                 text.size()))));
     default: return InvalidArgument("DATA of unknown type {}", message.type);
   }
 }
 
 Status MappedLink::OnWanted(Zone zone, std::uint64_t first, std::uint64_t count) {
   const Segment* segment = options_.own_segments[Index(zone)];
-  std::uint64_t chunks = segment == nullptr ? 0 : segment->allocated_bytes() / BackedChunks::kChunkBytes;
+  std::uint64_t chunks =
+      segment == nullptr ? 0 : segment->allocated_bytes() / BackedChunks::kChunkBytes;
   if (count == 0 || count > chunks || first > chunks - count)
-    return InvalidArgument("it wants memory for {} chunks from {} on, and there are {}", count, first, chunks);
-  if (wanted_.size() == kMaxWanted) return InvalidArgument("it wants memory in {} places at once", kMaxWanted);
+    return InvalidArgument("it wants memory for {} chunks from {} on, and there are {}", count,
+                           first, chunks);
+  if (wanted_.size() == kMaxWanted)
+    return InvalidArgument("it wants memory in {} places at once", kMaxWanted);
   if (segment->backed()) {
-    options_.socket->Send(Encode({ChunkMessage::kBacked, Index(zone), 0, segment->max_bytes() / BackedChunks::kChunkBytes}));
+    options_.socket->Send(Encode(
+        {ChunkMessage::kBacked, Index(zone), 0, segment->max_bytes() / BackedChunks::kChunkBytes}));
     return Ok();
   }
   wanted_.push_back({zone, first, first + count});
@@ -169,14 +193,15 @@ void MappedLink::BackOne() {
   if (options_.socket->waiting_packets() > kMaxUnread) return BackLater(kUnreadPause);
   Wanted wanted = wanted_.front();
   wanted_.pop_front();
-  Status backed =
-      options_.own_segments[Index(wanted.zone)]->Back(wanted.next * BackedChunks::kChunkBytes, BackedChunks::kChunkBytes);
+  Status backed = options_.own_segments[Index(wanted.zone)]->Back(
+      wanted.next * BackedChunks::kChunkBytes, BackedChunks::kChunkBytes);
   if (!IsOutOfMemory(backed)) {  // what the kernel can't do so is done by touching
     options_.socket->Send(Encode({ChunkMessage::kBacked, Index(wanted.zone), wanted.next, 1}));
     if (++wanted.next < wanted.end) wanted_.push_back(wanted);  // others in turn
   } else {
     options_.socket->Send(
-        Encode({ChunkMessage::kRefused, Index(wanted.zone), wanted.next, wanted.end - wanted.next}, backed.message()));
+        Encode({ChunkMessage::kRefused, Index(wanted.zone), wanted.next, wanted.end - wanted.next},
+               backed.message()));
   }
   if (!wanted_.empty()) BackLater();
 }

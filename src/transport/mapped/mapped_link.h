@@ -1,10 +1,12 @@
-// transport/mapped/mapped_link.h: a peer whose memory is mapped at its slot in our window; moving bytes is copying them.
+// transport/mapped/mapped_link.h: a peer whose memory is mapped at its slot in our window; moving
+// bytes is copying them.
 //
-// Before the first touch of a chunk of the peer's memory the peer is asked to take pages for it (memory/backed_chunks.h). The
-// peer's end of the link does that, a chunk a turn of its reactor.
+// Before the first touch of a chunk of the peer's memory the peer is asked to take pages for it
+// (memory/backed_chunks.h). The peer's end of the link does that, a chunk a turn of its reactor.
 //
-// Owned by its port and by the pool, whoever lets go last. Threads: any. Grow, OnData and MarkDown come from the reactor's.
-// Memory order: Grow publishes with release after the mapping stands; Put and Get read with acquire.
+// Owned by its port and by the pool, whoever lets go last. Threads: any. Grow, OnData and MarkDown
+// come from the reactor's. Memory order: Grow publishes with release after the mapping stands; Put
+// and Get read with acquire.
 
 #pragma once
 
@@ -27,12 +29,14 @@ class MappedLink final : public LocalLink, public std::enable_shared_from_this<M
   struct Options {
     Rank rank = kNoRank;
     std::uint64_t epoch = 0;
-    std::shared_ptr<Window> window;                     // keeps the mappings; shared with the pool
-    std::array<std::uint64_t, kZones> slots{};          // where the peer's zones begin, as offsets in the window
-    ZoneBytes max_bytes{};                              // of a slot
-    std::array<const Segment*, kZones> own_segments{};  // this member's. Outlive the link's being up
-    std::shared_ptr<MessageSocket> socket;              // shared with the port's connection
-    Reactor* reactor = nullptr;                         // outlives the link
+    std::shared_ptr<Window> window;  // keeps the mappings; shared with the pool
+    // where the peer's zones begin, as offsets in the window
+    std::array<std::uint64_t, kZones> slots{};
+    ZoneBytes max_bytes{};  // of a slot
+    // this member's. Outlive the link's being up
+    std::array<const Segment*, kZones> own_segments{};
+    std::shared_ptr<MessageSocket> socket;  // shared with the port's connection
+    Reactor* reactor = nullptr;             // outlives the link
   };
   // Nothing is mapped before Grow. REQUIRES: made by make_shared.
   explicit MappedLink(Options options);

@@ -20,8 +20,9 @@ class MappingBackend final : public LocalBackend {
   bool shares_files() const override { return true; }
   LocalOffer Offer(Rank) override { return OfferSegments(segments_, true); }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<MessageSocket>& socket) override {
+  Result<std::shared_ptr<LocalLink>> MakeLink(
+      const LocalContribution& contribution,
+      const std::shared_ptr<MessageSocket>& socket) override {
     std::array<std::uint64_t, kZones> slots;
     for (Zone zone : kAllZones) slots[Index(zone)] = slot_begin_(zone, contribution.rank);
     auto link = std::make_shared<MappedLink>(MappedLink::Options{.rank = contribution.rank,
@@ -36,7 +37,8 @@ class MappingBackend final : public LocalBackend {
     for (bool user_file : contribution.bytes.user_files) {
       if (!user_file || std::exchange(warned_, true)) continue;
       LOG(kWarn,
-          "rank {} contributes a file of its user's that isn't sealed: should that shrink, access beyond its end is fatal",
+          "rank {} contributes a file of its user's that isn't sealed: should that shrink, access "
+          "beyond its end is fatal",
           contribution.rank);
     }
     return std::shared_ptr<LocalLink>(std::move(link));
@@ -57,14 +59,19 @@ MappedTransport::MappedTransport(Reactor& reactor, std::string host, StrangerLim
     : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
 
 Capabilities MappedTransport::capabilities() const {
-  return {.load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
+  return {
+      .load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
 }
 
-Status MappedTransport::CanReach(const MemberAddress& peer) const { return LocalPort::CanReach(peer, host_); }
+Status MappedTransport::CanReach(const MemberAddress& peer) const {
+  return LocalPort::CanReach(peer, host_);
+}
 
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
-  if (options.window == nullptr || !options.slot_begin) return InvalidArgument("a mapped port needs a window and slots in it");
-  return LocalPort::Open(reactor_, options, strangers_, std::make_unique<MappingBackend>(reactor_, options));
+  if (options.window == nullptr || !options.slot_begin)
+    return InvalidArgument("a mapped port needs a window and slots in it");
+  return LocalPort::Open(reactor_, options, strangers_,
+                         std::make_unique<MappingBackend>(reactor_, options));
 }
 
 }  // namespace memfabric::transport

@@ -1,7 +1,9 @@
-// transport/mapped/mapped_transport.h: same host, load/store. Peers' segments come as files over a local socket and are mapped
-// at their slots in the pool's window; afterwards no message is needed to move a byte.
+// transport/mapped/mapped_transport.h: same host, load/store. Peers' segments come as files over a
+// local socket and are mapped at their slots in the pool's window; afterwards no message is needed
+// to move a byte.
 //
-// Owned by the runtime. Threads: any. Observers are called on the reactor's thread, one call at a time.
+// Owned by the runtime. Threads: any. Observers are called on the reactor's thread, one call at a
+// time.
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// transport/tcp/address_trouble.h: what looks wrong about a peer's address, for the message when it can't be reached there. No
-// state; any thread.
+// transport/tcp/address_trouble.h: what looks wrong about a peer's address, for the message when it
+// can't be reached there. No state; any thread.
 
 #pragma once
 
@@ -9,7 +9,8 @@
 
 namespace memfabric::transport::tcp {
 
-// "; 127.0.0.1 is a loopback address: …", or "" when nothing does. Asks this host's interfaces and routes.
+// "; 127.0.0.1 is a loopback address: …", or "" when nothing does. Asks this host's interfaces and
+// routes.
 std::string AddressTrouble(const HostPort& address);
 
 }  // namespace memfabric::transport::tcp

@@ -15,7 +15,8 @@ constexpr std::size_t kMaxReasonBytes = 512;
 
 bool IsNumeric(const std::string& host) {
   in6_addr address;
-  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 || ::inet_pton(AF_INET6, host.c_str(), &address) == 1;
+  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), &address) == 1;
 }
 
 bool ParseKey(std::string_view text, PresharedKey& key) {
@@ -38,27 +39,34 @@ std::string_view NextWord(std::string_view& text) {
 }  // namespace
 
 std::string EncodeAdvert(const Advert& advert) {
-  if (!advert.none.empty()) return fmt::format("{} {}{}", kVersion, kNone, advert.none.substr(0, kMaxReasonBytes));
+  if (!advert.none.empty())
+    return fmt::format("{} {}{}", kVersion, kNone, advert.none.substr(0, kMaxReasonBytes));
   std::string key;
   for (unsigned char byte : advert.key) key += fmt::format("{:02x}", byte);
-  return fmt::format("{} address={} encrypt={} key={}", kVersion, advert.address.ToString(), advert.encrypt ? 1 : 0, key);
+  return fmt::format("{} address={} encrypt={} key={}", kVersion, advert.address.ToString(),
+                     advert.encrypt ? 1 : 0, key);
 }
 
 Result<Advert> ParseAdvert(std::string_view text) {
-  auto bad = [](std::string_view what) { return InvalidArgument("no address of a tcp port: {}", what); };
+  auto bad = [](std::string_view what) {
+    return InvalidArgument("no address of a tcp port: {}", what);
+  };
   if (text.size() > kMaxAdvertBytes) return bad("it is too long");
-  if (std::any_of(text.begin(), text.end(), [](char c) { return c < 0x20 || c == 0x7f; })) return bad("it isn't text");
+  if (std::any_of(text.begin(), text.end(), [](char c) { return c < 0x20 || c == 0x7f; }))
+    return bad("it isn't text");
   if (text.empty() || text.back() == ' ') return bad("it ends in nothing");
   if (std::string_view version = NextWord(text); version != kVersion) {
     return bad(fmt::format("it begins with \"{}\", not with \"{}\"", version, kVersion));
   }
-  if (text.starts_with(kNone)) return Unsupported("it has no data port: {}", text.substr(kNone.size()));
+  if (text.starts_with(kNone))
+    return Unsupported("it has no data port: {}", text.substr(kNone.size()));
   Advert advert;
   int addresses = 0, encrypts = 0, keys = 0;
   while (!text.empty()) {
     std::string_view value = NextWord(text);
     std::string_view name = value.substr(0, value.find('='));
-    if (name.empty() || name.size() == value.size()) return bad("a field without a name or a value");
+    if (name.empty() || name.size() == value.size())
+      return bad("a field without a name or a value");
     value.remove_prefix(name.size() + 1);
     if (name == "address") {
       auto address = ParseHostPort(value);

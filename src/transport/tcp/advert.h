@@ -1,4 +1,5 @@
-// transport/tcp/advert.h: what a member's directory record says of its TCP port. Pure functions; any thread.
+// transport/tcp/advert.h: what a member's directory record says of its TCP port. Pure functions;
+// any thread.
 
 #pragma once
 
@@ -19,10 +20,12 @@ struct Advert {
   bool operator==(const Advert&) const = default;
 };
 
-// "memfabric-tcp/1 address=10.0.0.1:4711 encrypt=0 key=<64 hexadecimal digits>" or "memfabric-tcp/1 none: <why>".
+// "memfabric-tcp/1 address=10.0.0.1:4711 encrypt=0 key=<64 hexadecimal digits>" or "memfabric-tcp/1
+// none: <why>".
 std::string EncodeAdvert(const Advert& advert);
-// Fields that are not known are skipped, so that later versions may add some; those above must be there once.
-// InvalidArgument: no advert, and what is wrong with it; never the key. Unsupported: it has no port, and
+// Fields that are not known are skipped, so that later versions may add some; those above must be
+// there once. InvalidArgument: no advert, and what is wrong with it; never the key. Unsupported: it
+// has no port, and
 // why.
 Result<Advert> ParseAdvert(std::string_view text);
 

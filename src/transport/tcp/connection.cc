@@ -17,7 +17,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr unsigned kPollsPerYield = 4;
-constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);  // of a turn, then others get theirs: 1 MiB and its frame
+// of a turn, then others get theirs: 1 MiB and its frame
+constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);
 
 bool IsBye(std::span<const std::byte> message) {
   auto parsed = local::ParseMessage(message);
@@ -26,8 +27,9 @@ bool IsBye(std::span<const std::byte> message) {
 
 }  // namespace
 
-Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<BounceBuffer> bounce,
-                       std::unique_ptr<Stream> stream, std::string who, std::chrono::microseconds spin)
+Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
+                       std::unique_ptr<BounceBuffer> bounce, std::unique_ptr<Stream> stream,
+                       std::string who, std::chrono::microseconds spin)
     : reactor_(reactor),
       memory_(std::move(memory)),
       bounce_(std::move(bounce)),
@@ -39,9 +41,10 @@ Connection::~Connection() = default;
 
 Status Connection::Watch(std::function<void(bool hung_up)> on_ready) {
   watched_ = stream_->connector() ? EPOLLOUT : EPOLLIN;
-  RETURN_IF_ERROR(reactor_.Add(stream_->fd(), watched_, [self = weak_from_this()](std::uint32_t events) {
-    if (auto connection = self.lock(); connection != nullptr) connection->OnEvents(events);
-  }));
+  RETURN_IF_ERROR(
+      reactor_.Add(stream_->fd(), watched_, [self = weak_from_this()](std::uint32_t events) {
+        if (auto connection = self.lock(); connection != nullptr) connection->OnEvents(events);
+      }));
   on_ready_ = std::make_shared<std::function<void(bool)>>(std::move(on_ready));
   return Ok();
 }
@@ -120,7 +123,8 @@ void Connection::WakePort() {
   });
 }
 
-void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files, std::shared_ptr<const void>) {
+void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files,
+                      std::shared_ptr<const void>) {
   CHECK(files.empty());
   std::unique_lock lock(send_mutex_);
   if (closed_ || bytes.size() > kMaxControlBytes) return;
@@ -161,7 +165,8 @@ void Connection::Close() {
 
 void Connection::UpdateWatch() {
   if (closed_ || !open_) return;
-  const std::uint32_t wanted = (driven_ ? 0u : EPOLLIN) | (blocked_ && !driver_sends_ ? EPOLLOUT : 0u);
+  const std::uint32_t wanted =
+      (driven_ ? 0u : EPOLLIN) | (blocked_ && !driver_sends_ ? EPOLLOUT : 0u);
   if (wanted == watched_) return;
   reactor_.Modify(stream_->fd(), wanted);
   watched_ = wanted;
@@ -176,7 +181,8 @@ void Connection::End(const Status& why) {
   if (!inbox_.empty() && IsBye(inbox_.back())) {
     SetDownLocked(Disconnected("rank {} has left", rank_));
   } else {
-    SetDownLocked(Disconnected("{} {}: {}", name_, IsInvalidArgument(why) ? "broke the protocol" : "died",
+    SetDownLocked(Disconnected("{} {}: {}", name_,
+                               IsInvalidArgument(why) ? "broke the protocol" : "died",
                                why.ok() ? "its connection ended" : why.message()));
   }
   if (!reactor_.OnThread()) WakePort();
@@ -230,25 +236,30 @@ Status Connection::Flush(Bound bound) {
   return found ? std::move(found.mapped()) : Ok();
 }
 
-// What the stream has begun with can't be taken back: the segment goes on, with zeros in place of what isn't sent yet, then an
-// ABORT; the peer is asked to do so with its DATA, and what still comes is dropped.
+// What the stream has begun with can't be taken back: the segment goes on, with zeros in place of
+// what isn't sent yet, then an ABORT; the peer is asked to do so with its DATA, and what still
+// comes is dropped.
 void Connection::GiveUp() {
   const auto me = std::this_thread::get_id();
   std::lock_guard receive_lock(receive_mutex_);
   std::lock_guard lock(send_mutex_);
   for (const Queued& queued : requests_) {
     if (queued.request.by != me) continue;
-    std::erase_if(unacknowledged_, [&](const auto& put) { return put.sequence == queued.request.sequence; });
+    std::erase_if(unacknowledged_,
+                  [&](const auto& put) { return put.sequence == queued.request.sequence; });
   }
   for (Unacknowledged& put : unacknowledged_) {
     if (put.by == me) put.by = {};
   }
   // Signals use nobody's memory, and somebody waits for them.
-  std::erase_if(requests_, [&](const Queued& queued) { return queued.request.by == me && queued.request.op != Op::kSignal; });
+  std::erase_if(requests_, [&](const Queued& queued) {
+    return queued.request.by == me && queued.request.op != Op::kSignal;
+  });
   for (Request& request : unanswered_) {
     if (request.by != me) continue;
     const bool gets = request.op == Op::kGet || request.op == Op::kGetRegistered;
-    if (gets && !request.given_up && request.size_bytes >= kBulkBytes) cancels_.push_back(request.sequence);
+    if (gets && !request.given_up && request.size_bytes >= kBulkBytes)
+      cancels_.push_back(request.sequence);
     request.given_up = true;
     request.destination.clear();
     request.local = {};
@@ -270,13 +281,16 @@ void Connection::GiveUp() {
   UpdateWatch();
 }
 
-// What rises as long as requests go on: bytes that came, and that the other host has taken; our own questions aside.
+// What rises as long as requests go on: bytes that came, and that the other host has taken; our own
+// questions aside.
 std::int64_t Connection::Progress() const {
-  return static_cast<std::int64_t>(received_.load(std::memory_order_relaxed) + stream_->TakenBytes() -
+  return static_cast<std::int64_t>(received_.load(std::memory_order_relaxed) +
+                                   stream_->TakenBytes() -
                                    asked_bytes_.load(std::memory_order_relaxed));
 }
 
-Status Connection::Await(Bound bound, const std::function<bool()>& done, const std::function<Status()>& begin) {
+Status Connection::Await(Bound bound, const std::function<bool()>& done,
+                         const std::function<Status()>& begin) {
   bound.end = std::min(bound.end, CallDeadline());
   ProgressWatch watch(bound, steady_clock::now());
   std::unique_lock lock(send_mutex_);
@@ -291,7 +305,8 @@ Status Connection::Await(Bound bound, const std::function<bool()>& done, const s
     }
     if (driven_) {
       ++waiting_;
-      Status waited = WaitUntil(lock, changed_, watch.deadline(), [&] { return !down_.ok() || done() || !driven_; });
+      Status waited = WaitUntil(lock, changed_, watch.deadline(),
+                                [&] { return !down_.ok() || done() || !driven_; });
       --waiting_;
       if (IsDeadlineExceeded(waited) && !watch.IsOver(steady_clock::now(), Progress())) continue;
       if (!waited.ok()) return waited.WithContext(name_ + " has not answered");
@@ -324,7 +339,8 @@ Status Connection::Drive(Bound bound, const std::function<bool()>& done, bool lo
   std::optional<Vigil> vigil;  // begins with the first look: most waits are over by then
   std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
   unsigned polls = 0;
-  // The reactor may be in the middle of reading what this caller waits for; from the next time on it leaves that to him.
+  // The reactor may be in the middle of reading what this caller waits for; from the next time on
+  // it leaves that to him.
   { std::lock_guard lock(receive_mutex_); }
   // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
   for (bool look = look_first || stream_->encrypted();; look = true) {
@@ -339,15 +355,18 @@ Status Connection::Drive(Bound bound, const std::function<bool()>& done, bool lo
       std::lock_guard lock(send_mutex_);
       (void)PumpOut();
       if (!down_.ok() || done()) return Ok();
-      full = driver_sends_ = blocked_;  // from now on who finds the socket full asks the reactor, unless it is full already
+      // from now on who finds the socket full asks the reactor, unless it is full already
+      full = driver_sends_ = blocked_;
       UpdateWatch();
       bulk = full || !IsDone(bulk_sequence_);
     }
     now = steady_clock::now();
-    if (now >= watch.deadline() && watch.IsOver(now, Progress())) return DeadlineExceeded("{}", watch.why());
+    if (now >= watch.deadline() && watch.IsOver(now, Progress()))
+      return DeadlineExceeded("{}", watch.why());
     if (now >= next_look) {
       if (InterruptRequested())
-        return Interrupted("the wait was interrupted: by a signal, or because what it waited on was closed");
+        return Interrupted(
+            "the wait was interrupted: by a signal, or because what it waited on was closed");
       if (IsSilent(now, vigil)) continue;
       watch.Look(now, Progress());
       next_look = now + kInterruptPeriod;
@@ -377,13 +396,16 @@ Vigil::Signs Connection::SignsOfLife() const {
   return {TimePoint(heard), stream_->TakenBytes(), asked_bytes_.load(std::memory_order_relaxed)};
 }
 
-// One line for the owner of memory that peers reach and that is not as it should be; at most each kWarnPeriod.
+// One line for the owner of memory that peers reach and that is not as it should be; at most each
+// kWarnPeriod.
 void Connection::WarnOfMemory(const Status& why) const {
   constexpr std::chrono::seconds kWarnPeriod{10};
   const std::int64_t now = steady_clock::now().time_since_epoch().count();
   std::int64_t next = memory_->next_warning_ns.load(std::memory_order_relaxed);
   if (now < next) return;
-  if (!memory_->next_warning_ns.compare_exchange_strong(next, now + std::chrono::nanoseconds(kWarnPeriod).count())) return;
+  if (!memory_->next_warning_ns.compare_exchange_strong(
+          next, now + std::chrono::nanoseconds(kWarnPeriod).count()))
+    return;
   LOG(kWarn, "a request of {} has failed: {}", name_, why.message());
 }
 
@@ -403,7 +425,8 @@ bool Connection::IsSilent(TimePoint now, std::optional<Vigil>& vigil) {
     case Vigil::Verdict::kSilent: break;
   }
   std::lock_guard lock(receive_mutex_);
-  End(Disconnected("it has not answered for {} ms: it is stopped, or cut off", vigil->silence().count()));
+  End(Disconnected("it has not answered for {} ms: it is stopped, or cut off",
+                   vigil->silence().count()));
   return true;
 }
 

@@ -1,15 +1,18 @@
-// transport/tcp/connection.h: one TCP connection between two members: the messages of their ports, what this end asks of the
-// other's memory, and what it answers for its own. docs/tcp.md has the sequence.
+// transport/tcp/connection.h: one TCP connection between two members: the messages of their ports,
+// what this end asks of the other's memory, and what it answers for its own. docs/tcp.md has the
+// sequence.
 //
-// Shared by the port and by the link. Threads: what MessageSocket and Attach do is the reactor's; the rest is for any.
+// Shared by the port and by the link. Threads: what MessageSocket and Attach do is the reactor's;
+// the rest is for any.
 //
-// Whoever waits for an answer reads and writes the socket himself (he drives; one at a time, and the reactor doesn't look at it
-// meanwhile); when nobody waits, the reactor does. All reading and writing is non-blocking, resumes where the last one stopped,
-// and serves the peer whoever does it: so a caller never depends on his own reactor, and two ends that are both full go on.
+// Whoever waits for an answer reads and writes the socket himself (he drives; one at a time, and
+// the reactor doesn't look at it meanwhile); when nobody waits, the reactor does. All reading and
+// writing is non-blocking, resumes where the last one stopped, and serves the peer whoever does it:
+// so a caller never depends on his own reactor, and two ends that are both full go on.
 //
-// Two mutexes. receive_mutex_ guards what comes in, and is held while bytes are read into their place; send_mutex_ what goes
-// out, and every wait. receive_mutex_ before send_mutex_. A user's memory is touched under one of them only, so none is touched
-// once SetDown has returned.
+// Two mutexes. receive_mutex_ guards what comes in, and is held while bytes are read into their
+// place; send_mutex_ what goes out, and every wait. receive_mutex_ before send_mutex_. A user's
+// memory is touched under one of them only, so none is touched once SetDown has returned.
 
 #pragma once
 
@@ -49,9 +52,11 @@ struct ServedMemory {
   RegisteredMemory* registered = nullptr;
   std::function<void(Zone)> on_served;
   Tokens tokens{};
-  std::array<bool, kZones> lent{};                       // a file of the user's, who may truncate it
-  std::shared_ptr<BounceArena> bounce;                   // shared with the connections' buffers
-  mutable std::atomic<std::int64_t> next_warning_ns{0};  // of memory that can't be touched, steady clock
+  // a file of the user's, who may truncate it
+  std::array<bool, kZones> lent{};
+  std::shared_ptr<BounceArena> bounce;  // shared with the connections' buffers
+  // of memory that can't be touched, steady clock
+  mutable std::atomic<std::int64_t> next_warning_ns{0};
 
   void Served(std::size_t zone) const {
     if (on_served) on_served(kAllZones[zone]);
@@ -63,20 +68,23 @@ struct ServedMemory {
 
 class Connection final : public MessageSocket, public std::enable_shared_from_this<Connection> {
  public:
-  // `who` is at the other end, for messages; `spin`: how long after activity an end polls before it sleeps.
-  // `bounce` is what `stream` was made with.
-  Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<BounceBuffer> bounce,
-             std::unique_ptr<Stream> stream, std::string who, std::chrono::microseconds spin);
+  // `who` is at the other end, for messages; `spin`: how long after activity an end polls before it
+  // sleeps. `bounce` is what `stream` was made with.
+  Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
+             std::unique_ptr<BounceBuffer> bounce, std::unique_ptr<Stream> stream, std::string who,
+             std::chrono::microseconds spin);
   ~Connection() override;
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
   Packet Receive(std::span<std::byte> buffer) override;
-  void Send(std::vector<std::byte> bytes, std::vector<int> files = {}, std::shared_ptr<const void> owner = nullptr) override;
+  void Send(std::vector<std::byte> bytes, std::vector<int> files = {},
+            std::shared_ptr<const void> owner = nullptr) override;
   void Post(std::vector<std::byte> bytes) override;
   std::size_t waiting_packets() const override;
   void Close() override;
 
-  // The peer is met: requests of both ends may come, ours once the next message of the port is sent.
+  // The peer is met: requests of both ends may come, ours once the next message of the port is
+  // sent.
   void Attach(Rank rank);
   // Requests in flight and later ones fail with `why`, unless they do already.
   void SetDown(const Status& why);
@@ -85,12 +93,15 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   Status Start(Op op, Zone zone, std::span<const Piece> pieces);
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline);
   Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes);
-  // `begin` is called when the reactor doesn't look at the socket any more: the peer's signal would wake it.
-  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) {
+  // `begin` is called when the reactor doesn't look at the socket any more: the peer's signal would
+  // wake it.
+  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
+                     const std::function<bool()>& done) {
     return Await(deadline, done, begin);
   }
-  // Waits for all that was started; the first error of what this thread started since its last Flush. DeadlineExceeded and
-  // Interrupted give up what this thread started: none of its memory is touched any more.
+  // Waits for all that was started; the first error of what this thread started since its last
+  // Flush. DeadlineExceeded and Interrupted give up what this thread started: none of its memory is
+  // touched any more.
   Status Flush(Bound bound);
 
   bool encrypted() const { return stream_->encrypted(); }
@@ -162,7 +173,8 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   void WakePort();
   void UpdateWatch();  // send_mutex_ held
   bool IsDone(std::uint64_t sequence) const;
-  Status Await(Bound bound, const std::function<bool()>& done, const std::function<Status()>& begin = {});
+  Status Await(Bound bound, const std::function<bool()>& done,
+               const std::function<Status()>& begin = {});
   // `look_first`: what is waited for may be there.
   Status Drive(Bound bound, const std::function<bool()>& done, bool look_first);
   void GiveUp();
@@ -196,7 +208,8 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   Status CheckRequest();
   Status FindParts(std::span<const Range> ranges, Status& not_registered);
   std::size_t GatherParts(std::size_t limit, std::vector<iovec>& into);
-  bool AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses, Status& error) const;
+  bool AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses,
+                    Status& error) const;
   void Answer(Outgoing frame);
   void AdvancePayload(std::size_t bytes);
 
@@ -208,7 +221,8 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool MayCommit(const Request& request) const;
   void CommitFrame(Outgoing frame);
   // The first `known` parts of `into` are memory that is there.
-  std::size_t GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses, std::size_t& known);
+  std::size_t GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses,
+                           std::size_t& known);
   void Consume(std::size_t bytes);
   static std::optional<Outgoing> SplitRest(Outgoing& frame);
   bool CommitRest();
@@ -232,7 +246,8 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool shaking_hands_ = true;
   std::atomic<std::int64_t> heard_ns_{0};      // when bytes came last, steady clock
   std::atomic<std::uint64_t> asked_bytes_{0};  // of PINGs, as the stream carries them
-  std::atomic<std::uint64_t> received_{0};     // bytes of payload and answers: what shows that requests go on
+  // bytes of payload and answers: what shows that requests go on
+  std::atomic<std::uint64_t> received_{0};
 
   std::mutex receive_mutex_;  // guards from here to send_mutex_
   bool attached_ = false;     // guarded by both
@@ -265,9 +280,10 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   bool open_ = false;           // hands are shaken
   bool requests_open_ = false;  // the peer is told that it has a link
   bool send_broken_ = false;
-  std::atomic<bool> driven_{false};  // by a caller; the reactor looks without the lock, to keep out of his way
-  bool driver_sends_ = false;        // and waits for room, too
-  bool blocked_ = false;             // the socket is full
+  // by a caller; the reactor looks without the lock, to keep out of his way
+  std::atomic<bool> driven_{false};
+  bool driver_sends_ = false;  // and waits for room, too
+  bool blocked_ = false;       // the socket is full
   std::uint32_t watched_ = 0;
   std::size_t waiting_ = 0;         // threads, on changed_
   std::deque<Outgoing> committed_;  // in the order of the stream

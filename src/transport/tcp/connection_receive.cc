@@ -1,4 +1,5 @@
-// What comes in: frames are parsed, requests of the peer are carried out, answers go where they are waited for.
+// What comes in: frames are parsed, requests of the peer are carried out, answers go where they are
+// waited for.
 
 #include <algorithm>
 #include <cstring>
@@ -13,11 +14,15 @@ constexpr std::size_t kReadParts = 64;
 constexpr std::size_t kMaxInbox = 16;
 constexpr std::size_t kStagingBytes = 8 << 10;  // of the bounce buffer
 
-iovec At(std::byte* memory, const Range& range) { return {memory + range.offset, range.size_bytes}; }
+iovec At(std::byte* memory, const Range& range) {
+  return {memory + range.offset, range.size_bytes};
+}
 
 }  // namespace
 
-bool Connection::MayParse() const { return (attached_ || inbox_.empty()) && inbox_.size() < kMaxInbox; }
+bool Connection::MayParse() const {
+  return (attached_ || inbox_.empty()) && inbox_.size() < kMaxInbox;
+}
 
 Connection::Pumped Connection::PumpIn(std::size_t budget) {
   bool drained = false;
@@ -33,10 +38,12 @@ Connection::Pumped Connection::PumpIn(std::size_t budget) {
 
     // The rest of the payload goes where it belongs; what follows it into the staging.
     gathered_.clear();
-    const std::size_t payload = GatherParts(std::min<std::uint64_t>(budget, segment_left_), gathered_);
+    const std::size_t payload =
+        GatherParts(std::min<std::uint64_t>(budget, segment_left_), gathered_);
     const std::size_t unknown = IntoUnknown() ? gathered_.size() : 0;
     std::vector<RegisteredUse> uses;
-    if (reading_ == Reading::kPayload && header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
+    if (reading_ == Reading::kPayload && header_.op == Op::kPutRegistered &&
+        !AcquireParts(gathered_, uses, put_error_)) {
       reading_ = Reading::kJunk;
       continue;
     }
@@ -54,11 +61,13 @@ Connection::Pumped Connection::PumpIn(std::size_t budget) {
       return Pumped::kEnded;
     }
     if (moved.bytes > 0)
-      heard_ns_.store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_relaxed);
+      heard_ns_.store(std::chrono::steady_clock::now().time_since_epoch().count(),
+                      std::memory_order_relaxed);
     budget -= std::min(budget, moved.bytes);
     const std::size_t taken = std::min(moved.bytes, payload);
     staged_end_ += moved.bytes - taken;
-    const auto place = part_ < parts_.size() ? reinterpret_cast<std::uint64_t>(parts_[part_].iov_base) : 0;
+    const auto place =
+        part_ < parts_.size() ? reinterpret_cast<std::uint64_t>(parts_[part_].iov_base) : 0;
     AdvancePayload(taken);
     if (moved.state == Stream::State::kFault) FailPayload(place);
     if (taken > 0 && segment_left_ == 0) {
@@ -87,7 +96,8 @@ void Connection::AdvancePayload(std::size_t bytes) {
   payload_left_ -= bytes;
   segment_left_ -= bytes;
   received_.fetch_add(bytes, std::memory_order_relaxed);
-  for (; part_ < parts_.size() && bytes >= parts_[part_].iov_len; ++part_) bytes -= parts_[part_].iov_len;
+  for (; part_ < parts_.size() && bytes >= parts_[part_].iov_len; ++part_)
+    bytes -= parts_[part_].iov_len;
   if (bytes == 0) return;
   parts_[part_].iov_base = static_cast<std::byte*>(parts_[part_].iov_base) + bytes;
   parts_[part_].iov_len -= bytes;
@@ -105,7 +115,9 @@ Status Connection::Parse() {
           staged_end_ = staged.size();
           return Ok();
         }
-        ASSIGN_OR_RETURN(Header header, ParseHeader(std::span<const std::byte, kHeaderBytes>(staged.first(kHeaderBytes))));
+        ASSIGN_OR_RETURN(
+            Header header,
+            ParseHeader(std::span<const std::byte, kHeaderBytes>(staged.first(kHeaderBytes))));
         staged_begin_ += kHeaderBytes;
         if (payload_left_ > 0) {
           RETURN_IF_ERROR(OnContinuation(header));
@@ -134,7 +146,8 @@ Status Connection::Parse() {
       }
       case Reading::kPayload: {
         gathered_.clear();
-        std::size_t size = GatherParts(std::min<std::uint64_t>(staged.size(), segment_left_), gathered_);
+        std::size_t size =
+            GatherParts(std::min<std::uint64_t>(staged.size(), segment_left_), gathered_);
         std::vector<RegisteredUse> uses;
         if (header_.op == Op::kPutRegistered && !AcquireParts(gathered_, uses, put_error_)) {
           reading_ = Reading::kJunk;
@@ -172,11 +185,13 @@ Status Connection::OnHeader() {
     return Ok();
   }
   if (header_.op == Op::kPreface) return InvalidArgument("a second PREFACE");
-  if (header_.op != Op::kControl && !attached_) return InvalidArgument("a {} before the introduction", OpName(header_.op));
+  if (header_.op != Op::kControl && !attached_)
+    return InvalidArgument("a {} before the introduction", OpName(header_.op));
   if (IsRequest(header_.op)) RETURN_IF_ERROR(CheckRequest());
   body_.clear();
   body_wanted_ = TableBytes(header_);
-  if (header_.op == Op::kControl || header_.op == Op::kAtomic || header_.op == Op::kDone) body_wanted_ = header_.size_bytes;
+  if (header_.op == Op::kControl || header_.op == Op::kAtomic || header_.op == Op::kDone)
+    body_wanted_ = header_.size_bytes;
   reading_ = TableBytes(header_) > 0 ? Reading::kTable : Reading::kBody;
   return body_wanted_ == 0 ? OnWhole() : Ok();
 }
@@ -207,14 +222,16 @@ Status Connection::OnWhole() {
 
 Status Connection::CheckRequest() {
   const std::size_t token = IsRegistered(header_.op) ? kRegisteredToken : header_.zone;
-  if (header_.token != memory_->tokens[token]) return InvalidArgument("a {} with a wrong token", OpName(header_.op));
+  if (header_.token != memory_->tokens[token])
+    return InvalidArgument("a {} with a wrong token", OpName(header_.op));
   if (header_.sequence <= seen_sequence_) {
     return InvalidArgument("request {} after request {}", header_.sequence, seen_sequence_);
   }
   seen_sequence_ = header_.sequence;
   if (!IsAnswered(header_.op)) return Ok();
   std::lock_guard lock(send_mutex_);
-  if (++peers_unanswered_ > kMaxUnanswered) return InvalidArgument("more than {} requests at once", kMaxUnanswered);
+  if (++peers_unanswered_ > kMaxUnanswered)
+    return InvalidArgument("more than {} requests at once", kMaxUnanswered);
   return Ok();
 }
 
@@ -224,7 +241,8 @@ Status Connection::FindParts(std::span<const Range> ranges, Status& not_register
   part_ = 0;
   if (IsRegistered(header_.op)) {
     for (const Range& range : ranges) {
-      if (range.size_bytes > 0) parts_.push_back({reinterpret_cast<void*>(range.offset), range.size_bytes});  // NOLINT
+      if (range.size_bytes > 0)
+        parts_.push_back({reinterpret_cast<void*>(range.offset), range.size_bytes});  // NOLINT
     }
     // All or nothing, as far as that goes: each part is looked up again when it is touched.
     std::vector<RegisteredUse> uses;
@@ -234,21 +252,24 @@ Status Connection::FindParts(std::span<const Range> ranges, Status& not_register
   const std::uint64_t allocated = memory_->allocated_bytes(header_.zone);
   for (const Range& range : ranges) {
     if (range.size_bytes > allocated || range.offset > allocated - range.size_bytes) {
-      return InvalidArgument("a {} of {} bytes at {}, of {}", OpName(header_.op), range.size_bytes, range.offset, allocated);
+      return InvalidArgument("a {} of {} bytes at {}, of {}", OpName(header_.op), range.size_bytes,
+                             range.offset, allocated);
     }
     if (range.size_bytes > 0) parts_.push_back(At(memory_->slots[header_.zone], range));
   }
   return Ok();
 }
 
-bool Connection::AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses, Status& error) const {
+bool Connection::AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses,
+                              Status& error) const {
   for (const iovec& part : parts) {
     if (!error.ok()) break;
     if (memory_->registered == nullptr) {
       error = InvalidArgument("nothing is registered there");
       break;
     }
-    auto use = RegisteredUse::Acquire(*memory_->registered, reinterpret_cast<std::uint64_t>(part.iov_base), part.iov_len);
+    auto use = RegisteredUse::Acquire(*memory_->registered,
+                                      reinterpret_cast<std::uint64_t>(part.iov_base), part.iov_len);
     if (use.ok()) {
       uses.push_back(*std::move(use));
     } else {
@@ -272,7 +293,8 @@ Status Connection::BeginRequest() {
     Answer(DoneFrame(header_.sequence, not_registered, 0));
     return Ok();
   }
-  Outgoing frame = Frame({.op = Op::kData, .sequence = header_.sequence, .size_bytes = header_.size_bytes});
+  Outgoing frame =
+      Frame({.op = Op::kData, .sequence = header_.sequence, .size_bytes = header_.size_bytes});
   frame.payload = std::exchange(parts_, {});
   frame.is_data = true;
   frame.registered_bytes = frame.unknown = frame.done_follows = header_.op == Op::kGetRegistered;
@@ -284,7 +306,8 @@ Status Connection::BeginRequest() {
 
 Status Connection::PerformRequest() {
   AtomicRequest request = ParseAtomic(header_, std::span<const std::byte, 16>(body_.data(), 16));
-  RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request, memory_->allocated_bytes(header_.zone)));
+  RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request,
+                              memory_->allocated_bytes(header_.zone)));
   auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.offset);
   if (memory_->lent[header_.zone]) {
     if (Status there = CheckOwnMemory(cell, sizeof *cell, true); !there.ok()) {
@@ -311,8 +334,8 @@ Status Connection::BeginData() {
   Request& request = unanswered_.front();
   if ((request.op != Op::kGet && request.op != Op::kGetRegistered) || request.has_data ||
       header_.sequence != request.sequence || header_.size_bytes != request.size_bytes) {
-    return InvalidArgument("DATA of {} bytes for request {}, where request {} waits", header_.size_bytes, header_.sequence,
-                           request.sequence);
+    return InvalidArgument("DATA of {} bytes for request {}, where request {} waits",
+                           header_.size_bytes, header_.sequence, request.sequence);
   }
   parts_ = request.destination;
   part_ = 0;
@@ -326,13 +349,15 @@ void Connection::BeginPayload(bool wanted) {
   reading_ = wanted ? Reading::kPayload : Reading::kJunk;
 }
 
-// Memory of this member's own segments is there; what a user has registered, lent or named as a copy's destination may not be.
+// Memory of this member's own segments is there; what a user has registered, lent or named as a
+// copy's destination may not be.
 bool Connection::IntoUnknown() const {
   if (reading_ != Reading::kPayload) return false;
   return header_.op == Op::kPutRegistered || header_.op == Op::kData || memory_->lent[header_.zone];
 }
 
-// The place at `address` can't be written to: the rest of the payload is taken off the stream, and whoever asked hears of it.
+// The place at `address` can't be written to: the rest of the payload is taken off the stream, and
+// whoever asked hears of it.
 void Connection::FailPayload(std::uint64_t address) {
   reading_ = Reading::kJunk;
   parts_.clear();
@@ -340,23 +365,27 @@ void Connection::FailPayload(std::uint64_t address) {
   if (!down_.ok()) return;
   if (header_.op == Op::kData) {
     Request& request = unanswered_.front();
-    errors_.try_emplace(request.by,
-                        InvalidArgument("local address {:#x} can't be written to in this process: the memory was freed, is "
-                                        "protected, or was never there",
-                                        address));
+    errors_.try_emplace(
+        request.by,
+        InvalidArgument(
+            "local address {:#x} can't be written to in this process: the memory was freed, is "
+            "protected, or was never there",
+            address));
     request.given_up = true;
     request.destination.clear();
     return;
   }
   if (header_.op == Op::kPutRegistered) {
     put_error_ = InvalidArgument(
-        "address {:#x} is registered there, but can't be written to: its user has freed or protected it without "
+        "address {:#x} is registered there, but can't be written to: its user has freed or "
+        "protected it without "
         "unregistering it, or its file has shrunk",
         address);
   } else {
-    put_error_ = InvalidArgument("{} byte {} can't be written to: the user's file that it lies in has shrunk",
-                                 ZoneName(kAllZones[header_.zone]),
-                                 address - reinterpret_cast<std::uint64_t>(memory_->slots[header_.zone]));
+    put_error_ = InvalidArgument(
+        "{} byte {} can't be written to: the user's file that it lies in has shrunk",
+        ZoneName(kAllZones[header_.zone]),
+        address - reinterpret_cast<std::uint64_t>(memory_->slots[header_.zone]));
   }
   WarnOfMemory(put_error_);
 }
@@ -370,15 +399,16 @@ Status Connection::OnSegmentEnd() {
 // The header behind a segment that isn't the last.
 Status Connection::OnContinuation(const Header& header) {
   if (header.sequence != header_.sequence || (header.op != Op::kMore && header.op != Op::kAbort)) {
-    return InvalidArgument("a {} of request {} in the middle of request {}'s payload", OpName(header.op), header.sequence,
-                           header_.sequence);
+    return InvalidArgument("a {} of request {} in the middle of request {}'s payload",
+                           OpName(header.op), header.sequence, header_.sequence);
   }
   if (header.op == Op::kAbort) {
     OnAborted();
     return Ok();
   }
   if (header.size_bytes != std::min(payload_left_, kSegmentBytes))
-    return InvalidArgument("a segment of {} bytes, with {} to come", header.size_bytes, payload_left_);
+    return InvalidArgument("a segment of {} bytes, with {} to come", header.size_bytes,
+                           payload_left_);
   segment_left_ = header.size_bytes;
   reading_ = resume_;
   return Ok();
@@ -393,7 +423,8 @@ void Connection::OnAborted() {
   if (down_.ok()) unanswered_.front().aborted = true;  // DONE follows
 }
 
-// What is sent of that DATA stays sent; the rest isn't. A request that isn't answered yet isn't carried out.
+// What is sent of that DATA stays sent; the rest isn't. A request that isn't answered yet isn't
+// carried out.
 void Connection::OnCancel() {
   std::lock_guard lock(send_mutex_);
   for (Outgoing& frame : answers_) {
@@ -421,7 +452,9 @@ Status Connection::OnPayload() {
       }
       break;
     case Op::kSignal: WakeWaiters(); break;  // one of them may wait for it while another one drives
-    case Op::kPutRegistered: answers_.push_back(DoneFrame(header_.sequence, std::exchange(put_error_, Ok()), 0)); break;
+    case Op::kPutRegistered:
+      answers_.push_back(DoneFrame(header_.sequence, std::exchange(put_error_, Ok()), 0));
+      break;
     default:
       if (unanswered_.front().op == Op::kGet) {
         unanswered_.pop_front();
@@ -435,8 +468,10 @@ Status Connection::OnPayload() {
 
 Status Connection::OnAck() {
   std::lock_guard lock(send_mutex_);
-  if (header_.sequence > committed_put_) return InvalidArgument("an ACK of PUT {}, before it was sent", header_.sequence);
-  while (!unacknowledged_.empty() && unacknowledged_.front().sequence <= header_.sequence) unacknowledged_.pop_front();
+  if (header_.sequence > committed_put_)
+    return InvalidArgument("an ACK of PUT {}, before it was sent", header_.sequence);
+  while (!unacknowledged_.empty() && unacknowledged_.front().sequence <= header_.sequence)
+    unacknowledged_.pop_front();
   received_.fetch_add(1, std::memory_order_relaxed);
   WakeWaiters();
   return Ok();
@@ -461,13 +496,15 @@ Status Connection::OnDone() {
     return Ok();
   }
   Request& request = unanswered_.front();
-  if (status.ok() && request.op == Op::kGet && !request.aborted) return InvalidArgument("DONE for a GET, without its DATA");
+  if (status.ok() && request.op == Op::kGet && !request.aborted)
+    return InvalidArgument("DONE for a GET, without its DATA");
   if (status.ok() && request.op == Op::kGetRegistered && !request.has_data && !request.given_up)
     return InvalidArgument("DONE for a GET_REGISTERED without its DATA");
   if (request.cell != nullptr) {
     *request.cell = {header_.offset, std::move(status), true};
   } else if (!request.given_up) {
-    if (status.ok() && request.aborted) status = Internal("{} sent a part of what was asked for, and no reason", name_);
+    if (status.ok() && request.aborted)
+      status = Internal("{} sent a part of what was asked for, and no reason", name_);
     if (!status.ok()) errors_.try_emplace(request.by, std::move(status));
   }
   unanswered_.pop_front();

@@ -9,9 +9,10 @@ namespace memfabric::transport::tcp {
 namespace {
 
 constexpr std::size_t kSendParts = 64;
-constexpr std::size_t kSendBytes = (1 << 20) + (64 << 10);  // of one system call: 1 MiB, its header and table
-constexpr std::size_t kSendBudget = 4 << 20;                // then others get their turn
-constexpr std::size_t kCommitBytes = 1 << 18;               // gathered before a system call
+// of one system call: 1 MiB, its header and table
+constexpr std::size_t kSendBytes = (1 << 20) + (64 << 10);
+constexpr std::size_t kSendBudget = 4 << 20;   // then others get their turn
+constexpr std::size_t kCommitBytes = 1 << 18;  // gathered before a system call
 constexpr std::size_t kCommitFrames = 24;
 // Of the bounce buffer, to copy what may not be there.
 constexpr std::size_t kScratchOffset = 16 << 10;
@@ -35,10 +36,12 @@ Connection::Outgoing Connection::Frame(const Header& header) {
   return frame;
 }
 
-Connection::Outgoing Connection::DoneFrame(std::uint64_t sequence, const Status& status, std::uint64_t value) {
+Connection::Outgoing Connection::DoneFrame(std::uint64_t sequence, const Status& status,
+                                           std::uint64_t value) {
   auto text = std::as_bytes(std::span(status.message()));
   text = text.first(std::min(text.size(), kMaxErrorBytes));
-  Header header{.op = Op::kDone, .zone = static_cast<std::uint8_t>(status.kind()), .sequence = sequence};
+  Header header{
+      .op = Op::kDone, .zone = static_cast<std::uint8_t>(status.kind()), .sequence = sequence};
   header.offset = value;
   header.size_bytes = text.size();
   Outgoing frame = Frame(header);
@@ -64,7 +67,8 @@ Status Connection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   // Found out later, it would cost what the remote range holds.
   if (op == Op::kPut || op == Op::kPutRegistered) {
     for (const iovec& part : parts) {
-      if (part.iov_len >= kCheapCheckBytes) RETURN_IF_ERROR(CheckOwnMemory(part.iov_base, part.iov_len, false));
+      if (part.iov_len >= kCheapCheckBytes)
+        RETURN_IF_ERROR(CheckOwnMemory(part.iov_base, part.iov_len, false));
     }
   }
   Header header{.op = op, .zone = request.zone, .count = static_cast<std::uint32_t>(pieces.size())};
@@ -76,7 +80,8 @@ Status Connection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   return Enqueue(header, std::move(queued));
 }
 
-Status Connection::Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes) {
+Status Connection::Signal(Zone zone, std::uint64_t remote_offset,
+                          std::span<const std::byte> bytes) {
   Queued queued;
   queued.request.op = Op::kSignal;
   queued.request.zone = static_cast<std::uint8_t>(Index(zone));
@@ -88,7 +93,8 @@ Status Connection::Signal(Zone zone, std::uint64_t remote_offset, std::span<cons
   return Enqueue(header, std::move(queued));
 }
 
-Result<std::uint64_t> Connection::Atomic(Zone zone, const AtomicRequest& atomic, Deadline deadline) {
+Result<std::uint64_t> Connection::Atomic(Zone zone, const AtomicRequest& atomic,
+                                         Deadline deadline) {
   auto cell = std::make_shared<Cell>();
   Queued queued;
   queued.request.op = Op::kAtomic;
@@ -97,7 +103,9 @@ Result<std::uint64_t> Connection::Atomic(Zone zone, const AtomicRequest& atomic,
   queued.request.cell = cell;
   auto operands = EncodeOperands(atomic);
   queued.frame.body.assign(operands.begin(), operands.end());
-  Header header{.op = Op::kAtomic, .zone = queued.request.zone, .count = static_cast<std::uint32_t>(atomic.operation)};
+  Header header{.op = Op::kAtomic,
+                .zone = queued.request.zone,
+                .count = static_cast<std::uint32_t>(atomic.operation)};
   header.offset = atomic.offset;
   header.size_bytes = operands.size();
   RETURN_IF_ERROR(Enqueue(header, std::move(queued)));
@@ -138,15 +146,18 @@ bool Connection::MayCommit(const Request& request) const {
   if (request.op == Op::kGet || request.op == Op::kGetRegistered) return true;
   return std::none_of(unanswered_.begin(), unanswered_.end(), [&](const Request& earlier) {
     if (earlier.op != Op::kGet && earlier.op != Op::kGetRegistered) return false;
-    const bool same_memory = IsRegistered(earlier.op) == IsRegistered(request.op) && earlier.zone == request.zone;
-    return (same_memory && earlier.remote.Meets(request.remote)) || earlier.local.Meets(request.local);
+    const bool same_memory =
+        IsRegistered(earlier.op) == IsRegistered(request.op) && earlier.zone == request.zone;
+    return (same_memory && earlier.remote.Meets(request.remote)) ||
+           earlier.local.Meets(request.local);
   });
 }
 
 // In place of what isn't sent yet of the payload.
 void Connection::SendZeros(Outgoing& frame) {
   std::size_t left = 0;
-  for (std::size_t i = frame.part < 2 ? 0 : frame.part - 2; i < frame.payload.size(); ++i) left += frame.payload[i].iov_len;
+  for (std::size_t i = frame.part < 2 ? 0 : frame.part - 2; i < frame.payload.size(); ++i)
+    left += frame.payload[i].iov_len;
   if (frame.part >= 2) left -= std::exchange(frame.part_done, 0);
   frame.part = std::min<std::size_t>(frame.part, 2);
   frame.payload.clear();
@@ -161,7 +172,8 @@ void Connection::SendZeros(Outgoing& frame) {
 std::optional<Connection::Outgoing> Connection::SplitRest(Outgoing& frame) {
   std::uint64_t left = kSegmentBytes;
   std::size_t i = 0;
-  for (; i < frame.payload.size() && frame.payload[i].iov_len <= left; ++i) left -= frame.payload[i].iov_len;
+  for (; i < frame.payload.size() && frame.payload[i].iov_len <= left; ++i)
+    left -= frame.payload[i].iov_len;
   if (i == frame.payload.size()) return std::nullopt;
   Outgoing rest;
   rest.payload.assign(frame.payload.begin() + static_cast<std::ptrdiff_t>(i), frame.payload.end());
@@ -191,7 +203,8 @@ void Connection::CopyLent(Outgoing& frame) {
     for (std::size_t done = 0; done < part.iov_len;) {
       const std::size_t size = std::min(part.iov_len - done, kScratchBytes);
       if (bounce_->Load(kScratchOffset, from + done, size) < size) {
-        const Status why = InvalidArgument("what was asked for can't be read: the user's file that it lies in has shrunk");
+        const Status why = InvalidArgument(
+            "what was asked for can't be read: the user's file that it lies in has shrunk");
         WarnOfMemory(why);
         rest_.reset();
         Outgoing end = DoneFrame(frame.sequence, why, 0);
@@ -203,7 +216,8 @@ void Connection::CopyLent(Outgoing& frame) {
         frame = std::move(end);
         return;
       }
-      frame.copy.insert(frame.copy.end(), bounce_->data() + kScratchOffset, bounce_->data() + kScratchOffset + size);
+      frame.copy.insert(frame.copy.end(), bounce_->data() + kScratchOffset,
+                        bounce_->data() + kScratchOffset + size);
       done += size;
     }
   }
@@ -237,7 +251,8 @@ bool Connection::IsRestOf(const Outgoing& frame) const {
 // Its payload can't be had. What has begun goes on with zeros; what hasn't is taken back.
 void Connection::Fail(Outgoing& frame, const Status& why) {
   const bool own = frame.by != std::thread::id{};
-  const bool begun = frame.is_rest || frame.part > 0 || frame.part_done > 0 || stream_->HoldsBytes();
+  const bool begun =
+      frame.is_rest || frame.part > 0 || frame.part_done > 0 || stream_->HoldsBytes();
   if (own) {
     errors_.try_emplace(frame.by, why);
   } else {
@@ -270,18 +285,22 @@ void Connection::Fail(Outgoing& frame, const Status& why) {
   if (!own) rest_->error = why;
 }
 
-// The socket met memory that can't be read: whose is it? False: nobody's but ours, so the machine has none left.
+// The socket met memory that can't be read: whose is it? False: nobody's but ours, so the machine
+// has none left.
 bool Connection::FailUnreadable() {
-  auto address_of = [](const iovec& part) { return reinterpret_cast<std::uint64_t>(part.iov_base); };
+  auto address_of = [](const iovec& part) {
+    return reinterpret_cast<std::uint64_t>(part.iov_base);
+  };
   auto fail = [&](Outgoing& frame, const iovec& part) {
     if (frame.by != std::thread::id{}) {
-      return Fail(frame,
-                  InvalidArgument("local address {:#x} + {} bytes can't be read in this process: the memory was freed, is "
-                                  "protected, or was never there",
-                                  address_of(part), part.iov_len));
+      return Fail(frame, InvalidArgument("local address {:#x} + {} bytes can't be read in this "
+                                         "process: the memory was freed, is "
+                                         "protected, or was never there",
+                                         address_of(part), part.iov_len));
     }
     const Status why = InvalidArgument(
-        "address {:#x} + {} bytes is registered there, but can't be read: its user has freed or protected it without "
+        "address {:#x} + {} bytes is registered there, but can't be read: its user has freed or "
+        "protected it without "
         "unregistering it, or its file has shrunk",
         address_of(part), part.iov_len);
     WarnOfMemory(why);
@@ -289,7 +308,8 @@ bool Connection::FailUnreadable() {
   };
   for (Outgoing& frame : committed_) {
     if (!frame.unknown) continue;
-    std::vector<iovec> unsent(frame.payload.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(frame.part, 2) - 2),
+    std::vector<iovec> unsent(frame.payload.begin() + static_cast<std::ptrdiff_t>(
+                                                          std::max<std::size_t>(frame.part, 2) - 2),
                               frame.payload.end());
     if (frame.part >= 2) {
       unsent[0].iov_base = static_cast<std::byte*>(unsent[0].iov_base) + frame.part_done;
@@ -301,7 +321,8 @@ bool Connection::FailUnreadable() {
     return true;
   }
   // It is there again; but it has been away.
-  auto found = std::find_if(committed_.begin(), committed_.end(), [](const Outgoing& frame) { return frame.unknown; });
+  auto found = std::find_if(committed_.begin(), committed_.end(),
+                            [](const Outgoing& frame) { return frame.unknown; });
   if (found == committed_.end()) return false;
   fail(*found, found->payload.front());
   return true;
@@ -368,7 +389,8 @@ bool Connection::Commit() {
 }
 
 // The begin of what is committed, as far as one system call takes it.
-std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses, std::size_t& known) {
+std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses,
+                                     std::size_t& known) {
   into.clear();
   uses.clear();
   known = kSendParts;
@@ -379,7 +401,8 @@ std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<Regis
                    : part == 1 ? iovec{frame.body.data(), frame.body.size()}
                                : frame.payload[part - 2];
       const std::size_t done = part == frame.part ? frame.part_done : 0;
-      next = {static_cast<std::byte*>(next.iov_base) + done, std::min(next.iov_len - done, kSendBytes - bytes)};
+      next = {static_cast<std::byte*>(next.iov_base) + done,
+              std::min(next.iov_len - done, kSendBytes - bytes)};
       Status registered;
       if (part >= 2 && frame.registered_bytes && !AcquireParts({&next, 1}, uses, registered)) {
         Fail(frame, registered);

@@ -6,7 +6,8 @@ namespace memfabric::transport::tcp {
 namespace {
 
 constexpr std::uint16_t kMagic = 0x4d54;
-constexpr std::uint32_t kOperations = static_cast<std::uint32_t>(AtomicRequest::Operation::kFetchXor) + 1;
+constexpr std::uint32_t kOperations =
+    static_cast<std::uint32_t>(AtomicRequest::Operation::kFetchXor) + 1;
 
 template <typename Integer>
 void Put(std::byte* to, Integer value) {
@@ -17,7 +18,8 @@ template <typename Integer>
 Integer Take(const std::byte* from) {
   Integer value = 0;
   for (std::size_t i = 0; i < sizeof value; ++i) {
-    value = static_cast<Integer>(value | static_cast<Integer>(static_cast<Integer>(from[i]) << (8 * i)));
+    value = static_cast<Integer>(value |
+                                 static_cast<Integer>(static_cast<Integer>(from[i]) << (8 * i)));
   }
   return value;
 }
@@ -27,14 +29,17 @@ Status CheckHeader(const Header& header) {
     return InvalidArgument("a {} with {} {}", OpName(header.op), what, value);
   };
   if (IsRequest(header.op)) {
-    if (header.op != Op::kAtomic && (header.count == 0 || header.count > kMaxPieces)) return bad("count", header.count);
-    if (header.op == Op::kAtomic && header.count >= kOperations) return bad("operation", header.count);
+    if (header.op != Op::kAtomic && (header.count == 0 || header.count > kMaxPieces))
+      return bad("count", header.count);
+    if (header.op == Op::kAtomic && header.count >= kOperations)
+      return bad("operation", header.count);
     if (header.op == Op::kAtomic && header.size_bytes != 16) return bad("size", header.size_bytes);
     if (header.op == Op::kSignal && header.count != 1) return bad("count", header.count);
     if (header.op == Op::kSignal && (header.size_bytes == 0 || header.size_bytes > kMaxSignalBytes))
       return bad("size", header.size_bytes);
     if (header.zone >= (IsRegistered(header.op) ? 1 : kZones)) return bad("zone", header.zone);
-    if (header.count > 1 && header.op != Op::kAtomic && header.offset != 0) return bad("offset", header.offset);
+    if (header.count > 1 && header.op != Op::kAtomic && header.offset != 0)
+      return bad("offset", header.offset);
     if (header.sequence == 0) return bad("sequence", 0);
     return Ok();
   }
@@ -43,8 +48,10 @@ Status CheckHeader(const Header& header) {
     return header.sequence == 0 ? Ok() : bad("sequence", header.sequence);
   }
   // The fields that the others have.
-  const bool sized = header.op == Op::kControl || header.op == Op::kData || header.op == Op::kDone || header.op == Op::kMore;
-  const bool sequenced = header.op == Op::kAck || header.op == Op::kData || header.op == Op::kDone || header.op == Op::kMore ||
+  const bool sized = header.op == Op::kControl || header.op == Op::kData ||
+                     header.op == Op::kDone || header.op == Op::kMore;
+  const bool sequenced = header.op == Op::kAck || header.op == Op::kData ||
+                         header.op == Op::kDone || header.op == Op::kMore ||
                          header.op == Op::kAbort || header.op == Op::kCancel;
   if (header.count != 0) return bad("count", header.count);
   if (header.token != 0) return bad("token", header.token);
@@ -52,14 +59,16 @@ Status CheckHeader(const Header& header) {
   if (sequenced != (header.sequence != 0)) return bad("sequence", header.sequence);
   if (header.op != Op::kDone && header.offset != 0) return bad("offset", header.offset);
   if (header.op != Op::kDone && header.zone != 0) return bad("zone", header.zone);
-  if (header.op == Op::kControl && (header.size_bytes == 0 || header.size_bytes > kMaxControlBytes)) {
+  if (header.op == Op::kControl &&
+      (header.size_bytes == 0 || header.size_bytes > kMaxControlBytes)) {
     return bad("size", header.size_bytes);
   }
   if (header.op == Op::kMore && (header.size_bytes == 0 || header.size_bytes > kSegmentBytes))
     return bad("size", header.size_bytes);
   if (header.op == Op::kDone) {
     if (header.zone > static_cast<std::uint8_t>(Kind::kInternal)) return bad("kind", header.zone);
-    if (header.size_bytes > (header.zone == 0 ? 0 : kMaxErrorBytes)) return bad("size", header.size_bytes);
+    if (header.size_bytes > (header.zone == 0 ? 0 : kMaxErrorBytes))
+      return bad("size", header.size_bytes);
   }
   return Ok();
 }
@@ -98,8 +107,9 @@ Result<Header> ParseHeader(std::span<const std::byte, kHeaderBytes> bytes) {
 
 std::string_view OpName(Op op) {
   constexpr std::array<std::string_view, kLastOp + 1> kNames{
-      "?",   "PREFACE", "CONTROL", "PUT",  "GET",  "PUT_REGISTERED", "GET_REGISTERED", "ATOMIC", "SIGNAL",
-      "ACK", "DATA",    "DONE",    "PING", "PONG", "MORE",           "ABORT",          "CANCEL"};
+      "?",      "PREFACE", "CONTROL", "PUT",  "GET",  "PUT_REGISTERED", "GET_REGISTERED",
+      "ATOMIC", "SIGNAL",  "ACK",     "DATA", "DONE", "PING",           "PONG",
+      "MORE",   "ABORT",   "CANCEL"};
   return kNames[static_cast<std::uint8_t>(op)];
 }
 
@@ -108,11 +118,14 @@ bool IsAnswered(Op op) { return IsRequest(op) && op != Op::kPut && op != Op::kSi
 bool IsRegistered(Op op) { return op == Op::kPutRegistered || op == Op::kGetRegistered; }
 
 std::size_t TableBytes(const Header& header) {
-  return IsRequest(header.op) && header.op != Op::kAtomic && header.count > 1 ? header.count * kPieceBytes : 0;
+  return IsRequest(header.op) && header.op != Op::kAtomic && header.count > 1
+             ? header.count * kPieceBytes
+             : 0;
 }
 
 std::uint64_t PayloadBytes(const Header& header) {
-  const bool none = header.op == Op::kPreface || header.op == Op::kGet || header.op == Op::kGetRegistered;
+  const bool none =
+      header.op == Op::kPreface || header.op == Op::kGet || header.op == Op::kGetRegistered;
   return none ? 0 : header.size_bytes;
 }
 
@@ -130,11 +143,14 @@ Result<std::vector<Range>> ParseTable(const Header& header, std::span<const std:
   std::vector<Range> ranges(header.count);
   std::uint64_t left = header.size_bytes;
   for (std::size_t i = 0; i < ranges.size(); ++i) {
-    ranges[i] = {Take<std::uint64_t>(&bytes[i * kPieceBytes]), Take<std::uint64_t>(&bytes[i * kPieceBytes + 8])};
-    if (ranges[i].size_bytes > left) return InvalidArgument("a {} with more bytes in its pieces", OpName(header.op));
+    ranges[i] = {Take<std::uint64_t>(&bytes[i * kPieceBytes]),
+                 Take<std::uint64_t>(&bytes[i * kPieceBytes + 8])};
+    if (ranges[i].size_bytes > left)
+      return InvalidArgument("a {} with more bytes in its pieces", OpName(header.op));
     left -= ranges[i].size_bytes;
   }
-  if (left != 0) return InvalidArgument("a {} with {} bytes that are in no piece", OpName(header.op), left);
+  if (left != 0)
+    return InvalidArgument("a {} with {} bytes that are in no piece", OpName(header.op), left);
   return ranges;
 }
 
@@ -149,8 +165,10 @@ Header EncodePreface(const Tokens& tokens) {
 }
 
 Result<Tokens> ParsePreface(const Header& header) {
-  if (header.op != Op::kPreface) return InvalidArgument("a {} instead of a PREFACE", OpName(header.op));
-  if (header.count != kWireVersion) return Unsupported("tcp version {}, not {}", header.count, kWireVersion);
+  if (header.op != Op::kPreface)
+    return InvalidArgument("a {} instead of a PREFACE", OpName(header.op));
+  if (header.count != kWireVersion)
+    return Unsupported("tcp version {}, not {}", header.count, kWireVersion);
   return Tokens{header.token, header.offset, header.size_bytes};
 }
 
@@ -162,8 +180,8 @@ std::array<std::byte, 16> EncodeOperands(const AtomicRequest& request) {
 }
 
 AtomicRequest ParseAtomic(const Header& header, std::span<const std::byte, 16> operands) {
-  return {static_cast<AtomicRequest::Operation>(header.count), header.offset, Take<std::uint64_t>(&operands[0]),
-          Take<std::uint64_t>(&operands[8])};
+  return {static_cast<AtomicRequest::Operation>(header.count), header.offset,
+          Take<std::uint64_t>(&operands[0]), Take<std::uint64_t>(&operands[8])};
 }
 
 }  // namespace memfabric::transport::tcp

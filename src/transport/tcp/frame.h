@@ -1,9 +1,10 @@
-// transport/tcp/frame.h: what two ends of a TCP connection say to each other once both are authenticated. docs/tcp.md has the
-// sequence.
+// transport/tcp/frame.h: what two ends of a TCP connection say to each other once both are
+// authenticated. docs/tcp.md has the sequence.
 //
-// The stream is a sequence of frames: a header of 40 bytes, then for a list a table of its pieces, then payload. Integers are
-// little-endian. The first frame of each end is its PREFACE. CONTROL carries a message of local_protocol.h; everything else is
-// about memory: requests, and answers to them.
+// The stream is a sequence of frames: a header of 40 bytes, then for a list a table of its pieces,
+// then payload. Integers are little-endian. The first frame of each end is its PREFACE. CONTROL
+// carries a message of local_protocol.h; everything else is about memory: requests, and answers to
+// them.
 //
 // Bytes of a peer are untrusted: the parsers are pure functions of them. No state; any thread.
 
@@ -26,21 +27,25 @@ constexpr std::uint16_t kWireVersion = 3;
 constexpr std::size_t kHeaderBytes = 40;
 constexpr std::size_t kMaxPieces = 1024;
 constexpr std::size_t kPieceBytes = 16;
-constexpr std::size_t kMaxControlBytes = 512;  // the largest message of local_protocol.h but for DATA, which isn't sent here
+// the largest message of local_protocol.h but for DATA, which isn't sent here
+constexpr std::size_t kMaxControlBytes = 512;
 constexpr std::size_t kMaxErrorBytes = 400;
-// Requests of one end that wait for an answer of their own (all but PUT and SIGNAL). More break the protocol: so what an end
-// has to remember for its peer is bounded, and it never has to stop reading.
+// Requests of one end that wait for an answer of their own (all but PUT and SIGNAL). More break the
+// protocol: so what an end has to remember for its peer is bounded, and it never has to stop
+// reading.
 constexpr std::size_t kMaxUnanswered = 64;
 
-// A payload comes in segments: the first with its frame, each other behind a MORE of its own, so that who gives a transfer up
-// is heard soon. All are this large but the last.
+// A payload comes in segments: the first with its frame, each other behind a MORE of its own, so
+// that who gives a transfer up is heard soon. All are this large but the last.
 constexpr std::uint64_t kSegmentBytes = 1 << 20;
 
 // What moves more is waited for asleep: for less it is worth to poll.
 constexpr std::uint64_t kBulkBytes = 64 << 10;
 
 enum class Op : std::uint8_t {
-  kPreface = 1,    // count: version; token, offset, size_bytes: the tokens of device zone, host zone, registered memory
+  // count: version; token, offset, size_bytes: the tokens of device zone, host zone, registered
+  // memory
+  kPreface = 1,
   kControl,        // size_bytes of payload
   kPut,            // acknowledged by ACK
   kGet,            // answered by DATA
@@ -50,8 +55,10 @@ enum class Op : std::uint8_t {
   kSignal,         // as a PUT of one piece of at most kMaxSignalBytes; not acknowledged
   kAck,            // all PUTs up to `sequence` are in place
   kData,           // of request `sequence`, whole
-  kDone,  // of request `sequence`; zone: 0 or the Kind of the error, whose text is the payload; offset: a cell's value. Of a
-          // PUT or GET only with an error; then before the PUT's ACK, and instead of DATA or after its ABORT
+  // of request `sequence`; zone: 0 or the Kind of the error, whose text is the payload; offset: a
+  // cell's value. Of a PUT or GET only with an error; then before the PUT's ACK, and instead of
+  // DATA or after its ABORT
+  kDone,
   kPing,  // answered by PONG at once
   kPong,
   kMore,    // size_bytes: the next segment of the payload under way, which is `sequence`'s
@@ -79,7 +86,8 @@ struct Header {
 
 using HeaderBytes = std::array<std::byte, kHeaderBytes>;
 HeaderBytes EncodeHeader(const Header& header);
-// InvalidArgument: a header that no end sends, and what is wrong with it. Accepts exactly what EncodeHeader makes.
+// InvalidArgument: a header that no end sends, and what is wrong with it. Accepts exactly what
+// EncodeHeader makes.
 Result<Header> ParseHeader(std::span<const std::byte, kHeaderBytes> bytes);
 
 std::string_view OpName(Op op);
@@ -100,7 +108,8 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 std::vector<std::byte> EncodeTable(std::span<const Piece> pieces);
-// The pieces of a request. InvalidArgument: they don't add up to the header's size_bytes. REQUIRES: TableBytes(header) of them.
+// The pieces of a request. InvalidArgument: they don't add up to the header's size_bytes. REQUIRES:
+// TableBytes(header) of them.
 Result<std::vector<Range>> ParseTable(const Header& header, std::span<const std::byte> bytes);
 
 Header EncodePreface(const Tokens& tokens);

@@ -28,7 +28,8 @@ constexpr std::uint32_t kHighestPort = 65535;
 
 using Addresses = std::vector<InterfaceAddress>;
 
-bool SamePrefix(const std::vector<unsigned char>& a, const std::vector<unsigned char>& b, unsigned bits) {
+bool SamePrefix(const std::vector<unsigned char>& a, const std::vector<unsigned char>& b,
+                unsigned bits) {
   if (a.size() != b.size()) return false;
   for (unsigned bit = 0; bit < bits; ++bit) {
     if (((a[bit / 8] ^ b[bit / 8]) & (0x80u >> (bit % 8))) != 0) return false;
@@ -39,15 +40,17 @@ bool SamePrefix(const std::vector<unsigned char>& a, const std::vector<unsigned 
 // The source address of the route to `target`, as the kernel would choose it; nothing is sent.
 std::optional<std::string> RouteSource(const sockaddr* target, socklen_t size) {
   UniqueFd probe(::socket(target->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!probe || RetryOnSignal([&] { return ::connect(probe.get(), target, size); }) != 0) return std::nullopt;
+  if (!probe || RetryOnSignal([&] { return ::connect(probe.get(), target, size); }) != 0)
+    return std::nullopt;
   sockaddr_storage source;
   socklen_t source_size = sizeof source;
-  if (::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&source), &source_size) != 0) return std::nullopt;
+  if (::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&source), &source_size) != 0)
+    return std::nullopt;
   return FromSocketAddress(reinterpret_cast<sockaddr*>(&source)).host;
 }
 
-// The same for a host; loopback only where the host's text says so: a name that its own host's /etc/hosts leads to 127.0.1.1
-// is another address elsewhere.
+// The same for a host; loopback only where the host's text says so: a name that its own host's
+// /etc/hosts leads to 127.0.1.1 is another address elsewhere.
 std::optional<std::string> RouteSource(const std::string& host) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
@@ -65,7 +68,8 @@ Result<Choice> Choose(const std::string& near_host, const Addresses& addresses) 
   std::string note;
   if (!near_host.empty() && !IsAnyHost(near_host)) {
     if (auto source = RouteSource(near_host); source.has_value())
-      return Choice{{*source, 0}, fmt::format("the way to the store at {} begins there", near_host)};
+      return Choice{{*source, 0},
+                    fmt::format("the way to the store at {} begins there", near_host)};
     note = fmt::format("{} leads to loopback or nowhere; ", near_host);
   }
   auto usable = [&](const InterfaceAddress& address) {
@@ -74,35 +78,47 @@ Result<Choice> Choose(const std::string& near_host, const Addresses& addresses) 
   // Addresses for documentation, which the default route leads to.
   for (const char* far : {"192.0.2.1", "2001:db8::1"}) {
     auto source = RouteSource(far);
-    auto found = std::ranges::find_if(addresses, [&](const auto& each) { return each.host == source; });
-    if (found != addresses.end() && usable(*found)) return Choice{{found->host, 0}, note + "the default route begins there"};
+    auto found =
+        std::ranges::find_if(addresses, [&](const auto& each) { return each.host == source; });
+    if (found != addresses.end() && usable(*found))
+      return Choice{{found->host, 0}, note + "the default route begins there"};
   }
   auto found = std::ranges::find_if(addresses, usable);
-  if (found != addresses.end()) return Choice{{found->host, 0}, note + "the first address that other hosts may reach"};
+  if (found != addresses.end())
+    return Choice{{found->host, 0}, note + "the first address that other hosts may reach"};
   found = std::ranges::find_if(addresses, [](const auto& each) { return each.up; });
-  if (found == addresses.end()) return NotFound("no interface of this machine that is up has an address");
+  if (found == addresses.end())
+    return NotFound("no interface of this machine that is up has an address");
   return Choice{{found->host, 0}, note + "there is no address that other hosts may reach"};
 }
 
 Result<std::string> OfSubnet(const Nic& nic, const Addresses& addresses) {
   const auto wanted = AddressBytes(nic.host);
   const std::size_t percent = nic.host.find('%');
-  const std::string_view zone = percent == std::string::npos ? "" : std::string_view(nic.host).substr(percent + 1);
+  const std::string_view zone =
+      percent == std::string::npos ? "" : std::string_view(nic.host).substr(percent + 1);
   for (const InterfaceAddress& each : addresses) {
-    if (each.up && (zone.empty() || each.interface == zone) && SamePrefix(AddressBytes(each.host), wanted, nic.mask_bits))
+    if (each.up && (zone.empty() || each.interface == zone) &&
+        SamePrefix(AddressBytes(each.host), wanted, nic.mask_bits))
       return each.host;
   }
-  return InvalidArgument("nic \"{}\": no interface of this machine that is up has {} {}; there are: {}", nic.text,
-                         nic.mask_bits == 8 * wanted.size() ? "the address" : "an address in", nic.host, ListText(addresses));
+  return InvalidArgument(
+      "nic \"{}\": no interface of this machine that is up has {} {}; there are: {}", nic.text,
+      nic.mask_bits == 8 * wanted.size() ? "the address" : "an address in", nic.host,
+      ListText(addresses));
 }
 
 Result<std::string> OfInterface(const Nic& nic, const Addresses& addresses) {
   if (::if_nametoindex(nic.interface.c_str()) == 0)
-    return InvalidArgument("nic \"{}\": there is no such interface; there are: {}", nic.interface, ListText(addresses));
+    return InvalidArgument("nic \"{}\": there is no such interface; there are: {}", nic.interface,
+                           ListText(addresses));
   const InterfaceAddress* best = nullptr;  // a link-local one only if there is no other
   for (const InterfaceAddress& each : addresses)
-    if (each.interface == nic.interface && (best == nullptr || (best->link_local && !each.link_local))) best = &each;
-  if (best == nullptr) return InvalidArgument("nic \"{}\": the interface has no address", nic.interface);
+    if (each.interface == nic.interface &&
+        (best == nullptr || (best->link_local && !each.link_local)))
+      best = &each;
+  if (best == nullptr)
+    return InvalidArgument("nic \"{}\": the interface has no address", nic.interface);
   if (!best->up) return InvalidArgument("nic \"{}\": the interface is down", nic.interface);
   return best->host;
 }
@@ -112,7 +128,8 @@ Result<Choice> OfNic(const Nic& nic, const std::string& near_host, const Address
   if (nic.interface.empty() && nic.host.empty()) {
     ASSIGN_OR_RETURN(choice, Choose(near_host, addresses));
   } else {
-    ASSIGN_OR_RETURN(choice.address.host, nic.interface.empty() ? OfSubnet(nic, addresses) : OfInterface(nic, addresses));
+    ASSIGN_OR_RETURN(choice.address.host, nic.interface.empty() ? OfSubnet(nic, addresses)
+                                                                : OfInterface(nic, addresses));
     choice.why = fmt::format("nic \"{}\"", nic.text);
   }
   choice.address.port = nic.port;
@@ -130,7 +147,8 @@ bool HasFile(const std::string& process, const std::string& file) {
   while (const dirent* each = files == nullptr ? nullptr : ::readdir(files.get())) {
     std::array<char, 64> target{};
     const std::string link = process + "/fd/" + each->d_name;
-    if (::readlink(link.c_str(), target.data(), target.size() - 1) > 0 && file == target.data()) return true;
+    if (::readlink(link.c_str(), target.data(), target.size() - 1) > 0 && file == target.data())
+      return true;
   }
   return false;
 }
@@ -146,8 +164,10 @@ Owner OwnerOf(std::uint32_t port) {
       // sl local:port remote:port state tx:rx tr:when retransmits uid timeout inode
       std::istringstream in(line);
       std::string slot, local, remote, state, queues, timer, retransmits, uid, timeout, inode;
-      in >> slot >> local >> remote >> state >> queues >> timer >> retransmits >> uid >> timeout >> inode;
-      if (state == "0A" && local.ends_with(fmt::format(":{:04X}", port))) socket = "socket:[" + inode + "]";
+      in >> slot >> local >> remote >> state >> queues >> timer >> retransmits >> uid >> timeout >>
+          inode;
+      if (state == "0A" && local.ends_with(fmt::format(":{:04X}", port)))
+        socket = "socket:[" + inode + "]";
     }
   }
   if (socket.empty()) return {};
@@ -156,7 +176,9 @@ Owner OwnerOf(std::uint32_t port) {
   while (const dirent* process = processes == nullptr ? nullptr : ::readdir(processes.get())) {
     pid_t pid = 0;
     const std::string_view name = process->d_name;
-    if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr != name.data() + name.size()) continue;
+    if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr !=
+        name.data() + name.size())
+      continue;
     const std::string folder = fmt::format("/proc/{}", name);
     if (!HasFile(folder, socket)) continue;
     Owner owner{pid, ""};
@@ -174,16 +196,22 @@ std::string OwnerText(const Owner& owner) {
 
 Result<Listener> TryToListen(const HostPort& address) {
   const SocketAddress wanted = ToSocketAddress(address);
-  if (wanted.size_bytes == 0) return InvalidArgument("{} is no address of this machine", address.host);
-  UniqueFd socket(::socket(wanted.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return OutOfMemory("no socket to listen with: {}; {}", ErrnoText(errno), DescriptorLimitText());
+  if (wanted.size_bytes == 0)
+    return InvalidArgument("{} is no address of this machine", address.host);
+  UniqueFd socket(
+      ::socket(wanted.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket)
+    return OutOfMemory("no socket to listen with: {}; {}", ErrnoText(errno), DescriptorLimitText());
   const int on = 1;
-  // A port that an earlier life of this rank had is free, though the kernel still remembers its connections.
+  // A port that an earlier life of this rank had is free, though the kernel still remembers its
+  // connections.
   (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (::bind(socket.get(), wanted.get(), wanted.size_bytes) != 0 || ::listen(socket.get(), SOMAXCONN) != 0) {
+  if (::bind(socket.get(), wanted.get(), wanted.size_bytes) != 0 ||
+      ::listen(socket.get(), SOMAXCONN) != 0) {
     const int error = errno;
     if (error == EADDRINUSE) return InUse("port {} is taken", address.ToString());
-    if (error == EACCES) return InUse("port {} is kept from this user: {}", address.ToString(), ErrnoText(error));
+    if (error == EACCES)
+      return InUse("port {} is kept from this user: {}", address.ToString(), ErrnoText(error));
     return IoError("can't listen at {}: {}", address.ToString(), ErrnoText(error));
   }
   sockaddr_storage got;
@@ -224,24 +252,26 @@ Result<Listener> ListenInRange(const HostPort& address, const PortRange& range) 
   if (address.port == 0) return Listen(address);
   auto at = [&](std::uint32_t offset) -> Result<Listener> {
     const std::uint32_t port = address.port + offset;
-    if (port > kHighestPort) return InUse("port {} + {} is beyond {}", address.port, offset, kHighestPort);
+    if (port > kHighestPort)
+      return InUse("port {} + {} is beyond {}", address.port, offset, kHighestPort);
     return TryToListen({address.host, static_cast<std::uint16_t>(port)});
   };
   auto own = at(range.own);
   if (!IsInUse(own.status())) return own;
-  for (std::uint32_t spare = range.spare; spare <= range.spare + kSparePorts && address.port + spare <= kHighestPort; ++spare) {
+  for (std::uint32_t spare = range.spare;
+       spare <= range.spare + kSparePorts && address.port + spare <= kHighestPort; ++spare) {
     auto other = at(spare);
     if (IsInUse(other.status())) continue;
     if (!other.ok() || !range.says_which) return other;
     const Owner owner = OwnerOf(address.port + range.own);
     // That this process itself has the port, for another pool, is as it should be.
     if (owner.pid != ::getpid())
-      LOG(kWarn, "{}{}; listening at {} instead, which a firewall may not let through", own.status().message(),
-          OwnerText(owner), other->address.ToString());
+      LOG(kWarn, "{}{}; listening at {} instead, which a firewall may not let through",
+          own.status().message(), OwnerText(owner), other->address.ToString());
     return other;
   }
-  return InUse("{}, and so is every one that may be used instead, from {} on", own.status().message(),
-               address.port + range.spare);
+  return InUse("{}, and so is every one that may be used instead, from {} on",
+               own.status().message(), address.port + range.spare);
 }
 
 }  // namespace memfabric::transport::tcp

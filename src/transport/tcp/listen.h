@@ -1,4 +1,5 @@
-// transport/tcp/listen.h: at which address of this machine a port listens, and the socket that does. No state; any thread.
+// transport/tcp/listen.h: at which address of this machine a port listens, and the socket that
+// does. No state; any thread.
 
 #pragma once
 
@@ -18,7 +19,8 @@ struct Choice {
   std::string why;
 };
 // What NetworkOptions::nic and near_host mean on this machine.
-// InvalidArgument: no interface, address or subnet of this machine, with those that there are. NotFound: it has no address.
+// InvalidArgument: no interface, address or subnet of this machine, with those that there are.
+// NotFound: it has no address.
 Result<Choice> ChooseAddress(const NetworkOptions& options);
 
 struct Listener {
@@ -28,8 +30,8 @@ struct Listener {
 // InUse: taken, or kept from this user; names the port's owner where this process may see it.
 Result<Listener> Listen(const HostPort& address);
 
-// The same at `address.port` + range.own; if that is taken, at the next free one from `address.port` + range.spare on, up to
-// 1,024 further. With port 0 at any. InUse: none is free.
+// The same at `address.port` + range.own; if that is taken, at the next free one from
+// `address.port` + range.spare on, up to 1,024 further. With port 0 at any. InUse: none is free.
 Result<Listener> ListenInRange(const HostPort& address, const PortRange& range);
 
 }  // namespace memfabric::transport::tcp

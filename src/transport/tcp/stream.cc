@@ -44,7 +44,8 @@ Stream::Moved Outcome(ssize_t moved, int error) {
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity,
+Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bool connector,
+                                             const Tls::Identity& identity,
                                              const BounceBuffer& bounce) {
   auto stream = std::make_unique<Stream>(std::move(socket), connector, identity, bounce);
   ASSIGN_OR_RETURN(stream->ssl_, tls.Begin(stream->fd(), connector, stream->identity_));
@@ -60,14 +61,16 @@ Result<Stream::Need> Stream::Handshake() {
     if (error != 0) return Disconnected("it is gone: {}", ErrnoText(error));
     sockaddr_storage peer;
     socklen_t peer_size = sizeof peer;
-    if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) return Need::kWritable;
+    if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0)
+      return Need::kWritable;
     connecting_ = false;
   }
   ERR_clear_error();
   int returned = SSL_do_handshake(ssl_.get());
   if (returned == 1) {
     // Without the key there is no session to resume, and without certificates no other way.
-    if (SSL_session_reused(ssl_.get()) != 1) return InvalidArgument("it shook hands without the key");
+    if (SSL_session_reused(ssl_.get()) != 1)
+      return InvalidArgument("it shook hands without the key");
     TuneConnected(fd());
     if (!identity_.encrypt) ssl_.reset();
     return Need::kNothing;
@@ -77,7 +80,9 @@ Result<Stream::Need> Stream::Handshake() {
     case SSL_ERROR_WANT_WRITE: return Need::kWritable;
     case SSL_ERROR_SSL: {
       std::string text = TlsErrorText();
-      if (connector_) return Disconnected("it doesn't take the key of its address, which is an older one's ({})", text);
+      if (connector_)
+        return Disconnected("it doesn't take the key of its address, which is an older one's ({})",
+                            text);
       return InvalidArgument("it doesn't have this member's key, or speaks no TLS 1.3 ({})", text);
     }
     default:
@@ -102,7 +107,8 @@ Stream::Moved Stream::Write(std::span<const iovec> parts, std::size_t known) {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
   message.msg_iovlen = parts.size();
-  ssize_t sent = RetryOnSignal([&] { return ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
+  ssize_t sent =
+      RetryOnSignal([&] { return ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
   return Outcome(sent, errno);
 }
 
@@ -111,7 +117,8 @@ Stream::Moved Stream::TlsProblem(int returned) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: return {};
     case SSL_ERROR_ZERO_RETURN: return {State::kEnded, 0, Ok()};
-    case SSL_ERROR_SSL: return {State::kEnded, 0, InvalidArgument("a broken TLS record ({})", TlsErrorText())};
+    case SSL_ERROR_SSL:
+      return {State::kEnded, 0, InvalidArgument("a broken TLS record ({})", TlsErrorText())};
     default: return Outcome(-1, errno == EAGAIN || errno == 0 ? ECONNRESET : errno);
   }
 }
@@ -124,11 +131,13 @@ Stream::Moved Stream::ReadTls(std::span<const iovec> parts, std::size_t unknown)
     for (std::size_t done = 0; done < parts[i].iov_len;) {
       // OpenSSL writes by plain instructions.
       std::byte* to = i < unknown ? bounce_.data() + kReadOffset : part + done;
-      const std::size_t room = i < unknown ? std::min(parts[i].iov_len - done, kRecordBytes) : parts[i].iov_len - done;
+      const std::size_t room =
+          i < unknown ? std::min(parts[i].iov_len - done, kRecordBytes) : parts[i].iov_len - done;
       std::size_t got = 0;
       ERR_clear_error();
       int returned = SSL_read_ex(ssl_.get(), to, room, &got);
-      if (returned != 1) return moved.bytes > 0 ? moved : TlsProblem(returned);  // the next Read finds the same problem
+      // the next Read finds the same problem
+      if (returned != 1) return moved.bytes > 0 ? moved : TlsProblem(returned);
       moved.state = State::kMoved;
       moved.bytes += got;
       const iovec place{part + done, got};

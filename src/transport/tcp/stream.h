@@ -1,6 +1,8 @@
-// transport/tcp/stream.h: the bytes of one TCP connection: first a TLS handshake, then plain or inside TLS. Never blocks.
+// transport/tcp/stream.h: the bytes of one TCP connection: first a TLS handshake, then plain or
+// inside TLS. Never blocks.
 //
-// Owned by its connection. Threads: Read from one at a time, Write from one at a time, both at once; Handshake alone.
+// Owned by its connection. Threads: Read from one at a time, Write from one at a time, both at
+// once; Handshake alone.
 
 #pragma once
 
@@ -20,7 +22,8 @@ namespace memfabric::transport::tcp {
 
 class Stream {
  public:
-  // kFault: the next byte's place can't be touched. Of a Read's `bytes` the last were taken off the stream and lost.
+  // kFault: the next byte's place can't be touched. Of a Read's `bytes` the last were taken off the
+  // stream and lost.
   enum class State { kMoved, kBlocked, kEnded, kFault };
   struct Moved {
     State state = State::kBlocked;
@@ -31,16 +34,18 @@ class Stream {
 
   // `connector`: the socket is connecting, or connected. `identity` is the listener's.
   // `bounce`: kBounceBytes at its end are this stream's.
-  static Result<std::unique_ptr<Stream>> Open(const Tls& tls, UniqueFd socket, bool connector, const Tls::Identity& identity,
+  static Result<std::unique_ptr<Stream>> Open(const Tls& tls, UniqueFd socket, bool connector,
+                                              const Tls::Identity& identity,
                                               const BounceBuffer& bounce);
 
-  // Goes on with connecting and the handshake; what it needs to go on again, kNothing once it is done. kAnotherTry: the
-  // listener closed it without a reason. An error is final.
-  // Disconnected: nobody is there, or it closed. InvalidArgument: the keys differ, or it talks something else.
+  // Goes on with connecting and the handshake; what it needs to go on again, kNothing once it is
+  // done. kAnotherTry: the listener closed it without a reason. An error is final.
+  // Disconnected: nobody is there, or it closed. InvalidArgument: the keys differ, or it talks
+  // something else.
   Result<Need> Handshake();
 
-  // At least one byte of `parts`, or why not. The first `unknown` of a Read, and all but the first `known` of a Write, may be
-  // memory that isn't there.
+  // At least one byte of `parts`, or why not. The first `unknown` of a Read, and all but the first
+  // `known` of a Write, may be memory that isn't there.
   Moved Read(std::span<const iovec> parts, std::size_t unknown);
   Moved Write(std::span<const iovec> parts, std::size_t known);
   // Whether it has begun with bytes that the last Write, which was blocked, was given.
@@ -50,7 +55,8 @@ class Stream {
 
   // Bytes of this stream that the other host has acknowledged; 0 where the kernel doesn't say.
   std::uint64_t TakenBytes() const;
-  // What each Write of a few bytes costs beside them: a TLS 1.3 record's header, type and tag (RFC 8446, 5.2).
+  // What each Write of a few bytes costs beside them: a TLS 1.3 record's header, type and tag (RFC
+  // 8446, 5.2).
   std::size_t overhead_bytes() const { return encrypted() ? 22 : 0; }
 
   bool connector() const { return connector_; }
@@ -62,7 +68,11 @@ class Stream {
   void Close() { socket_.Reset(); }
 
   Stream(UniqueFd socket, bool connector, const Tls::Identity& identity, const BounceBuffer& bounce)
-      : identity_(identity), bounce_(bounce), socket_(std::move(socket)), connector_(connector), connecting_(connector) {}
+      : identity_(identity),
+        bounce_(bounce),
+        socket_(std::move(socket)),
+        connector_(connector),
+        connecting_(connector) {}
 
   static constexpr std::size_t kRecordBytes = 16 << 10;  // TLS's largest
   static constexpr std::size_t kBounceBytes = 2 * kRecordBytes;
@@ -81,7 +91,9 @@ class Stream {
   SslPtr ssl_;            // null once a plain stream has shaken hands
   std::mutex tls_mutex_;  // guards ssl_, the bounce buffer and held_ after the handshake
   std::size_t held_ =
-      0;  // bytes of the bounce buffer that OpenSSL has taken and not yet sent: the next Write goes on with them
+      // bytes of the bounce buffer that OpenSSL has taken and not yet sent: the next Write goes on
+      // with them
+      0;
 };
 
 }  // namespace memfabric::transport::tcp

@@ -14,13 +14,15 @@ TcpLink::~TcpLink() { connection_->SetDown(Disconnected("the link to rank {} is 
 
 ZoneBytes TcpLink::allocated_bytes() const {
   ZoneBytes bytes;
-  for (std::size_t zone = 0; zone < kZones; ++zone) bytes[zone] = allocated_bytes_[zone].load(std::memory_order_acquire);
+  for (std::size_t zone = 0; zone < kZones; ++zone)
+    bytes[zone] = allocated_bytes_[zone].load(std::memory_order_acquire);
   return bytes;
 }
 
 Status TcpLink::Check(Zone zone, std::span<const Piece> pieces) const {
   RETURN_IF_ERROR(CheckCount(pieces.size()));
-  return CheckPieces(rank_, zone, pieces, allocated_bytes_[Index(zone)].load(std::memory_order_acquire));
+  return CheckPieces(rank_, zone, pieces,
+                     allocated_bytes_[Index(zone)].load(std::memory_order_acquire));
 }
 
 Status TcpLink::Put(Zone zone, std::span<const Piece> pieces) {
@@ -44,29 +46,36 @@ Status TcpLink::GetRegistered(std::span<const Piece> pieces) {
 }
 
 Result<std::uint64_t> TcpLink::Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) {
-  RETURN_IF_ERROR(CheckAtomic(rank_, zone, request, allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
+  RETURN_IF_ERROR(CheckAtomic(rank_, zone, request,
+                              allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
   return connection_->Atomic(zone, request, deadline);
 }
 
-Status TcpLink::Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes, Deadline) {
+Status TcpLink::Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes,
+                       Deadline) {
   if (bytes.empty() || bytes.size() > kMaxSignalBytes)
-    return InvalidArgument("a signal of {} bytes; it must have from 1 to {}", bytes.size(), kMaxSignalBytes);
+    return InvalidArgument("a signal of {} bytes; it must have from 1 to {}", bytes.size(),
+                           kMaxSignalBytes);
   Piece piece{nullptr, remote_offset, bytes.size()};
   RETURN_IF_ERROR(Check(zone, {&piece, 1}));
   return connection_->Signal(zone, remote_offset, bytes);
 }
 
-Status TcpLink::AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) {
+Status TcpLink::AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
+                            const std::function<bool()>& done) {
   return connection_->AwaitSignal(deadline, begin, done);
 }
 
 Status TcpLink::Grow(const LocalContribution& contribution) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
-    allocated_bytes_[zone].store(contribution.bytes.allocated_bytes[zone], std::memory_order_release);
+    allocated_bytes_[zone].store(contribution.bytes.allocated_bytes[zone],
+                                 std::memory_order_release);
   }
   return Ok();
 }
 
-Status TcpLink::OnData(std::span<const std::byte>, std::span<UniqueFd>) { return InvalidArgument("DATA of another transport"); }
+Status TcpLink::OnData(std::span<const std::byte>, std::span<UniqueFd>) {
+  return InvalidArgument("DATA of another transport");
+}
 
 }  // namespace memfabric::transport

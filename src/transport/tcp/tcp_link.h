@@ -1,6 +1,7 @@
 // transport/tcp/tcp_link.h: a peer at the other end of a TCP connection.
 //
-// Owned by its port and by the pool, whoever lets go last. Threads: any. Grow and MarkDown come from the reactor's.
+// Owned by its port and by the pool, whoever lets go last. Threads: any. Grow and MarkDown come
+// from the reactor's.
 
 #pragma once
 
@@ -32,8 +33,10 @@ class TcpLink final : public LocalLink {
   Status PutRegistered(std::span<const Piece> pieces) override;
   Status GetRegistered(std::span<const Piece> pieces) override;
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes, Deadline deadline) override;
-  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin, const std::function<bool()>& done) override;
+  Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes,
+                Deadline deadline) override;
+  Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
+                     const std::function<bool()>& done) override;
   Status Flush(Bound bound) override { return connection_->Flush(bound); }
 
   void MarkDown(const Status& why) override { connection_->SetDown(why); }

@@ -23,11 +23,14 @@ class TcpBackend final : public LocalBackend {
   bool shares_files() const override { return false; }
   LocalOffer Offer(Rank) override { return OfferSegments(segments_, false); }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(const LocalContribution& contribution,
-                                              const std::shared_ptr<MessageSocket>& socket) override {
-    auto connection = std::static_pointer_cast<tcp::Connection>(socket);  // TcpVenue makes no others
+  Result<std::shared_ptr<LocalLink>> MakeLink(
+      const LocalContribution& contribution,
+      const std::shared_ptr<MessageSocket>& socket) override {
+    // TcpVenue makes no others
+    auto connection = std::static_pointer_cast<tcp::Connection>(socket);
     connection->Attach(contribution.rank);
-    auto link = std::make_shared<TcpLink>(contribution.rank, contribution.epoch, std::move(connection));
+    auto link =
+        std::make_shared<TcpLink>(contribution.rank, contribution.epoch, std::move(connection));
     RETURN_IF_ERROR(link->Grow(contribution));
     return std::shared_ptr<LocalLink>(std::move(link));
   }
@@ -43,7 +46,8 @@ Result<std::chrono::microseconds> SpinTime() {
   const char* end = text + std::strlen(text);
   auto [stop, error] = std::from_chars(text, end, value);
   if (error != std::errc() || stop != end || value < 0 || value > kMaxSpinUs) {
-    return InvalidArgument("MEMFABRIC_SPIN_US=\"{}\" is no number of microseconds from 0 to {}", text, kMaxSpinUs);
+    return InvalidArgument("MEMFABRIC_SPIN_US=\"{}\" is no number of microseconds from 0 to {}",
+                           text, kMaxSpinUs);
   }
   return std::chrono::microseconds(value);
 }
@@ -62,7 +66,8 @@ bool TcpTransport::IsElsewhere(const MemberAddress& peer) const {
   auto own = InterfaceAddresses();
   if (!advert.ok() || !own.ok() || IsLoopbackHost(advert->address.host)) return false;
   const auto theirs = AddressBytes(advert->address.host);
-  return std::ranges::none_of(*own, [&](const InterfaceAddress& each) { return AddressBytes(each.host) == theirs; });
+  return std::ranges::none_of(
+      *own, [&](const InterfaceAddress& each) { return AddressBytes(each.host) == theirs; });
 }
 
 Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
@@ -80,8 +85,10 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
   }
   ASSIGN_OR_RETURN(memory->bounce, BounceArena::Create());
   RETURN_IF_ERROR(tcp::FillRandom(memory->tokens.data(), sizeof memory->tokens));
-  ASSIGN_OR_RETURN(auto venue, tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
-  return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue), std::make_unique<TcpBackend>(options));
+  ASSIGN_OR_RETURN(auto venue,
+                   tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
+  return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue),
+                           std::make_unique<TcpBackend>(options));
 }
 
 }  // namespace memfabric::transport

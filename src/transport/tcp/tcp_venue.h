@@ -1,4 +1,5 @@
-// transport/tcp/tcp_venue.h: the members of a pool meet at TCP ports whose addresses and keys stand in the directory.
+// transport/tcp/tcp_venue.h: the members of a pool meet at TCP ports whose addresses and keys stand
+// in the directory.
 //
 // Owned by a port. Threads: as Venue.
 
@@ -18,9 +19,11 @@ namespace memfabric::transport::tcp {
 
 class TcpVenue final : public Venue {
  public:
-  // Without a port to be had it has no listener: members that connect to it are told why they can't, it may connect to others.
+  // Without a port to be had it has no listener: members that connect to it are told why they
+  // can't, it may connect to others.
   static Result<std::unique_ptr<TcpVenue>> Open(Reactor& reactor, const NetworkOptions& network,
-                                                std::shared_ptr<const ServedMemory> memory, std::chrono::microseconds spin);
+                                                std::shared_ptr<const ServedMemory> memory,
+                                                std::chrono::microseconds spin);
 
   std::string advert() const override { return EncodeAdvert(advert_); }
   local::Key key() const override { return {}; }  // the handshake has proven it
@@ -28,10 +31,11 @@ class TcpVenue final : public Venue {
   Result<std::optional<Encounter>> Accept() override;
   Status CheckAdvert(const MemberAddress& peer) const override;
   std::string Trouble(const MemberAddress& peer) const override;
-  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello, const std::vector<int>& files) override;
+  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello,
+                            const std::vector<int>& files) override;
 
-  TcpVenue(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Tls> tls, Advert advert,
-           UniqueFd listener, std::string zone, std::chrono::microseconds spin)
+  TcpVenue(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Tls> tls,
+           Advert advert, UniqueFd listener, std::string zone, std::chrono::microseconds spin)
       : reactor_(reactor),
         memory_(std::move(memory)),
         tls_(std::move(tls)),
@@ -41,17 +45,20 @@ class TcpVenue final : public Venue {
         spin_(spin) {}
 
  private:
-  Result<Encounter> Meet(UniqueFd socket, const Tls::Identity& identity, bool connector, std::string who) const;
+  Result<Encounter> Meet(UniqueFd socket, const Tls::Identity& identity, bool connector,
+                         std::string who) const;
 
   // No local port is free to connect from: InUse, and when that has lasted, IoError.
   Status NoPort();
 
   Reactor& reactor_;
   const std::shared_ptr<const ServedMemory> memory_;  // shared with the connections
-  const std::unique_ptr<Tls> tls_;                    // null: there is none here (advert_.none), so nobody can be connected to
+  // null: there is none here (advert_.none), so nobody can be connected to
+  const std::unique_ptr<Tls> tls_;
   const Advert advert_;
   const UniqueFd listener_;
-  const std::string zone_;  // of link-local addresses: the interface that leads to the others; "": not known
+  // of link-local addresses: the interface that leads to the others; "": not known
+  const std::string zone_;
   const std::chrono::microseconds spin_;
   std::optional<TimePoint> no_port_since_;  // the reactor's thread only, as the next
   TimePoint no_port_last_{};

@@ -23,8 +23,10 @@ constexpr std::array<unsigned char, 2> kAes128Gcm{0x13, 0x01};
 SSL_SESSION* SessionOf(SSL* ssl, const Tls::Identity& identity) {
   SSL_SESSION* session = SSL_SESSION_new();
   const SSL_CIPHER* cipher = SSL_CIPHER_find(ssl, kAes128Gcm.data());
-  if (session != nullptr && cipher != nullptr && SSL_SESSION_set1_master_key(session, identity.key.data(), kKeyBytes) == 1 &&
-      SSL_SESSION_set_cipher(session, cipher) == 1 && SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1) {
+  if (session != nullptr && cipher != nullptr &&
+      SSL_SESSION_set1_master_key(session, identity.key.data(), kKeyBytes) == 1 &&
+      SSL_SESSION_set_cipher(session, cipher) == 1 &&
+      SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1) {
     return session;
   }
   SSL_SESSION_free(session);
@@ -32,7 +34,8 @@ SSL_SESSION* SessionOf(SSL* ssl, const Tls::Identity& identity) {
 }
 
 // The connector offers the key of the listener that it means.
-int OfferKey(SSL* ssl, const EVP_MD*, const unsigned char** id, std::size_t* id_bytes, SSL_SESSION** session) {
+int OfferKey(SSL* ssl, const EVP_MD*, const unsigned char** id, std::size_t* id_bytes,
+             SSL_SESSION** session) {
   const auto& identity = *static_cast<const Tls::Identity*>(SSL_get_app_data(ssl));
   *session = SessionOf(ssl, identity);
   *id = reinterpret_cast<const unsigned char*>(identity.name.data());
@@ -40,7 +43,8 @@ int OfferKey(SSL* ssl, const EVP_MD*, const unsigned char** id, std::size_t* id_
   return *session != nullptr ? 1 : 0;
 }
 
-// The listener takes its own key, whoever the connector takes it for: the introduction tells them apart.
+// The listener takes its own key, whoever the connector takes it for: the introduction tells them
+// apart.
 int FindKey(SSL* ssl, const unsigned char* id, std::size_t id_bytes, SSL_SESSION** session) {
   const auto& identity = *static_cast<const Tls::Identity*>(SSL_get_app_data(ssl));
   const std::string_view begin = identity.encrypt ? kEncryptedIdentity : kPlainIdentity;
@@ -49,8 +53,8 @@ int FindKey(SSL* ssl, const unsigned char* id, std::size_t id_bytes, SSL_SESSION
   return 1;  // without a session the handshake fails for want of a certificate
 }
 
-// Once the kernel encrypts, what isn't payload goes by control messages, which only OpenSSL's own write knows. It knows nothing
-// of MSG_NOSIGNAL, so the signal is held and taken back.
+// Once the kernel encrypts, what isn't payload goes by control messages, which only OpenSSL's own
+// write knows. It knows nothing of MSG_NOSIGNAL, so the signal is held and taken back.
 int WriteByKernelTls(BIO* bio, const char* bytes, int size_bytes) {
   sigset_t pipe;
   sigset_t before;
@@ -74,7 +78,8 @@ int WriteWithoutSignal(BIO* bio, const char* bytes, int size_bytes) {
   BIO_clear_retry_flags(bio);
   int fd = -1;
   BIO_get_fd(bio, &fd);
-  ssize_t sent = RetryOnSignal([&] { return ::send(fd, bytes, static_cast<std::size_t>(size_bytes), MSG_NOSIGNAL); });
+  ssize_t sent = RetryOnSignal(
+      [&] { return ::send(fd, bytes, static_cast<std::size_t>(size_bytes), MSG_NOSIGNAL); });
   if (sent < 0 && errno == EAGAIN) BIO_set_retry_write(bio);
   return static_cast<int>(sent);
 }
@@ -97,8 +102,11 @@ const BIO_METHOD* SocketMethod() {
 
 }  // namespace
 
-Tls::Identity::Identity(const PresharedKey& preshared_key, std::string_view whose, bool stay_encrypted)
-    : key(preshared_key), encrypt(stay_encrypted), name(encrypt ? kEncryptedIdentity : kPlainIdentity) {
+Tls::Identity::Identity(const PresharedKey& preshared_key, std::string_view whose,
+                        bool stay_encrypted)
+    : key(preshared_key),
+      encrypt(stay_encrypted),
+      name(encrypt ? kEncryptedIdentity : kPlainIdentity) {
   name += whose;
 }
 
@@ -109,7 +117,8 @@ std::string TlsErrorText() {
 }
 
 Status FillRandom(void* bytes, std::size_t size_bytes) {
-  if (RAND_bytes(static_cast<unsigned char*>(bytes), static_cast<int>(size_bytes)) == 1) return Ok();
+  if (RAND_bytes(static_cast<unsigned char*>(bytes), static_cast<int>(size_bytes)) == 1)
+    return Ok();
   return IoError("no random numbers from OpenSSL: {}", TlsErrorText());
 }
 
@@ -118,13 +127,15 @@ Result<std::unique_ptr<Tls>> Tls::Create() {
   RETURN_IF_ERROR(store::CheckTlsPolicy(context.get()));
   if (SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION) != 1 ||
       SSL_CTX_set_ciphersuites(context.get(), "TLS_AES_128_GCM_SHA256") != 1 ||
-      SSL_CTX_set1_groups_list(context.get(), "X25519:P-256") != 1 || SSL_CTX_set_num_tickets(context.get(), 0) != 1) {
-    return Unsupported("no TLS 1.3 with AES-128-GCM from OpenSSL: {}; see its configuration, {}", TlsErrorText(),
-                       store::TlsPolicyFile());
+      SSL_CTX_set1_groups_list(context.get(), "X25519:P-256") != 1 ||
+      SSL_CTX_set_num_tickets(context.get(), 0) != 1) {
+    return Unsupported("no TLS 1.3 with AES-128-GCM from OpenSSL: {}; see its configuration, {}",
+                       TlsErrorText(), store::TlsPolicyFile());
   }
   SSL_CTX_clear_options(context.get(), SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
   SSL_CTX_set_options(context.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-  SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(context.get(),
+                   SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_psk_use_session_callback(context.get(), OfferKey);
   SSL_CTX_set_psk_find_session_callback(context.get(), FindKey);
@@ -139,7 +150,8 @@ Result<SslPtr> Tls::Begin(int socket, bool connector, const Identity& identity) 
   BIO_set_fd(bio, socket, BIO_NOCLOSE);
   SSL_set_bio(ssl.get(), bio, bio);
   SSL_set_app_data(ssl.get(), const_cast<Identity*>(&identity));
-  // The kernel's TLS, where it has it. Never for a stream that is plain later: the kernel doesn't let go of it.
+  // The kernel's TLS, where it has it. Never for a stream that is plain later: the kernel doesn't
+  // let go of it.
   if (identity.encrypt) SSL_set_options(ssl.get(), SSL_OP_ENABLE_KTLS);
   if (connector) {
     SSL_set_connect_state(ssl.get());

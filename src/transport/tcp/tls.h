@@ -1,5 +1,6 @@
-// transport/tcp/tls.h: TLS 1.3 with a key of the directory instead of certificates (RFC 8446, external PSK), by OpenSSL: a
-// handshake proves to both ends that the other has read the listener's directory record.
+// transport/tcp/tls.h: TLS 1.3 with a key of the directory instead of certificates (RFC 8446,
+// external PSK), by OpenSSL: a handshake proves to both ends that the other has read the listener's
+// directory record.
 //
 // Owned by a port. Threads: a Tls any; a session's SSL one at a time.
 
@@ -42,7 +43,8 @@ class Tls {
   // Unsupported: this machine's OpenSSL speaks no TLS 1.3, or may not.
   static Result<std::unique_ptr<Tls>> Create();
 
-  // An end of a handshake on a connected or connecting `socket`, which outlives it. `identity` is the listener's for both.
+  // An end of a handshake on a connected or connecting `socket`, which outlives it. `identity` is
+  // the listener's for both.
   Result<SslPtr> Begin(int socket, bool connector, const Identity& identity) const;
 
   using ContextPtr = std::unique_ptr<SSL_CTX, SslFree>;
@@ -52,7 +54,8 @@ class Tls {
   const ContextPtr context_;
 };
 
-// What OpenSSL's error queue of this thread says, which is empty afterwards: "tlsv1 alert decrypt error".
+// What OpenSSL's error queue of this thread says, which is empty afterwards: "tlsv1 alert decrypt
+// error".
 std::string TlsErrorText();
 
 }  // namespace memfabric::transport::tcp

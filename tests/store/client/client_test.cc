@@ -52,11 +52,13 @@ TEST_P(ClientTest, GetsWhatWasPutAndDeletesIt) {
 }
 
 TEST_P(ClientTest, ReadsAPrefixInOrderAndNothingBeside) {
-  for (const char* key : {"p/b", "p/a", "p0", "o", "p/\xff"}) ASSERT_OK(client_->Put(key, key, kNoLease, Soon()));
+  for (const char* key : {"p/b", "p/a", "p0", "o", "p/\xff"})
+    ASSERT_OK(client_->Put(key, key, kNoLease, Soon()));
   auto snapshot = client_->GetPrefix("p/", Soon());
   ASSERT_OK(snapshot);
   EXPECT_THAT(snapshot->entries,
-              ElementsAre(Field(&KeyValue::key, "p/a"), Field(&KeyValue::key, "p/b"), Field(&KeyValue::key, "p/\xff")));
+              ElementsAre(Field(&KeyValue::key, "p/a"), Field(&KeyValue::key, "p/b"),
+                          Field(&KeyValue::key, "p/\xff")));
   EXPECT_EQ(snapshot->revision, snapshot->entries[2].mod_revision);
   auto all = client_->GetPrefix("", Soon());
   ASSERT_OK(all);
@@ -65,7 +67,8 @@ TEST_P(ClientTest, ReadsAPrefixInOrderAndNothingBeside) {
 
 TEST_P(ClientTest, ReadsASnapshotThatIsLargerThanAMessageOfGrpcUsuallyIs) {
   const std::string megabyte(1 << 20, 'x');
-  for (int i = 0; i < 6; ++i) ASSERT_OK(client_->Put(fmt::format("big/{}", i), megabyte, kNoLease, Soon()));
+  for (int i = 0; i < 6; ++i)
+    ASSERT_OK(client_->Put(fmt::format("big/{}", i), megabyte, kNoLease, Soon()));
   auto snapshot = client_->GetPrefix("big/", Soon());
   ASSERT_OK(snapshot);
   ASSERT_EQ(snapshot->entries.size(), 6U);
@@ -86,13 +89,36 @@ TEST_P(ClientTest, CommitsTheBranchThatItsConditionsChoose) {
   };
   const Case cases[] = {
       {{.target = Target::kVersion, .relation = Relation::kEqual, .key = "k", .operand = 1}, true},
-      {{.target = Target::kVersion, .relation = Relation::kGreater, .key = "k", .operand = 1}, false},
-      {{.target = Target::kCreateRevision, .relation = Relation::kEqual, .key = "none", .operand = 0}, true},
-      {{.target = Target::kModRevision, .relation = Relation::kLess, .key = "k", .operand = *put + 1}, true},
-      {{.target = Target::kModRevision, .relation = Relation::kNotEqual, .key = "k", .operand = *put}, false},
+      {{.target = Target::kVersion, .relation = Relation::kGreater, .key = "k", .operand = 1},
+       false},
+      {{.target = Target::kCreateRevision,
+        .relation = Relation::kEqual,
+        .key = "none",
+        .operand = 0},
+       true},
+      {{.target = Target::kModRevision,
+        .relation = Relation::kLess,
+        .key = "k",
+        .operand = *put + 1},
+       true},
+      {{.target = Target::kModRevision,
+        .relation = Relation::kNotEqual,
+        .key = "k",
+        .operand = *put},
+       false},
       {{.target = Target::kLease, .relation = Relation::kEqual, .key = "k", .operand = 0}, true},
-      {{.target = Target::kCreateRevision, .relation = Relation::kLess, .key = "k", .prefix = true, .operand = *put}, false},
-      {{.target = Target::kCreateRevision, .relation = Relation::kEqual, .key = "z/", .prefix = true, .operand = 0}, true},
+      {{.target = Target::kCreateRevision,
+        .relation = Relation::kLess,
+        .key = "k",
+        .prefix = true,
+        .operand = *put},
+       false},
+      {{.target = Target::kCreateRevision,
+        .relation = Relation::kEqual,
+        .key = "z/",
+        .prefix = true,
+        .operand = 0},
+       true},
   };
   for (const auto& [condition, holds] : cases) {
     auto result = client_->Commit({.conditions = {condition},
@@ -104,17 +130,19 @@ TEST_P(ClientTest, CommitsTheBranchThatItsConditionsChoose) {
     ASSERT_EQ(result->gets.size(), 1U);
     EXPECT_EQ(result->gets[0].entries.size(), holds ? 1U : 0U);
   }
-  auto result = client_->Commit({.conditions = {},
-                                 .then = {{.type = Operation::Type::kPut, .key = "k", .value = "new"},
-                                          {.type = Operation::Type::kGet, .key = "k"},
-                                          {.type = Operation::Type::kDelete, .key = "l", .prefix = true}},
-                                 .otherwise = {}},
-                                Soon());
+  auto result =
+      client_->Commit({.conditions = {},
+                       .then = {{.type = Operation::Type::kPut, .key = "k", .value = "new"},
+                                {.type = Operation::Type::kGet, .key = "k"},
+                                {.type = Operation::Type::kDelete, .key = "l", .prefix = true}},
+                       .otherwise = {}},
+                      Soon());
   ASSERT_OK(result);
   ASSERT_EQ(result->gets.size(), 1U);
   EXPECT_EQ(result->gets[0].entries[0].value, "new");
-  result =
-      client_->Commit({.conditions = {}, .then = {{.type = Operation::Type::kDelete, .key = "k"}}, .otherwise = {}}, Soon());
+  result = client_->Commit(
+      {.conditions = {}, .then = {{.type = Operation::Type::kDelete, .key = "k"}}, .otherwise = {}},
+      Soon());
   ASSERT_OK(result);
   auto gone = client_->Get("k", Soon());
   ASSERT_OK(gone);
@@ -146,7 +174,8 @@ TEST_P(ClientTest, ServesManyThreadsOnOneConnection) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 8; ++t)
     threads.emplace_back([&, t] {
-      for (int i = 0; i < 50; ++i) EXPECT_OK(client_->Put(fmt::format("t/{}/{}", t, i), "x", kNoLease, Soon()));
+      for (int i = 0; i < 50; ++i)
+        EXPECT_OK(client_->Put(fmt::format("t/{}/{}", t, i), "x", kNoLease, Soon()));
     });
   for (auto& thread : threads) thread.join();
   auto all = client_->GetPrefix("t/", Soon());
@@ -191,7 +220,8 @@ TEST_P(ClientTest, SaysWhatItTriedWhenTheStoreStaysAway) {
   auto client = ConnectTo(proxy.address());
   ASSERT_NE(client, nullptr);
   Shared<std::vector<bool>> told;
-  auto watch = client->WatchConnection([&](bool answers) { told.Change([&](auto& all) { all.push_back(answers); }); });
+  auto watch = client->WatchConnection(
+      [&](bool answers) { told.Change([&](auto& all) { all.push_back(answers); }); });
   proxy.Refuse(true);
   ASSERT_TRUE(told.Await([](const auto& all) { return !all.empty(); }));
   auto got = client->Get("a", In(milliseconds(200)));
@@ -257,18 +287,22 @@ TEST_P(ClientTest, AnInterruptEndsAWait) {
 
 TEST_P(ClientTest, ReadsALargePrefixPageByPageAsItWasAtOneMoment) {
   constexpr int kKeys = 700;
-  for (int i = 0; i < kKeys; ++i) ASSERT_OK(client_->Put(fmt::format("p/{:04}", i), "1", kNoLease, Soon()));
+  for (int i = 0; i < kKeys; ++i)
+    ASSERT_OK(client_->Put(fmt::format("p/{:04}", i), "1", kNoLease, Soon()));
   std::atomic<bool> stop{false};
   auto writer = ConnectTo(store_.address());
-  // What is read must not depend on when: it is always as many keys, as each write takes one away and puts another.
+  // What is read must not depend on when: it is always as many keys, as each write takes one away
+  // and puts another.
   std::thread writing([&] {
     for (int i = 0; !stop; ++i)
-      ASSERT_OK(
-          writer->Commit({.conditions = {},
-                          .then = {{.type = Operation::Type::kDelete, .key = fmt::format("p/{:04}", i)},
-                                   {.type = Operation::Type::kPut, .key = fmt::format("p/{:04}", i + kKeys), .value = "1"}},
-                          .otherwise = {}},
-                         Soon()));
+      ASSERT_OK(writer->Commit(
+          {.conditions = {},
+           .then = {{.type = Operation::Type::kDelete, .key = fmt::format("p/{:04}", i)},
+                    {.type = Operation::Type::kPut,
+                     .key = fmt::format("p/{:04}", i + kKeys),
+                     .value = "1"}},
+           .otherwise = {}},
+          Soon()));
   });
   for (int i = 0; i < 20; ++i) {
     auto snapshot = client_->GetPrefix("p/", Soon());
@@ -295,11 +329,13 @@ TEST_P(ClientTest, MovesToAnotherStore) {
   ASSERT_OK(got);
   EXPECT_EQ((*got)->value, "there");
   // Where nothing answers, it doesn't go.
-  EXPECT_THAT(client_->MoveTo(UrlOf({.host = "127.0.0.1", .port = 1}), In(milliseconds(300))), IsKind(Kind::kDeadlineExceeded));
+  EXPECT_THAT(client_->MoveTo(UrlOf({.host = "127.0.0.1", .port = 1}), In(milliseconds(300))),
+              IsKind(Kind::kDeadlineExceeded));
   EXPECT_OK(client_->Get("where", Soon()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, ClientTest, testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
+INSTANTIATE_TEST_SUITE_P(Stores, ClientTest,
+                         testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
 
 }  // namespace
 }  // namespace memfabric::store::test

@@ -19,7 +19,8 @@ using std::chrono::seconds;
 using testing::AllOf;
 using testing::HasSubstr;
 
-// A TCP server that sends one text to whoever has sent something, and closes; without a text it stays silent.
+// A TCP server that sends one text to whoever has sent something, and closes; without a text it
+// stays silent.
 class TextServer {
  public:
   explicit TextServer(std::string text) : text_(std::move(text)) {
@@ -48,14 +49,17 @@ class TextServer {
   std::thread thread_;
 };
 
-Status ConnectStatus(const StoreUrl& url, Deadline deadline) { return Client::Connect(url, {}, deadline).status(); }
+Status ConnectStatus(const StoreUrl& url, Deadline deadline) {
+  return Client::Connect(url, {}, deadline).status();
+}
 
 TEST(ConnectTest, ToNobodyEndsAtTheDeadlineAndSaysSo) {
   auto began = std::chrono::steady_clock::now();
   Status status = ConnectStatus(UrlOf({.host = "127.0.0.1", .port = 1}), In(milliseconds(700)));
   auto took = std::chrono::steady_clock::now() - began;
   EXPECT_THAT(status, IsKind(Kind::kDeadlineExceeded));
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("tcp://127.0.0.1:1"), HasSubstr("connection refused"), HasSubstr("tried for")));
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("tcp://127.0.0.1:1"),
+                                      HasSubstr("connection refused"), HasSubstr("tried for")));
   EXPECT_GE(took, milliseconds(700));
   EXPECT_LT(took, seconds(5));
 }
@@ -64,7 +68,8 @@ TEST(ConnectTest, ToAnHttpServerSaysWhatItAnswers) {
   TextServer server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
   Status status = ConnectStatus(UrlOf(server.address()), Soon());
   EXPECT_THAT(status, IsKind(Kind::kInvalidArgument));
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("isn't a store"), HasSubstr("HTTP/1.1 400 Bad Request")));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("isn't a store"), HasSubstr("HTTP/1.1 400 Bad Request")));
 }
 
 TEST(ConnectTest, ToGarbageSaysSo) {
@@ -85,7 +90,8 @@ TEST(ConnectTest, ToASilentServerEndsAtTheDeadlineAndSaysThatItAcceptsConnection
   TextServer server("");
   Status status = ConnectStatus(UrlOf(server.address()), In(milliseconds(1500)));
   EXPECT_THAT(status, IsKind(Kind::kDeadlineExceeded));
-  EXPECT_THAT(status.message(), HasSubstr("accepts connections there but does not speak etcd's gRPC"));
+  EXPECT_THAT(status.message(),
+              HasSubstr("accepts connections there but does not speak etcd's gRPC"));
 }
 
 TEST(ConnectTest, ToAGrpcServerThatIsNoStoreSaysSo) {
@@ -95,13 +101,15 @@ TEST(ConnectTest, ToAGrpcServerThatIsNoStoreSaysSo) {
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&leases);
   auto server = builder.BuildAndStart();
-  Status status = ConnectStatus(UrlOf({.host = "127.0.0.1", .port = static_cast<std::uint16_t>(port)}), Soon());
+  Status status =
+      ConnectStatus(UrlOf({.host = "127.0.0.1", .port = static_cast<std::uint16_t>(port)}), Soon());
   EXPECT_THAT(status, IsKind(Kind::kInvalidArgument));
   EXPECT_THAT(status.message(), HasSubstr("isn't a store"));
 }
 
 TEST(ConnectTest, ToANameThatDoesNotResolveSaysSo) {
-  Status status = ConnectStatus(UrlOf({.host = "no-such-host.invalid", .port = 1}), In(milliseconds(1500)));
+  Status status =
+      ConnectStatus(UrlOf({.host = "no-such-host.invalid", .port = 1}), In(milliseconds(1500)));
   EXPECT_THAT(status, IsKind(Kind::kDeadlineExceeded));
   EXPECT_THAT(status.message(), HasSubstr("doesn't resolve"));
 }
@@ -140,7 +148,10 @@ TEST(ConnectTest, AClusterIsReachedByTheEndpointThatAnswersAndLeftWhenThatEnds) 
   auto first = std::make_unique<TestStore>(StoreKind::kEtcd);
   TestStore second(StoreKind::kEtcd);
   StoreUrl url{.scheme = StoreUrl::Scheme::kEtcd,
-               .endpoints = {{.host = "127.0.0.1", .port = 1}, foreign.address(), first->address(), second.address()},
+               .endpoints = {{.host = "127.0.0.1", .port = 1},
+                             foreign.address(),
+                             first->address(),
+                             second.address()},
                .prefix = ""};
   auto client = Client::Connect(url, {}, Soon());
   ASSERT_OK(client);
@@ -148,7 +159,8 @@ TEST(ConnectTest, AClusterIsReachedByTheEndpointThatAnswersAndLeftWhenThatEnds) 
   first.reset();
   auto got = (*client)->Get("a", Soon());
   ASSERT_OK(got);
-  EXPECT_FALSE(got->has_value()) << "these two are no cluster: the second knows nothing of the first";
+  EXPECT_FALSE(got->has_value())
+      << "these two are no cluster: the second knows nothing of the first";
   EXPECT_EQ((*client)->identity().incarnation, 1U);
 }
 
@@ -160,10 +172,12 @@ TEST(ConnectTest, WhenTheStoreIsGoneCallsEndAtTheirDeadlineAndRecommendACluster)
   proxy.Refuse(true);
   Status status = (*client)->Get("a", In(milliseconds(1000))).status();
   EXPECT_THAT(status, IsKind(Kind::kDisconnected));
-  EXPECT_THAT(status.message(), AllOf(HasSubstr(UrlOf(proxy.address()).ToString()), HasSubstr("etcd://host1")));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr(UrlOf(proxy.address()).ToString()), HasSubstr("etcd://host1")));
 }
 
-// A listener that takes nobody: its queue is full, and the kernel answers no more attempts, as if the host were gone.
+// A listener that takes nobody: its queue is full, and the kernel answers no more attempts, as if
+// the host were gone.
 TEST(ConnectTest, ToAHostThatIsGoneSaysThatItDoesNotAnswer) {
   HostPort address;
   UniqueFd listener = ListenOnLoopback(&address);
@@ -184,11 +198,13 @@ TEST(ConnectTest, ToAHostThatIsGoneSaysThatItDoesNotAnswer) {
 
 TEST(ConnectTest, NamesEveryEndpointThatFailed) {
   TextServer foreign("SSH-2.0-OpenSSH_9.2\r\n");
-  StoreUrl url{
-      .scheme = StoreUrl::Scheme::kEtcd, .endpoints = {{.host = "127.0.0.1", .port = 1}, foreign.address()}, .prefix = ""};
+  StoreUrl url{.scheme = StoreUrl::Scheme::kEtcd,
+               .endpoints = {{.host = "127.0.0.1", .port = 1}, foreign.address()},
+               .prefix = ""};
   Status status = ConnectStatus(url, In(milliseconds(1500)));
   EXPECT_THAT(status, IsKind(Kind::kDeadlineExceeded));
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("127.0.0.1:1: connection refused"), HasSubstr("SSH-2.0-OpenSSH_9.2")));
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("127.0.0.1:1: connection refused"),
+                                      HasSubstr("SSH-2.0-OpenSSH_9.2")));
 }
 
 }  // namespace

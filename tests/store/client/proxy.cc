@@ -102,7 +102,8 @@ void Proxy::Accept() {
   sockaddr_in address = Address(target_);
   if (connect(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return;
   int on = 1;
-  for (int fd : {client.get(), server.get()}) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  for (int fd : {client.get(), server.get()})
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   ++made_;
   pairs_.push_back({std::move(client), std::move(server)});
 }
@@ -112,7 +113,8 @@ bool Proxy::PassOn(int from, int to) {
   ssize_t got = recv(from, buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (got < 0) return errno == EAGAIN;
   for (ssize_t sent = 0; sent < got;) {
-    ssize_t now = send(to, buffer.data() + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
+    ssize_t now =
+        send(to, buffer.data() + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
     if (now <= 0) return false;
     sent += now;
   }
@@ -139,7 +141,8 @@ void Proxy::Run() {
     if (fds[1].revents != 0) Accept();
     if (stall_) continue;
     std::erase_if(pairs_, [&](const Pair& pair) {
-      return !PassOn(pair.client.get(), pair.server.get()) || !PassOn(pair.server.get(), pair.client.get());
+      return !PassOn(pair.client.get(), pair.server.get()) ||
+             !PassOn(pair.server.get(), pair.client.get());
     });
   }
 }

@@ -1,5 +1,5 @@
-// tests/store/client/proxy.h: a TCP proxy on the loopback that a test cuts, refuses, stalls and points elsewhere, so that what
-// is tested sees a network at fault while the store goes on.
+// tests/store/client/proxy.h: a TCP proxy on the loopback that a test cuts, refuses, stalls and
+// points elsewhere, so that what is tested sees a network at fault while the store goes on.
 //
 // Threads: one of its own; the others any, one at a time.
 
@@ -30,9 +30,11 @@ class Proxy {
 
   // Ends every connection that stands.
   void Cut();
-  // From now on connections are closed as soon as they are made (those that stand are cut), or served again.
+  // From now on connections are closed as soon as they are made (those that stand are cut), or
+  // served again.
   void Refuse(bool refuse);
-  // From now on nothing is passed on, and new connections are accepted but lead nowhere; or all flows again.
+  // From now on nothing is passed on, and new connections are accepted but lead nowhere; or all
+  // flows again.
   void Stall(bool stall);
   // New connections go there; those that stand are cut.
   void PointTo(const HostPort& target);

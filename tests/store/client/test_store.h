@@ -1,4 +1,5 @@
-// tests/store/client/test_store.h: a store of either kind for tests that have to hold for both, and what such tests wait with.
+// tests/store/client/test_store.h: a store of either kind for tests that have to hold for both, and
+// what such tests wait with.
 
 #pragma once
 
@@ -22,7 +23,9 @@ namespace memfabric::store::test {
 
 constexpr std::chrono::seconds kBound{30};  // what takes longer has failed
 inline Deadline Soon() { return std::chrono::steady_clock::now() + kBound; }
-inline Deadline In(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
+inline Deadline In(std::chrono::milliseconds time) {
+  return std::chrono::steady_clock::now() + time;
+}
 
 inline const Status& StatusOf(const Status& status) { return status; }
 template <typename T>
@@ -46,7 +49,8 @@ class TestStore {
  public:
   explicit TestStore(StoreKind kind) {
     if (kind == StoreKind::kEmbedded) {
-      auto server = EmbeddedServer::Start({.listen = {.host = "127.0.0.1", .port = 0}, .seeds = {}});
+      auto server =
+          EmbeddedServer::Start({.listen = {.host = "127.0.0.1", .port = 0}, .seeds = {}});
       EXPECT_OK(server);
       if (server.ok()) embedded_ = std::move(*server);
     } else {
@@ -56,7 +60,9 @@ class TestStore {
     }
   }
 
-  HostPort address() const { return embedded_ != nullptr ? embedded_->address() : etcd_->address(); }
+  HostPort address() const {
+    return embedded_ != nullptr ? embedded_->address() : etcd_->address();
+  }
   EtcdProcess& etcd() { return *etcd_; }
 
  private:
@@ -110,7 +116,9 @@ struct Told {
 inline Client::WatchHandler TellTo(Shared<Told>& told) {
   return {.on_events =
               [&told](const auto& events) {
-                told.Change([&](Told& all) { all.events.insert(all.events.end(), events.begin(), events.end()); });
+                told.Change([&](Told& all) {
+                  all.events.insert(all.events.end(), events.begin(), events.end());
+                });
               },
           .on_reset =
               [&told](const Snapshot& snapshot, bool replaced) {

@@ -1,4 +1,5 @@
-// Watches: nothing lost, nothing twice, whatever becomes of the connection, the history and the store.
+// Watches: nothing lost, nothing twice, whatever becomes of the connection, the history and the
+// store.
 
 #include <grpcpp/grpcpp.h>
 
@@ -23,7 +24,9 @@ class WatchTest : public testing::TestWithParam<StoreKind> {
     ASSERT_NE(reader_, nullptr);
   }
 
-  void Put(const std::string& key, const std::string& value) { EXPECT_OK(writer_->Put(key, value, kNoLease, Soon())); }
+  void Put(const std::string& key, const std::string& value) {
+    EXPECT_OK(writer_->Put(key, value, kNoLease, Soon()));
+  }
 
   TestStore store_{GetParam()};
   Proxy proxy_{store_.address()};
@@ -72,7 +75,9 @@ TEST_P(WatchTest, TenThousandEventsComeOnceEachWhileTheConnectionIsCutAgainAndAg
     for (int i = 0; i < kEvents; i += kATransaction) {
       Transaction transaction;
       for (int j = i; j < i + kATransaction; ++j)
-        transaction.then.push_back({.type = Operation::Type::kPut, .key = fmt::format("n/{}", j), .value = std::to_string(j)});
+        transaction.then.push_back({.type = Operation::Type::kPut,
+                                    .key = fmt::format("n/{}", j),
+                                    .value = std::to_string(j)});
       EXPECT_OK(writer_->Commit(transaction, Soon()));
     }
   });
@@ -80,7 +85,8 @@ TEST_P(WatchTest, TenThousandEventsComeOnceEachWhileTheConnectionIsCutAgainAndAg
     EXPECT_TRUE(told.Await([&](const Told& all) { return all.events.size() >= seen; }));
     std::size_t before = proxy_.connections_made();
     proxy_.Cut();
-    for (auto give_up = Soon(); proxy_.connections_made() == before && std::chrono::steady_clock::now() < give_up;)
+    for (auto give_up = Soon();
+         proxy_.connections_made() == before && std::chrono::steady_clock::now() < give_up;)
       std::this_thread::yield();
   }
   putting.join();
@@ -111,7 +117,8 @@ TEST_P(WatchTest, ManyWatchesShareOneConnection) {
     EXPECT_EQ(told[i]->Copy().events[0].entry.value, std::to_string(i));
   }
   for (int i = 0; i < kWatches; i += 2) EXPECT_THAT(told[i]->Copy().events, SizeIs(0));
-  EXPECT_LE(proxy_.connections_made(), 3U);  // one, and a second try or two on a machine that is busy; not one a watch
+  // one, and a second try or two on a machine that is busy; not one a watch
+  EXPECT_LE(proxy_.connections_made(), 3U);
 }
 
 TEST_P(WatchTest, BeginsAnewWhenTheHistoryIsGone) {
@@ -124,7 +131,8 @@ TEST_P(WatchTest, BeginsAnewWhenTheHistoryIsGone) {
   Put("c/b", "3");
   auto revision = writer_->Put("c/b", "4", kNoLease, Soon());
   ASSERT_OK(revision);
-  auto kv = etcdserverpb::KV::NewStub(grpc::CreateChannel(store_.address().ToString(), grpc::InsecureChannelCredentials()));
+  auto kv = etcdserverpb::KV::NewStub(
+      grpc::CreateChannel(store_.address().ToString(), grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kBound);
   etcdserverpb::CompactionRequest request;
@@ -148,7 +156,8 @@ TEST_P(WatchTest, BeginsAnewWhenAnotherStoreAnswersWhoseRevisionIsHigher) {
   TestStore other(GetParam());
   auto other_writer = ConnectTo(other.address());
   ASSERT_NE(other_writer, nullptr);
-  for (int i = 0; i < 20; ++i) ASSERT_OK(other_writer->Put("r/b", std::to_string(i), kNoLease, Soon()));
+  for (int i = 0; i < 20; ++i)
+    ASSERT_OK(other_writer->Put("r/b", std::to_string(i), kNoLease, Soon()));
   Put("r/a", "1");
   Shared<Told> told;
   auto watch = reader_->WatchPrefix("r/", 0, TellTo(told));
@@ -171,16 +180,17 @@ TEST_P(WatchTest, AHandlerMayCallTheClientAndEndItsOwnWatch) {
   Shared<std::string> read;
   std::unique_ptr<Watch> watch;
   Shared<bool> made;
-  watch = reader_->WatchPrefix("h/", 1,
-                               {.on_events =
-                                    [&](const auto& events) {
-                                      ASSERT_TRUE(made.Await([](bool value) { return value; }));
-                                      auto got = reader_->Get(events[0].entry.key, Soon());
-                                      ASSERT_OK(got);
-                                      watch.reset();
-                                      read.Change([&](std::string& value) { value += (*got)->value; });
-                                    },
-                                .on_reset = [](const Snapshot&, bool) { FAIL() << "nothing was compacted"; }});
+  watch = reader_->WatchPrefix(
+      "h/", 1,
+      {.on_events =
+           [&](const auto& events) {
+             ASSERT_TRUE(made.Await([](bool value) { return value; }));
+             auto got = reader_->Get(events[0].entry.key, Soon());
+             ASSERT_OK(got);
+             watch.reset();
+             read.Change([&](std::string& value) { value += (*got)->value; });
+           },
+       .on_reset = [](const Snapshot&, bool) { FAIL() << "nothing was compacted"; }});
   made.Change([](bool& value) { value = true; });
   Put("h/a", "1");
   ASSERT_TRUE(read.Await([](const std::string& value) { return !value.empty(); }));
@@ -205,7 +215,8 @@ TEST_P(WatchTest, NoCallComesOnceItHasEnded) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, WatchTest, testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
+INSTANTIATE_TEST_SUITE_P(Stores, WatchTest, testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd),
+                         KindText);
 
 }  // namespace
 }  // namespace memfabric::store::test

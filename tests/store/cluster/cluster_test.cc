@@ -1,4 +1,5 @@
-// A cluster of three real etcd servers that loses members: sessions stay, watches resume exactly, ranks are claimed again.
+// A cluster of three real etcd servers that loses members: sessions stay, watches resume exactly,
+// ranks are claimed again.
 
 #include <signal.h>
 
@@ -43,7 +44,10 @@ struct Member final : SessionObserver {
     record.set_pid(1);
     record.set_world_size(world_size);
     return ClaimRank(*client, *session, keys,
-                     {.rank = rank, .world_size = world_size, .record = record, .is_alive = [](const auto&) { return true; }},
+                     {.rank = rank,
+                      .world_size = world_size,
+                      .record = record,
+                      .is_alive = [](const auto&) { return true; }},
                      Soon());
   }
   // Writes an event, once or twice if the connection breaks on the way; the time it took.
@@ -55,16 +59,19 @@ struct Member final : SessionObserver {
     EXPECT_OK(put);
     return std::chrono::duration_cast<milliseconds>(steady_clock::now() - began);
   }
-  // Every event has come, in order; one whose put was repeated may have come once more, as late as a stopped server wakes.
+  // Every event has come, in order; one whose put was repeated may have come once more, as late as
+  // a stopped server wakes.
   void ExpectHeard(const std::vector<std::string>& names) {
-    EXPECT_TRUE(
-        told.Await([&](const Told& all) { return !all.events.empty() && all.events.back().entry.value == names.back(); }));
+    EXPECT_TRUE(told.Await([&](const Told& all) {
+      return !all.events.empty() && all.events.back().entry.value == names.back();
+    }));
     std::vector<std::string> heard;
     std::int64_t revision = 0;
     for (const auto& event : told.Copy().events) {
       EXPECT_GT(event.entry.mod_revision, revision) << "an event came twice, or late";
       revision = event.entry.mod_revision;
-      if (std::find(heard.begin(), heard.end(), event.entry.value) == heard.end()) heard.push_back(event.entry.value);
+      if (std::find(heard.begin(), heard.end(), event.entry.value) == heard.end())
+        heard.push_back(event.entry.value);
     }
     EXPECT_EQ(heard, names);
     EXPECT_EQ(told.Copy().resets.size(), 1U) << "the watch began anew instead of resuming";
@@ -111,8 +118,10 @@ class ClusterTest : public testing::Test {
       auto status = RunEtcdctl("--endpoints=" + endpoint + " endpoint status -w fields");
       auto field = [&](const std::string& name) {
         auto at = status.find("\"" + name + "\" : ");
-        return at == std::string::npos ? std::string()
-                                       : status.substr(at + name.size() + 5, status.find('\n', at) - at - name.size() - 5);
+        return at == std::string::npos
+                   ? std::string()
+                   : status.substr(at + name.size() + 5,
+                                   status.find('\n', at) - at - name.size() - 5);
       };
       if (!field("Leader").empty() && field("Leader") == field("MemberID")) return i;
     }
@@ -127,7 +136,8 @@ class ClusterTest : public testing::Test {
     return output;
   }
   // Each key with its value and revisions, of the whole cluster.
-  static std::vector<std::tuple<std::string, std::string, std::int64_t, std::int64_t>> Dump(Client& client) {
+  static std::vector<std::tuple<std::string, std::string, std::int64_t, std::int64_t>> Dump(
+      Client& client) {
     std::vector<std::tuple<std::string, std::string, std::int64_t, std::int64_t>> all;
     auto snapshot = client.GetPrefix("", Soon());
     EXPECT_OK(snapshot);
@@ -136,7 +146,8 @@ class ClusterTest : public testing::Test {
     return all;
   }
   void ExpectNoTrouble(Member& member) {
-    EXPECT_EQ(member.trouble.Copy(), 0) << "the session was given up, or its records were published again";
+    EXPECT_EQ(member.trouble.Copy(), 0)
+        << "the session was given up, or its records were published again";
     auto holder = member.client->Get(member.keys.Rank(0), Soon());
     ASSERT_OK(holder);
     ASSERT_TRUE(holder->has_value());
@@ -175,7 +186,8 @@ TEST_F(ClusterTest, TheLeaderIsKilled) {
   etcd_[leader]->Kill();
   auto took = first.Log(url_, "b");
   RecordProperty("goes_on_after_ms", std::to_string(took.count()));
-  std::printf("after the leader's death a client goes on after %ld ms\n", static_cast<long>(took.count()));
+  std::printf("after the leader's death a client goes on after %ld ms\n",
+              static_cast<long>(took.count()));
   EXPECT_LT(took, seconds(25));
   second.Log(url_, "c");
   for (Member* member : {&first, &second}) {
@@ -192,8 +204,10 @@ TEST_F(ClusterTest, AMemberThatIsStoppedWhileClientsUseIt) {
   first.Log(url_, "a");
   ASSERT_EQ(kill(etcd_[leader]->pid(), SIGSTOP), 0);  // connections stand, nothing is said
   auto took = first.Log(url_, "b");
-  std::printf("after the leader was stopped a client goes on after %ld ms\n", static_cast<long>(took.count()));
-  Member second(UrlFrom(leader, std::string(kPrefix)), 1, 4);  // the one that is stopped comes first in its list
+  std::printf("after the leader was stopped a client goes on after %ld ms\n",
+              static_cast<long>(took.count()));
+  // the one that is stopped comes first in its list
+  Member second(UrlFrom(leader, std::string(kPrefix)), 1, 4);
   second.Log(url_, "c");
   ASSERT_EQ(kill(etcd_[leader]->pid(), SIGCONT), 0);
   second.Log(url_, "d");
@@ -226,7 +240,8 @@ TEST_F(ClusterTest, WithoutAMajorityCallsEndAtTheirDeadline) {
   EXPECT_LT(steady_clock::now() - began, seconds(10));
   Status connected = Client::Connect(url_, {}, In(milliseconds(3000))).status();
   EXPECT_THAT(connected, IsKind(Kind::kDeadlineExceeded));
-  EXPECT_THAT(connected.message(), testing::HasSubstr(url_.endpoints[1].ToString() + ": connection refused"));
+  EXPECT_THAT(connected.message(),
+              testing::HasSubstr(url_.endpoints[1].ToString() + ": connection refused"));
   ASSERT_OK(etcd_[1]->Launch());
   ASSERT_OK(etcd_[1]->AwaitReady());
   first.Log(url_, "a");
@@ -237,15 +252,17 @@ TEST_F(ClusterTest, WithoutAMajorityCallsEndAtTheirDeadline) {
 TEST_F(ClusterTest, JobsAndAUsersOwnKeysAreApart) {
   auto user = Client::Connect(url_, {}, Soon());
   ASSERT_OK(user);
-  for (const char* key :
-       {"/jobs/one", "/jobs/one/x", "/jobs/one/memfabric", "/memfabric", "/memfabric/1", "a", "\xff", "/jobs/onex"})
+  for (const char* key : {"/jobs/one", "/jobs/one/x", "/jobs/one/memfabric", "/memfabric",
+                          "/memfabric/1", "a", "\xff", "/jobs/onex"})
     ASSERT_OK((*user)->Put(key, "the user's", kNoLease, Soon()));
   auto before = Dump(**user);
   {
     // Prefixes that begin like each other, none, and odd ones.
     std::vector<std::unique_ptr<Member>> members;
-    for (std::string prefix : {"/jobs/one", "/jobs/on", "/jobs/one/two", "", "/jobs/\xe4\xb8\xad \"%2f\"?#:", "//x"})
-      for (Rank rank : {0U, 1U}) members.push_back(std::make_unique<Member>(UrlFrom(0, prefix), rank, 2));
+    for (std::string prefix :
+         {"/jobs/one", "/jobs/on", "/jobs/one/two", "", "/jobs/\xe4\xb8\xad \"%2f\"?#:", "//x"})
+      for (Rank rank : {0U, 1U})
+        members.push_back(std::make_unique<Member>(UrlFrom(0, prefix), rank, 2));
     for (auto& member : members) {
       auto ranks = member->client->GetPrefix(member->keys.Ranks(), Soon());
       ASSERT_OK(ranks);

@@ -13,14 +13,15 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-// Answers the first read, says which version it is, and keeps leases alive, each on a stream that it ends with the answer, in
-// good order.
+// Answers the first read, says which version it is, and keeps leases alive, each on a stream that
+// it ends with the answer, in good order.
 class Impostor final : public etcdserverpb::KV::Service,
                        public etcdserverpb::Maintenance::Service,
                        public etcdserverpb::Lease::Service,
                        public etcdserverpb::Watch::Service {
  public:
-  Impostor(std::string version, grpc::Status reads) : version_(std::move(version)), reads_(std::move(reads)) {
+  Impostor(std::string version, grpc::Status reads)
+      : version_(std::move(version)), reads_(std::move(reads)) {
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -38,7 +39,8 @@ class Impostor final : public etcdserverpb::KV::Service,
  private:
   grpc::Status LeaseKeepAlive(
       grpc::ServerContext*,
-      grpc::ServerReaderWriter<etcdserverpb::LeaseKeepAliveResponse, etcdserverpb::LeaseKeepAliveRequest>* stream) override {
+      grpc::ServerReaderWriter<etcdserverpb::LeaseKeepAliveResponse,
+                               etcdserverpb::LeaseKeepAliveRequest>* stream) override {
     ++streams_;
     etcdserverpb::LeaseKeepAliveRequest request;
     etcdserverpb::LeaseKeepAliveResponse response;
@@ -49,12 +51,14 @@ class Impostor final : public etcdserverpb::KV::Service,
     return grpc::Status::OK;
   }
   grpc::Status Watch(grpc::ServerContext*,
-                     grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>* stream) override {
+                     grpc::ServerReaderWriter<etcdserverpb::WatchResponse,
+                                              etcdserverpb::WatchRequest>* stream) override {
     etcdserverpb::WatchRequest request;
     while (stream->Read(&request)) continue;
     return grpc::Status::OK;
   }
-  grpc::Status Range(grpc::ServerContext*, const etcdserverpb::RangeRequest*, etcdserverpb::RangeResponse* response) override {
+  grpc::Status Range(grpc::ServerContext*, const etcdserverpb::RangeRequest*,
+                     etcdserverpb::RangeResponse* response) override {
     response->mutable_header()->set_cluster_id(1);
     return reads_;
   }
@@ -75,7 +79,8 @@ TEST(OldEtcdTest, OneThatIsTooOldIsNamedWithItsVersion) {
     Impostor etcd(version, grpc::Status::OK);
     auto status = Client::Connect(UrlOf(etcd.address()), {}, Soon()).status();
     EXPECT_THAT(status, IsKind(Kind::kInvalidArgument));
-    EXPECT_THAT(status.message(), AllOf(HasSubstr(version), HasSubstr("3.3 or newer"), HasSubstr(etcd.address().ToString())));
+    EXPECT_THAT(status.message(), AllOf(HasSubstr(version), HasSubstr("3.3 or newer"),
+                                        HasSubstr(etcd.address().ToString())));
   }
   for (const char* version : {"3.3.0", "3.10.1", "4.0.0", "unknown", ""}) {
     Impostor etcd(version, grpc::Status::OK);
@@ -97,12 +102,15 @@ TEST(OddEtcdTest, StreamsOfKeepAlivesThatEndAreOpenedAgain) {
 }
 
 TEST(OldEtcdTest, OneThatAnswersWithAnErrorIsQuoted) {
-  Impostor refusing("3.4.0", grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: user name is empty"));
+  Impostor refusing(
+      "3.4.0", grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: user name is empty"));
   auto refused = Client::Connect(UrlOf(refusing.address()), {}, Soon()).status();
   EXPECT_THAT(refused, IsKind(Kind::kInvalidArgument));
   EXPECT_THAT(refused.message(), HasSubstr("etcdserver: user name is empty"));
-  Impostor broken("3.4.0", grpc::Status(grpc::StatusCode::DATA_LOSS, "etcdserver: corrupt cluster"));
-  auto failed = Client::Connect(UrlOf(broken.address()), {}, In(std::chrono::milliseconds(1000))).status();
+  Impostor broken("3.4.0",
+                  grpc::Status(grpc::StatusCode::DATA_LOSS, "etcdserver: corrupt cluster"));
+  auto failed =
+      Client::Connect(UrlOf(broken.address()), {}, In(std::chrono::milliseconds(1000))).status();
   EXPECT_THAT(failed, IsKind(Kind::kDeadlineExceeded));
   EXPECT_THAT(failed.message(), HasSubstr("etcdserver: corrupt cluster"));
 }

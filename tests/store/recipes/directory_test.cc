@@ -22,14 +22,15 @@ class DirectoryTest : public testing::TestWithParam<StoreKind> {
   }
 
   void Follow() {
-    Directory::Listener listener{.on_put =
-                                     [this](const KeyValue& entry) {
-                                       log_.Change([&](auto& all) { all.push_back("+" + entry.key + "=" + entry.value); });
-                                     },
-                                 .on_removed =
-                                     [this](const KeyValue& entry) {
-                                       log_.Change([&](auto& all) { all.push_back("-" + entry.key + "=" + entry.value); });
-                                     }};
+    Directory::Listener listener{
+        .on_put =
+            [this](const KeyValue& entry) {
+              log_.Change([&](auto& all) { all.push_back("+" + entry.key + "=" + entry.value); });
+            },
+        .on_removed =
+            [this](const KeyValue& entry) {
+              log_.Change([&](auto& all) { all.push_back("-" + entry.key + "=" + entry.value); });
+            }};
     auto directory = Directory::Follow(*reader_, "d/", std::move(listener), clock_, Soon());
     ASSERT_OK(directory);
     directory_ = std::move(*directory);
@@ -87,13 +88,15 @@ TEST_P(DirectoryTest, GivesOwnersTimeToPublishAgainInAStoreThatReplacesAnother) 
 
 TEST_P(DirectoryTest, FollowEndsAtItsDeadline) {
   proxy_.Refuse(true);
-  auto directory = Directory::Follow(*reader_, "d/", {.on_put = [](const KeyValue&) {}, .on_removed = [](const KeyValue&) {}},
-                                     clock_, In(std::chrono::milliseconds(200)));
+  auto directory = Directory::Follow(
+      *reader_, "d/", {.on_put = [](const KeyValue&) {}, .on_removed = [](const KeyValue&) {}},
+      clock_, In(std::chrono::milliseconds(200)));
   EXPECT_THAT(directory, IsKind(Kind::kDeadlineExceeded));
   EXPECT_THAT(directory.status().message(), testing::HasSubstr("d/"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, DirectoryTest, testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
+INSTANTIATE_TEST_SUITE_P(Stores, DirectoryTest,
+                         testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
 
 }  // namespace
 }  // namespace memfabric::store::test

@@ -19,16 +19,20 @@ using testing::HasSubstr;
 
 // A process of its own would have these.
 struct Contender {
-  explicit Contender(const HostPort& address, std::string host = "this host", std::int64_t pid = 4711)
+  explicit Contender(const HostPort& address, std::string host = "this host",
+                     std::int64_t pid = 4711)
       : host(std::move(host)), pid(pid), client(ConnectTo(address)) {
     auto opened = Session::Open(*client, nullptr, Soon());
     EXPECT_OK(opened);
     session = std::move(*opened);
   }
 
-  Result<Rank> Claim(std::optional<Rank> rank, std::uint32_t world_size, bool others_live = true, Deadline deadline = Soon()) {
+  Result<Rank> Claim(std::optional<Rank> rank, std::uint32_t world_size, bool others_live = true,
+                     Deadline deadline = Soon()) {
     ClaimOptions options{
-        .rank = rank, .world_size = world_size, .record = {}, .is_alive = [=](const RankRecord&) { return others_live; }};
+        .rank = rank, .world_size = world_size, .record = {}, .is_alive = [=](const RankRecord&) {
+          return others_live;
+        }};
     options.record.set_host(host);
     options.record.set_host_name(host + ".example");
     options.record.set_pid(pid);
@@ -55,7 +59,8 @@ class ContendersTest : public testing::TestWithParam<std::tuple<StoreKind, int>>
 TEST_P(ContendersTest, ShareTheLowestRanksWithoutGaps) {
   const int count = std::get<1>(GetParam());
   std::vector<std::unique_ptr<Contender>> contenders;
-  for (int i = 0; i < count; ++i) contenders.push_back(std::make_unique<Contender>(store_.address()));
+  for (int i = 0; i < count; ++i)
+    contenders.push_back(std::make_unique<Contender>(store_.address()));
   std::vector<Rank> ranks(count, kNoRank);
   std::vector<std::thread> threads;
   auto began = std::chrono::steady_clock::now();
@@ -66,8 +71,9 @@ TEST_P(ContendersTest, ShareTheLowestRanksWithoutGaps) {
       if (rank.ok()) ranks[i] = *rank;
     });
   for (auto& thread : threads) thread.join();
-  RecordProperty("claim_ms",
-                 std::to_string(std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - began).count()));
+  RecordProperty("claim_ms", std::to_string(std::chrono::duration_cast<milliseconds>(
+                                                std::chrono::steady_clock::now() - began)
+                                                .count()));
   std::ranges::sort(ranks);
   for (int i = 0; i < count; ++i) EXPECT_EQ(ranks[i], static_cast<Rank>(i));
   // All left the queue.
@@ -80,7 +86,10 @@ INSTANTIATE_TEST_SUITE_P(Stores, ContendersTest,
                          testing::Combine(testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd),
                                           testing::Values(1, 2, 3, 8, 64)),
                          [](const auto& info) {
-                           return fmt::format("{}{}", std::get<0>(info.param) == StoreKind::kEmbedded ? "Embedded" : "Etcd",
+                           return fmt::format("{}{}",
+                                              std::get<0>(info.param) == StoreKind::kEmbedded
+                                                  ? "Embedded"
+                                                  : "Etcd",
                                               std::get<1>(info.param));
                          });
 
@@ -124,7 +133,8 @@ TEST_P(RankClaimTest, RefusesAtOnceWhatALiveProcessOfThisHostHolds) {
   auto began = std::chrono::steady_clock::now();
   auto rank = second.Claim(0, 2);
   EXPECT_THAT(rank, IsKind(Kind::kAlreadyExists));
-  EXPECT_THAT(rank.status().message(), testing::AllOf(HasSubstr("1234"), HasSubstr("this host.example")));
+  EXPECT_THAT(rank.status().message(),
+              testing::AllOf(HasSubstr("1234"), HasSubstr("this host.example")));
   EXPECT_LT(std::chrono::steady_clock::now() - began, seconds(1));
 }
 
@@ -211,7 +221,8 @@ TEST_P(RankClaimTest, WaitsUntilAStoreThatTookOverHasRecovered) {
   ASSERT_OK(client->Put(Keys("").Recovering(), "", kNoLease, Soon()));
   Contender contender(store_.address());
   EXPECT_THAT(contender.Claim(0, 2, true, In(milliseconds(200))), IsKind(Kind::kDeadlineExceeded));
-  EXPECT_THAT(contender.Claim(std::nullopt, 2, true, In(milliseconds(200))), IsKind(Kind::kDeadlineExceeded));
+  EXPECT_THAT(contender.Claim(std::nullopt, 2, true, In(milliseconds(200))),
+              IsKind(Kind::kDeadlineExceeded));
   Status claimed;
   std::thread claiming([&] { claimed = contender.Claim(0, 2).status(); });
   ASSERT_OK(client->Delete(Keys("").Recovering(), Soon()));
@@ -229,7 +240,8 @@ TEST_P(RankClaimTest, ARecordThatCannotBeReadIsAnErrorThatNamesIt) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, RankClaimTest, testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
+INSTANTIATE_TEST_SUITE_P(Stores, RankClaimTest,
+                         testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
 
 }  // namespace
 }  // namespace memfabric::store::test

@@ -40,7 +40,8 @@ TEST(RecordsTest, ComeBackAsTheyWent) {
 }
 
 TEST(RecordsTest, FieldsOfLaterVersionsAreIgnored) {
-  auto record = DecodeRankRecord(Entry(Keys("").Rank(1), R"({"rank":1,"pid":"5","world_size":4,"later":{"x":[1]}})"));
+  auto record = DecodeRankRecord(
+      Entry(Keys("").Rank(1), R"({"rank":1,"pid":"5","world_size":4,"later":{"x":[1]}})"));
   ASSERT_TRUE(record.ok()) << record.status();
   EXPECT_EQ(record->pid(), 5);
 }
@@ -60,17 +61,21 @@ TEST(RecordsTest, WhatIsNoneIsAnErrorThatNamesItsKey) {
       {R"({"rank":1,"pid":0,"world_size":4})", "pid 0"},
       {R"({"rank":1,"pid":1,"world_size":0})", "world_size 0"},
       {R"({"rank":1,"pid":1,"world_size":1025})", "world_size 1025"},
-      {R"({"rank":1,"pid":1,"world_size":4,"host":")" + std::string(2000, 'h') + "\"}", "host has 2000 bytes"},
+      {R"({"rank":1,"pid":1,"world_size":4,"host":")" + std::string(2000, 'h') + "\"}",
+       "host has 2000 bytes"},
   };
   for (const auto& [value, what] : cases) {
     auto record = DecodeRankRecord(Entry(key, value));
     EXPECT_TRUE(IsIoError(record.status())) << record.status();
     EXPECT_THAT(record.status().message(), AllOf(HasSubstr(key), HasSubstr(what)));
   }
-  EXPECT_TRUE(IsIoError(DecodeRankRecord(Entry("somewhere/else", R"({"rank":1,"pid":1,"world_size":4})")).status()));
-  EXPECT_TRUE(IsIoError(DecodeWindowRecord(Entry(Keys("").Window(1, 1),
-                                                 R"({"rank":1,"pid":1,"world_size":4,"max_host_bytes":"9223372036854775807"})"))
-                            .status()));
+  EXPECT_TRUE(IsIoError(
+      DecodeRankRecord(Entry("somewhere/else", R"({"rank":1,"pid":1,"world_size":4})")).status()));
+  EXPECT_TRUE(IsIoError(
+      DecodeWindowRecord(
+          Entry(Keys("").Window(1, 1),
+                R"({"rank":1,"pid":1,"world_size":4,"max_host_bytes":"9223372036854775807"})"))
+          .status()));
 }
 
 TEST(KeysTest, StandBelowTheirPrefixAndNameTheirRank) {
@@ -95,7 +100,8 @@ TEST(KeysTest, OfEnginesAreApartWhateverTheirNames) {
 TEST(RecordsTest, AnEngineThatIsNone) {
   const std::string key = Keys("").EngineRecord("a");
   EXPECT_TRUE(DecodeEngineRecord(Entry(key, R"({"pid":1,"member":5})")).ok());
-  for (const char* bad : {"", R"({"pid":0})", R"({"pid":1,"member":2147483648})", R"({"pid":1,"member":-1})"}) {
+  for (const char* bad :
+       {"", R"({"pid":0})", R"({"pid":1,"member":2147483648})", R"({"pid":1,"member":-1})"}) {
     auto record = DecodeEngineRecord(Entry(key, bad));
     EXPECT_THAT(record.status().message(), HasSubstr(key)) << bad;
   }

@@ -1,4 +1,5 @@
-// Sessions: records stand while their process lives, move to a store that replaces another, and are given up.
+// Sessions: records stand while their process lives, move to a store that replaces another, and are
+// given up.
 
 #include "store/recipes/session.h"
 
@@ -108,12 +109,15 @@ TEST_P(SessionTest, OutlivesItsTimeToLiveAndLostConnections) {
 TEST_P(SessionTest, SaysWhenItsLeaseCanNotBeRenewed) {
   Shared<std::vector<std::string>> lines;
   log::SetLevel(LogLevel::kWarn);
-  log::SetSink([&](LogLevel, const std::string& line) { lines.Change([&](auto& all) { all.push_back(line); }); });
+  log::SetSink([&](LogLevel, const std::string& line) {
+    lines.Change([&](auto& all) { all.push_back(line); });
+  });
   ASSERT_OK(session_->Publish("s/a", "1", Soon()));
   proxy_.Refuse(true);
   auto has = [&](const char* text) {
     return [text](const std::vector<std::string>& all) {
-      return std::ranges::any_of(all, [&](const auto& line) { return line.find(text) != std::string::npos; });
+      return std::ranges::any_of(
+          all, [&](const auto& line) { return line.find(text) != std::string::npos; });
     };
   };
   EXPECT_TRUE(lines.Await(has("has not been renewed for 3")));
@@ -129,7 +133,8 @@ TEST_P(SessionTest, SaysWhenItsLeaseCanNotBeRenewed) {
   log::SetSink({});
   log::SetLevel(LogLevel::kError);
   int errors = 0;
-  for (const auto& line : lines.Copy()) errors += line.find("has not been renewed for") != std::string::npos ? 1 : 0;
+  for (const auto& line : lines.Copy())
+    errors += line.find("has not been renewed for") != std::string::npos ? 1 : 0;
   EXPECT_EQ(errors, 1);
 }
 
@@ -138,7 +143,8 @@ TEST_P(SessionTest, PublishesAgainInAStoreThatReplacesAnother) {
   auto other_client = ConnectTo(other.address());
   ASSERT_NE(other_client, nullptr);
   constexpr int kRecords = 150;  // more than one transaction takes
-  for (int i = 0; i < kRecords; ++i) ASSERT_OK(session_->Publish(fmt::format("s/{:03}", i), std::to_string(i), Soon()));
+  for (int i = 0; i < kRecords; ++i)
+    ASSERT_OK(session_->Publish(fmt::format("s/{:03}", i), std::to_string(i), Soon()));
   ASSERT_OK(session_->Withdraw("s/000", Soon()));
   ASSERT_OK(other_client->Put("s/007", "theirs", kNoLease, Soon()));
   auto lease = session_->lease();
@@ -146,8 +152,9 @@ TEST_P(SessionTest, PublishesAgainInAStoreThatReplacesAnother) {
   auto began = std::chrono::steady_clock::now();
   proxy_.PointTo(other.address());
   ASSERT_TRUE(ear_.heard().Await([](const Heard& heard) { return heard.republished.size() == 1; }));
-  RecordProperty("republish_ms",
-                 std::to_string(std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - began).count()));
+  RecordProperty("republish_ms", std::to_string(std::chrono::duration_cast<milliseconds>(
+                                                    std::chrono::steady_clock::now() - began)
+                                                    .count()));
   EXPECT_THAT(ear_.heard().Copy().republished[0], ElementsAre("s/007"));
   EXPECT_EQ(ear_.heard().Copy().given_up, 0);
   EXPECT_NE(session_->lease(), lease);
@@ -184,7 +191,8 @@ TEST_P(SessionTest, IsToldThatItWasGivenUpAndHasANewLease) {
   ASSERT_OK(direct_->RevokeLease(lease, Soon()));
   ASSERT_TRUE(ear_.heard().Await([](const Heard& heard) { return heard.given_up == 1; }));
   EXPECT_NE(session_->lease(), lease);
-  EXPECT_EQ(ValueOf(*direct_, "s/a"), "none") << "records of a life that was given up are not published again";
+  EXPECT_EQ(ValueOf(*direct_, "s/a"), "none")
+      << "records of a life that was given up are not published again";
   EXPECT_OK(session_->Publish("s/a", "2", Soon()));
   EXPECT_EQ(ValueOf(*direct_, "s/a"), "2");
   EXPECT_TRUE(ear_.heard().Copy().republished.empty());
@@ -202,11 +210,12 @@ TEST_P(SessionTest, RemembersWhatItsTransactionsPut) {
   auto other_client = ConnectTo(other.address());
   ASSERT_NE(other_client, nullptr);
   auto lease = session_->lease();
-  auto result = session_->Commit({.conditions = {},
-                                  .then = {{.type = Operation::Type::kPut, .key = "s/kept", .value = "1", .lease = lease},
-                                           {.type = Operation::Type::kPut, .key = "s/not", .value = "1"}},
-                                  .otherwise = {}},
-                                 Soon());
+  auto result = session_->Commit(
+      {.conditions = {},
+       .then = {{.type = Operation::Type::kPut, .key = "s/kept", .value = "1", .lease = lease},
+                {.type = Operation::Type::kPut, .key = "s/not", .value = "1"}},
+       .otherwise = {}},
+      Soon());
   ASSERT_OK(result);
   EXPECT_TRUE(result->succeeded);
   proxy_.PointTo(other.address());
@@ -215,7 +224,8 @@ TEST_P(SessionTest, RemembersWhatItsTransactionsPut) {
   EXPECT_EQ(ValueOf(*other_client, "s/not"), "none");
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, SessionTest, testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
+INSTANTIATE_TEST_SUITE_P(Stores, SessionTest,
+                         testing::Values(StoreKind::kEmbedded, StoreKind::kEtcd), KindText);
 
 TEST(SessionAtAStoppedStoreTest, GoesOnWhenTheStoreDoes) {
   TestStore store(StoreKind::kEtcd);
@@ -232,11 +242,13 @@ TEST(SessionAtAStoppedStoreTest, GoesOnWhenTheStoreDoes) {
   auto stopped = std::chrono::steady_clock::now();
   ASSERT_EQ(kill(store.etcd().pid(), SIGSTOP), 0);
   EXPECT_TRUE(lost.Await([](bool value) { return value; }));
-  EXPECT_LT(std::chrono::steady_clock::now() - stopped, seconds(5)) << "a stopped store is noticed by the keep-alives";
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped, seconds(5))
+      << "a stopped store is noticed by the keep-alives";
   // The time to live is etcd's, in real time: it has to pass.
   ASSERT_OK(PauseUntil(stopped + kSessionTimeToLive + milliseconds(500)));
   ASSERT_EQ(kill(store.etcd().pid(), SIGCONT), 0);
-  // Whether etcd ends the lease first or hears of us first is its own business; the session lives either way.
+  // Whether etcd ends the lease first or hears of us first is its own business; the session lives
+  // either way.
   Status published;
   do published = (*session)->Publish("s/a", "2", Soon());
   while (IsReconnect(published));

@@ -27,7 +27,8 @@ std::unique_ptr<StoreHost> Host(const HostPort& address, Serve serve) {
 
 // What a process has of the store: a client that tells its host of losses.
 struct Member {
-  Member(const HostPort& address, Serve serve) : host(Host(address, serve)), client(ConnectTo(address)) {
+  Member(const HostPort& address, Serve serve)
+      : host(Host(address, serve)), client(ConnectTo(address)) {
     watch = client->WatchConnection([this](bool answers) {
       if (!answers) {
         EXPECT_OK(host->OnStoreLost());
@@ -79,7 +80,8 @@ TEST(StoreHostTest, SaysWhatHasThePort) {
   UniqueFd listener = ListenOnLoopback(&taken);
   auto silent = StoreHost::Start(UrlOf(taken), Serve::kNow, nullptr, In(milliseconds(1500)));
   EXPECT_THAT(silent, IsKind(Kind::kInUse));
-  EXPECT_THAT(silent.status().message(), testing::AllOf(HasSubstr(UrlOf(taken).ToString()), HasSubstr("does not speak")));
+  EXPECT_THAT(silent.status().message(),
+              testing::AllOf(HasSubstr(UrlOf(taken).ToString()), HasSubstr("does not speak")));
 
   std::thread talking([&] {
     for (;;) {
@@ -102,8 +104,11 @@ TEST(StoreHostTest, NeverServesAnAddressOfAnotherHost) {
 }
 
 TEST(StoreHostTest, RefusesEtcdClusters) {
-  StoreUrl url{.scheme = StoreUrl::Scheme::kEtcd, .endpoints = {{.host = "127.0.0.1", .port = 2379}}, .prefix = ""};
-  EXPECT_THAT(StoreHost::Start(url, Serve::kWhenOrphaned, nullptr, Soon()), IsKind(Kind::kInvalidArgument));
+  StoreUrl url{.scheme = StoreUrl::Scheme::kEtcd,
+               .endpoints = {{.host = "127.0.0.1", .port = 2379}},
+               .prefix = ""};
+  EXPECT_THAT(StoreHost::Start(url, Serve::kWhenOrphaned, nullptr, Soon()),
+              IsKind(Kind::kInvalidArgument));
 }
 
 TEST(StoreHostTest, OneOfTheOthersTakesOverWhenTheServerEndsAndSaysThatItRecovers) {
@@ -118,7 +123,8 @@ TEST(StoreHostTest, OneOfTheOthersTakesOverWhenTheServerEndsAndSaysThatItRecover
   first->watch.reset();  // a dead process doesn't hear that it has died
   first->host.reset();
   for (Member* member : {&second, &third}) {
-    ASSERT_TRUE(member->connection.Await([](const auto& all) { return all.size() >= 2 && all.back(); }));
+    ASSERT_TRUE(
+        member->connection.Await([](const auto& all) { return all.size() >= 2 && all.back(); }));
     EXPECT_FALSE(member->client->identity() == before);
   }
   EXPECT_NE(second.host->serving(), third.host->serving());
@@ -133,7 +139,8 @@ TEST(StoreHostTest, OneOfTheOthersTakesOverWhenTheServerEndsAndSaysThatItRecover
   auto heard = last.connection.Copy().size();
   server.watch.reset();
   server.host.reset();
-  ASSERT_TRUE(last.connection.Await([&](const auto& all) { return all.size() >= heard + 2 && all.back(); }));
+  ASSERT_TRUE(last.connection.Await(
+      [&](const auto& all) { return all.size() >= heard + 2 && all.back(); }));
   EXPECT_TRUE(last.host->serving());
 }
 

@@ -1,4 +1,5 @@
-// tests/store/server/connection.h: gRPC's own stubs for a store, embedded or a real etcd, and requests written as text.
+// tests/store/server/connection.h: gRPC's own stubs for a store, embedded or a real etcd, and
+// requests written as text.
 
 #pragma once
 
@@ -23,7 +24,8 @@ struct Connection {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetMaxReceiveMessageSize(-1);
-    channel = grpc::CreateCustomChannel(address.ToString(), grpc::InsecureChannelCredentials(), arguments);
+    channel = grpc::CreateCustomChannel(address.ToString(), grpc::InsecureChannelCredentials(),
+                                        arguments);
     kv = etcdserverpb::KV::NewStub(channel);
     watch = etcdserverpb::Watch::NewStub(channel);
     lease = etcdserverpb::Lease::NewStub(channel);
@@ -48,11 +50,13 @@ struct BoundedContext : grpc::ClientContext {
 template <typename T>
 T Message(const std::string& text) {
   T message;
-  if (!google::protobuf::TextFormat::ParseFromString(text, &message)) throw std::invalid_argument("no such message: " + text);
+  if (!google::protobuf::TextFormat::ParseFromString(text, &message))
+    throw std::invalid_argument("no such message: " + text);
   return message;
 }
 
-inline grpc::Status Put(Connection& to, const std::string& key, const std::string& value, std::int64_t lease = 0) {
+inline grpc::Status Put(Connection& to, const std::string& key, const std::string& value,
+                        std::int64_t lease = 0) {
   BoundedContext context;
   etcdserverpb::PutRequest request;
   etcdserverpb::PutResponse response;

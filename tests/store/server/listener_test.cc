@@ -1,5 +1,5 @@
-// What keeps newcomers out of a store and what doesn't: no descriptors, strangers, a listening socket that is gone, and other
-// users of the host.
+// What keeps newcomers out of a store and what doesn't: no descriptors, strangers, a listening
+// socket that is gone, and other users of the host.
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -50,8 +50,9 @@ class ListenerTest : public testing::TestWithParam<bool> {
   std::shared_ptr<const TlsCredentials> tls_;  // shared, as Client::Connect takes it
   StoreProcess::Options options_;
 };
-INSTANTIATE_TEST_SUITE_P(Kinds, ListenerTest, testing::Bool(),
-                         [](const auto& info) { return std::string(info.param ? "Tls" : "Plain"); });
+INSTANTIATE_TEST_SUITE_P(Kinds, ListenerTest, testing::Bool(), [](const auto& info) {
+  return std::string(info.param ? "Tls" : "Plain");
+});
 
 // Connections that have said `text`, and say no more.
 std::vector<UniqueFd> Strangers(const HostPort& address, int count, std::string_view text) {
@@ -115,7 +116,9 @@ TEST_P(ListenerTest, SilentStrangersKeepNobodyOutAndGo) {
 TEST_P(ListenerTest, StrangersThatBeginAndGoNoFurtherKeepNobodyOutAndGo) {
   StoreProcess store(options_);
   const HostPort address = store.Serve();
-  const std::string text = GetParam() ? TlsGreeting() : std::string(kHttp2Preface) + std::string("\0\0\0\4\0\0\0\0\0", 9);
+  const std::string text = GetParam()
+                               ? TlsGreeting()
+                               : std::string(kHttp2Preface) + std::string("\0\0\0\4\0\0\0\0\0", 9);
   auto strangers = Strangers(address, 400, text);
   auto half = Strangers(address, 20, std::string_view(text).substr(0, 10));
   EXPECT_OK(Connect(address));
@@ -165,7 +168,9 @@ class UsersTest : public testing::Test {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "only root can be other users";
   }
-  static std::string UrlText(const HostPort& address) { return fmt::format("tcp://{}", address.ToString()); }
+  static std::string UrlText(const HostPort& address) {
+    return fmt::format("tcp://{}", address.ToString());
+  }
 
   static constexpr uid_t kOne = 1000;
   static constexpr uid_t kOther = 65534;
@@ -177,10 +182,13 @@ TEST_F(UsersTest, AnotherUserOfTheHostIsRefusedAndToldWhy) {
   // As the client doesn't mind whose the store is, it is the store that refuses.
   StoreProcess stranger({.user = kOther, .environment = {{"MEMFABRIC_ALLOW_UIDS", "1000"}}});
   EXPECT_THAT(stranger.Do("connect " + url),
-              AllOf(HasSubstr("InvalidArgument"), HasSubstr("belongs to user 1000 and this process to user 65534"),
+              AllOf(HasSubstr("InvalidArgument"),
+                    HasSubstr("belongs to user 1000 and this process to user 65534"),
                     HasSubstr("MEMFABRIC_ALLOW_UIDS")));
   EXPECT_EQ(StoreProcess({.user = kOne}).Do("connect " + url), "ok");
-  EXPECT_EQ(StoreProcess({.user = 0, .environment = {{"MEMFABRIC_ALLOW_UIDS", "1000"}}}).Do("connect " + url), "ok");
+  EXPECT_EQ(StoreProcess({.user = 0, .environment = {{"MEMFABRIC_ALLOW_UIDS", "1000"}}})
+                .Do("connect " + url),
+            "ok");
 }
 
 TEST_F(UsersTest, AClientRefusesAStoreOfAnotherUserOfTheHost) {
@@ -189,7 +197,8 @@ TEST_F(UsersTest, AClientRefusesAStoreOfAnotherUserOfTheHost) {
   StoreProcess rank({.user = kOne});
   for (const auto& host : {"127.0.0.1", "localhost"})
     EXPECT_THAT(rank.Do(fmt::format("connect tcp://{}:{}", host, address.port)),
-                AllOf(HasSubstr("InvalidArgument"), HasSubstr("belongs to user 65534"), HasSubstr("MEMFABRIC_ALLOW_UIDS")));
+                AllOf(HasSubstr("InvalidArgument"), HasSubstr("belongs to user 65534"),
+                      HasSubstr("MEMFABRIC_ALLOW_UIDS")));
 }
 
 TEST_F(UsersTest, ThoseThatAreListedAreLetIn) {
@@ -201,13 +210,15 @@ TEST_F(UsersTest, ThoseThatAreListedAreLetIn) {
 TEST_F(UsersTest, RootsStoreAdmitsRootOnly) {
   StoreProcess store({.user = 0});
   StoreProcess rank({.user = kOther});
-  EXPECT_THAT(rank.Do("connect " + UrlText(store.Serve())), HasSubstr("belongs to user 0 and this process to user 65534"));
+  EXPECT_THAT(rank.Do("connect " + UrlText(store.Serve())),
+              HasSubstr("belongs to user 0 and this process to user 65534"));
 }
 
 // What such a client has sent is there already when its socket has lost its user.
 TEST_F(UsersTest, ASocketThatWasClosedAtOnceOpensNothing) {
   UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in here{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  sockaddr_in here{
+      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
   socklen_t size = sizeof here;
   ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&here), size), 0);
   ASSERT_EQ(listen(listener.get(), 1), 0);

@@ -38,8 +38,10 @@ TEST(StoreMemoryTest, IsBoundedAndGivenBack) {
   }
   EXPECT_EQ(stored, 63) << "the quota is 64 MiB, with what goes with each key";
   EXPECT_THAT(refused, IsKind(Kind::kInUse));
-  EXPECT_THAT(refused.message(), AllOf(HasSubstr("database space exceeded"), HasSubstr("MEMFABRIC_STORE_QUOTA")));
-  // Eight ask for everything in one answer each, time and again, while one who comes is served at once.
+  EXPECT_THAT(refused.message(),
+              AllOf(HasSubstr("database space exceeded"), HasSubstr("MEMFABRIC_STORE_QUOTA")));
+  // Eight ask for everything in one answer each, time and again, while one who comes is served at
+  // once.
   std::vector<std::thread> readers;
   for (int i = 0; i < 8; ++i)
     readers.emplace_back([&] {
@@ -57,7 +59,8 @@ TEST(StoreMemoryTest, IsBoundedAndGivenBack) {
   for (auto& reader : readers) reader.join();
   EXPECT_LT(Memory(store.pid(), "VmHWM"), 600);
   for (int i = 0; i < stored; ++i) ASSERT_OK(client->Delete(fmt::format("big/{:03}", i), Soon()));
-  for (Deadline deadline = Soon(); Memory(store.pid(), "VmRSS") > 140 && steady_clock::now() < deadline;)
+  for (Deadline deadline = Soon();
+       Memory(store.pid(), "VmRSS") > 140 && steady_clock::now() < deadline;)
     EXPECT_OK(client->Put("a", "1", kNoLease, Soon()));
   EXPECT_LE(Memory(store.pid(), "VmRSS"), 140);
   EXPECT_OK(client->Put("big/again", value, kNoLease, Soon()));

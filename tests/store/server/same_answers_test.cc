@@ -1,5 +1,5 @@
-// The store's contract is etcd's: the same calls, made on the embedded server and on a real etcd, get the same answers, down
-// to revisions and messages.
+// The store's contract is etcd's: the same calls, made on the embedded server and on a real etcd,
+// get the same answers, down to revisions and messages.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -70,8 +70,10 @@ TEST_F(SameAnswers, ToPutGetAndDelete) {
 
 TEST_F(SameAnswers, ToRanges) {
   Compare([](Script& s) {
-    for (const char* put : {"key: 'r/d' value: '1'", "key: 'r/b' value: '4'", "key: 'r/a' value: '3'", "key: 'r/c' value: '2'",
-                            "key: 'r/b' value: '0'", "key: 'r/e' value: '9'", "key: 'other'", "key: 'r/d' value: '5'"})
+    for (const char* put :
+         {"key: 'r/d' value: '1'", "key: 'r/b' value: '4'", "key: 'r/a' value: '3'",
+          "key: 'r/c' value: '2'", "key: 'r/b' value: '0'", "key: 'r/e' value: '9'", "key: 'other'",
+          "key: 'r/d' value: '5'"})
       s.Put(put);
     s.Delete("key: 'r/e'");
     const std::string all = "key: 'r/' range_end: 'r0' ";
@@ -81,8 +83,10 @@ TEST_F(SameAnswers, ToRanges) {
       s.Range(all + "keys_only: true limit: " + std::to_string(limit));
       for (const char* target : {"KEY", "VERSION", "CREATE", "MOD", "VALUE"})
         for (const char* order : {"NONE", "ASCEND", "DESCEND"})
-          if (std::string(target) != "VERSION" || limit == 0)  // etcd's order of what is equal is by chance
-            s.Range(all + "sort_target: " + target + " sort_order: " + order + " limit: " + std::to_string(limit));
+          // etcd's order of what is equal is by chance
+          if (std::string(target) != "VERSION" || limit == 0)
+            s.Range(all + "sort_target: " + target + " sort_order: " + order +
+                    " limit: " + std::to_string(limit));
     }
     for (int revision = 1; revision <= 11; ++revision) {
       const std::string number = std::to_string(revision);
@@ -107,28 +111,38 @@ TEST_F(SameAnswers, ToTransactions) {
     s.Put("key: 'a' value: '2'");
     s.Put("key: 'p/1' value: 'x'");
     s.Put("key: 'p/2' value: 'y'");
-    for (const char* target : {"target: VERSION version: ", "target: CREATE create_revision: ", "target: MOD mod_revision: ",
-                               "target: LEASE lease: "})
+    for (const char* target : {"target: VERSION version: ", "target: CREATE create_revision: ",
+                               "target: MOD mod_revision: ", "target: LEASE lease: "})
       for (const char* result : {"EQUAL", "GREATER", "LESS", "NOT_EQUAL"})
         for (int operand = 0; operand <= 3; ++operand)
-          for (const char* key : {"key: 'a'", "key: 'absent'", "key: 'p/' range_end: 'p0'", "key: 'q/' range_end: 'q0'"})
-            s.Txn(std::string("compare { ") + key + " result: " + result + " " + target + std::to_string(operand) + " }");
+          for (const char* key : {"key: 'a'", "key: 'absent'", "key: 'p/' range_end: 'p0'",
+                                  "key: 'q/' range_end: 'q0'"})
+            s.Txn(std::string("compare { ") + key + " result: " + result + " " + target +
+                  std::to_string(operand) + " }");
     for (const char* result : {"EQUAL", "GREATER", "LESS", "NOT_EQUAL"})
       for (const char* value : {"", "1", "2", "3", "x"})
         for (const char* key : {"key: 'a'", "key: 'absent'", "key: 'p/' range_end: 'p0'"})
-          s.Txn(std::string("compare { ") + key + " result: " + result + " target: VALUE value: '" + value + "' }");
+          s.Txn(std::string("compare { ") + key + " result: " + result + " target: VALUE value: '" +
+                value + "' }");
     // A comparison whose operand is of another kind, or absent.
     s.Txn("compare { key: 'a' target: VERSION result: GREATER }");
     s.Txn("compare { key: 'a' target: MOD result: GREATER version: 100 }");
 
     s.Txn(
-        "success { request_put { key: 'new' value: '1' } } success { request_range { key: 'new' } } "
-        "success { request_put { key: 'new2' } } success { request_delete_range { key: 'p/' range_end: 'p0' prev_kv: true } } "
-        "success { request_range { key: '\\000' range_end: '\\000' } } success { request_delete_range { key: 'p/1' } }");
+        "success { request_put { key: 'new' value: '1' } } success { request_range { key: 'new' } "
+        "} "
+        "success { request_put { key: 'new2' } } success { request_delete_range { key: 'p/' "
+        "range_end: 'p0' prev_kv: true } } "
+        "success { request_range { key: '\\000' range_end: '\\000' } } success { "
+        "request_delete_range { key: 'p/1' } }");
     s.Txn(
-        "compare { key: 'a' target: VERSION result: EQUAL version: 9 } success { request_put { key: 'never' } } "
-        "failure { request_range { key: 'a' revision: 2 } } failure { request_put { key: 'a' value: '3' prev_kv: true } }");
-    s.Txn("success { request_range { key: 'a' } } success { request_range { key: 'a' revision: 3 } }");
+        "compare { key: 'a' target: VERSION result: EQUAL version: 9 } success { request_put { "
+        "key: 'never' } } "
+        "failure { request_range { key: 'a' revision: 2 } } failure { request_put { key: 'a' "
+        "value: '3' prev_kv: true } }");
+    s.Txn(
+        "success { request_range { key: 'a' } } success { request_range { key: 'a' revision: 3 } "
+        "}");
     s.Txn("");
     s.Txn("success { request_delete_range { key: 'absent' } }");
     s.Range("key: '\\000' range_end: '\\000'");
@@ -140,32 +154,46 @@ TEST_F(SameAnswers, ToTransactionsWithinTransactions) {
     s.Put("key: 'a' value: '1'");
     s.Txn(
         "success { request_put { key: 'b' } } success { request_txn { "
-        "  compare { key: 'b' target: VERSION result: EQUAL version: 0 } "  // as it was before the outer one
-        "  success { request_put { key: 'c' value: 'then' } } failure { request_put { key: 'c' value: 'else' } } } } "
+        // as it was before the outer one
+        "  compare { key: 'b' target: VERSION result: EQUAL version: 0 } "
+        "  success { request_put { key: 'c' value: 'then' } } failure { request_put { key: 'c' "
+        "value: 'else' } } } } "
         "success { request_range { key: 'a' range_end: 'z' } }");
     s.Txn(
         "success { request_txn { compare { key: 'a' target: VERSION result: EQUAL version: 9 } "
-        "  success { request_put { key: 'd' } } failure { request_txn { success { request_put { key: 'e' } } } } } } ");
-    s.Txn("success { request_put { key: 'f' } } success { request_txn { success { request_put { key: 'f' } } } }");
+        "  success { request_put { key: 'd' } } failure { request_txn { success { request_put { "
+        "key: 'e' } } } } } } ");
     s.Txn(
-        "success { request_txn { success { request_put { key: 'f' } } } } success { request_txn { failure { request_put { key: "
+        "success { request_put { key: 'f' } } success { request_txn { success { request_put { key: "
         "'f' } } } }");
-    s.Txn("success { request_txn { success { request_put { key: 'f' } } failure { request_put { key: 'f' } } } }");
     s.Txn(
-        "success { request_delete_range { key: 'f' range_end: 'h' } } success { request_txn { failure { request_put { key: 'g' "
+        "success { request_txn { success { request_put { key: 'f' } } } } success { request_txn { "
+        "failure { request_put { key: "
+        "'f' } } } }");
+    s.Txn(
+        "success { request_txn { success { request_put { key: 'f' } } failure { request_put { key: "
+        "'f' } } } }");
+    s.Txn(
+        "success { request_delete_range { key: 'f' range_end: 'h' } } success { request_txn { "
+        "failure { request_put { key: 'g' "
         "} } } }");
     s.Txn(
-        "success { request_txn { success { request_delete_range { key: 'a' range_end: 'm' } } } } success { request_put { key: "
+        "success { request_txn { success { request_delete_range { key: 'a' range_end: 'm' } } } } "
+        "success { request_put { key: "
         "'g' } }");
     s.Txn(
-        "success { request_txn { success { request_delete_range { key: 'a' range_end: 'g' } } } } success { request_put { key: "
+        "success { request_txn { success { request_delete_range { key: 'a' range_end: 'g' } } } } "
+        "success { request_put { key: "
         "'g' } }");
     // Branches that exclude each other may put and delete a key; not so what stands after them.
     const std::string either =
-        "request_txn { success { request_delete_range { key: 'a' range_end: 'm' } } failure { request_put { key: 'f' } } }";
+        "request_txn { success { request_delete_range { key: 'a' range_end: 'm' } } failure { "
+        "request_put { key: 'f' } } }";
     s.Txn("success { " + either + " }");
-    s.Txn("success { " + either + " } success { request_txn { success { request_put { key: 'g' } } } }");
-    s.Txn("success { request_txn { success { request_put { key: 'g' } } } } success { " + either + " }");
+    s.Txn("success { " + either +
+          " } success { request_txn { success { request_put { key: 'g' } } } }");
+    s.Txn("success { request_txn { success { request_put { key: 'g' } } } } success { " + either +
+          " }");
     s.Range("key: '\\000' range_end: '\\000'");
   });
 }
@@ -177,13 +205,25 @@ TEST_F(SameAnswers, ToTransactionsThatAreRefused) {
     s.Txn("failure { request_put { key: 'k' } } failure { request_put { key: 'k' } }");
     s.Txn("success { request_put { key: 'k' } } failure { request_put { key: 'k' } }");
     s.Txn("success { request_put { key: 'k' } } success { request_delete_range { key: 'k' } }");
-    s.Txn("success { request_delete_range { key: 'a' range_end: 'z' } } success { request_put { key: 'k' } }");
-    s.Txn("success { request_delete_range { key: 'a' range_end: 'k' } } success { request_put { key: 'k' } }");
-    s.Txn("success { request_delete_range { key: 'z' range_end: 'a' } } success { request_put { key: 'k' } }");
-    s.Txn("success { request_put { key: 'never' } } success { request_put { key: 'x' lease: 99 } }");
-    s.Txn("success { request_put { key: 'never' } } success { request_put { key: 'absent' ignore_value: true } }");
-    s.Txn("success { request_put { key: 'never' } } success { request_range { key: 'x' revision: 1000 } }");
-    s.Txn("success { request_put { key: 'never' } } failure { request_put { key: 'x' lease: 99 } }");
+    s.Txn(
+        "success { request_delete_range { key: 'a' range_end: 'z' } } success { request_put { key: "
+        "'k' } }");
+    s.Txn(
+        "success { request_delete_range { key: 'a' range_end: 'k' } } success { request_put { key: "
+        "'k' } }");
+    s.Txn(
+        "success { request_delete_range { key: 'z' range_end: 'a' } } success { request_put { key: "
+        "'k' } }");
+    s.Txn(
+        "success { request_put { key: 'never' } } success { request_put { key: 'x' lease: 99 } }");
+    s.Txn(
+        "success { request_put { key: 'never' } } success { request_put { key: 'absent' "
+        "ignore_value: true } }");
+    s.Txn(
+        "success { request_put { key: 'never' } } success { request_range { key: 'x' revision: "
+        "1000 } }");
+    s.Txn(
+        "success { request_put { key: 'never' } } failure { request_put { key: 'x' lease: 99 } }");
     s.Txn("success { }");
     s.Txn("success { request_put { } }");
     s.Txn("failure { request_range { } }");
@@ -200,8 +240,9 @@ TEST_F(SameAnswers, ToTransactionsThatAreRefused) {
     }
     std::string nested;
     for (int i = 0; i < 127; ++i) nested += "success { request_range { key: 'a' } } ";
-    for (const char* inner : {"success { request_range { key: 'a' } } ",
-                              "success { request_range { key: 'a' } } success { request_range { key: 'a' } } "})
+    for (const char* inner :
+         {"success { request_range { key: 'a' } } ",
+          "success { request_range { key: 'a' } } success { request_range { key: 'a' } } "})
       s.Txn(nested + "success { request_txn { " + inner + " } }");
     s.Range("key: '\\000' range_end: '\\000' keys_only: true");
   });
@@ -218,10 +259,15 @@ TEST_F(SameAnswers, ToCompaction) {
     s.Compact("revision: 5");
     s.Compact("revision: 5");
     s.Compact("revision: 4 physical: true");
-    for (int revision = 3; revision <= 10; ++revision) s.Range("key: 'a' range_end: 'z' revision: " + std::to_string(revision));
-    s.Txn("success { request_put { key: 'never' } } success { request_range { key: 'a' revision: 4 } }");
+    for (int revision = 3; revision <= 10; ++revision)
+      s.Range("key: 'a' range_end: 'z' revision: " + std::to_string(revision));
+    s.Txn(
+        "success { request_put { key: 'never' } } success { request_range { key: 'a' revision: 4 } "
+        "}");
     s.Txn("success { request_range { key: 'a' revision: 5 } }");
-    s.Watch({"create_request { key: 'a' start_revision: 4 }", "create_request { key: 'a' start_revision: 6 }"}, 5);
+    s.Watch({"create_request { key: 'a' start_revision: 4 }",
+             "create_request { key: 'a' start_revision: 6 }"},
+            5);
     s.Compact("revision: 10");
     s.Range("key: 'a' range_end: 'z' revision: 10");
     s.Range("key: 'a' range_end: 'z'");
@@ -236,7 +282,8 @@ TEST_F(SameAnswers, ToWatches) {
     auto act = [&] {
       s.Put("key: 'w/1' value: 'one'");
       s.Txn(
-          "success { request_put { key: 'w/3' } } success { request_delete_range { key: 'w/2' } } success { request_put { key: "
+          "success { request_put { key: 'w/3' } } success { request_delete_range { key: 'w/2' } } "
+          "success { request_put { key: "
           "'x' } }");
       s.Delete("key: 'w/' range_end: 'w0'");
       s.Put("key: 'v'");
@@ -255,8 +302,9 @@ TEST_F(SameAnswers, ToWatches) {
     });
     s.Watch({"create_request { key: 'a' watch_id: 5 }", "create_request { key: 'b' watch_id: 5 }",
              "create_request { key: 'c' }", "create_request { key: 'z' range_end: 'a' }",
-             "create_request { key: 'd' watch_id: 1 }", "create_request { key: 'e' }", "cancel_request { watch_id: 5 }",
-             "cancel_request { watch_id: 5 }", "cancel_request { watch_id: 1234 }", "create_request { key: 'f' watch_id: 5 }"},
+             "create_request { key: 'd' watch_id: 1 }", "create_request { key: 'e' }",
+             "cancel_request { watch_id: 5 }", "cancel_request { watch_id: 5 }",
+             "cancel_request { watch_id: 1234 }", "create_request { key: 'f' watch_id: 5 }"},
             8);
     s.Watch({"create_request { key: 'a' }", "progress_request { }"}, 2);
   });
@@ -286,7 +334,8 @@ TEST_F(SameAnswers, ToLeases) {
     s.TimeToLive("ID: 999");
     s.KeepAlive({"ID: 100", "ID: 999", "ID: 102", "ID: 0"});
     s.Revoke("ID: 999");
-    s.Watch({"create_request { key: 'l/' range_end: 'l0' prev_kv: true }"}, 3, [&] { s.Revoke("ID: 100"); });
+    s.Watch({"create_request { key: 'l/' range_end: 'l0' prev_kv: true }"}, 3,
+            [&] { s.Revoke("ID: 100"); });
     s.Revoke("ID: 100");
     s.TimeToLive("ID: 100");
     s.Put("key: 'l/a' lease: 100");
@@ -297,7 +346,9 @@ TEST_F(SameAnswers, ToLeases) {
 TEST_F(SameAnswers, WhenALeaseEnds) {
   Compare([](Script& s) {
     s.Grant("ID: 7 TTL: 2");
-    s.Txn("success { request_put { key: 'e/1' lease: 7 } } success { request_put { key: 'e/2' lease: 7 } }");
+    s.Txn(
+        "success { request_put { key: 'e/1' lease: 7 } } success { request_put { key: 'e/2' lease: "
+        "7 } }");
     s.Watch({"create_request { key: 'e/' range_end: 'e0' }"}, 3);
     s.Range("key: 'e/' range_end: 'e0'");
     s.Leases();
@@ -313,7 +364,8 @@ TEST_F(SameAnswers, ToWhatIsTooLarge) {
       s.Call(*s.connection().kv, &etcdserverpb::KV::Stub::Put, request);
     };
     constexpr std::size_t kMost = 3 << 19;
-    for (std::size_t size : {kMost - 1024, kMost - 64, kMost, kMost + 1, kMost + (400 << 10)}) put(size);
+    for (std::size_t size : {kMost - 1024, kMost - 64, kMost, kMost + 1, kMost + (400 << 10)})
+      put(size);
     s.Range("key: 'large' count_only: true");
   });
 }
@@ -356,7 +408,8 @@ TEST_F(SameAnswers, AboutTheMember) {
     ASSERT_TRUE(to.maintenance->Status(&second, {}, &status).ok());
     ASSERT_EQ(members.members_size(), 1);
     EXPECT_EQ(members.members(0).id(), members.header().member_id());
-    EXPECT_THAT(members.members(0).clienturls(), testing::ElementsAre("http://" + address.ToString()));
+    EXPECT_THAT(members.members(0).clienturls(),
+                testing::ElementsAre("http://" + address.ToString()));
     EXPECT_EQ(status.leader(), members.header().member_id());
     EXPECT_NE(status.header().cluster_id(), 0u);
     EXPECT_EQ(status.version().substr(0, 4), "3.4.");
@@ -377,9 +430,12 @@ TEST_F(SameAnswers, ToACrowdOfCalls) {
         default: return "key: " + key();
       }
     };
-    auto lease = [&] { return below(3) == 0 ? " lease: " + std::to_string(1 + below(4)) : std::string(); };
+    auto lease = [&] {
+      return below(3) == 0 ? " lease: " + std::to_string(1 + below(4)) : std::string();
+    };
     auto put = [&] {
-      return "key: " + key() + " value: '" + std::to_string(below(4)) + "'" + lease() + (below(2) ? " prev_kv: true" : "");
+      return "key: " + key() + " value: '" + std::to_string(below(4)) + "'" + lease() +
+             (below(2) ? " prev_kv: true" : "");
     };
     auto get = [&] {
       return range() + (below(4) == 0 ? " revision: " + std::to_string(1 + below(150)) : "") +
@@ -392,8 +448,9 @@ TEST_F(SameAnswers, ToACrowdOfCalls) {
         case 2: return "request_delete_range { " + range() + " prev_kv: true }";
         default:
           return "request_txn { compare { key: " + key() +
-                 " target: VERSION result: GREATER version: " + std::to_string(below(3)) + " } success { " +
-                 operation(depth - 1) + " } failure { " + operation(depth - 1) + " } }";
+                 " target: VERSION result: GREATER version: " + std::to_string(below(3)) +
+                 " } success { " + operation(depth - 1) + " } failure { " + operation(depth - 1) +
+                 " } }";
       }
     };
     for (int i = 0; i < 400; ++i) {
@@ -411,9 +468,10 @@ TEST_F(SameAnswers, ToACrowdOfCalls) {
           if (below(10) == 0) s.Compact("revision: " + std::to_string(1 + below(150)));
           break;
         default: {
-          std::string text =
-              "compare { " + range() + " target: MOD result: LESS mod_revision: " + std::to_string(below(150)) + " } ";
-          for (int n = below(4); n > 0; --n) text += "success { " + operation(2) + " } failure { " + operation(2) + " } ";
+          std::string text = "compare { " + range() + " target: MOD result: LESS mod_revision: " +
+                             std::to_string(below(150)) + " } ";
+          for (int n = below(4); n > 0; --n)
+            text += "success { " + operation(2) + " } failure { " + operation(2) + " } ";
           s.Txn(text);
         }
       }

@@ -1,5 +1,6 @@
-// tests/store/server/script.h: a list of calls on a store, and the list of its answers as text, to hold two stores against
-// each other. What no two stores have in common is left out: their ids and terms.
+// tests/store/server/script.h: a list of calls on a store, and the list of its answers as text, to
+// hold two stores against each other. What no two stores have in common is left out: their ids and
+// terms.
 
 #pragma once
 
@@ -19,21 +20,30 @@ class Script {
   void Range(const std::string& text) {
     Call(*to_.kv, &etcdserverpb::KV::Stub::Range, Message<etcdserverpb::RangeRequest>(text));
   }
-  void Put(const std::string& text) { Call(*to_.kv, &etcdserverpb::KV::Stub::Put, Message<etcdserverpb::PutRequest>(text)); }
-  void Delete(const std::string& text) {
-    Call(*to_.kv, &etcdserverpb::KV::Stub::DeleteRange, Message<etcdserverpb::DeleteRangeRequest>(text));
+  void Put(const std::string& text) {
+    Call(*to_.kv, &etcdserverpb::KV::Stub::Put, Message<etcdserverpb::PutRequest>(text));
   }
-  void Txn(const std::string& text) { Call(*to_.kv, &etcdserverpb::KV::Stub::Txn, Message<etcdserverpb::TxnRequest>(text)); }
+  void Delete(const std::string& text) {
+    Call(*to_.kv, &etcdserverpb::KV::Stub::DeleteRange,
+         Message<etcdserverpb::DeleteRangeRequest>(text));
+  }
+  void Txn(const std::string& text) {
+    Call(*to_.kv, &etcdserverpb::KV::Stub::Txn, Message<etcdserverpb::TxnRequest>(text));
+  }
   void Compact(const std::string& text) {
     Call(*to_.kv, &etcdserverpb::KV::Stub::Compact, Message<etcdserverpb::CompactionRequest>(text));
   }
   void Grant(const std::string& text) {
-    Call(*to_.lease, &etcdserverpb::Lease::Stub::LeaseGrant, Message<etcdserverpb::LeaseGrantRequest>(text));
+    Call(*to_.lease, &etcdserverpb::Lease::Stub::LeaseGrant,
+         Message<etcdserverpb::LeaseGrantRequest>(text));
   }
   void Revoke(const std::string& text) {
-    Call(*to_.lease, &etcdserverpb::Lease::Stub::LeaseRevoke, Message<etcdserverpb::LeaseRevokeRequest>(text));
+    Call(*to_.lease, &etcdserverpb::Lease::Stub::LeaseRevoke,
+         Message<etcdserverpb::LeaseRevokeRequest>(text));
   }
-  void Leases() { Call(*to_.lease, &etcdserverpb::Lease::Stub::LeaseLeases, etcdserverpb::LeaseLeasesRequest()); }
+  void Leases() {
+    Call(*to_.lease, &etcdserverpb::Lease::Stub::LeaseLeases, etcdserverpb::LeaseLeasesRequest());
+  }
 
   // Of what is left only whether it is near to what was granted: time passes.
   void TimeToLive(const std::string& text) {
@@ -41,7 +51,8 @@ class Script {
     etcdserverpb::LeaseTimeToLiveResponse response;
     const auto request = Message<etcdserverpb::LeaseTimeToLiveRequest>(text);
     const grpc::Status status = to_.lease->LeaseTimeToLive(&context, request, &response);
-    const bool near = response.ttl() <= response.grantedttl() && response.ttl() >= response.grantedttl() - 3;
+    const bool near =
+        response.ttl() <= response.grantedttl() && response.ttl() >= response.grantedttl() - 3;
     if (near) response.set_ttl(response.grantedttl());
     std::sort(response.mutable_keys()->begin(), response.mutable_keys()->end());
     Write(request, status, response);
@@ -60,8 +71,9 @@ class Script {
     lines_.push_back("keep-alive ends with " + std::to_string(stream->Finish().error_code()));
   }
 
-  // Sends `texts`, calls `meanwhile` once each created watch has been confirmed, and reads until `count` events and messages
-  // without events have come in all; they are written by watch, since only there is their order settled.
+  // Sends `texts`, calls `meanwhile` once each created watch has been confirmed, and reads until
+  // `count` events and messages without events have come in all; they are written by watch, since
+  // only there is their order settled.
   template <typename Meanwhile>
   void Watch(const std::vector<std::string>& texts, int count, Meanwhile meanwhile) {
     BoundedContext context;
@@ -97,7 +109,8 @@ class Script {
     }
     context.TryCancel();
     for (const auto& [id, lines] : by_watch)
-      for (const std::string& line : lines) lines_.push_back("watch " + std::to_string(id) + ": " + line);
+      for (const std::string& line : lines)
+        lines_.push_back("watch " + std::to_string(id) + ": " + line);
   }
   void Watch(const std::vector<std::string>& texts, int count) {
     Watch(texts, count, [] {});
@@ -107,7 +120,9 @@ class Script {
   Connection& connection() { return to_; }
 
   template <typename Stub, typename Request, typename Response>
-  void Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*), const Request& request) {
+  void Call(Stub& stub,
+            grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+            const Request& request) {
     BoundedContext context;
     Response response;
     const grpc::Status status = (stub.*method)(&context, request, &response);
@@ -129,7 +144,9 @@ class Script {
     std::string asked = Request::descriptor()->name() + " { " + request.ShortDebugString() + " }";
     if (asked.size() > 2000) asked.resize(2000);
     lines_.push_back(asked + " -> " +
-                     (status.ok() ? Text(response) : std::to_string(status.error_code()) + " " + status.error_message()));
+                     (status.ok()
+                          ? Text(response)
+                          : std::to_string(status.error_code()) + " " + status.error_message()));
   }
 
   Connection to_;

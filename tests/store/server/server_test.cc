@@ -1,4 +1,5 @@
-// The embedded server as a process's neighbours see it: its port, its streams, many sessions, and Debian's etcdctl.
+// The embedded server as a process's neighbours see it: its port, its streams, many sessions, and
+// Debian's etcdctl.
 
 #include "store/embedded/server.h"
 
@@ -36,7 +37,8 @@ using testing::HasSubstr;
 
 constexpr std::chrono::seconds kBound{30};
 
-std::unique_ptr<EmbeddedServer> StartServer(const HostPort& listen = {"127.0.0.1", 0}, Clock* clock = &SteadyClock()) {
+std::unique_ptr<EmbeddedServer> StartServer(const HostPort& listen = {"127.0.0.1", 0},
+                                            Clock* clock = &SteadyClock()) {
   auto server = EmbeddedServer::Start({.listen = listen, .clock = clock});
   EXPECT_TRUE(server.ok()) << server.status();
   return server.ok() ? std::move(*server) : nullptr;
@@ -119,7 +121,8 @@ TEST(ListenTest, TakesNamesAndAllAddresses) {
   for (const std::string& host : hosts) {
     const auto server = StartServer({host, 0});
     ASSERT_NE(server, nullptr) << host;
-    Connection to(host == "0.0.0.0" ? HostPort{"127.0.0.1", server->address().port} : server->address());
+    Connection to(host == "0.0.0.0" ? HostPort{"127.0.0.1", server->address().port}
+                                    : server->address());
     EXPECT_TRUE(Put(to, "key", "value").ok()) << host;
   }
 }
@@ -140,7 +143,8 @@ TEST(ListenTest, CanBeServedAgainAtOnceAndIsAnotherStoreThen) {
 
 TEST(ListenTest, BeginsWithItsSeeds) {
   FakeClock clock;
-  auto server = EmbeddedServer::Start({.listen = {"127.0.0.1", 0}, .clock = &clock, .seeds = {{"seed", "value", 5s}}});
+  auto server = EmbeddedServer::Start(
+      {.listen = {"127.0.0.1", 0}, .clock = &clock, .seeds = {{"seed", "value", 5s}}});
   ASSERT_TRUE(server.ok()) << server.status();
   Connection to((*server)->address());
   BoundedContext context;
@@ -178,11 +182,15 @@ TEST(StreamTest, EndQuicklyWithTheServer) {
   auto server = StartServer();
   Connection to(server->address());
   std::vector<std::unique_ptr<BoundedContext>> contexts;
-  std::vector<std::unique_ptr<grpc::ClientReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>>> watches;
+  std::vector<std::unique_ptr<
+      grpc::ClientReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>>>
+      watches;
   etcdserverpb::WatchResponse response;
   for (int i = 0; i < 100; ++i) {
-    watches.push_back(to.watch->Watch(contexts.emplace_back(std::make_unique<BoundedContext>()).get()));
-    ASSERT_TRUE(watches.back()->Write(Message<etcdserverpb::WatchRequest>("create_request { key: 'k' }")));
+    watches.push_back(
+        to.watch->Watch(contexts.emplace_back(std::make_unique<BoundedContext>()).get()));
+    ASSERT_TRUE(
+        watches.back()->Write(Message<etcdserverpb::WatchRequest>("create_request { key: 'k' }")));
     ASSERT_TRUE(watches.back()->Read(&response));
   }
   BoundedContext context;
@@ -260,7 +268,8 @@ class CountingReader final : public WatchSession::Reader {
   explicit CountingReader(Core& core) : core_(core) {
     Core::Tell(core_.Run([&](State& state, TimePoint) {
       session_.emplace(state.watches(), *this);
-      session_->Handle(Message<etcdserverpb::WatchRequest>("create_request { key: 'k' range_end: 'l' }"));
+      session_->Handle(
+          Message<etcdserverpb::WatchRequest>("create_request { key: 'k' range_end: 'l' }"));
     }));
   }
   ~CountingReader() override {
@@ -300,7 +309,9 @@ TEST(CoreTest, TellsEveryWatchWhatManyThreadsWrite) {
         Core::Tell(core.Run([](State& state, TimePoint now) {
           etcdserverpb::LeaseGrantResponse granted;
           etcdserverpb::PutResponse done;
-          EXPECT_EQ(state.LeaseGrant(Message<etcdserverpb::LeaseGrantRequest>("TTL: 60"), now, &granted), nullptr);
+          EXPECT_EQ(
+              state.LeaseGrant(Message<etcdserverpb::LeaseGrantRequest>("TTL: 60"), now, &granted),
+              nullptr);
           EXPECT_EQ(state.Put(Message<etcdserverpb::PutRequest>("key: 'k'"), &done), nullptr);
         }));
     });
@@ -321,7 +332,8 @@ struct Rank {
     watch->Write(own);
     watch->Write(common);
     etcdserverpb::WatchResponse response;
-    created = watch->Read(&response) && response.created() && watch->Read(&response) && response.created();
+    created = watch->Read(&response) && response.created() && watch->Read(&response) &&
+              response.created();
     keep_alive = to.lease->LeaseKeepAlive(&keep_alive_context);
   }
   bool KeepAlive() {
@@ -340,8 +352,10 @@ struct Rank {
   std::int64_t lease = 0;
   bool created = false;
   grpc::ClientContext watch_context, keep_alive_context;
-  std::unique_ptr<grpc::ClientReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>> watch;
-  std::unique_ptr<grpc::ClientReaderWriter<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>>
+  std::unique_ptr<grpc::ClientReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>>
+      watch;
+  std::unique_ptr<grpc::ClientReaderWriter<etcdserverpb::LeaseKeepAliveRequest,
+                                           etcdserverpb::LeaseKeepAliveResponse>>
       keep_alive;
 };
 
@@ -353,18 +367,21 @@ std::size_t ThreadCount() {
 double CpuSeconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+  auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-// What `count` ranks cost, client and server together, from the first connection until each has seen one event of its own
-// and one that all see.
+// What `count` ranks cost, client and server together, from the first connection until each has
+// seen one event of its own and one that all see.
 double CostOfRanks(int count, std::size_t* threads) {
   const auto server = StartServer();
   const double before = CpuSeconds();
   std::vector<std::unique_ptr<Rank>> ranks;
   for (int i = 0; i < count; ++i) {
-    ranks.push_back(std::make_unique<Rank>(server->address(), "rank/" + std::to_string(100'000 + i)));
+    ranks.push_back(
+        std::make_unique<Rank>(server->address(), "rank/" + std::to_string(100'000 + i)));
     EXPECT_TRUE(ranks.back()->created);
   }
   for (auto& rank : ranks) {
@@ -393,7 +410,8 @@ TEST(ManySessionsTest, CostInProportionAndNoThreads) {
   CostOfRanks(16, &few_threads);  // what is paid once
   const double few = CostOfRanks(256, &few_threads);
   const double many = CostOfRanks(1024, &many_threads);
-  std::printf("256 sessions: %.2f s of CPU, %zu threads; 1024: %.2f s, %zu threads\n", few, few_threads, many, many_threads);
+  std::printf("256 sessions: %.2f s of CPU, %zu threads; 1024: %.2f s, %zu threads\n", few,
+              few_threads, many, many_threads);
   EXPECT_LT(many, few * 4 * 1.75);
   EXPECT_LT(many_threads, few_threads + 64);
 }
@@ -416,7 +434,8 @@ class Program {
     std::string path = "PATH=" + std::string(getenv("PATH"));
     std::string api = "ETCDCTL_API=3";
     char* environment[] = {path.data(), api.data(), nullptr};
-    if (posix_spawnp(&pid_, arguments[0], &actions, nullptr, arguments.data(), environment) != 0) pid_ = -1;
+    if (posix_spawnp(&pid_, arguments[0], &actions, nullptr, arguments.data(), environment) != 0)
+      pid_ = -1;
     posix_spawn_file_actions_destroy(&actions);
   }
   ~Program() {
@@ -480,7 +499,8 @@ TEST_F(EtcdctlTest, PutsGetsAndDeletes) {
   EXPECT_EQ(Run({"put", "a/2", "two"}), "OK\n");
   EXPECT_EQ(Run({"get", "a/1"}), "a/1\none\n");
   EXPECT_EQ(Run({"get", "--prefix", "a/", "--print-value-only"}), "one\ntwo\n");
-  EXPECT_EQ(Run({"get", "--prefix", "a/", "--keys-only", "--order=DESCEND", "--limit=1"}), "a/2\n\n");
+  EXPECT_EQ(Run({"get", "--prefix", "a/", "--keys-only", "--order=DESCEND", "--limit=1"}),
+            "a/2\n\n");
   EXPECT_EQ(Run({"get", "", "--from-key", "--print-value-only"}), "one\ntwo\n");
   EXPECT_EQ(Run({"put", "a/1", "new", "--prev-kv"}), "OK\na/1\none\n");
   EXPECT_EQ(Run({"get", "a/1", "--rev=2"}), "a/1\none\n");
@@ -500,7 +520,8 @@ TEST_F(EtcdctlTest, Watches) {
 }
 
 TEST_F(EtcdctlTest, HasLeases) {
-  EXPECT_THAT(Run({"lease", "grant", "60"}), testing::MatchesRegex("lease [0-9a-f]+ granted with TTL\\(60s\\)\n"));
+  EXPECT_THAT(Run({"lease", "grant", "60"}),
+              testing::MatchesRegex("lease [0-9a-f]+ granted with TTL\\(60s\\)\n"));
   const std::string granted = Run({"lease", "grant", "100"});
   const std::string id = granted.substr(6, granted.find(' ', 6) - 6);
   EXPECT_EQ(Run({"put", "held", "value", "--lease=" + id}), "OK\n");
@@ -515,7 +536,8 @@ TEST_F(EtcdctlTest, HasLeases) {
 TEST_F(EtcdctlTest, CommitsTransactions) {
   Run({"put", "t", "1"});
   Program program({"sh", "-c",
-                   "printf 'value(\"t\") = \"1\"\\n\\nput t 2\\nget t\\n\\nput t 3\\n\\n' | etcdctl --endpoints=" +
+                   "printf 'value(\"t\") = \"1\"\\n\\nput t 2\\nget t\\n\\nput t 3\\n\\n' | "
+                   "etcdctl --endpoints=" +
                        server_->address().ToString() + " txn"});
   EXPECT_THAT(program.ReadAll(), HasSubstr("SUCCESS\n\nOK\n\nt\n2\n"));
   EXPECT_EQ(Run({"get", "t", "--print-value-only"}), "2\n");

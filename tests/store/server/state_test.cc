@@ -1,4 +1,5 @@
-// The server's logic without gRPC: revisions, history, leases and watches, by a clock that the test turns.
+// The server's logic without gRPC: revisions, history, leases and watches, by a clock that the test
+// turns.
 
 #include "store/embedded/state.h"
 
@@ -60,7 +61,8 @@ class Reader final : public WatchSession::Reader {
     std::vector<std::string> lines;
     for (const auto& response : TakeAll()) {
       if (response.created()) lines.push_back("created");
-      if (response.compact_revision() != 0) lines.push_back("compacted " + std::to_string(response.compact_revision()));
+      if (response.compact_revision() != 0)
+        lines.push_back("compacted " + std::to_string(response.compact_revision()));
       if (response.canceled() && response.compact_revision() == 0) lines.push_back("canceled");
       if (!response.created() && !response.canceled() && response.events_size() == 0)
         lines.push_back("progress " + std::to_string(response.header().revision()));
@@ -93,7 +95,8 @@ class StateTest : public testing::Test {
     request.set_key(key);
     EXPECT_EQ(state_.DeleteRange(request, &response), nullptr);
   }
-  Refusal Get(const std::string& key, std::int64_t revision, etcdserverpb::RangeResponse* response) {
+  Refusal Get(const std::string& key, std::int64_t revision,
+              etcdserverpb::RangeResponse* response) {
     etcdserverpb::RangeRequest request;
     request.set_key(key);
     request.set_revision(revision);
@@ -136,7 +139,8 @@ class StateTest : public testing::Test {
     clock_.Advance(end - clock_.Now());
   }
 
-  explicit StateTest(Mvcc::Limits limits = {.revisions = 100, .bytes = 1 << 20}) : state_(42, limits) {}
+  explicit StateTest(Mvcc::Limits limits = {.revisions = 100, .bytes = 1 << 20})
+      : state_(42, limits) {}
 
   FakeClock clock_;
   State state_;
@@ -144,7 +148,8 @@ class StateTest : public testing::Test {
 
 class FullStateTest : public StateTest {
  protected:
-  FullStateTest() : StateTest(Mvcc::Limits{.revisions = 100, .bytes = 1 << 20, .live_bytes = 1 << 20}) {}
+  FullStateTest()
+      : StateTest(Mvcc::Limits{.revisions = 100, .bytes = 1 << 20, .live_bytes = 1 << 20}) {}
 
   Refusal TryPut(const std::string& key, std::size_t bytes) {
     etcdserverpb::PutRequest request;
@@ -381,7 +386,8 @@ TEST_F(StoreCutOffTest, EndsThoseThatStaySilentOneByOneAndSoonOnceTheOthersAreBa
     Live(1s, back);
     seen.push_back(Standing());
   }
-  EXPECT_THAT(seen, testing::Contains(testing::AllOf(testing::Gt(12u), testing::Lt(16u)))) << "not all at once";
+  EXPECT_THAT(seen, testing::Contains(testing::AllOf(testing::Gt(12u), testing::Lt(16u))))
+      << "not all at once";
   EXPECT_EQ(Standing(), 12u);
 }
 
@@ -403,7 +409,8 @@ TEST_F(StoreCutOffTest, GraceIsGivenOnceUntilALeaseIsHeardAgain) {
 TEST_F(StoreCutOffTest, ASilentFewEndAfterTheirTimeAsEver) {
   Begin(64);
   const std::vector<std::int64_t> living(leases_.begin() + 17,
-                                         leases_.end());  // more than a quarter is silent: one host of four
+                                         // more than a quarter is silent: one host of four
+                                         leases_.end());
   Live(4s, living);
   EXPECT_EQ(Standing(), living.size());
 }
@@ -434,7 +441,8 @@ TEST_F(StateTest, TellsEachWatchWhatConcernsIt) {
   prefix.Watch("b", "c");
   range.Watch("ab", "ba");
   everything.Watch("", std::string(kEverything, 1));
-  for (Reader* reader : {&one_key, &prefix, &range, &everything}) EXPECT_THAT(reader->TakeLines(), ElementsAre("created"));
+  for (Reader* reader : {&one_key, &prefix, &range, &everything})
+    EXPECT_THAT(reader->TakeLines(), ElementsAre("created"));
   for (const char* key : {"a", "ab", "b", "b/1", "ba", "c"}) Put(key);
   EXPECT_THAT(one_key.TakeLines(), ElementsAre("+b@4"));
   EXPECT_THAT(prefix.TakeLines(), ElementsAre("+b@4", "+b/1@5", "+ba@6"));
@@ -452,7 +460,8 @@ TEST_F(StateTest, DoesNotTroubleAWatchWithWhatConcernsOthers) {
   Put("mine");
   EXPECT_THAT(state_.watches().TakeReady(), ElementsAre(&reader));
   Put("mine");
-  EXPECT_THAT(state_.watches().TakeReady(), IsEmpty()) << "it has been told, and hasn't taken anything yet";
+  EXPECT_THAT(state_.watches().TakeReady(), IsEmpty())
+      << "it has been told, and hasn't taken anything yet";
 }
 
 TEST_F(StateTest, ServesAWatchFromTheHistoryOnceAndInOrder) {

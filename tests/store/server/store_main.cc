@@ -1,5 +1,5 @@
-// A store in a process of its own, or a client of one, for tests of what limits and users do to it. It obeys lines on standard
-// input and answers each with one line.
+// A store in a process of its own, or a client of one, for tests of what limits and users do to it.
+// It obeys lines on standard input and answers each with one line.
 //
 //   store_process <user> <limit of descriptors> [<tls_info> <file with the key>]
 //     serve <port>     "<port>" or the error       connect <url>  "ok" or the error
@@ -69,17 +69,22 @@ std::string Run(int argc, char** argv) {
     std::string answer = "ok";
     if (verb == "serve") {
       auto port = static_cast<std::uint16_t>(std::atoi(argument.c_str()));
-      auto started = EmbeddedServer::Start({.listen = {"127.0.0.1", port}, .seeds = {}, .tls = tls});
-      answer = started.ok() ? std::to_string((*started)->address().port) : started.status().message();
+      auto started =
+          EmbeddedServer::Start({.listen = {"127.0.0.1", port}, .seeds = {}, .tls = tls});
+      answer =
+          started.ok() ? std::to_string((*started)->address().port) : started.status().message();
       if (started.ok()) server = std::move(*started);
     } else if (verb == "connect") {
       auto url = ParseStoreUrl(argument);
       Status status = url.status();
       if (url.ok())
-        status = Client::Connect(*url, {.tls = tls}, std::chrono::steady_clock::now() + std::chrono::seconds(20)).status();
+        status = Client::Connect(*url, {.tls = tls},
+                                 std::chrono::steady_clock::now() + std::chrono::seconds(20))
+                     .status();
       answer = status.ok() ? "ok" : status.ToString();
     } else if (verb == "starve") {
-      for (UniqueFd fd; (fd = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)));) taken.push_back(std::move(fd));
+      for (UniqueFd fd; (fd = UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)));)
+        taken.push_back(std::move(fd));
     } else if (verb == "feed") {
       taken.clear();
     } else if (verb == "count") {

@@ -1,4 +1,5 @@
-// tests/store/server/store_process.h: store_main.cc in a process of its own. Killed, by pid, when the object goes.
+// tests/store/server/store_process.h: store_main.cc in a process of its own. Killed, by pid, when
+// the object goes.
 
 #pragma once
 
@@ -34,7 +35,8 @@ class StoreProcess {
   explicit StoreProcess(const Options& options) {
     int to_child[2], from_child[2];
     if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) std::abort();
-    std::vector<std::string> words{kStoreProgram, std::to_string(options.user), std::to_string(options.descriptors)};
+    std::vector<std::string> words{kStoreProgram, std::to_string(options.user),
+                                   std::to_string(options.descriptors)};
     words.insert(words.end(), options.tls.begin(), options.tls.end());
     std::vector<char*> arguments;
     for (auto& word : words) arguments.push_back(word.data());
@@ -43,7 +45,8 @@ class StoreProcess {
     if (pid_ == 0) {
       ::dup2(to_child[0], STDIN_FILENO);
       ::dup2(from_child[1], STDOUT_FILENO);
-      for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
+      for (const auto& [name, value] : options.environment)
+        ::setenv(name.c_str(), value.c_str(), 1);
       ::execv(kStoreProgram, arguments.data());
       ::_exit(127);
     }

@@ -28,14 +28,16 @@ FilePtr Create(const std::string& name) {
 
 KeyPtr NewKey() { return KeyPtr(EVP_EC_gen("P-256")); }
 
-CertificatePtr NewCertificate(long serial, const std::string& common_name, EVP_PKEY* key, long begins, long ends) {
+CertificatePtr NewCertificate(long serial, const std::string& common_name, EVP_PKEY* key,
+                              long begins, long ends) {
   CertificatePtr certificate(X509_new());
   X509_set_version(certificate.get(), X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), serial);
   X509_gmtime_adj(X509_getm_notBefore(certificate.get()), begins);
   X509_gmtime_adj(X509_getm_notAfter(certificate.get()), ends);
   X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate.get()), "CN", MBSTRING_UTF8,
-                             reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1, 0);
+                             reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
+                             0);
   X509_set_pubkey(certificate.get(), key);
   return certificate;
 }
@@ -50,7 +52,9 @@ void Extend(X509* certificate, X509* issuer, int what, const std::string& value)
   X509_EXTENSION_free(extension);
 }
 
-void Write(const std::string& name, X509* certificate) { PEM_write_X509(Create(name).get(), certificate); }
+void Write(const std::string& name, X509* certificate) {
+  PEM_write_X509(Create(name).get(), certificate);
+}
 
 }  // namespace
 
@@ -74,7 +78,8 @@ Authority::Issued Authority::Issue(const Wish& wish) {
                 .key = {},
                 .serial = next_serial_++};
   KeyPtr key = NewKey();
-  auto certificate = NewCertificate(issued.serial, wish.name, key.get(), wish.begins_in_s, wish.ends_in_s);
+  auto certificate =
+      NewCertificate(issued.serial, wish.name, key.get(), wish.begins_in_s, wish.ends_in_s);
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate_.get()));
   if (!wish.alternative_names.empty())
     Extend(certificate.get(), certificate_.get(), NID_subject_alt_name, wish.alternative_names);
@@ -82,8 +87,8 @@ Authority::Issued Authority::Issue(const Wish& wish) {
   Write(issued.certificate, certificate.get());
   const EVP_CIPHER* cipher = wish.password.empty() ? nullptr : EVP_aes_256_cbc();
   PEM_write_PKCS8PrivateKey(Create(issued.key_file).get(), key.get(), cipher,
-                            cipher == nullptr ? nullptr : wish.password.c_str(), static_cast<int>(wish.password.size()),
-                            nullptr, nullptr);
+                            cipher == nullptr ? nullptr : wish.password.c_str(),
+                            static_cast<int>(wish.password.size()), nullptr, nullptr);
   std::ifstream file(issued.key_file);
   issued.key.assign(std::istreambuf_iterator<char>(file), {});
   return issued;
@@ -112,8 +117,10 @@ std::string Authority::Revoke(const std::vector<long>& serials, long ends_in_s) 
 }
 
 std::string Authority::Info(const Issued& issued, const std::string& revoked) const {
-  std::string info = "tlsCaPath: " + directory() + "; tlsCaFile: ca.pem; tlsCert: " + issued.certificate + ";";
-  return revoked.empty() ? info : info + " tlsCrlPath: " + directory() + "; tlsCrlFile: " + revoked + ";";
+  std::string info =
+      "tlsCaPath: " + directory() + "; tlsCaFile: ca.pem; tlsCert: " + issued.certificate + ";";
+  return revoked.empty() ? info
+                         : info + " tlsCrlPath: " + directory() + "; tlsCrlFile: " + revoked + ";";
 }
 
 }  // namespace memfabric::store::test

@@ -1,4 +1,5 @@
-// tests/store/tls/authority.h: an authority (CA) of a test, with its files in a directory that goes with it.
+// tests/store/tls/authority.h: an authority (CA) of a test, with its files in a directory that goes
+// with it.
 //
 // Threads: one at a time.
 

@@ -31,11 +31,13 @@ TEST(TlsPolicy, ThatForbidsTls13IsNamedWithItsFile) {
   SSL_CTX_set_options(without.get(), SSL_OP_NO_TLSv1_3);
   auto suites = Fresh();
   SSL_CTX_set_ciphersuites(suites.get(), "");
-  for (const auto& [context, setting] : {std::pair{most.get(), "MaxProtocol = TLSv1.2"}, std::pair{without.get(), "-TLSv1.3"},
-                                         std::pair{suites.get(), "Ciphersuites"}}) {
+  for (const auto& [context, setting] :
+       {std::pair{most.get(), "MaxProtocol = TLSv1.2"}, std::pair{without.get(), "-TLSv1.3"},
+        std::pair{suites.get(), "Ciphersuites"}}) {
     Status refused = CheckTlsPolicy(context);
     EXPECT_TRUE(IsUnsupported(refused)) << refused;
-    EXPECT_THAT(refused.message(), AllOf(HasSubstr(setting), HasSubstr(TlsPolicyFile()), HasSubstr("OPENSSL_CONF")));
+    EXPECT_THAT(refused.message(),
+                AllOf(HasSubstr(setting), HasSubstr(TlsPolicyFile()), HasSubstr("OPENSSL_CONF")));
   }
 }
 

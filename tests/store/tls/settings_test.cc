@@ -1,4 +1,5 @@
-// What a program says about TLS: the text, the files, the key; and what is wrong with them, before anything is opened.
+// What a program says about TLS: the text, the files, the key; and what is wrong with them, before
+// anything is opened.
 
 #include "store/tls/settings.h"
 
@@ -30,7 +31,8 @@ constexpr long kDay = 24 * kHour;
 
 TEST(TlsInfoTest, NamesFilesUnderTheirPaths) {
   auto files = ParseTlsInfo(
-      " tlsCaPath :/a/ca ; tlsCaFile: one.pem, /b/two.pem ;\n tlsCert: own.pem; tlsCrlPath: /crl/; tlsCrlFile: list.pem; "
+      " tlsCaPath :/a/ca ; tlsCaFile: one.pem, /b/two.pem ;\n tlsCert: own.pem; tlsCrlPath: /crl/; "
+      "tlsCrlFile: list.pem; "
       "packagePath: /any;");
   ASSERT_OK(files);
   EXPECT_THAT(files->authorities, ElementsAre("/a/ca/one.pem", "/b/two.pem"));
@@ -48,28 +50,31 @@ struct Bad {
 
 TEST(TlsInfoTest, SaysWhatIsWrong) {
   const std::string good = "tlsCaPath: /a; tlsCaFile: x; tlsCert: y;";
-  const std::vector<Bad> all = {{"", "tlsCaPath is missing"},
-                                {"tlsCaPath: /a; tlsCert: y", "tlsCaFile is missing"},
-                                {"tlsCaPath: /a; tlsCaFile: x; tlsCert: ;", "tlsCert is missing"},
-                                {"tlsCaPath: /a; tlsCaFile: , ; tlsCert: y;", "names no file"},
-                                {good + "tlsKey: z;", "'tlsKey' is no key"},
-                                {good + "nonsense", "'nonsense' is no 'key: value'"},
-                                {good + "tlsCert: z;", "tlsCert is given twice"},
-                                {good + "tlsCrlPath: /crl;", "tlsCrlFile"},
-                                {good + std::string(1, '\0'), "zero byte"},
-                                {good + "packagePath: " + std::string(10_KiB, 'p') + ";", "at most 10240"}};
+  const std::vector<Bad> all = {
+      {"", "tlsCaPath is missing"},
+      {"tlsCaPath: /a; tlsCert: y", "tlsCaFile is missing"},
+      {"tlsCaPath: /a; tlsCaFile: x; tlsCert: ;", "tlsCert is missing"},
+      {"tlsCaPath: /a; tlsCaFile: , ; tlsCert: y;", "names no file"},
+      {good + "tlsKey: z;", "'tlsKey' is no key"},
+      {good + "nonsense", "'nonsense' is no 'key: value'"},
+      {good + "tlsCert: z;", "tlsCert is given twice"},
+      {good + "tlsCrlPath: /crl;", "tlsCrlFile"},
+      {good + std::string(1, '\0'), "zero byte"},
+      {good + "packagePath: " + std::string(10_KiB, 'p') + ";", "at most 10240"}};
   for (const auto& bad : all) {
     auto files = ParseTlsInfo(bad.info);
     EXPECT_THAT(files, IsKind(Kind::kInvalidArgument)) << bad.info.substr(0, 80);
     EXPECT_THAT(files.status().message(), HasSubstr(bad.why));
   }
-  EXPECT_OK(ParseTlsInfo(good + "packagePath: " + std::string(10_KiB - good.size() - 14, 'p') + ";"));
+  EXPECT_OK(
+      ParseTlsInfo(good + "packagePath: " + std::string(10_KiB - good.size() - 14, 'p') + ";"));
 }
 
 class TlsSettingsTest : public testing::Test {
  protected:
   // What follows from certificate and key, in either order of the two calls, which must agree.
-  Status Outcome(const std::string& info, const std::string& key, const std::string& password = "") {
+  Status Outcome(const std::string& info, const std::string& key,
+                 const std::string& password = "") {
     TlsSettings certificate_first, key_first;
     Status one = certificate_first.Enable(info);
     if (one.ok()) one = certificate_first.SetKey(key, password);
@@ -119,14 +124,19 @@ TEST_F(TlsSettingsTest, SayWhatIsWrongWithTheKeyAndShowNothingOfIt) {
   auto locked = authority_.Issue({.name = "locked", .password = "open sesame"});
   Status status = Outcome(authority_.Info(rank), other.key);
   EXPECT_THAT(status, IsKind(Kind::kInvalidArgument));
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("doesn't match the certificate"), HasSubstr(rank.certificate)));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("doesn't match the certificate"), HasSubstr(rank.certificate)));
   status = Outcome(authority_.Info(locked), locked.key, "wrong word");
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("password is wrong"), Not(HasSubstr("wrong word"))));
-  EXPECT_THAT(Outcome(authority_.Info(locked), locked.key).message(), HasSubstr("no password was given"));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("password is wrong"), Not(HasSubstr("wrong word"))));
+  EXPECT_THAT(Outcome(authority_.Info(locked), locked.key).message(),
+              HasSubstr("no password was given"));
   EXPECT_THAT(Outcome(authority_.Info(rank), "not a key").message(), HasSubstr("PEM"));
   EXPECT_THAT(Outcome(authority_.Info(rank), "").message(), HasSubstr("empty"));
-  EXPECT_THAT(Outcome(authority_.Info(rank), std::string(65_KiB, 'k')).message(), HasSubstr("at most"));
-  EXPECT_THAT(Outcome(authority_.Info(rank), rank.key, std::string(2000, 'p')).message(), HasSubstr("at most 1023"));
+  EXPECT_THAT(Outcome(authority_.Info(rank), std::string(65_KiB, 'k')).message(),
+              HasSubstr("at most"));
+  EXPECT_THAT(Outcome(authority_.Info(rank), rank.key, std::string(2000, 'p')).message(),
+              HasSubstr("at most 1023"));
 }
 
 TEST_F(TlsSettingsTest, SayWhatIsWrongWithTheCertificate) {
@@ -137,11 +147,14 @@ TEST_F(TlsSettingsTest, SayWhatIsWrongWithTheCertificate) {
     return status.message();
   };
   auto expired = authority_.Issue({.name = "old", .begins_in_s = -2 * kDay, .ends_in_s = -kDay});
-  EXPECT_THAT(outcome(expired, authority_.Info(expired)), AllOf(HasSubstr("CN=old"), HasSubstr("has expired on 20")));
+  EXPECT_THAT(outcome(expired, authority_.Info(expired)),
+              AllOf(HasSubstr("CN=old"), HasSubstr("has expired on 20")));
   auto early = authority_.Issue({.name = "early", .begins_in_s = kDay});
-  EXPECT_THAT(outcome(early, authority_.Info(early)), HasSubstr("is not yet valid: it begins on 20"));
+  EXPECT_THAT(outcome(early, authority_.Info(early)),
+              HasSubstr("is not yet valid: it begins on 20"));
   auto revoked = authority_.Issue({.name = "gone"});
-  EXPECT_THAT(outcome(revoked, authority_.Info(revoked, authority_.Revoke({revoked.serial}))), HasSubstr("was revoked"));
+  EXPECT_THAT(outcome(revoked, authority_.Info(revoked, authority_.Revoke({revoked.serial}))),
+              HasSubstr("was revoked"));
   auto foreign = stranger.Issue({.name = "foreign"});
   EXPECT_THAT(outcome(foreign, authority_.Info(foreign)), HasSubstr("none of the authorities"));
   auto good = authority_.Issue({});
@@ -151,22 +164,27 @@ TEST_F(TlsSettingsTest, SayWhatIsWrongWithTheCertificate) {
 
 TEST_F(TlsSettingsTest, NameFilesThatAreMissingOrSomethingElse) {
   auto rank = authority_.Issue({});
-  auto with = [&](const std::string& authority, const std::string& certificate, const std::string& list) {
-    return Outcome("tlsCaPath: " + authority_.directory() + "; tlsCaFile: " + authority + "; tlsCert: " + certificate +
+  auto with = [&](const std::string& authority, const std::string& certificate,
+                  const std::string& list) {
+    return Outcome("tlsCaPath: " + authority_.directory() + "; tlsCaFile: " + authority +
+                       "; tlsCert: " + certificate +
                        (list.empty() ? "" : "; tlsCrlPath: /; tlsCrlFile: " + list) + ";",
                    rank.key);
   };
   EXPECT_THAT(with("none.pem", rank.certificate, "").message(),
               AllOf(HasSubstr(authority_.directory() + "/none.pem"), HasSubstr("No such file")));
-  EXPECT_THAT(with("ca.pem", authority_.directory(), "").message(), HasSubstr("not a regular file"));
-  EXPECT_THAT(with("ca.pem", "/dev/null", "").message(), HasSubstr("'/dev/null' is not a regular file"));
+  EXPECT_THAT(with("ca.pem", authority_.directory(), "").message(),
+              HasSubstr("not a regular file"));
+  EXPECT_THAT(with("ca.pem", "/dev/null", "").message(),
+              HasSubstr("'/dev/null' is not a regular file"));
   std::string fifo = authority_.directory() + "/fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_THAT(with("fifo", rank.certificate, "").message(), HasSubstr("not a regular file"));
   EXPECT_THAT(with(rank.key_file, rank.certificate, "").message(), HasSubstr("no certificate"));
   EXPECT_THAT(with("ca.pem", rank.certificate, rank.certificate).message(), HasSubstr("no list"));
   std::ofstream(authority_.directory() + "/cut.pem") << "-----BEGIN CERTIFICATE-----\nMIIB\n";
-  EXPECT_THAT(with("ca.pem", authority_.directory() + "/cut.pem", "").message(), HasSubstr("damaged"));
+  EXPECT_THAT(with("ca.pem", authority_.directory() + "/cut.pem", "").message(),
+              HasSubstr("damaged"));
 }
 
 TEST_F(TlsSettingsTest, AFailedCallChangesNothing) {
@@ -203,7 +221,8 @@ TEST_F(TlsSettingsTest, ComeFromFilesAsWell) {
   EXPECT_THAT(LoadTls(config).status().message(), HasSubstr("no function smem_decrypt_password"));
   config.decrypter = "";
   config.key_password = "";
-  EXPECT_THAT(LoadTls(config).status().message(), AllOf(HasSubstr(locked.key_file), HasSubstr("no password was given")));
+  EXPECT_THAT(LoadTls(config).status().message(),
+              AllOf(HasSubstr(locked.key_file), HasSubstr("no password was given")));
   config.key = "";
   EXPECT_THAT(LoadTls(config).status().message(), HasSubstr("keyPath is empty"));
 }
@@ -227,10 +246,12 @@ TEST_F(TlsSettingsTest, ALibraryMayDecryptThePassword) {
 }
 
 TEST(SecretTest, IsWipedWhereverItWas) {
-  // Short strings live inside their objects, long ones elsewhere: only the former can be looked at afterwards.
+  // Short strings live inside their objects, long ones elsewhere: only the former can be looked at
+  // afterwards.
   alignas(Secret) char memory[2 * sizeof(Secret)] = {};
   auto holds = [](const void* object, std::size_t size) {
-    return std::string_view(static_cast<const char*>(object), size).find("pass") != std::string_view::npos;
+    return std::string_view(static_cast<const char*>(object), size).find("pass") !=
+           std::string_view::npos;
   };
   std::string text = "pass word";
   auto* first = new (memory) Secret(std::move(text));
@@ -286,11 +307,12 @@ TEST_F(ExpiryTest, IsWarnedOfAheadAndOnceAPeriod) {
   ASSERT_OK(key);
   FakeClock clock;
   auto make = [&](std::chrono::hours ahead) {
-    auto certificates =
-        Certificates::Load({.authorities = {authority.certificate()}, .revocations = {}, .certificate = soon.certificate});
+    auto certificates = Certificates::Load({.authorities = {authority.certificate()},
+                                            .revocations = {},
+                                            .certificate = soon.certificate});
     EXPECT_OK(certificates);
-    auto made =
-        TlsCredentials::Create(std::move(*certificates), *key, {.period = std::chrono::hours(24), .ahead = ahead}, clock);
+    auto made = TlsCredentials::Create(std::move(*certificates), *key,
+                                       {.period = std::chrono::hours(24), .ahead = ahead}, clock);
     EXPECT_OK(made);
     return *made;
   };
@@ -311,11 +333,14 @@ TEST_F(ExpiryTest, IsWarnedOfAheadAndOnceAPeriod) {
 TEST_F(ExpiryTest, ACertificateWithoutAnEndNeverExpires) {
   Authority authority;
   auto endless = authority.Issue({.name = "endless", .ends_in_s = 7900L * 365 * kDay});
-  auto certificates =
-      Certificates::Load({.authorities = {authority.certificate()}, .revocations = {}, .certificate = endless.certificate});
+  auto certificates = Certificates::Load({.authorities = {authority.certificate()},
+                                          .revocations = {},
+                                          .certificate = endless.certificate});
   ASSERT_OK(certificates);
   EXPECT_OK(certificates->Check());
-  EXPECT_THAT(certificates->EndingSoon(std::chrono::system_clock::now(), std::chrono::hours(30 * 24)), IsEmpty());
+  EXPECT_THAT(
+      certificates->EndingSoon(std::chrono::system_clock::now(), std::chrono::hours(30 * 24)),
+      IsEmpty());
 }
 
 TEST_F(ExpiryTest, TheEnvironmentSaysWhenWithinItsLimits) {
@@ -325,15 +350,19 @@ TEST_F(ExpiryTest, TheEnvironmentSaysWhenWithinItsLimits) {
     auto options = ExpiryOptions::FromEnvironment();
     unsetenv("ACCLINK_CHECK_PERIOD_HOURS");
     unsetenv("ACCLINK_CERT_CHECK_AHEAD_DAYS");
-    return std::pair(options.period / std::chrono::hours(1), options.ahead / std::chrono::hours(24));
+    return std::pair(options.period / std::chrono::hours(1),
+                     options.ahead / std::chrono::hours(24));
   };
   EXPECT_EQ(with("", ""), std::pair(168L, 30L));
   EXPECT_EQ(with("24", "7"), std::pair(24L, 7L));
   EXPECT_EQ(with("720", "180"), std::pair(720L, 180L));
   EXPECT_THAT(lines_, IsEmpty());
   EXPECT_EQ(with("23", "181"), std::pair(168L, 30L));
-  EXPECT_THAT(lines_, ElementsAre(AllOf(HasSubstr("ACCLINK_CHECK_PERIOD_HOURS is '23'"), HasSubstr("24 to 720")),
-                                  AllOf(HasSubstr("ACCLINK_CERT_CHECK_AHEAD_DAYS is '181'"), HasSubstr("7 to 180"))));
+  EXPECT_THAT(
+      lines_,
+      ElementsAre(
+          AllOf(HasSubstr("ACCLINK_CHECK_PERIOD_HOURS is '23'"), HasSubstr("24 to 720")),
+          AllOf(HasSubstr("ACCLINK_CERT_CHECK_AHEAD_DAYS is '181'"), HasSubstr("7 to 180"))));
   EXPECT_EQ(with("1e2", "x"), std::pair(168L, 30L));
 }
 

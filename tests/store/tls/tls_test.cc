@@ -53,12 +53,14 @@ Credentials Unchecked(const Authority& trusted, const Authority::Issued& shown) 
 }
 
 std::unique_ptr<EmbeddedServer> Serve(Credentials tls) {
-  auto server = EmbeddedServer::Start({.listen = {.host = "127.0.0.1", .port = 0}, .seeds = {}, .tls = std::move(tls)});
+  auto server = EmbeddedServer::Start(
+      {.listen = {.host = "127.0.0.1", .port = 0}, .seeds = {}, .tls = std::move(tls)});
   EXPECT_OK(server);
   return server.ok() ? std::move(*server) : nullptr;
 }
 
-Result<std::unique_ptr<Client>> Connect(const HostPort& address, Credentials tls, Deadline deadline = Soon()) {
+Result<std::unique_ptr<Client>> Connect(const HostPort& address, Credentials tls,
+                                        Deadline deadline = Soon()) {
   return Client::Connect(UrlOf(address), {.tls = std::move(tls)}, deadline);
 }
 
@@ -68,7 +70,8 @@ class TlsTest : public testing::Test {
     auto issued = authority_.Issue({.name = name});
     return CredentialsOf(authority_.Info(issued, list), issued.key);
   }
-  // What connecting to a server with the one credentials says to a client with the other; it must fail.
+  // What connecting to a server with the one credentials says to a client with the other; it must
+  // fail.
   std::string Refusal(Credentials server_tls, Credentials client_tls) {
     auto server = Serve(std::move(server_tls));
     auto client = Connect(server->address(), std::move(client_tls));
@@ -86,7 +89,8 @@ TEST_F(TlsTest, EverythingGoesThrough) {
   Shared<Told> told;
   auto watch = (*client)->WatchPrefix("k/", 0, TellTo(told));
   const std::string large(1'000'000, 'x');
-  for (int i = 0; i < 20; ++i) ASSERT_OK((*client)->Put(fmt::format("k/{:02}", i), large, kNoLease, Soon()));
+  for (int i = 0; i < 20; ++i)
+    ASSERT_OK((*client)->Put(fmt::format("k/{:02}", i), large, kNoLease, Soon()));
   auto all = (*client)->GetPrefix("k/", Soon());  // 20 MB in one answer
   ASSERT_OK(all);
   ASSERT_EQ(all->entries.size(), 20U);
@@ -115,15 +119,16 @@ TEST_F(TlsTest, ManyClientsAtOnce) {
   EXPECT_EQ(all->entries.size(), 24U);
 }
 
-// As many ranks as a job may have come in the same moment, and share a processor that is slower than the server: hardly any has
-// to come again.
+// As many ranks as a job may have come in the same moment, and share a processor that is slower
+// than the server: hardly any has to come again.
 TEST_F(TlsTest, AThousandClientsAtOnceAreLetIn) {
   constexpr int kClients = 1024;
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = std::min<rlim_t>(files.rlim_max, 16384);
   setrlimit(RLIMIT_NOFILE, &files);
-  if (files.rlim_cur < 8 * kClients) GTEST_SKIP() << "ulimit -n is " << files.rlim_cur << ", and not 8192 at least";
+  if (files.rlim_cur < 8 * kClients)
+    GTEST_SKIP() << "ulimit -n is " << files.rlim_cur << ", and not 8192 at least";
   auto server = Serve(Good("server"));
   auto tls = Good("client");
   TlsRelay::PrepareThread();
@@ -137,7 +142,8 @@ TEST_F(TlsTest, AThousandClientsAtOnceAreLetIn) {
     ASSERT_OK(network);
     int ends[2];
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-    rank.relay = std::make_unique<TlsRelay>(tls, TlsRelay::Role::kClient, std::move(*network), UniqueFd(ends[0]), "127.0.0.1");
+    rank.relay = std::make_unique<TlsRelay>(tls, TlsRelay::Role::kClient, std::move(*network),
+                                            UniqueFd(ends[0]), "127.0.0.1");
     rank.inside = UniqueFd(ends[1]);
     rank.relay->Advance();
   };
@@ -145,9 +151,11 @@ TEST_F(TlsTest, AThousandClientsAtOnceAreLetIn) {
   std::vector<Rank> ranks(kClients);
   for (Rank& rank : ranks) connect(rank);
   int in = 0, refused = 0;
-  for (Deadline deadline = In(milliseconds(60'000)); in < kClients && std::chrono::steady_clock::now() < deadline;) {
+  for (Deadline deadline = In(milliseconds(60'000));
+       in < kClients && std::chrono::steady_clock::now() < deadline;) {
     std::vector<pollfd> entries;
-    for (Rank& rank : ranks) entries.push_back({rank.in ? -1 : rank.relay->network(), rank.relay->network_events(), 0});
+    for (Rank& rank : ranks)
+      entries.push_back({rank.in ? -1 : rank.relay->network(), rank.relay->network_events(), 0});
     ASSERT_GE(poll(entries.data(), entries.size(), 1000), 0);
     for (int i = 0; i < kClients; ++i) {
       Rank& rank = ranks[i];
@@ -183,7 +191,8 @@ TEST_F(TlsTest, AConnectionThatIsLostIsMadeAgain) {
     ASSERT_OK(put);
     proxy.Cut();
   }
-  EXPECT_TRUE(told.Await([](const Told& all) { return !all.events.empty() && all.events.back().entry.value == "4"; }));
+  EXPECT_TRUE(told.Await(
+      [](const Told& all) { return !all.events.empty() && all.events.back().entry.value == "4"; }));
   auto address = server->address();
   server.reset();
   auto again = EmbeddedServer::Start({.listen = address, .seeds = {}, .tls = Good("again")});
@@ -220,12 +229,14 @@ TEST_F(TlsTest, TheAddressIsTakenOverWithTls) {
 
 TEST_F(TlsTest, AServerThatHasExpiredIsNamed) {
   auto old = authority_.Issue({.name = "old", .begins_in_s = -2 * kDay, .ends_in_s = -kDay});
-  EXPECT_THAT(Refusal(Unchecked(authority_, old), Good()), AllOf(HasSubstr("CN=old"), HasSubstr("has expired on 20")));
+  EXPECT_THAT(Refusal(Unchecked(authority_, old), Good()),
+              AllOf(HasSubstr("CN=old"), HasSubstr("has expired on 20")));
 }
 
 TEST_F(TlsTest, AServerThatIsNotYetValidIsNamed) {
   auto early = authority_.Issue({.name = "early", .begins_in_s = kDay});
-  EXPECT_THAT(Refusal(Unchecked(authority_, early), Good()), AllOf(HasSubstr("CN=early"), HasSubstr("not yet valid")));
+  EXPECT_THAT(Refusal(Unchecked(authority_, early), Good()),
+              AllOf(HasSubstr("CN=early"), HasSubstr("not yet valid")));
 }
 
 TEST_F(TlsTest, AServerThatWasRevokedIsNamed) {
@@ -243,9 +254,11 @@ TEST_F(TlsTest, AServerOfAnotherAuthorityIsNamed) {
 }
 
 TEST_F(TlsTest, ACertificateThatNamesHostsIsForThose) {
-  auto elsewhere = authority_.Issue({.name = "elsewhere", .alternative_names = "DNS:store.example,IP:192.0.2.1"});
-  EXPECT_THAT(Refusal(CredentialsOf(authority_.Info(elsewhere), elsewhere.key), Good()),
-              AllOf(HasSubstr("store.example"), HasSubstr("192.0.2.1"), HasSubstr("not for 127.0.0.1")));
+  auto elsewhere = authority_.Issue(
+      {.name = "elsewhere", .alternative_names = "DNS:store.example,IP:192.0.2.1"});
+  EXPECT_THAT(
+      Refusal(CredentialsOf(authority_.Info(elsewhere), elsewhere.key), Good()),
+      AllOf(HasSubstr("store.example"), HasSubstr("192.0.2.1"), HasSubstr("not for 127.0.0.1")));
   auto here = authority_.Issue({.name = "here", .alternative_names = "DNS:localhost,IP:127.0.0.1"});
   auto server = Serve(CredentialsOf(authority_.Info(here), here.key));
   EXPECT_OK(Connect(server->address(), Good()));
@@ -256,26 +269,30 @@ TEST_F(TlsTest, ACertificateThatNamesHostsIsForThose) {
 
 TEST_F(TlsTest, AClientThatHasExpiredIsTold) {
   auto old = authority_.Issue({.name = "old", .begins_in_s = -2 * kDay, .ends_in_s = -kDay});
-  EXPECT_THAT(Refusal(Good(), Unchecked(authority_, old)), HasSubstr("refuses our certificate: it has expired"));
+  EXPECT_THAT(Refusal(Good(), Unchecked(authority_, old)),
+              HasSubstr("refuses our certificate: it has expired"));
 }
 
 TEST_F(TlsTest, AClientThatWasRevokedIsTold) {
   auto gone = authority_.Issue({.name = "gone"});
   auto list = authority_.Revoke({gone.serial});
-  EXPECT_THAT(Refusal(Good("server", list), Unchecked(authority_, gone)), HasSubstr("refuses our certificate: it was revoked"));
+  EXPECT_THAT(Refusal(Good("server", list), Unchecked(authority_, gone)),
+              HasSubstr("refuses our certificate: it was revoked"));
 }
 
 TEST_F(TlsTest, AClientOfAnotherAuthorityIsTold) {
   Authority stranger("CN=Stranger");
   auto foreign = stranger.Issue({.name = "foreign"});
-  EXPECT_THAT(Refusal(Good(), Unchecked(authority_, foreign)), HasSubstr("trusts none of the authorities"));
+  EXPECT_THAT(Refusal(Good(), Unchecked(authority_, foreign)),
+              HasSubstr("trusts none of the authorities"));
 }
 
 TEST_F(TlsTest, TheServerLogsWhomItRefusesAndWhy) {
   Shared<std::vector<std::string>> lines;
   log::SetLevel(LogLevel::kWarn);
-  log::SetSink(
-      [&](LogLevel, const std::string& line) { lines.Change([&](std::vector<std::string>& all) { all.push_back(line); }); });
+  log::SetSink([&](LogLevel, const std::string& line) {
+    lines.Change([&](std::vector<std::string>& all) { all.push_back(line); });
+  });
   Authority stranger("CN=Stranger");
   auto foreign = stranger.Issue({.name = "foreign"});
   Refusal(Good(), Unchecked(authority_, foreign));
@@ -283,22 +300,26 @@ TEST_F(TlsTest, TheServerLogsWhomItRefusesAndWhy) {
   log::SetLevel(LogLevel::kError);
   auto all = lines.Copy();
   ASSERT_FALSE(all.empty());
-  EXPECT_THAT(all.front(), AllOf(HasSubstr("127.0.0.1"), HasSubstr("CN=foreign"), HasSubstr("none of the authorities")));
+  EXPECT_THAT(all.front(), AllOf(HasSubstr("127.0.0.1"), HasSubstr("CN=foreign"),
+                                 HasSubstr("none of the authorities")));
 }
 
 // --- One end without TLS ---
 
 TEST_F(TlsTest, AClientWithoutTlsIsToldThatTheServerSpeaksIt) {
-  EXPECT_THAT(Refusal(Good(), nullptr), AllOf(HasSubstr("it speaks TLS"), HasSubstr("set_conf_store_tls")));
+  EXPECT_THAT(Refusal(Good(), nullptr),
+              AllOf(HasSubstr("it speaks TLS"), HasSubstr("set_conf_store_tls")));
 }
 
 TEST_F(TlsTest, AServerWithoutTlsIsNamed) {
-  EXPECT_THAT(Refusal(nullptr, Good()), AllOf(HasSubstr("it speaks no TLS"), HasSubstr("set_conf_store_tls")));
+  EXPECT_THAT(Refusal(nullptr, Good()),
+              AllOf(HasSubstr("it speaks no TLS"), HasSubstr("set_conf_store_tls")));
 }
 
 // --- Enemies ---
 
-// The server's answer to a client that goes as far as `version`, with or without a certificate; "" when it lets it in.
+// The server's answer to a client that goes as far as `version`, with or without a certificate; ""
+// when it lets it in.
 std::string Handshake(const HostPort& address, int version, const Credentials& shown) {
   auto fd = Dial(address, Soon());
   EXPECT_OK(fd);
@@ -316,7 +337,8 @@ std::string Handshake(const HostPort& address, int version, const Credentials& s
   SSL_set_fd(ssl.get(), fd->get());
   ERR_clear_error();
   char byte = 0;
-  if (SSL_connect(ssl.get()) == 1 && SSL_read(ssl.get(), &byte, 1) == 1) return "";  // HTTP/2's server speaks first
+  // HTTP/2's server speaks first
+  if (SSL_connect(ssl.get()) == 1 && SSL_read(ssl.get(), &byte, 1) == 1) return "";
   const char* reason = ERR_reason_error_string(ERR_peek_last_error());
   return reason == nullptr ? "closed" : reason;
 }
@@ -330,7 +352,8 @@ TEST_F(TlsTest, NothingOlderThanTls13IsSpoken) {
 
 TEST_F(TlsTest, NobodyComesInWithoutACertificate) {
   auto server = Serve(Good());
-  EXPECT_THAT(Handshake(server->address(), TLS1_3_VERSION, nullptr), HasSubstr("certificate required"));
+  EXPECT_THAT(Handshake(server->address(), TLS1_3_VERSION, nullptr),
+              HasSubstr("certificate required"));
 }
 
 TEST_F(TlsTest, StrangersThatStaySilentOrTalkRubbishKeepNobodyOut) {
@@ -387,11 +410,15 @@ TEST_F(TlsTest, ACertificateThatEndsMeanwhileOpensNothing) {
   auto brief = authority_.Issue({.name = "brief", .ends_in_s = 1});
   auto tls = CredentialsOf(authority_.Info(brief), brief.key);
   Status status;
-  do status = EmbeddedServer::Start({.listen = {.host = "127.0.0.1", .port = 0}, .seeds = {}, .tls = tls}).status();
+  do
+    status =
+        EmbeddedServer::Start({.listen = {.host = "127.0.0.1", .port = 0}, .seeds = {}, .tls = tls})
+            .status();
   while (status.ok());
   EXPECT_THAT(status, IsKind(Kind::kInvalidArgument));
   EXPECT_THAT(status.message(), AllOf(HasSubstr("CN=brief"), HasSubstr("has expired")));
-  EXPECT_THAT(Connect({.host = "127.0.0.1", .port = 1}, tls).status().message(), HasSubstr("CN=brief has expired"));
+  EXPECT_THAT(Connect({.host = "127.0.0.1", .port = 1}, tls).status().message(),
+              HasSubstr("CN=brief has expired"));
 }
 
 // --- A real etcd that asks for certificates ---
@@ -399,14 +426,17 @@ TEST_F(TlsTest, ACertificateThatEndsMeanwhileOpensNothing) {
 class TlsEtcdTest : public TlsTest {
  protected:
   void SetUp() override {
-    auto issued = authority_.Issue({.name = "etcd", .alternative_names = "IP:127.0.0.1,DNS:localhost"});
-    auto etcd =
-        EtcdProcess::Start({.certificate = issued.certificate, .key = issued.key_file, .authority = authority_.certificate()});
+    auto issued =
+        authority_.Issue({.name = "etcd", .alternative_names = "IP:127.0.0.1,DNS:localhost"});
+    auto etcd = EtcdProcess::Start({.certificate = issued.certificate,
+                                    .key = issued.key_file,
+                                    .authority = authority_.certificate()});
     ASSERT_OK(etcd);
     etcd_ = std::move(*etcd);
   }
   Result<std::unique_ptr<Client>> ConnectToEtcd(Credentials tls) {
-    StoreUrl url{.scheme = StoreUrl::Scheme::kEtcd, .endpoints = {etcd_->address()}, .prefix = "/tls"};
+    StoreUrl url{
+        .scheme = StoreUrl::Scheme::kEtcd, .endpoints = {etcd_->address()}, .prefix = "/tls"};
     return Client::Connect(url, {.tls = std::move(tls)}, Soon());
   }
   std::unique_ptr<EtcdProcess> etcd_;
@@ -423,7 +453,8 @@ TEST_F(TlsEtcdTest, EverythingGoesThrough) {
   EXPECT_TRUE(told.Await([](const Told& all) { return all.events.size() == 1; }));
   ASSERT_OK(etcd_->Restart());
   EXPECT_OK((*session)->Publish("k/a", "2", Soon()));
-  EXPECT_TRUE(told.Await([](const Told& all) { return !all.events.empty() && all.events.back().entry.value == "2"; }));
+  EXPECT_TRUE(told.Await(
+      [](const Told& all) { return !all.events.empty() && all.events.back().entry.value == "2"; }));
   EXPECT_EQ((*client)->identity().incarnation, 0U);
 }
 
@@ -435,7 +466,8 @@ TEST_F(TlsEtcdTest, SaysWhoRefusesWhom) {
   EXPECT_THAT(refused.status().message(), HasSubstr("it refuses our certificate"));
   auto refusing = ConnectToEtcd(CredentialsOf(stranger.Info(foreign), foreign.key));
   EXPECT_THAT(refusing, IsKind(Kind::kInvalidArgument));
-  EXPECT_THAT(refusing.status().message(), AllOf(HasSubstr("CN=etcd"), HasSubstr("none of the authorities")));
+  EXPECT_THAT(refusing.status().message(),
+              AllOf(HasSubstr("CN=etcd"), HasSubstr("none of the authorities")));
   auto plain = ConnectToEtcd(nullptr);
   EXPECT_THAT(plain, IsKind(Kind::kInvalidArgument));
   EXPECT_THAT(plain.status().message(), HasSubstr("it speaks TLS"));

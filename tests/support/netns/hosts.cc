@@ -62,7 +62,8 @@ Result<UniqueFd> MakeTap(int network) {
 
 Status RunIn(int network, const std::vector<std::string>& command, const std::string& input) {
   int in[2], err[2];
-  if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0) return IoError("no pipe: {}", ErrnoText(errno));
+  if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0)
+    return IoError("no pipe: {}", ErrnoText(errno));
   std::vector<char*> arguments;
   for (const auto& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -77,16 +78,19 @@ Status RunIn(int network, const std::vector<std::string>& command, const std::st
   in_read.Reset();
   err_write.Reset();
   if (child < 0) return IoError("no child: {}", ErrnoText(errno));
-  bool written =
-      RetryOnSignal([&] { return ::write(in_write.get(), input.data(), input.size()); }) == static_cast<ssize_t>(input.size());
+  bool written = RetryOnSignal([&] {
+                   return ::write(in_write.get(), input.data(), input.size());
+                 }) == static_cast<ssize_t>(input.size());
   in_write.Reset();
   std::string said;
   char buffer[1024];
-  for (ssize_t got; (got = RetryOnSignal([&] { return ::read(err_read.get(), buffer, sizeof(buffer)); })) > 0;)
+  for (ssize_t got;
+       (got = RetryOnSignal([&] { return ::read(err_read.get(), buffer, sizeof(buffer)); })) > 0;)
     said.append(buffer, static_cast<size_t>(got));
   int status = 0;
   RetryOnSignal([&] { return ::waitpid(child, &status, 0); });
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return Unsupported("'{}' can't be run in a namespace here", command[0]);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+    return Unsupported("'{}' can't be run in a namespace here", command[0]);
   if (written && status == 0) return Ok();
   return IoError("'{}' failed: {}", command[0], said);
 }
@@ -115,7 +119,8 @@ Status Hosts::Lay(Wiring wiring) {
     ASSIGN_OR_RETURN(switch_, MakeNamespace());
     std::string batch = "link add bridge type bridge\nlink set bridge up\n";
     for (int i = 0; i < count(); ++i) {
-      batch += fmt::format("link add port{0} type veth peer name eth0 netns /proc/{1}/fd/{2}\n", i, ::getpid(), Namespace(i));
+      batch += fmt::format("link add port{0} type veth peer name eth0 netns /proc/{1}/fd/{2}\n", i,
+                           ::getpid(), Namespace(i));
       batch += fmt::format("link set port{0} master bridge up\n", i);
     }
     RETURN_IF_ERROR(RunIn(switch_.get(), kIpBatch, batch));
@@ -125,25 +130,31 @@ Status Hosts::Lay(Wiring wiring) {
       ASSIGN_OR_RETURN(auto tap, MakeTap(Namespace(i)));
       taps.push_back(std::move(tap));
     }
-    // The address is told by the hardware address, so that the wire need not learn. No address is looked for twice (nodad):
-    // it can be bound at once.
-    RETURN_IF_ERROR(Run(i, kIpBatch,
-                        fmt::format("link set lo up\nlink set eth0 address {} mtu {}\nlink set eth0 up\n"
-                                    "addr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\n",
-                                    HardwareAddress(i), wiring == Wiring::kWire ? kWireMtu : 1500, Address(i), Address6(i))));
+    // The address is told by the hardware address, so that the wire need not learn. No address is
+    // looked for twice (nodad): it can be bound at once.
+    RETURN_IF_ERROR(
+        Run(i, kIpBatch,
+            fmt::format("link set lo up\nlink set eth0 address {} mtu {}\nlink set eth0 up\n"
+                        "addr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\n",
+                        HardwareAddress(i), wiring == Wiring::kWire ? kWireMtu : 1500, Address(i),
+                        Address6(i))));
   }
   if (wiring == Wiring::kWire) wire_ = std::make_unique<Wire>(std::move(taps));
   return Ok();
 }
 
-Status Hosts::Run(int host, const std::vector<std::string>& command, const std::string& input) const {
+Status Hosts::Run(int host, const std::vector<std::string>& command,
+                  const std::string& input) const {
   return RunIn(Namespace(host), command, input);
 }
 
-Status Hosts::SetInterface(int host, bool up) const { return Run(host, {"ip", "link", "set", "eth0", up ? "up" : "down"}); }
+Status Hosts::SetInterface(int host, bool up) const {
+  return Run(host, {"ip", "link", "set", "eth0", up ? "up" : "down"});
+}
 
 Status Hosts::SetCable(int host, bool plugged) const {
-  return RunIn(switch_.get(), {"ip", "link", "set", fmt::format("port{}", host), plugged ? "up" : "down"}, "");
+  return RunIn(switch_.get(),
+               {"ip", "link", "set", fmt::format("port{}", host), plugged ? "up" : "down"}, "");
 }
 
 }  // namespace memfabric::netns

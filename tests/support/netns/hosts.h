@@ -1,7 +1,9 @@
-// tests/support/netns/hosts.h: several hosts on one machine: network namespaces with an Ethernet between them.
+// tests/support/netns/hosts.h: several hosts on one machine: network namespaces with an Ethernet
+// between them.
 //
-// The namespaces have no names: descriptors here and the processes inside hold them, so they are gone, with all interfaces,
-// when the object and those processes are, also when the test crashes. Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN).
+// The namespaces have no names: descriptors here and the processes inside hold them, so they are
+// gone, with all interfaces, when the object and those processes are, also when the test crashes.
+// Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN).
 //
 // Threads: one at a time.
 
@@ -36,10 +38,12 @@ class Hosts {
   int Namespace(int host) const { return hosts_[host].get(); }
 
   // Runs a program inside a host and waits for it; IoError with what it wrote to stderr.
-  Status Run(int host, const std::vector<std::string>& command, const std::string& input = "") const;
+  Status Run(int host, const std::vector<std::string>& command,
+             const std::string& input = "") const;
   // The host's own interface goes down or up: its routes go with it.
   Status SetInterface(int host, bool up) const;
-  // The cable is pulled or put back: the host's interface stays, nothing arrives. REQUIRES: kKernel.
+  // The cable is pulled or put back: the host's interface stays, nothing arrives. REQUIRES:
+  // kKernel.
   Status SetCable(int host, bool plugged) const;
   // REQUIRES: kWire.
   Wire& wire() { return *wire_; }

@@ -14,8 +14,9 @@ namespace memfabric::netns {
 namespace {
 
 constexpr std::size_t kMostFrameBytes = kWireMtu + 64;
-constexpr int kBudget = 64;                              // frames of one host a turn
-constexpr std::chrono::milliseconds kLongestQueue{200};  // a squeezed line drops what would wait longer
+constexpr int kBudget = 64;  // frames of one host a turn
+// a squeezed line drops what would wait longer
+constexpr std::chrono::milliseconds kLongestQueue{200};
 constexpr std::size_t kHardwareBytes = 6;
 
 }  // namespace
@@ -23,7 +24,9 @@ constexpr std::size_t kHardwareBytes = 6;
 std::string HardwareAddress(int host) { return fmt::format("02:00:00:00:00:{:02x}", host + 1); }
 
 Wire::Wire(std::vector<UniqueFd> taps)
-    : taps_(std::move(taps)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), free_at_(taps_.size()) {
+    : taps_(std::move(taps)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      free_at_(taps_.size()) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -58,7 +61,8 @@ void Wire::Run() {
   for (;;) {
     timespec wait{1, 0};
     if (!frames_.empty()) {
-      auto left = std::max<std::chrono::nanoseconds>(frames_.top().due - std::chrono::steady_clock::now(), {});
+      auto left = std::max<std::chrono::nanoseconds>(
+          frames_.top().due - std::chrono::steady_clock::now(), {});
       wait = {left.count() / 1'000'000'000, left.count() % 1'000'000'000};
     }
     if (::ppoll(polled.data(), polled.size(), &wait, nullptr) < 0) {
@@ -80,13 +84,15 @@ void Wire::Take(int from, TimePoint now) {
   std::vector<char> bytes(kMostFrameBytes);
   for (int i = 0; i < kBudget; ++i) {
     bytes.resize(kMostFrameBytes);
-    ssize_t got = RetryOnSignal([&] { return ::read(taps_[from].get(), bytes.data(), bytes.size()); });
+    ssize_t got =
+        RetryOnSignal([&] { return ::read(taps_[from].get(), bytes.data(), bytes.size()); });
     if (got <= static_cast<ssize_t>(kHardwareBytes)) return;
     bytes.resize(static_cast<std::size_t>(got));
     std::lock_guard lock(mutex_);
     constexpr char kOurs[kHardwareBytes - 1] = {2, 0, 0, 0, 0};
     int named = bytes[kHardwareBytes - 1] - 1;
-    bool one = std::memcmp(bytes.data(), kOurs, sizeof(kOurs)) == 0 && named >= 0 && named < static_cast<int>(taps_.size());
+    bool one = std::memcmp(bytes.data(), kOurs, sizeof(kOurs)) == 0 && named >= 0 &&
+               named < static_cast<int>(taps_.size());
     for (int to = 0; to < static_cast<int>(taps_.size()); ++to) {
       if (to != from && (!one || to == named)) Queue(from, to, bytes, now);
     }
@@ -102,10 +108,12 @@ void Wire::Queue(int from, int to, const std::vector<char>& bytes, TimePoint now
     if (treatment_.bytes_per_second != 0) {
       TimePoint begin = std::max(now, free_at_[to]);
       if (begin - now > kLongestQueue) return;
-      due = begin + std::chrono::nanoseconds(bytes.size() * 1'000'000'000 / treatment_.bytes_per_second);
+      due = begin +
+            std::chrono::nanoseconds(bytes.size() * 1'000'000'000 / treatment_.bytes_per_second);
       free_at_[to] = due;
     }
-    due += treatment_.delay + std::chrono::duration_cast<std::chrono::nanoseconds>(treatment_.jitter * chance());
+    due += treatment_.delay +
+           std::chrono::duration_cast<std::chrono::nanoseconds>(treatment_.jitter * chance());
     frames_.push({due, next_number_++, to, bytes});
   }
 }

@@ -1,5 +1,6 @@
-// tests/support/netns/wire.h: an Ethernet in user space between TAP devices that treats frames as badly as it is told: loses,
-// delays, reorders, duplicates, squeezes and cuts. Not every kernel has netem, and this can also cut between two hosts only.
+// tests/support/netns/wire.h: an Ethernet in user space between TAP devices that treats frames as
+// badly as it is told: loses, delays, reorders, duplicates, squeezes and cuts. Not every kernel has
+// netem, and this can also cut between two hosts only.
 //
 // Owner: Hosts. Threads: any; it has one of its own, which ends with it.
 
@@ -53,7 +54,9 @@ class Wire {
     std::uint64_t number;  // keeps the order among those due at once
     int to;
     std::vector<char> bytes;
-    bool operator<(const Frame& other) const { return std::pair(due, number) > std::pair(other.due, other.number); }
+    bool operator<(const Frame& other) const {
+      return std::pair(due, number) > std::pair(other.due, other.number);
+    }
   };
 
   void Run();
