@@ -50,7 +50,7 @@ class Stage {
     for (Rank rank : {0, 1}) reach_.SetMapped(rank, {0, kSlotBytes});
   }
 
-  const Engine& engine() const { return engine_; }
+  const CopyEngine& engine() const { return engine_; }
   bare::Crew& crew() { return crew_; }
   // rank 1's
   std::byte* pool(std::uint64_t offset) const { return window_.data() + kSlotBytes + offset; }
@@ -75,7 +75,7 @@ class Stage {
   Reach reach_;
   ThreadTeam team_;
   bare::Crew crew_;
-  Engine engine_;
+  CopyEngine engine_;
 };
 
 Stage& TheStage() {
@@ -246,7 +246,7 @@ BENCHMARK(Gate);
 // What the checks and the copy of 8 bytes cost, without a clock around each.
 void EightBytes(benchmark::State& state) {
   Stage& stage = TheStage();
-  Request request{AddressOf(stage.local(64)), AddressOf(stage.pool(64)), 8};
+  CopyRequest request{AddressOf(stage.local(64)), AddressOf(stage.pool(64)), 8};
   for (auto _ : state) Require(stage.engine().Copy(request, Direction::kH2GH));
 }
 BENCHMARK(EightBytes);

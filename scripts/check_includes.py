@@ -32,6 +32,10 @@ WITHIN = {
     "store/client": ["store/proto", "store/tls"],
     "store/embedded": ["store/proto", "store/tls"],
     "store/recipes": ["store/client", "store/embedded", "store/proto", "store/tls"],
+    "transport/cma": ["transport/meeting"],
+    "transport/fake": ["transport/meeting"],
+    "transport/mapped": ["transport/meeting"],
+    "transport/tcp": ["transport/meeting"],
 }
 # Implementations behind an interface: nobody but themselves includes them, and the one file that
 # lists them.

@@ -51,14 +51,15 @@ bool Overlaps(const AddressSpan& a, const AddressSpan& b) {
   return a.begin < b.begin + b.size_bytes && b.begin < a.begin + a.size_bytes;
 }
 
-struct Range {
+struct AddressRange {
   std::uint64_t begin;
   std::uint64_t end;
 };
 
 // What may not be used, in the order of addresses.
-Result<std::vector<Range>> BusyRanges(std::span<const AddressSpan> taken, bool check_process) {
-  std::vector<Range> busy;
+Result<std::vector<AddressRange>> BusyRanges(std::span<const AddressSpan> taken,
+                                             bool check_process) {
+  std::vector<AddressRange> busy;
   for (const AddressSpan& span : taken)
     busy.push_back({span.begin, EndOf(span.begin, span.size_bytes)});
   if (check_process) {
@@ -71,16 +72,17 @@ Result<std::vector<Range>> BusyRanges(std::span<const AddressSpan> taken, bool c
     }
   }
   std::sort(busy.begin(), busy.end(),
-            [](const Range& a, const Range& b) { return a.begin < b.begin; });
+            [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
   return busy;
 }
 
 struct Search {
   std::optional<std::uint64_t> found;
-  Range largest{};  // that begins aligned; empty when there is none
+  AddressRange largest{};  // that begins aligned; empty when there is none
 };
 
-Search SearchGaps(std::uint64_t size_bytes, Range region, const std::vector<Range>& busy) {
+Search SearchGaps(std::uint64_t size_bytes, AddressRange region,
+                  const std::vector<AddressRange>& busy) {
   Search search;
   auto consider = [&](std::uint64_t gap_begin, std::uint64_t gap_end) {
     auto begin = AlignUp(gap_begin, kWindowAlignment);
@@ -90,7 +92,7 @@ Search SearchGaps(std::uint64_t size_bytes, Range region, const std::vector<Rang
     if (!search.found && gap_end - *begin >= size_bytes) search.found = *begin;
   };
   std::uint64_t cursor = region.begin;
-  for (const Range& range : busy) {
+  for (const AddressRange& range : busy) {
     if (range.begin >= region.end) break;
     if (range.begin > cursor) consider(cursor, range.begin);
     cursor = std::max(cursor, range.end);
@@ -101,7 +103,7 @@ Search SearchGaps(std::uint64_t size_bytes, Range region, const std::vector<Rang
 
 // `what_fits` gets the bytes of the largest free range and adds to the message.
 template <typename WhatFits>
-Result<std::uint64_t> Find(std::uint64_t size_bytes, Range region,
+Result<std::uint64_t> Find(std::uint64_t size_bytes, AddressRange region,
                            std::span<const AddressSpan> taken, bool check_process,
                            WhatFits what_fits) {
   if (size_bytes == 0) return InvalidArgument("a window of 0 bytes");

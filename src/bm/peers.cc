@@ -5,8 +5,8 @@
 
 namespace memfabric::bm {
 
-Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans,
-             Events& events, std::function<void()> on_broken)
+PoolPeers::PoolPeers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate,
+                     Orphans& orphans, Events& events, std::function<void()> on_broken)
     : pool_(pool),
       own_(own),
       reach_(reach),
@@ -16,7 +16,7 @@ Peers::Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, O
       on_broken_(std::move(on_broken)),
       peers_(reach.layout().world_size) {}
 
-std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why, bool left) {
+std::shared_ptr<transport::Link> PoolPeers::Drop(Rank rank, Status why, bool left) {
   reach_.Close(rank, std::move(why));
   auto link = std::exchange(peers_[rank].link, nullptr);
   if (link != nullptr && link->capabilities().load_store)
@@ -25,12 +25,12 @@ std::shared_ptr<transport::Link> Peers::Drop(Rank rank, Status why, bool left) {
   return link;
 }
 
-Status Peers::Gone() const {
+Status PoolPeers::Gone() const {
   return Disconnected("it has left pool {}, or its lease ended because it was stopped or cut off",
                       pool_);
 }
 
-void Peers::DropAll(const Status& why, bool given_up) {
+void PoolPeers::DropAll(const Status& why, bool given_up) {
   std::vector<std::shared_ptr<transport::Link>> gone;
   std::lock_guard lock(mutex_);
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
@@ -40,7 +40,7 @@ void Peers::DropAll(const Status& why, bool given_up) {
   }
 }
 
-void Peers::Opened() {
+void PoolPeers::Opened() {
   std::lock_guard lock(mutex_);
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
     if (rank == own_ || peers_[rank].link != nullptr || IsDisconnected(reach_.WhyNot(rank)))
@@ -49,7 +49,7 @@ void Peers::Opened() {
   }
 }
 
-void Peers::Publish(const Peer& peer) {
+void PoolPeers::Publish(const Peer& peer) {
   if (peer.link->capabilities().load_store) {
     reach_.SetMapped(peer.link->rank(), peer.link->allocated_bytes(), peer.link->chunks());
   } else {
@@ -57,22 +57,22 @@ void Peers::Publish(const Peer& peer) {
   }
 }
 
-std::shared_ptr<transport::Link> Peers::LinkOf(Rank rank) const {
+std::shared_ptr<transport::Link> PoolPeers::LinkOf(Rank rank) const {
   std::lock_guard lock(mutex_);
   return rank < peers_.size() ? peers_[rank].link : nullptr;
 }
 
-std::uint64_t Peers::LinkedEpoch(Rank rank) const {
+std::uint64_t PoolPeers::LinkedEpoch(Rank rank) const {
   std::lock_guard lock(mutex_);
   return peers_[rank].link == nullptr ? 0 : peers_[rank].epoch;
 }
 
-bool Peers::KnownGone(Rank rank, std::uint64_t epoch) const {
+bool PoolPeers::KnownGone(Rank rank, std::uint64_t epoch) const {
   std::lock_guard lock(mutex_);
   return peers_[rank].link == nullptr && peers_[rank].epoch >= epoch;
 }
 
-std::vector<Peers::BrokenPeer> Peers::Broken() const {
+std::vector<PoolPeers::BrokenPeer> PoolPeers::Broken() const {
   std::lock_guard lock(mutex_);
   std::vector<BrokenPeer> broken;
   for (const auto& peer : peers_) {
@@ -83,7 +83,7 @@ std::vector<Peers::BrokenPeer> Peers::Broken() const {
   return broken;
 }
 
-std::vector<Member> Peers::Linked() const {
+std::vector<Member> PoolPeers::Linked() const {
   std::lock_guard lock(mutex_);
   std::vector<Member> members;
   for (const auto& peer : peers_) {
@@ -101,7 +101,7 @@ std::vector<Member> Peers::Linked() const {
   return members;
 }
 
-Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
+Status PoolPeers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
   std::shared_ptr<transport::Link> former;
   bool mapped = false;
   {
@@ -134,7 +134,7 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t epoch) {
   return Ok();
 }
 
-void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
+void PoolPeers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   std::lock_guard lock(mutex_);
   Peer& peer = peers_[link->rank()];
   peer.epoch = link->epoch();
@@ -148,13 +148,13 @@ void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   events_.Tell(peer.link->rank(), GroupEvent::kJoin);
 }
 
-void Peers::OnPeerGrown(Rank rank, std::uint64_t epoch) {
+void PoolPeers::OnPeerGrown(Rank rank, std::uint64_t epoch) {
   std::lock_guard lock(mutex_);
   Peer& peer = peers_[rank];
   if (peer.link != nullptr && peer.epoch == epoch) Publish(peer);
 }
 
-void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
+void PoolPeers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::shared_ptr<transport::Link> gone;
   {
     std::lock_guard lock(mutex_);
@@ -172,7 +172,7 @@ void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   on_broken_();
 }
 
-void Peers::OnRecord(const store::PoolRecord& record) {
+void PoolPeers::OnRecord(const store::PoolRecord& record) {
   {
     std::lock_guard lock(mutex_);
     if (record.rank() >= peers_.size()) return;
@@ -185,7 +185,7 @@ void Peers::OnRecord(const store::PoolRecord& record) {
   on_broken_();
 }
 
-void Peers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
+void PoolPeers::OnRecordRemoved(Rank rank, std::uint64_t epoch) {
   std::shared_ptr<transport::Link> gone;
   std::lock_guard lock(mutex_);
   if (rank >= peers_.size() || rank == own_) return;

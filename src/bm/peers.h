@@ -40,13 +40,13 @@ struct Member {
   std::array<std::uint64_t, kZones> bytes{};
 };
 
-class Peers final : public transport::PeerObserver {
+class PoolPeers final : public transport::PeerObserver {
  public:
   // All of them outlive this object. `gate`: copies run inside it.
   // `on_broken`: a link broke whose peer may well be there: see Broken(). Called on the transports'
   // threads, without a lock.
-  Peers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans,
-        Events& events, std::function<void()> on_broken);
+  PoolPeers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate& gate, Orphans& orphans,
+            Events& events, std::function<void()> on_broken);
 
   // Drops all links, with `why` for later copies. Nobody is told of it as a LEAVE of theirs. This
   // rank has left its peers, or they have `given_up` it, and then it may be back soon.
@@ -60,7 +60,8 @@ class Peers final : public transport::PeerObserver {
   std::uint64_t LinkedEpoch(Rank rank) const;
   // Whether that rank was here in that life or a later one and is gone: no use to look for it.
   bool KnownGone(Rank rank, std::uint64_t epoch) const;
-  // Peers whose link broke, which says nothing of them where a network is between, and whose record
+  // PoolPeers whose link broke, which says nothing of them where a network is between, and whose
+  // record
   // stands.
   struct BrokenPeer {
     store::PoolRecord record;

@@ -82,10 +82,10 @@ Status Pool::Prepare(Deadline deadline) {
   reach_ = std::make_unique<copy::Reach>(agreed_.layout, agreed_.window->data());
   orphans_ = std::make_shared<Orphans>(agreed_.window, agreed_.layout, gate_, runtime_.reactor(),
                                        OrphanPeriod());
-  peers_ = std::make_unique<Peers>(options_.id, job_.rank(), *reach_, gate_, *orphans_, events_,
-                                   [this] { OnLinkBroke(); });
+  peers_ = std::make_unique<PoolPeers>(options_.id, job_.rank(), *reach_, gate_, *orphans_, events_,
+                                       [this] { OnLinkBroke(); });
   peers_->DropAll(NotJoined());
-  engine_ = std::make_unique<copy::Engine>(*reach_, &runtime_.team(), timeout_);
+  engine_ = std::make_unique<copy::CopyEngine>(*reach_, &runtime_.team(), timeout_);
   return Ok();
 }
 
@@ -351,7 +351,8 @@ Status Pool::CheckLoadStore(Rank rank) const {
       link->path());
 }
 
-Status Pool::Copy(const copy::Request& request, copy::Direction direction, CopyOptions options) {
+Status Pool::Copy(const copy::CopyRequest& request, copy::Direction direction,
+                  CopyOptions options) {
   if (!options.asynchronous) return engine_->Copy(request, direction);
   RETURN_IF_ERROR(engine_->Check(request, direction));
   auto footprint =
@@ -385,7 +386,7 @@ copy::Footprint Pool::FootprintOf(const copy::BatchRequest& batch) const {
   const PoolLayout& layout = reach_->layout();
   copy::Footprint footprint;
   auto add = [&](std::uint64_t address, std::uint64_t size_bytes,
-                 std::vector<copy::Range>& ranges) {
+                 std::vector<copy::ByteRange>& ranges) {
     Rank first = RankOf(address);
     Rank last = RankOf(address + size_bytes - 1);
     for (Rank rank = first; first != kNoRank && last != kNoRank && rank <= last; ++rank)

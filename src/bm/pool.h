@@ -25,6 +25,7 @@
 #include "base/read_gate.h"
 #include "base/status.h"
 #include "base/wait.h"
+#include "base/work_queue.h"
 #include "bm/config.h"
 #include "bm/events.h"
 #include "bm/orphans.h"
@@ -33,7 +34,6 @@
 #include "bm/window_agreement.h"
 #include "copy/engine.h"
 #include "copy/lanes.h"
-#include "copy/queue.h"
 #include "copy/reach.h"
 #include "memory/segment.h"
 #include "runtime/job.h"
@@ -75,7 +75,7 @@ class Pool {
 
   // REQUIRES for what follows up to Translate: inside the gate.
   // Copies to ranks that aren't linked fail with Disconnected; LinkMissing may help.
-  Status Copy(const copy::Request& request, copy::Direction direction, CopyOptions options);
+  Status Copy(const copy::CopyRequest& request, copy::Direction direction, CopyOptions options);
   Status CopyBatch(const copy::BatchRequest& batch, copy::Direction direction, CopyOptions options);
   // 0 for a rank outside the pool or a zone of size 0.
   std::uint64_t SlotAddress(Zone zone, Rank rank) const {
@@ -157,11 +157,11 @@ class Pool {
   PoolWindow agreed_;
   std::array<std::unique_ptr<Segment>, kZones> segments_;  // null where the pool has no such zone
   std::unique_ptr<copy::Reach> reach_;
-  std::unique_ptr<copy::Engine> engine_;
+  std::unique_ptr<copy::CopyEngine> engine_;
   Registrations registrations_;
   Events events_;
   std::shared_ptr<Orphans> orphans_;  // shared with its timers
-  std::unique_ptr<Peers> peers_;
+  std::unique_ptr<PoolPeers> peers_;
   transport::Detours detours_;
   copy::Lanes lanes_;
   std::atomic<bool> relink_queued_{false};    // and hasn't begun to look yet
@@ -186,7 +186,7 @@ class Pool {
   // held while closing_ becomes true; guards the next
   std::mutex relink_mutex_;
   transport::Reactor::TimerId relink_retry_ = 0;  // the machine refused the thread
-  copy::Queue relinks_{"mf-relinks"};             // ends first: it uses the rest
+  WorkQueue relinks_{"mf-relinks"};               // ends first: it uses the rest
 };
 
 }  // namespace memfabric::bm

@@ -248,7 +248,8 @@ Result<Pools::Handle> Library::CreatePool(const bm::CreateOptions& options) {
   });
 }
 
-Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOptions& options) {
+Result<Handles<trans::TransferEngine>::Handle> Library::OpenEngine(
+    const trans::EngineOptions& options) {
   RETURN_IF_ERROR(trans::Check(options));
   std::shared_lock use(trans_use_);
   CancelScope scope(trans_closing_);
@@ -260,7 +261,7 @@ Result<Handles<trans::Engine>::Handle> Library::OpenEngine(const trans::EngineOp
   if (with_tls.tls == nullptr) {
     ASSIGN_OR_RETURN(with_tls.tls, StoreTls());
   }
-  auto engine = trans::Engine::Open(*runtime_, blocks_, with_tls);
+  auto engine = trans::TransferEngine::Open(*runtime_, blocks_, with_tls);
   if (trans_closing_ && IsInterrupted(engine.status()))
     return NotInitialized("the library was uninitialized while engine '{}' was opened",
                           options.unique_id);

@@ -80,10 +80,10 @@ class Library {
   Result<Pools::Handle> CreatePool(const bm::CreateOptions& options);
   Pools& pools() { return pools_; }
 
-  Result<Handles<trans::Engine>::Handle> OpenEngine(const trans::EngineOptions& options);
+  Result<Handles<trans::TransferEngine>::Handle> OpenEngine(const trans::EngineOptions& options);
   void CloseTrans();
-  Handles<trans::Engine>& engines() { return engines_; }
-  Handles<trans::Stream>& streams() { return streams_; }
+  Handles<trans::TransferEngine>& engines() { return engines_; }
+  Handles<trans::TransferStream>& streams() { return streams_; }
   Handles<trans::RpcPort>& ports() { return ports_; }
   SharedBlocks& blocks() { return blocks_; }
 
@@ -141,8 +141,8 @@ class Library {
   std::atomic<bool> trans_closing_{false};
   std::atomic<std::uint64_t> handles_{0};
   SharedBlocks blocks_;  // outlive the engines, and the library's being closed: users hold them
-  Handles<trans::Engine> engines_{"engine", handles_, &has_runtime_};
-  Handles<trans::Stream> streams_{"stream", handles_};
+  Handles<trans::TransferEngine> engines_{"engine", handles_, &has_runtime_};
+  Handles<trans::TransferStream> streams_{"stream", handles_};
   Handles<trans::RpcPort> ports_{"port", handles_};
 };
 

@@ -264,7 +264,7 @@ int32_t smem_bm_gva_to_va(smem_bm_t pool, void* gva, smem_bm_mem_type mem_type, 
 
 int32_t smem_bm_copy(smem_bm_t pool, smem_copy_params* params, smem_bm_copy_type type,
                      uint32_t flags) {
-  copy::Request request{};
+  copy::CopyRequest request{};
   copy::BatchRequest one{{&request.source, 1}, {&request.destination, 1}, {&request.size_bytes, 1}};
   return GuardMove(
       [&]() -> Status {

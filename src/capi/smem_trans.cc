@@ -23,13 +23,13 @@ using memfabric::capi::GuardValue;
 using memfabric::capi::GuardWait;
 using memfabric::capi::Library;
 namespace trans = memfabric::trans;
-using trans::Direction;
+using trans::TransferDirection;
 
 static_assert(sizeof(void*) == sizeof(std::uint64_t) && sizeof(size_t) == sizeof(std::uint64_t));
 
 std::uint64_t HandleOf(const void* handle) { return reinterpret_cast<std::uintptr_t>(handle); }
 
-Result<std::shared_ptr<trans::Engine>> EngineOf(smem_trans_t engine) {
+Result<std::shared_ptr<trans::TransferEngine>> EngineOf(smem_trans_t engine) {
   return Library::Instance().engines().Find(HandleOf(engine));
 }
 
@@ -64,7 +64,7 @@ std::string SubjectOf(smem_trans_t engine, const char* peer) {
 
 // What a transfer is about, checked.
 struct Request {
-  std::shared_ptr<trans::Engine> engine;
+  std::shared_ptr<trans::TransferEngine> engine;
   std::string peer;
   trans::Batch batch;
 };
@@ -89,15 +89,15 @@ Result<Request> RequestOf(smem_trans_t engine, const Local* locals, const char* 
   return request;
 }
 
-Status Transfer(Direction direction, Result<Request> request) {
+Status Transfer(TransferDirection direction, Result<Request> request) {
   RETURN_IF_ERROR(request.status());
   return request->engine->Transfer(direction, request->peer, request->batch);
 }
 
 // A transfer that waits for its turn: with lists of its own.
 struct Queued {
-  Direction direction;
-  std::shared_ptr<trans::Engine> engine;
+  TransferDirection direction;
+  std::shared_ptr<trans::TransferEngine> engine;
   std::string peer;
   std::vector<std::uint64_t> lists;  // locals, remotes, sizes
 
@@ -109,7 +109,7 @@ struct Queued {
   }
 };
 
-Status Submit(Direction direction, Result<Request> request, void* stream) {
+Status Submit(TransferDirection direction, Result<Request> request, void* stream) {
   if (stream == nullptr) return InvalidArgument("stream is 0");
   RETURN_IF_ERROR(request.status());
   auto found = Library::Instance().streams().Find(HandleOf(stream));
@@ -254,7 +254,8 @@ int32_t smem_trans_write(smem_trans_t engine, const void* local, const char* pee
                          size_t size, uint32_t) {
   return GuardMove(
       [&] {
-        return Transfer(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1));
+        return Transfer(TransferDirection::kWrite,
+                        RequestOf(engine, &local, peer, &remote, &size, 1));
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -263,7 +264,8 @@ int32_t smem_trans_read(smem_trans_t engine, void* local, const char* peer, cons
                         size_t size, uint32_t) {
   return GuardMove(
       [&] {
-        return Transfer(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1));
+        return Transfer(TransferDirection::kRead,
+                        RequestOf(engine, &local, peer, &remote, &size, 1));
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -272,7 +274,8 @@ int32_t smem_trans_batch_write(smem_trans_t engine, const void* locals[], const 
                                void* remotes[], size_t sizes[], uint32_t count, uint32_t) {
   return GuardMove(
       [&] {
-        return Transfer(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count));
+        return Transfer(TransferDirection::kWrite,
+                        RequestOf(engine, locals, peer, remotes, sizes, count));
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -281,7 +284,8 @@ int32_t smem_trans_batch_read(smem_trans_t engine, void* locals[], const char* p
                               const void* remotes[], size_t sizes[], uint32_t count, uint32_t) {
   return GuardMove(
       [&] {
-        return Transfer(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count));
+        return Transfer(TransferDirection::kRead,
+                        RequestOf(engine, locals, peer, remotes, sizes, count));
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -290,7 +294,7 @@ int32_t smem_trans_write_submit(smem_trans_t engine, const void* local, const ch
                                 void* remote, size_t size, void* stream, uint32_t) {
   return GuardMove(
       [&] {
-        return Submit(Direction::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1),
+        return Submit(TransferDirection::kWrite, RequestOf(engine, &local, peer, &remote, &size, 1),
                       stream);
       },
       [&] { return SubjectOf(engine, peer); });
@@ -300,7 +304,8 @@ int32_t smem_trans_read_submit(smem_trans_t engine, void* local, const char* pee
                                const void* remote, size_t size, void* stream, uint32_t) {
   return GuardMove(
       [&] {
-        return Submit(Direction::kRead, RequestOf(engine, &local, peer, &remote, &size, 1), stream);
+        return Submit(TransferDirection::kRead, RequestOf(engine, &local, peer, &remote, &size, 1),
+                      stream);
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -310,8 +315,8 @@ int32_t smem_trans_batch_write_submit(smem_trans_t engine, const void* locals[],
                                       uint32_t) {
   return GuardMove(
       [&] {
-        return Submit(Direction::kWrite, RequestOf(engine, locals, peer, remotes, sizes, count),
-                      stream);
+        return Submit(TransferDirection::kWrite,
+                      RequestOf(engine, locals, peer, remotes, sizes, count), stream);
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -321,8 +326,8 @@ int32_t smem_trans_batch_read_submit(smem_trans_t engine, void* locals[], const 
                                      void* stream, uint32_t) {
   return GuardMove(
       [&] {
-        return Submit(Direction::kRead, RequestOf(engine, locals, peer, remotes, sizes, count),
-                      stream);
+        return Submit(TransferDirection::kRead,
+                      RequestOf(engine, locals, peer, remotes, sizes, count), stream);
       },
       [&] { return SubjectOf(engine, peer); });
 }
@@ -339,7 +344,7 @@ int32_t smem_trans_set_peer_down_callback(smem_trans_t engine,
 smem_trans_stream_t smem_trans_stream_create(void) {
   return GuardValue<smem_trans_stream_t>(nullptr, []() -> Result<smem_trans_stream_t> {
     return reinterpret_cast<smem_trans_stream_t>(
-        Library::Instance().streams().Add(std::make_shared<trans::Stream>()));
+        Library::Instance().streams().Add(std::make_shared<trans::TransferStream>()));
   });
 }
 

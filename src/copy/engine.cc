@@ -45,10 +45,10 @@ Status LocateBoth(const Resolver& resolver, const Side& source, const Side& dest
 
 }  // namespace
 
-Engine::Engine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout)
+CopyEngine::CopyEngine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout)
     : reach_(reach), resolver_(reach), team_(team), flush_timeout_(flush_timeout) {}
 
-Status Engine::Copy(const Request& request, Direction direction) const {
+Status CopyEngine::Copy(const CopyRequest& request, Direction direction) const {
   // The hot path: two addresses, each a compare, a multiplication and a load away from its pointer.
   if (request.size_bytes - 1 < kParallelBytes - 1 &&
       static_cast<std::uint32_t>(direction) < kDirections) [[likely]] {
@@ -83,14 +83,14 @@ Status Engine::Copy(const Request& request, Direction direction) const {
   });
 }
 
-Status Engine::Check(const Request& request, Direction direction) const {
+Status CopyEngine::Check(const CopyRequest& request, Direction direction) const {
   Side source;
   Side destination;
   return resolver_.Resolve(request, direction, source, destination);
 }
 
-Status Engine::CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes,
-                            LinkMover& mover, Relay& relay) const {
+Status CopyEngine::CopyResolved(const Side& source, const Side& destination,
+                                std::uint64_t size_bytes, LinkMover& mover, Relay& relay) const {
   MappedTally tally(reach_.counters());
   if (source.pointer != nullptr && destination.pointer != nullptr) {
     RETURN_IF_ERROR(resolver_.Obtain(source, 0, size_bytes));
@@ -135,8 +135,8 @@ Status Engine::CopyResolved(const Side& source, const Side& destination, std::ui
   return Ok();
 }
 
-void Engine::CopyMapped(std::byte* destination, const std::byte* source,
-                        std::uint64_t size_bytes) const {
+void CopyEngine::CopyMapped(std::byte* destination, const std::byte* source,
+                            std::uint64_t size_bytes) const {
   if (size_bytes < kParallelBytes || Overlap(destination, source, size_bytes) || team_ == nullptr ||
       team_->helpers() == 0) {
     CopyBytes(destination, source, size_bytes);

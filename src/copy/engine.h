@@ -44,23 +44,23 @@ struct BatchRequest {
   std::span<const std::uint64_t> sizes_bytes;  // as long as the two before
 };
 
-class Engine {
+class CopyEngine {
  public:
   // `team` may be null: then every copy is the calling thread's alone. `flush_timeout` bounds the
   // wait for links.
-  Engine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout);
+  CopyEngine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout);
 
   // InvalidArgument: null, size 0, a global side that is no address of this pool or leaves what its
   // ranks have allocated, a side in the wrong zone; the message names the argument, its value and
   // the limit, and nothing was copied. Disconnected / Reconnect: as Reach::WhyNot; the destination
   // may hold a part.
-  Status Copy(const Request& request, Direction direction) const;
+  Status Copy(const CopyRequest& request, Direction direction) const;
   // All elements are checked before the first byte moves; an error names the element. They take
   // effect in the order of the list: those that share memory move in that order, others in any,
   // several at once.
   Status CopyBatch(const BatchRequest& batch, Direction direction) const;
   // The checks alone, for copies that are queued.
-  Status Check(const Request& request, Direction direction) const;
+  Status Check(const CopyRequest& request, Direction direction) const;
   Status CheckBatch(const BatchRequest& batch, Direction direction) const;
 
  private:
@@ -76,7 +76,7 @@ class Engine {
   // The checks of all elements, and what is to be known of them before they move.
   Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
                    std::vector<Touched>& elements) const;
-  Status ResolveElement(const Request& element, Direction direction, Side& source,
+  Status ResolveElement(const CopyRequest& element, Direction direction, Side& source,
                         Side& destination) const;
   Touched TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const;
   template <typename Move>

@@ -28,7 +28,7 @@ constexpr std::uint64_t kLargeBatchThresholds = 8;
 
 constexpr std::size_t kMaxParts = 64;
 
-Request Element(const BatchRequest& batch, std::size_t index) {
+CopyRequest Element(const BatchRequest& batch, std::size_t index) {
   return {batch.sources[index], batch.destinations[index], batch.sizes_bytes[index]};
 }
 
@@ -76,7 +76,7 @@ class RunCopier {
 
 }  // namespace
 
-struct Engine::BatchPlan {
+struct CopyEngine::BatchPlan {
   std::uint64_t total_bytes = 0;  // 2^64-1 when it is more
   bool all_mapped = true;
   bool all_backed = true;  // false: ObtainBatch comes first
@@ -85,20 +85,20 @@ struct Engine::BatchPlan {
 };
 
 // A byte of a batch, its elements taken end to end.
-struct Engine::BatchPlace {
+struct CopyEngine::BatchPlace {
   std::size_t index = 0;
   std::uint64_t offset = 0;  // in the element
 };
 
 // Elements from `begin` to before `end`.
-struct Engine::BatchWave {
+struct CopyEngine::BatchWave {
   std::size_t begin = 0;
   std::size_t end = 0;
   std::uint64_t total_bytes = 0;  // as BatchPlan's
 };
 
-Status Engine::ResolveElement(const Request& element, Direction direction, Side& source,
-                              Side& destination) const {
+Status CopyEngine::ResolveElement(const CopyRequest& element, Direction direction, Side& source,
+                                  Side& destination) const {
   if (element.size_bytes - 1 < kNoFastPath - 1) {
     DirectionRules rules = RulesOf(direction);
     Resolver::Simple from = resolver_.Fast(element.source, element.size_bytes, rules.source);
@@ -113,8 +113,8 @@ Status Engine::ResolveElement(const Request& element, Direction direction, Side&
   return resolver_.Resolve(element, direction, source, destination);
 }
 
-Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
-                         std::vector<Touched>& elements) const {
+Status CopyEngine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
+                             std::vector<Touched>& elements) const {
   std::size_t count = batch.sizes_bytes.size();
   if (count == 0) return InvalidArgument("the batch is empty");
   if (batch.sources.size() != count || batch.destinations.size() != count) {
@@ -130,7 +130,7 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
   Side destination;
   elements.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
-    Request element = Element(batch, i);
+    CopyRequest element = Element(batch, i);
     Status status = ResolveElement(element, direction, source, destination);
     if (!status.ok()) return InElement(status, batch, i);
     std::uint64_t bytes = element.size_bytes;
@@ -156,8 +156,8 @@ Status Engine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPl
   return Ok();
 }
 
-Touched Engine::TouchedBy(const Side& source, const Side& destination,
-                          std::uint64_t size_bytes) const {
+Touched CopyEngine::TouchedBy(const Side& source, const Side& destination,
+                              std::uint64_t size_bytes) const {
   auto place = [this](const Side& side) {
     return reinterpret_cast<std::uint64_t>(
         side.pointer != nullptr ? side.pointer : reach_.local_base() + *side.offset);
@@ -167,8 +167,8 @@ Touched Engine::TouchedBy(const Side& source, const Side& destination,
 
 // Calls move(wave) for each wave of the batch, whose elements PlanBatch has found.
 template <typename Move>
-Status Engine::ForEachWave(const BatchPlan& plan, std::span<const Touched> elements,
-                           const Move& move) const {
+Status CopyEngine::ForEachWave(const BatchPlan& plan, std::span<const Touched> elements,
+                               const Move& move) const {
   const std::size_t count = elements.size();
   if (plan.sieve.IsOneWave()) return move(BatchWave{0, count, plan.total_bytes});
   std::vector<std::size_t> begins = FindWaves(elements);
@@ -186,13 +186,13 @@ Status Engine::ForEachWave(const BatchPlan& plan, std::span<const Touched> eleme
   return Ok();
 }
 
-Status Engine::CheckBatch(const BatchRequest& batch, Direction direction) const {
+Status CopyEngine::CheckBatch(const BatchRequest& batch, Direction direction) const {
   BatchPlan plan;
   TouchedRoom room;
   return PlanBatch(batch, direction, plan, room.elements());
 }
 
-Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
+Status CopyEngine::CopyBatch(const BatchRequest& batch, Direction direction) const {
   BatchPlan plan;
   TouchedRoom room;
   RETURN_IF_ERROR(PlanBatch(batch, direction, plan, room.elements()));
@@ -211,7 +211,7 @@ Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
       for (std::size_t i = wave.begin; i < wave.end; ++i) {
         Side source;
         Side destination;
-        Request element = Element(batch, i);  // read once: the arrays are the caller's
+        CopyRequest element = Element(batch, i);  // read once: the arrays are the caller's
         RETURN_IF_ERROR(resolver_.Resolve(element, direction, source, destination));
         Status status = CopyResolved(source, destination, element.size_bytes, mover, relay);
         if (!status.ok()) return InElement(status, batch, i);
@@ -221,11 +221,11 @@ Status Engine::CopyBatch(const BatchRequest& batch, Direction direction) const {
   });
 }
 
-Status Engine::ObtainBatch(const BatchRequest& batch, Direction direction) const {
+Status CopyEngine::ObtainBatch(const BatchRequest& batch, Direction direction) const {
   for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
     Side source;
     Side destination;
-    Request element = Element(batch, i);
+    CopyRequest element = Element(batch, i);
     Status status = ResolveElement(element, direction, source, destination);
     if (status.ok()) status = resolver_.Obtain(source, 0, element.size_bytes);
     if (status.ok()) status = resolver_.Obtain(destination, 0, element.size_bytes);
@@ -234,8 +234,8 @@ Status Engine::ObtainBatch(const BatchRequest& batch, Direction direction) const
   return Ok();
 }
 
-Status Engine::CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan,
-                              const BatchWave& wave) const {
+Status CopyEngine::CopyMappedWave(const BatchRequest& batch, Direction direction,
+                                  const BatchPlan& plan, const BatchWave& wave) const {
   std::uint64_t threshold = StreamingThreshold();
   bool large = plan.total_bytes / kLargeBatchThresholds >= threshold;
   std::uint64_t stream_from = large ? std::min(threshold, kStreamElementBytes) : threshold;
@@ -271,9 +271,9 @@ Status Engine::CopyMappedWave(const BatchRequest& batch, Direction direction, co
   return Ok();
 }
 
-Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction,
-                               std::uint64_t stream_from, BatchPlace begin,
-                               std::uint64_t size_bytes) const {
+Status CopyEngine::CopyMappedRange(const BatchRequest& batch, Direction direction,
+                                   std::uint64_t stream_from, BatchPlace begin,
+                                   std::uint64_t size_bytes) const {
   MappedTally read(reach_.counters());
   MappedTally written(reach_.counters());
   RunCopier copier(stream_from);  // ends, and with it the copies, before they are counted
@@ -281,7 +281,7 @@ Status Engine::CopyMappedRange(const BatchRequest& batch, Direction direction,
   for (std::size_t i = begin.index; i < batch.sizes_bytes.size() && size_bytes > 0; ++i) {
     // Read and checked once more, for the price of a few loads: the arrays are the caller's, and if
     // another thread of its changes them, that must not reach memory that is nobody's.
-    Request element = Element(batch, i);
+    CopyRequest element = Element(batch, i);
     Side source;
     Side destination;
     Status status = ResolveElement(element, direction, source, destination);

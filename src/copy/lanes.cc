@@ -20,9 +20,9 @@ constexpr std::size_t kMostCompared = 4096;
 constexpr std::chrono::milliseconds kPatience{1};
 
 // In order, and none touches the next.
-void Normalize(std::vector<Range>& ranges) {
+void Normalize(std::vector<ByteRange>& ranges) {
   std::sort(ranges.begin(), ranges.end(),
-            [](const Range& a, const Range& b) { return a.begin < b.begin; });
+            [](const ByteRange& a, const ByteRange& b) { return a.begin < b.begin; });
   std::size_t last = 0;
   for (std::size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i].begin <= ranges[last].end) {
@@ -35,18 +35,19 @@ void Normalize(std::vector<Range>& ranges) {
 }
 
 // From the first of normalized ranges to the last.
-Range Hull(const std::vector<Range>& ranges) {
-  return ranges.empty() ? Range{} : Range{ranges.front().begin, ranges.back().end};
+ByteRange Hull(const std::vector<ByteRange>& ranges) {
+  return ranges.empty() ? ByteRange{} : ByteRange{ranges.front().begin, ranges.back().end};
 }
 
-void Extend(Range& hull, const Range& by) {
+void Extend(ByteRange& hull, const ByteRange& by) {
   if (by.begin == by.end) return;
-  hull = hull.begin == hull.end ? by
-                                : Range{std::min(hull.begin, by.begin), std::max(hull.end, by.end)};
+  hull = hull.begin == hull.end
+             ? by
+             : ByteRange{std::min(hull.begin, by.begin), std::max(hull.end, by.end)};
 }
 
 // Whether two normalized lists have a byte in common.
-bool Meet(const std::vector<Range>& a, const std::vector<Range>& b) {
+bool Meet(const std::vector<ByteRange>& a, const std::vector<ByteRange>& b) {
   for (auto left = a.begin(), right = b.begin(); left != a.end() && right != b.end();) {
     if (left->Overlaps(*right)) return true;
     left->end <= right->begin ? ++left : ++right;
@@ -71,13 +72,13 @@ bool Conflict(const Footprint& a, const Footprint& b) {
 // What concerns one rank and hasn't ended, in order.
 struct Lane {
   std::deque<Task*> tasks;
-  Range reads;  // hulls of the tasks', and of those that have ended since the lane was empty
-  Range writes;
+  ByteRange reads;  // hulls of the tasks', and of those that have ended since the lane was empty
+  ByteRange writes;
 
   // The last task that `footprint` has to wait for because of its memory, or null.
   Task* LastInTheWay(const Footprint& footprint) const {
-    Range own_reads = Hull(footprint.reads);
-    Range own_writes = Hull(footprint.writes);
+    ByteRange own_reads = Hull(footprint.reads);
+    ByteRange own_writes = Hull(footprint.writes);
     if (!own_writes.Overlaps(writes) && !own_writes.Overlaps(reads) && !own_reads.Overlaps(writes))
       return nullptr;
     std::size_t compared = 0;

@@ -23,17 +23,17 @@
 namespace memfabric::copy {
 
 // Bytes of one address space.
-struct Range {
+struct ByteRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;  // one past the last
-  bool Overlaps(const Range& other) const { return begin < other.end && other.begin < end; }
+  bool Overlaps(const ByteRange& other) const { return begin < other.end && other.begin < end; }
 };
 
 // What a copy concerns; in any order, with or without repetitions.
 struct Footprint {
   std::vector<std::uint32_t> ranks;  // at least one
-  std::vector<Range> reads;
-  std::vector<Range> writes;
+  std::vector<ByteRange> reads;
+  std::vector<ByteRange> writes;
 };
 
 class Lanes {

@@ -5,7 +5,7 @@
 
 namespace memfabric::copy {
 
-Status CheckNotNull(const Request& request) {
+Status CheckNotNull(const CopyRequest& request) {
   if (request.source == 0) return InvalidArgument("source is null");
   if (request.destination == 0) return InvalidArgument("destination is null");
   if (request.size_bytes == 0) return InvalidArgument("size is 0: a copy has 1 to 2^63-1 bytes");
@@ -20,7 +20,7 @@ Resolver::Resolver(const Reach& reach)
       local_base_(reach.local_base()),
       same_address_(reinterpret_cast<std::uint64_t>(local_base_) == base_) {}
 
-Status Resolver::Resolve(const Request& request, Direction direction, Side& source,
+Status Resolver::Resolve(const CopyRequest& request, Direction direction, Side& source,
                          Side& destination) const {
   if (static_cast<std::uint32_t>(direction) >= kDirections) {
     return InvalidArgument("type {} is no direction: 0 to {} are", static_cast<unsigned>(direction),

@@ -19,14 +19,14 @@
 
 namespace memfabric::copy {
 
-struct Request {
+struct CopyRequest {
   std::uint64_t source = 0;
   std::uint64_t destination = 0;
   std::uint64_t size_bytes = 0;
 };
 
 // InvalidArgument: an address is null, or the size 0.
-Status CheckNotNull(const Request& request);
+Status CheckNotNull(const CopyRequest& request);
 
 // One side of a copy after its checks.
 struct Side {
@@ -75,7 +75,7 @@ class Resolver {
 
   // Every check of API.md's table, with its message. `source` and `destination` change only on
   // success.
-  Status Resolve(const Request& request, Direction direction, Side& source,
+  Status Resolve(const CopyRequest& request, Direction direction, Side& source,
                  Side& destination) const;
 
   // What lies at `position` of a side, at most `size_bytes` of it. With `backward` what ends there

@@ -187,10 +187,10 @@ Status Object::MakeMemory() {
   own[Index(Zone::kHost)] = options_.bytes;
   reach_->SetMapped(options_.rank, own);
   engine_ =
-      std::make_unique<copy::Engine>(*reach_, &runtime_.team(), init_.config.operation_timeout);
+      std::make_unique<copy::CopyEngine>(*reach_, &runtime_.team(), init_.config.operation_timeout);
   std::lock_guard lock(failure_mutex_);
-  peers_ = std::make_unique<Peers>(fmt::format("object {}", options_.id), options_.rank, *reach_,
-                                   *window_);
+  peers_ = std::make_unique<ObjectPeers>(fmt::format("object {}", options_.id), options_.rank,
+                                         *reach_, *window_);
   return Ok();
 }
 

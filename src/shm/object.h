@@ -181,10 +181,10 @@ class Object {
   std::unique_ptr<Segment> memory_;
   std::unique_ptr<Segment> info_;
   std::unique_ptr<copy::Reach> reach_;
-  std::unique_ptr<copy::Engine> engine_;
+  std::unique_ptr<copy::CopyEngine> engine_;
   std::atomic<bool> failed_{false};  // Create has; ends its waits for links
   std::mutex failure_mutex_;         // guards peers_ while Create builds it and failures come
-  std::unique_ptr<Peers> peers_;
+  std::unique_ptr<ObjectPeers> peers_;
   std::unique_ptr<group::Group> world_;
   std::unique_ptr<Subgroups> subgroups_;
   std::unique_ptr<Exits> exits_;

@@ -20,7 +20,7 @@ std::string Names(std::vector<Rank> ranks) {
 
 }  // namespace
 
-Peers::Peers(std::string object, Rank own, copy::Reach& reach, const Window& window)
+ObjectPeers::ObjectPeers(std::string object, Rank own, copy::Reach& reach, const Window& window)
     : object_(std::move(object)),
       own_(own),
       reach_(reach),
@@ -34,23 +34,23 @@ Peers::Peers(std::string object, Rank own, copy::Reach& reach, const Window& win
   mapped_[own] = ControlOf(own);
 }
 
-group::Control* Peers::ControlOf(Rank rank) const {
+group::Control* ObjectPeers::ControlOf(Rank rank) const {
   return reinterpret_cast<group::Control*>(window_.data() +
                                            reach_.layout().SlotBegin(zone(), rank));
 }
 
-void Peers::Name(Rank rank, std::string name, Rank first_on_host) {
+void ObjectPeers::Name(Rank rank, std::string name, Rank first_on_host) {
   std::lock_guard lock(mutex_);
   peers_[rank].name = std::move(name);
   peers_[rank].first_on_host = first_on_host;
 }
 
-Rank Peers::FirstOnHost(Rank rank) const {
+Rank ObjectPeers::FirstOnHost(Rank rank) const {
   std::lock_guard lock(mutex_);
   return peers_[rank].first_on_host;
 }
 
-Status Peers::AwaitAll(Deadline deadline) {
+Status ObjectPeers::AwaitAll(Deadline deadline) {
   std::unique_lock lock(mutex_);
   Status status = WaitUntil(lock, changed_, deadline, [&] {
     return linked_ == peers_.size() || losses_.load() != 0 || !broken_.ok();
@@ -66,13 +66,13 @@ Status Peers::AwaitAll(Deadline deadline) {
                           Names(std::move(missing)));
 }
 
-void Peers::Wake() {
+void ObjectPeers::Wake() {
   changed_.notify_all();
   group::WakeSleepers(Mapped(own_)->doorbell);
   group::WakeSleepers(Mapped(own_)->cell_doorbell);
 }
 
-void Peers::Break(const Status& why) {
+void ObjectPeers::Break(const Status& why) {
   std::lock_guard lock(mutex_);
   if (!broken_.ok()) return;
   broken_ = why;
@@ -80,7 +80,7 @@ void Peers::Break(const Status& why) {
   Wake();
 }
 
-void Peers::DropAll(const Status& why) {
+void ObjectPeers::DropAll(const Status& why) {
   Break(why);
   std::vector<std::shared_ptr<transport::Link>> gone;  // closed after the lock
   std::lock_guard lock(mutex_);
@@ -88,7 +88,7 @@ void Peers::DropAll(const Status& why) {
   for (auto& peer : peers_) gone.push_back(std::exchange(peer.link, nullptr));
 }
 
-std::vector<Rank> Peers::Live() const {
+std::vector<Rank> ObjectPeers::Live() const {
   std::lock_guard lock(mutex_);
   std::vector<Rank> live;
   for (Rank rank = 0; rank < peers_.size(); ++rank)
@@ -96,7 +96,7 @@ std::vector<Rank> Peers::Live() const {
   return live;
 }
 
-Status Peers::OnPeerArriving(Rank rank, std::uint64_t) {
+Status ObjectPeers::OnPeerArriving(Rank rank, std::uint64_t) {
   std::lock_guard lock(mutex_);
   if (rank >= peers_.size() || rank == own_)
     return InvalidArgument("rank {} can't be a peer of rank {} in {} of {} ranks", rank, own_,
@@ -106,7 +106,7 @@ Status Peers::OnPeerArriving(Rank rank, std::uint64_t) {
   return Ok();
 }
 
-void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
+void ObjectPeers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   std::lock_guard lock(mutex_);
   Rank rank = link->rank();
   Peer& peer = peers_[rank];
@@ -121,7 +121,7 @@ void Peers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   changed_.notify_all();
 }
 
-void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
+void ObjectPeers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::shared_ptr<transport::Link> gone;  // closed after the lock
   std::lock_guard lock(mutex_);
   Peer& peer = peers_[rank];
@@ -135,17 +135,17 @@ void Peers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   Wake();
 }
 
-std::shared_ptr<transport::Link> Peers::LinkOf(Rank rank) const {
+std::shared_ptr<transport::Link> ObjectPeers::LinkOf(Rank rank) const {
   std::lock_guard lock(mutex_);
   return peers_[rank].link;
 }
 
-Status Peers::WhyGone(Rank rank) const {
+Status ObjectPeers::WhyGone(Rank rank) const {
   std::lock_guard lock(mutex_);
   if (!peers_[rank].gone.ok()) return peers_[rank].gone;
   return rank == own_ ? Ok() : broken_;
 }
 
-std::string Peers::Left() const { return Names(Live()); }
+std::string ObjectPeers::Left() const { return Names(Live()); }
 
 }  // namespace memfabric::shm

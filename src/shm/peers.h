@@ -24,10 +24,10 @@
 
 namespace memfabric::shm {
 
-class Peers final : public transport::PeerObserver, public group::Members {
+class ObjectPeers final : public transport::PeerObserver, public group::Members {
  public:
   // Both outlive this object. Control memory is the device zone; this rank's must be mapped.
-  Peers(std::string object, Rank own, copy::Reach& reach, const Window& window);
+  ObjectPeers(std::string object, Rank own, copy::Reach& reach, const Window& window);
 
   // What messages call a rank, once it is known: "rank 3 (host a, pid 7)", and the lowest rank on
   // its host.

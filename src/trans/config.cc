@@ -62,8 +62,8 @@ Status Check(const EngineOptions& options) {
   return PlaceOf(options).status();
 }
 
-Result<Place> PlaceOf(const EngineOptions& options) {
-  Place place;
+Result<EnginePlace> PlaceOf(const EngineOptions& options) {
+  EnginePlace place;
   place.name = options.unique_id;
   std::string_view rest = options.store_url;
   if (rest.starts_with(kTcp)) rest.remove_prefix(kTcp.size());
@@ -86,7 +86,7 @@ Result<Place> PlaceOf(const EngineOptions& options) {
   return place;
 }
 
-Place WithPort(Place place, std::uint16_t port) {
+EnginePlace WithPort(EnginePlace place, std::uint16_t port) {
   place.url.endpoints.front().port = port;
   place.name = place.url.endpoints.front().ToString();
   place.needs_port = false;

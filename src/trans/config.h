@@ -39,7 +39,7 @@ Status Check(const EngineOptions& options);
 Status CheckName(const std::string& unique_id);
 
 // Where an engine and its peers are found.
-struct Place {
+struct EnginePlace {
   std::string name;  // what peers call the engine
   // no shared store: each engine serves its record at its own address, which is its name
   bool own_directory = false;
@@ -47,9 +47,9 @@ struct Place {
   bool needs_port = false;
   StoreUrl url;
 };
-Result<Place> PlaceOf(const EngineOptions& options);
+Result<EnginePlace> PlaceOf(const EngineOptions& options);
 // The same with the port that was missing.
-Place WithPort(Place place, std::uint16_t port);
+EnginePlace WithPort(EnginePlace place, std::uint16_t port);
 
 // How long a transfer waits for a peer that isn't known to appear: 5 s, or MEMFABRIC_PEER_TIMEOUT.
 std::chrono::seconds PeerTimeout();

@@ -56,7 +56,7 @@ Status CheckPath(std::uint32_t op,
 // Puts or gets what it is given, as many pieces at once as the link takes.
 class Mover {
  public:
-  Mover(transport::Link& link, Direction direction, Bound bound)
+  Mover(transport::Link& link, TransferDirection direction, Bound bound)
       : link_(link),
         direction_(direction),
         bound_(bound),
@@ -83,12 +83,12 @@ class Mover {
  private:
   Status Go() {
     std::span<const transport::Piece> pieces(pieces_.data(), std::exchange(count_, 0));
-    return direction_ == Direction::kWrite ? link_.PutRegistered(pieces)
-                                           : link_.GetRegistered(pieces);
+    return direction_ == TransferDirection::kWrite ? link_.PutRegistered(pieces)
+                                                   : link_.GetRegistered(pieces);
   }
 
   transport::Link& link_;
-  const Direction direction_;
+  const TransferDirection direction_;
   const Bound bound_;
   const std::size_t most_;
   std::size_t count_ = 0;
@@ -119,7 +119,8 @@ Status Check(const Batch& batch) {
   return Ok();
 }
 
-Engine::Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options, Place place)
+TransferEngine::TransferEngine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options,
+                               EnginePlace place)
     : runtime_(runtime),
       blocks_(blocks),
       options_(options),
@@ -128,12 +129,12 @@ Engine::Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& opti
       rpc_port_(options.port),
       peer_down_(runtime.callbacks()) {}
 
-Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blocks,
-                                             const EngineOptions& options) {
+Result<std::shared_ptr<TransferEngine>> TransferEngine::Open(Runtime& runtime, SharedBlocks& blocks,
+                                                             const EngineOptions& options) {
   RETURN_IF_ERROR(Check(options));
   RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
   ASSIGN_OR_RETURN(auto place, PlaceOf(options));
-  auto engine = std::make_shared<Engine>(runtime, blocks, options, std::move(place));
+  auto engine = std::make_shared<TransferEngine>(runtime, blocks, options, std::move(place));
   if (Status started = engine->Start(); !started.ok()) {
     engine->Close();
     return started.WithContext(fmt::format("engine '{}'", engine->name()));
@@ -143,9 +144,9 @@ Result<std::shared_ptr<Engine>> Engine::Open(Runtime& runtime, SharedBlocks& blo
   return engine;
 }
 
-Engine::~Engine() { Close(); }
+TransferEngine::~TransferEngine() { Close(); }
 
-Status Engine::Start() {
+Status TransferEngine::Start() {
   RETURN_IF_ERROR(runtime_.devices().Find(options_.device_id).status());
   Deadline deadline = steady_clock::now() + options_.timeout;
   if (place_.needs_port) {
@@ -168,14 +169,14 @@ Status Engine::Start() {
   CHECK(RetryOnSignal([&] { return ::getrandom(&member_, sizeof member_, 0); }) == sizeof member_);
   member_ %= store::kEngineMembers;
   ASSIGN_OR_RETURN(table_, RegisteredTable::Create(&blocks_));
-  peers_ = std::make_unique<Peers>(runtime_.transports(), place_.own_directory, peer_down_);
+  peers_ = std::make_unique<EnginePeers>(runtime_.transports(), place_.own_directory, peer_down_);
   job.claim = [this](Job& opening, Deadline until) { return Claim(opening, until); };
   job.claimed_key = store::Keys(place_.url.prefix).EngineRecord(place_.name);
   ASSIGN_OR_RETURN(job_, Job::Open(job, runtime_.reactor(), *this, deadline));
   return Ok();
 }
 
-Status Engine::Claim(Job& job, Deadline deadline) {
+Status TransferEngine::Claim(Job& job, Deadline deadline) {
   transport::PortOptions port;
   port.pool = kPoolName;
   port.rank = member_;
@@ -221,17 +222,17 @@ Status Engine::Claim(Job& job, Deadline deadline) {
   return status;
 }
 
-void Engine::OnGivenUp(const Status& why) {
+void TransferEngine::OnGivenUp(const Status& why) {
   LOG(kWarn, "engine '{}': {}", place_.name, why.message());
   peers_->Close(why);
 }
 
-void Engine::OnReplaced(const Status& why) {
+void TransferEngine::OnReplaced(const Status& why) {
   LOG(kError, "engine '{}': {}", place_.name, why.message());
   peers_->Close(why);
 }
 
-void Engine::Close() {
+void TransferEngine::Close() {
   closing_ = true;
   std::lock_guard lock(close_mutex_);
   peer_down_.Set(nullptr);
@@ -250,7 +251,7 @@ void Engine::Close() {
   rpc_port_.reset();
 }
 
-std::uint16_t Engine::rpc_port() {
+std::uint16_t TransferEngine::rpc_port() {
   std::lock_guard lock(port_mutex_);
   if (rpc_port_ == nullptr) {
     auto taken = RpcPort::Take();
@@ -261,7 +262,7 @@ std::uint16_t Engine::rpc_port() {
 }
 
 template <typename Call>
-Status Engine::Guarded(Call&& call) {
+Status TransferEngine::Guarded(Call&& call) {
   ReadGate::Reader inside(gate_);
   if (!inside) return Destroyed();
   CancelScope scope(closing_);
@@ -269,23 +270,23 @@ Status Engine::Guarded(Call&& call) {
   return IsInterrupted(status) && closing_ ? Destroyed() : status;
 }
 
-Status Engine::Register(std::span<const std::uint64_t> addresses,
-                        std::span<const std::uint64_t> sizes) {
+Status TransferEngine::Register(std::span<const std::uint64_t> addresses,
+                                std::span<const std::uint64_t> sizes) {
   return Guarded([&] { return table_->Register(addresses, sizes); });
 }
 
-Status Engine::Deregister(std::uint64_t address) {
+Status TransferEngine::Deregister(std::uint64_t address) {
   if (address == 0) return InvalidArgument("the address is null");
   return Guarded([&] { return table_->Deregister(address, steady_clock::now() + kDrainTimeout); });
 }
 
-Result<std::byte*> Engine::Allocate(std::uint64_t size_bytes) {
+Result<std::byte*> TransferEngine::Allocate(std::uint64_t size_bytes) {
   ReadGate::Reader inside(gate_);
   if (!inside) return Destroyed();
   return blocks_.Allocate(size_bytes);
 }
 
-Status Engine::Free(std::uint64_t address) {
+Status TransferEngine::Free(std::uint64_t address) {
   return Guarded([&]() -> Status {
     Status deregistered = table_->Deregister(address, steady_clock::now() + kDrainTimeout);
     if (!deregistered.ok() && !IsNotFound(deregistered)) return deregistered;
@@ -293,11 +294,12 @@ Status Engine::Free(std::uint64_t address) {
   });
 }
 
-Result<RoutePtr> Engine::Find(const std::string& peer) {
+Result<RoutePtr> TransferEngine::Find(const std::string& peer) {
   return peers_->Find(*job_, peer, std::min(steady_clock::now() + peer_timeout_, CallDeadline()));
 }
 
-Status Engine::Transfer(Direction direction, const std::string& peer, const Batch& batch) {
+Status TransferEngine::Transfer(TransferDirection direction, const std::string& peer,
+                                const Batch& batch) {
   return Guarded([&]() -> Status {
     if (peer == place_.name) return MoveWithin(direction, batch);
     ASSIGN_OR_RETURN(auto route, Find(peer));
@@ -313,7 +315,8 @@ Status Engine::Transfer(Direction direction, const std::string& peer, const Batc
   });
 }
 
-Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch& batch) {
+Status TransferEngine::MoveOver(transport::Link& link, TransferDirection direction,
+                                const Batch& batch) {
   Bound bound = TimePoint::max();
   transport::Capabilities can = link.capabilities();
   if (!can.parallel) {
@@ -324,8 +327,8 @@ Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch&
   }
   if (batch.sizes.size() == 1) {
     transport::Piece piece = PieceOf(batch, 0);
-    RETURN_IF_ERROR(direction == Direction::kWrite ? link.PutRegistered({&piece, 1})
-                                                   : link.GetRegistered({&piece, 1}));
+    RETURN_IF_ERROR(direction == TransferDirection::kWrite ? link.PutRegistered({&piece, 1})
+                                                           : link.GetRegistered({&piece, 1}));
     return link.Flush(bound);
   }
   Mover mover(link, direction, bound);
@@ -334,13 +337,13 @@ Status Engine::MoveOver(transport::Link& link, Direction direction, const Batch&
   return mover.End();
 }
 
-Status Engine::MoveTogether(transport::Link& link, Direction direction, const Batch& batch,
-                            std::uint64_t total_bytes) {
+Status TransferEngine::MoveTogether(transport::Link& link, TransferDirection direction,
+                                    const Batch& batch, std::uint64_t total_bytes) {
   // As a whole, and before anything moves: links look at what is large only, and parts are not.
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
     if (batch.sizes[i] < kCheapCheckBytes) continue;
-    RETURN_IF_ERROR(
-        CheckOwnMemory(PieceOf(batch, i).local, batch.sizes[i], direction == Direction::kRead));
+    RETURN_IF_ERROR(CheckOwnMemory(PieceOf(batch, i).local, batch.sizes[i],
+                                   direction == TransferDirection::kRead));
   }
   std::uint64_t threads = runtime_.team().helpers() + 1;
   std::uint64_t part_bytes =
@@ -391,13 +394,13 @@ Status Engine::MoveTogether(transport::Link& link, Direction direction, const Ba
   return failure;
 }
 
-Status Engine::MoveWithin(Direction direction, const Batch& batch) {
+Status TransferEngine::MoveWithin(TransferDirection direction, const Batch& batch) {
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
     transport::Piece piece = PieceOf(batch, i);
     ASSIGN_OR_RETURN(auto use,
                      RegisteredUse::Acquire(*table_, piece.remote_offset, piece.size_bytes));
     auto* there = reinterpret_cast<std::byte*>(piece.remote_offset);
-    const bool writes = direction == Direction::kWrite;
+    const bool writes = direction == TransferDirection::kWrite;
     RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !writes));
     RETURN_IF_ERROR(CheckOwnMemory(there, piece.size_bytes, writes));
     writes ? CopyBytes(there, piece.local, piece.size_bytes)
@@ -406,7 +409,7 @@ Status Engine::MoveWithin(Direction direction, const Batch& batch) {
   return Ok();
 }
 
-Result<std::string> Engine::Path(const std::string& peer) {
+Result<std::string> TransferEngine::Path(const std::string& peer) {
   std::string path;
   RETURN_IF_ERROR(Guarded([&]() -> Status {
     if (peer == place_.name) {
@@ -426,7 +429,7 @@ Result<std::string> Engine::Path(const std::string& peer) {
   return path;
 }
 
-Status Engine::SetPeerDown(UserCallback<std::string>::Function function) {
+Status TransferEngine::SetPeerDown(UserCallback<std::string>::Function function) {
   return Guarded([&]() -> Status {
     bool wanted = static_cast<bool>(function);
     peer_down_.Set(std::move(function));

@@ -29,7 +29,7 @@
 
 namespace memfabric::trans {
 
-enum class Direction { kRead, kWrite };
+enum class TransferDirection { kRead, kWrite };
 
 // Lists of one length: local[i] and remote[i] are addresses of this process and of the peer,
 // sizes[i] bytes.
@@ -41,13 +41,13 @@ struct Batch {
 // InvalidArgument names the entry: null, size 0, or beyond the address space.
 Status Check(const Batch& batch);
 
-class Engine final : public JobObserver {
+class TransferEngine final : public JobObserver {
  public:
   // `runtime` and `blocks` outlive it. AlreadyExists: a live engine has the name. Other errors as
   // smem_trans_create.
-  static Result<std::shared_ptr<Engine>> Open(Runtime& runtime, SharedBlocks& blocks,
-                                              const EngineOptions& options);
-  ~Engine() override;
+  static Result<std::shared_ptr<TransferEngine>> Open(Runtime& runtime, SharedBlocks& blocks,
+                                                      const EngineOptions& options);
+  ~TransferEngine() override;
   // Idempotent. Later calls fail with NotFound. When it returns no peer touches this process's
   // memory any more.
   void Close();
@@ -64,7 +64,7 @@ class Engine final : public JobObserver {
   // Returns once the bytes are in place. Disconnected: some may be, others not; so with
   // InvalidArgument when the peer takes a registration away meanwhile. REQUIRES: Check(batch) and
   // CheckName(peer) are Ok.
-  Status Transfer(Direction direction, const std::string& peer, const Batch& batch);
+  Status Transfer(TransferDirection direction, const std::string& peer, const Batch& batch);
   // How bytes get there: "cma", "mapped" (with cma, if all of [address, +1) lies in memory of
   // alloc), "tcp" …
   Result<std::string> Path(const std::string& peer);
@@ -76,16 +76,17 @@ class Engine final : public JobObserver {
   Status OnReturned() override { return Ok(); }
   void OnReplaced(const Status& why) override;
 
-  Engine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options, Place place);
+  TransferEngine(Runtime& runtime, SharedBlocks& blocks, const EngineOptions& options,
+                 EnginePlace place);
 
  private:
   Status Start();
   Status Claim(Job& job, Deadline deadline);
   Result<RoutePtr> Find(const std::string& peer);
-  Status MoveOver(transport::Link& link, Direction direction, const Batch& batch);
-  Status MoveTogether(transport::Link& link, Direction direction, const Batch& batch,
+  Status MoveOver(transport::Link& link, TransferDirection direction, const Batch& batch);
+  Status MoveTogether(transport::Link& link, TransferDirection direction, const Batch& batch,
                       std::uint64_t total_bytes);
-  Status MoveWithin(Direction direction, const Batch& batch);
+  Status MoveWithin(TransferDirection direction, const Batch& batch);
   // Runs a call that waits; ends it when the engine is destroyed meanwhile.
   template <typename Call>
   Status Guarded(Call&& call);
@@ -94,7 +95,7 @@ class Engine final : public JobObserver {
   Runtime& runtime_;
   SharedBlocks& blocks_;
   const EngineOptions options_;
-  Place place_;
+  EnginePlace place_;
   const std::chrono::seconds peer_timeout_;
   std::mutex port_mutex_;              // guards rpc_port_
   std::shared_ptr<RpcPort> rpc_port_;  // shared with who took it
@@ -105,7 +106,7 @@ class Engine final : public JobObserver {
   UserCallback<std::string> peer_down_;
   std::unique_ptr<RegisteredTable> table_;
   // ends after the job, which calls back; its directories end before (Shut)
-  std::unique_ptr<Peers> peers_;
+  std::unique_ptr<EnginePeers> peers_;
   std::unique_ptr<Job> job_;
   std::mutex close_mutex_;  // one Close at a time
 };

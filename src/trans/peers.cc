@@ -27,21 +27,21 @@ bool WithinHost(const transport::Transport& transport) { return transport.name()
 
 }  // namespace
 
-Peers::Peers(std::span<const std::unique_ptr<transport::Transport>> transports, bool own_directory,
-             UserCallback<std::string>& peer_down)
+EnginePeers::EnginePeers(std::span<const std::unique_ptr<transport::Transport>> transports,
+                         bool own_directory, UserCallback<std::string>& peer_down)
     : own_directory_(own_directory),
       timeout_(PeerTimeout()),
       peer_down_(peer_down),
       away_(NotStarted("the engine is not ready")) {
   for (const auto& transport : transports) {
     if (transport->capabilities().registered)
-      doors_.push_back(std::make_unique<Door>(*this, *transport, doors_.size()));
+      doors_.push_back(std::make_unique<Observer>(*this, *transport, doors_.size()));
   }
 }
 
-Peers::~Peers() { Shut(); }
+EnginePeers::~EnginePeers() { Shut(); }
 
-Status Peers::Open(transport::PortOptions port) {
+Status EnginePeers::Open(transport::PortOptions port) {
   {
     std::lock_guard lock(mutex_);
     own_member_ = port.rank;
@@ -58,7 +58,7 @@ Status Peers::Open(transport::PortOptions port) {
   return Ok();
 }
 
-std::vector<std::pair<std::string, std::string>> Peers::Adverts() const {
+std::vector<std::pair<std::string, std::string>> EnginePeers::Adverts() const {
   std::lock_guard lock(mutex_);
   std::vector<std::pair<std::string, std::string>> adverts;
   for (const auto& door : doors_) {
@@ -67,7 +67,7 @@ std::vector<std::pair<std::string, std::string>> Peers::Adverts() const {
   return adverts;
 }
 
-void Peers::Close(const Status& why) {
+void EnginePeers::Close(const Status& why) {
   std::vector<std::shared_ptr<transport::Port>> ports;
   std::map<std::pair<std::size_t, Rank>, std::shared_ptr<transport::Link>> links;
   {
@@ -84,7 +84,7 @@ void Peers::Close(const Status& why) {
   std::swap(routes, routes_);
 }
 
-void Peers::Shut() {
+void EnginePeers::Shut() {
   Close(NotFound("the engine has been destroyed"));
   std::map<std::string, PeerPtr> peers;
   std::unique_ptr<store::Directory> everybody;
@@ -93,13 +93,13 @@ void Peers::Shut() {
   std::swap(everybody, everybody_);
 }
 
-RoutePtr Peers::RouteTo(const std::string& name) const {
+RoutePtr EnginePeers::RouteTo(const std::string& name) const {
   std::shared_lock lock(routes_mutex_);
   auto found = routes_.find(name);
   return found == routes_.end() ? nullptr : found->second;
 }
 
-Result<RoutePtr> Peers::Find(Job& job, const std::string& name, Deadline deadline) {
+Result<RoutePtr> EnginePeers::Find(Job& job, const std::string& name, Deadline deadline) {
   if (RoutePtr route = RouteTo(name); route != nullptr) return route;
   std::unique_lock lock(mutex_);
   RETURN_IF_ERROR(Status(away_));
@@ -134,7 +134,7 @@ Result<RoutePtr> Peers::Find(Job& job, const std::string& name, Deadline deadlin
   return located;
 }
 
-Status Peers::Locate(Job& job, Peer& peer, Deadline deadline) {
+Status EnginePeers::Locate(Job& job, Peer& peer, Deadline deadline) {
   if (peer.directory == nullptr) RETURN_IF_ERROR(Follow(job, peer, deadline));
   bool read_again = false;
   std::unique_lock lock(mutex_);
@@ -187,7 +187,7 @@ Status Peers::Locate(Job& job, Peer& peer, Deadline deadline) {
   }
 }
 
-Status Peers::Follow(Job& job, Peer& peer, Deadline deadline) {
+Status EnginePeers::Follow(Job& job, Peer& peer, Deadline deadline) {
   peer.client = &job.client();
   peer.prefix = job.keys().Engine(peer.name);
   if (own_directory_) {
@@ -230,7 +230,7 @@ Status Peers::Follow(Job& job, Peer& peer, Deadline deadline) {
   return Ok();
 }
 
-Status Peers::ReadAgain(Peer& peer, Deadline deadline) {
+Status EnginePeers::ReadAgain(Peer& peer, Deadline deadline) {
   ASSIGN_OR_RETURN(auto snapshot, peer.client->GetPrefix(peer.prefix, deadline));
   for (const auto& entry : snapshot.entries) {
     ASSIGN_OR_RETURN(auto record, store::DecodeEngineRecord(entry));
@@ -239,7 +239,7 @@ Status Peers::ReadAgain(Peer& peer, Deadline deadline) {
   return Ok();
 }
 
-Status Peers::FollowAll(Job& job, Deadline deadline) {
+Status EnginePeers::FollowAll(Job& job, Deadline deadline) {
   {
     std::lock_guard lock(mutex_);
     if (own_directory_ || everybody_ != nullptr) return Ok();
@@ -267,8 +267,8 @@ Status Peers::FollowAll(Job& job, Deadline deadline) {
   return Ok();
 }
 
-transport::MemberAddress Peers::AddressOf(const store::EngineRecord& record,
-                                          const transport::Transport& over) const {
+transport::MemberAddress EnginePeers::AddressOf(const store::EngineRecord& record,
+                                                const transport::Transport& over) const {
   transport::MemberAddress address;
   address.pool = pool_;
   address.rank = record.member();
@@ -281,7 +281,7 @@ transport::MemberAddress Peers::AddressOf(const store::EngineRecord& record,
   return address;
 }
 
-Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) {
+Result<Route> EnginePeers::Link(const store::EngineRecord& record, Deadline deadline) {
   if (record.protocol() != kProtocol)
     return Unsupported("it speaks protocol {} of engines, this one {}", record.protocol(),
                        kProtocol);
@@ -298,7 +298,7 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
   Status worst;
   std::string refusals;
   for (std::size_t i = 0; i < doors_.size(); ++i) {
-    Door& door = *doors_[i];
+    Observer& door = *doors_[i];
     const auto& address = ways[i].address;
     Status reachable = address.advert.empty() ? Unsupported("its record has no address for it")
                                               : door.transport.CanReach(address);
@@ -337,7 +337,7 @@ Result<Route> Peers::Link(const store::EngineRecord& record, Deadline deadline) 
                      record.host_name(), refusals);
 }
 
-void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
+void EnginePeers::OnRecord(Peer& peer, const store::EngineRecord& record) {
   std::lock_guard lock(mutex_);
   if (peer.record.has_value() && peer.record->epoch() >= record.epoch()) return;
   // A new life under the name: the former is over, if its end hasn't shown yet.
@@ -350,7 +350,7 @@ void Peers::OnRecord(Peer& peer, const store::EngineRecord& record) {
   changed_.notify_all();
 }
 
-void Peers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch) {
+void EnginePeers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch) {
   std::lock_guard lock(mutex_);
   if (auto peer = peers_.find(name); peer != peers_.end() && peer->second->record.has_value() &&
                                      peer->second->record->epoch() == epoch)
@@ -367,7 +367,8 @@ void Peers::OnRecordRemoved(const std::string& name, Rank member, std::uint64_t 
        true);
 }
 
-void Peers::Lose(const std::string& name, std::uint64_t epoch, const Status& why, bool final) {
+void EnginePeers::Lose(const std::string& name, std::uint64_t epoch, const Status& why,
+                       bool final) {
   if (auto peer = peers_.find(name);
       final && peer != peers_.end() && epoch > peer->second->dead_epoch) {
     peer->second->dead_epoch = epoch;
@@ -378,14 +379,14 @@ void Peers::Lose(const std::string& name, std::uint64_t epoch, const Status& why
   if (route != routes_.end() && route->second->epoch <= epoch) routes_.erase(route);
 }
 
-bool Peers::WasLost(const std::string& name, std::uint64_t epoch) {
+bool EnginePeers::WasLost(const std::string& name, std::uint64_t epoch) {
   auto lost = lost_.find(name);
   if (lost == lost_.end() || lost->second != epoch) return false;
   lost_.erase(lost);
   return true;
 }
 
-void Peers::TellDown(const std::string& name, std::uint64_t epoch) {
+void EnginePeers::TellDown(const std::string& name, std::uint64_t epoch) {
   if (!peer_down_.wanted()) return;
   auto& told = told_down_[name];
   if (told >= epoch) return;
@@ -393,7 +394,7 @@ void Peers::TellDown(const std::string& name, std::uint64_t epoch) {
   peer_down_.Tell(name);
 }
 
-Status Peers::Door::OnPeerArriving(Rank rank, std::uint64_t) {
+Status EnginePeers::Observer::OnPeerArriving(Rank rank, std::uint64_t) {
   std::lock_guard lock(peers_.mutex_);
   if (rank == peers_.own_member_)
     return InvalidArgument(
@@ -401,7 +402,7 @@ Status Peers::Door::OnPeerArriving(Rank rank, std::uint64_t) {
   return Ok();
 }
 
-void Peers::Door::OnLinkUp(std::shared_ptr<transport::Link> link) {
+void EnginePeers::Observer::OnLinkUp(std::shared_ptr<transport::Link> link) {
   std::lock_guard lock(peers_.mutex_);
   Rank rank = link->rank();
   if (auto name = peers_.names_.find(rank);
@@ -410,7 +411,7 @@ void Peers::Door::OnLinkUp(std::shared_ptr<transport::Link> link) {
   peers_.links_[{index_, rank}] = std::move(link);
 }
 
-void Peers::Door::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
+void EnginePeers::Observer::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
   std::shared_ptr<transport::Link> ended;  // goes without the mutex
   std::lock_guard lock(peers_.mutex_);
   auto link = peers_.links_.find({index_, rank});

@@ -40,12 +40,12 @@ struct Route {
 };
 using RoutePtr = std::shared_ptr<const Route>;  // shared with transfers under way
 
-class Peers {
+class EnginePeers {
  public:
   // `transports` outlive this object. `own_directory`: a peer's name is where its record is served.
-  Peers(std::span<const std::unique_ptr<transport::Transport>> transports, bool own_directory,
-        UserCallback<std::string>& peer_down);
-  ~Peers();
+  EnginePeers(std::span<const std::unique_ptr<transport::Transport>> transports, bool own_directory,
+              UserCallback<std::string>& peer_down);
+  ~EnginePeers();
 
   // The presence of this engine in one life; `port` is complete but for the observer. Replaces a
   // former one.
@@ -78,9 +78,9 @@ class Peers {
   };
   using PeerPtr = std::shared_ptr<Peer>;  // shared with calls that find it
   // What a transport tells us.
-  class Door final : public transport::PeerObserver {
+  class Observer final : public transport::PeerObserver {
    public:
-    Door(Peers& peers, transport::Transport& over, std::size_t place)
+    Observer(EnginePeers& peers, transport::Transport& over, std::size_t place)
         : transport(over), peers_(peers), index_(place) {}
     Status OnPeerArriving(Rank rank, std::uint64_t epoch) override;
     void OnLinkUp(std::shared_ptr<transport::Link> link) override;
@@ -91,7 +91,7 @@ class Peers {
     std::shared_ptr<transport::Port> port;  // shared with calls that connect; guarded by mutex_
 
    private:
-    Peers& peers_;
+    EnginePeers& peers_;
     const std::size_t index_;
   };
   struct Name {
@@ -119,7 +119,7 @@ class Peers {
   const bool own_directory_;
   const std::chrono::seconds timeout_;  // for unknown peers; in messages
   UserCallback<std::string>& peer_down_;
-  std::vector<std::unique_ptr<Door>> doors_;
+  std::vector<std::unique_ptr<Observer>> doors_;
   transport::Detours detours_;
 
   mutable std::shared_mutex routes_mutex_;  // guards routes_

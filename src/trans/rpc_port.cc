@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/retry.h"
-#include "transport/local_socket.h"
+#include "transport/unix_socket.h"
 
 namespace memfabric::trans {
 namespace {
@@ -48,7 +48,7 @@ Result<std::unique_ptr<RpcPort>> RpcPort::Take() {
     start = 0;
   for (unsigned i = 0; i < kCount; ++i) {
     unsigned port = kFirst + (start % kCount + i) % kCount;
-    auto name = transport::ListenLocal(SOCK_STREAM, fmt::format("memfabric-rpc-port-{}", port), 0);
+    auto name = transport::ListenUnix(SOCK_STREAM, fmt::format("memfabric-rpc-port-{}", port), 0);
     if (IsInUse(name.status())) continue;
     if (!name.ok()) return std::move(name).status();
     UniqueFd socket = Bind(port);

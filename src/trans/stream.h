@@ -10,11 +10,11 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "copy/queue.h"
+#include "base/work_queue.h"
 
 namespace memfabric::trans {
 
-class Stream {
+class TransferStream {
  public:
   void Submit(std::function<Status()> work) { queue_.Submit(std::move(work)); }
   // Waits for what was submitted before; the first error since the last call, once.
@@ -24,7 +24,7 @@ class Stream {
   bool Idle() const { return queue_.Idle(); }
 
  private:
-  copy::Queue queue_{"mf-stream"};
+  WorkQueue queue_{"mf-stream"};
 };
 
 }  // namespace memfabric::trans

@@ -8,7 +8,7 @@
 
 #include "base/allowed_users.h"
 #include "base/retry.h"
-#include "transport/local_socket.h"
+#include "transport/unix_socket.h"
 
 namespace memfabric::transport {
 namespace {
@@ -30,7 +30,7 @@ bool Names(std::string_view name, uid_t user) {
 
 Result<std::unique_ptr<LivenessSocket>> LivenessSocket::Bind(Reactor& reactor) {
   std::string name = fmt::format("{}{}-{}", kPrefix, ::geteuid(), RandomHex128());
-  ASSIGN_OR_RETURN(UniqueFd socket, ListenLocal(SOCK_STREAM, name, kBacklog));
+  ASSIGN_OR_RETURN(UniqueFd socket, ListenUnix(SOCK_STREAM, name, kBacklog));
   int fd = socket.get();
   auto liveness = std::make_unique<LivenessSocket>(reactor, std::move(name), std::move(socket));
   RETURN_IF_ERROR(reactor.Add(fd, EPOLLIN | EPOLLET, [fd](std::uint32_t) {
@@ -49,7 +49,7 @@ LivenessSocket::LivenessSocket(Reactor& reactor, std::string name, UniqueFd sock
 LivenessSocket::~LivenessSocket() { reactor_.Remove(socket_.get()); }
 
 bool IsAlive(std::string_view name) {
-  auto socket = ConnectLocal(SOCK_STREAM, name);
+  auto socket = ConnectUnix(SOCK_STREAM, name);
   if (socket.ok()) {
     ucred holder{};
     socklen_t size = sizeof holder;

@@ -76,9 +76,9 @@ Status LocalRank::Use(const std::function<Status(Pool&)>& call) {
   return pool == nullptr ? NotFound("no pool") : call(*pool);
 }
 
-Status LocalRank::Copy(const std::function<copy::Request(const Pool&)>& request,
+Status LocalRank::Copy(const std::function<copy::CopyRequest(const Pool&)>& request,
                        bool asynchronous) {
-  copy::Request wanted;
+  copy::CopyRequest wanted;
   Status status;
   {
     ReadGate::Reader inside(gate_);
@@ -100,8 +100,8 @@ Status LocalRank::Put(Rank to, std::uint64_t offset, std::span<const std::byte> 
                       bool asynchronous) {
   return Copy(
       [&](const Pool& pool) {
-        return copy::Request{reinterpret_cast<std::uint64_t>(bytes.data()),
-                             pool.SlotAddress(Zone::kHost, to) + offset, bytes.size()};
+        return copy::CopyRequest{reinterpret_cast<std::uint64_t>(bytes.data()),
+                                 pool.SlotAddress(Zone::kHost, to) + offset, bytes.size()};
       },
       asynchronous);
 }
@@ -109,8 +109,8 @@ Status LocalRank::Put(Rank to, std::uint64_t offset, std::span<const std::byte> 
 Status LocalRank::Get(Rank from, std::uint64_t offset, std::span<std::byte> bytes) {
   return Copy(
       [&](const Pool& pool) {
-        return copy::Request{pool.SlotAddress(Zone::kHost, from) + offset,
-                             reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size()};
+        return copy::CopyRequest{pool.SlotAddress(Zone::kHost, from) + offset,
+                                 reinterpret_cast<std::uint64_t>(bytes.data()), bytes.size()};
       },
       /*asynchronous=*/false);
 }

@@ -49,7 +49,7 @@ class LocalRank {
   transport::FakeFaults& faults() { return faults_; }
 
  private:
-  Status Copy(const std::function<copy::Request(const Pool&)>& request, bool asynchronous);
+  Status Copy(const std::function<copy::CopyRequest(const Pool&)>& request, bool asynchronous);
 
   transport::FakeFaults faults_;
   std::unique_ptr<Runtime> runtime_;

@@ -111,7 +111,7 @@ TEST_P(OverlappingBatchTest, TakesEffectInTheOrderOfTheList) {
   ThreadTeam team(2);
   TestPool pool(MixedPool());
   pool.Fill(5);
-  Engine engine(pool.reach(), GetParam() ? &team : nullptr, 1s);
+  CopyEngine engine(pool.reach(), GetParam() ? &team : nullptr, 1s);
   std::vector<std::byte> local = RandomBytes(2_MiB, 6);
   // The model: the four pieces of memory end to end.
   std::vector<std::byte> model(4 * 2_MiB);
@@ -155,7 +155,7 @@ TEST_P(OverlappingBatchTest, AnElementReadsWhatTheOneBeforeItWrote) {
   ThreadTeam team(2);
   TestPool pool(MixedPool());
   pool.Fill(5);
-  Engine engine(pool.reach(), GetParam() ? &team : nullptr, 1s);
+  CopyEngine engine(pool.reach(), GetParam() ? &team : nullptr, 1s);
   std::vector<std::byte> local = RandomBytes(1_MiB, 6);
   for (Rank rank : {0, 3}) {
     // As a relay would: into rank 0 or 3, from there to rank 1, from there on.

@@ -36,14 +36,14 @@ class BatchTest : public testing::TestWithParam<bool> {
 
   ThreadTeam helpers_{2};
   TestPool pool_{MixedPool()};
-  Engine engine_{pool_.reach(), GetParam() ? &helpers_ : nullptr, 1s};
+  CopyEngine engine_{pool_.reach(), GetParam() ? &helpers_ : nullptr, 1s};
 };
 
 INSTANTIATE_TEST_SUITE_P(Threads, BatchTest, testing::Values(false, true),
                          [](const auto& info) { return info.param ? "Team" : "Alone"; });
 
 // Elements of one size in a shuffled order, with gaps between them or without.
-void FillAndCompare(TestPool& pool, const Engine& engine, Rank rank, std::size_t element,
+void FillAndCompare(TestPool& pool, const CopyEngine& engine, Rank rank, std::size_t element,
                     std::size_t gap, bool shuffled) {
   static const std::vector<std::byte> local = RandomBytes(5_MiB, 7);
   std::vector<std::byte> expected(pool.Memory(Zone::kHost, rank),
@@ -129,7 +129,7 @@ TEST_P(BatchTest, NothingMovesWhenOneElementIsWrong) {
   std::vector<std::byte> local = RandomBytes(64_KiB, 3);
   std::uint64_t good = pool_.Address(Zone::kHost, 0);
   struct Wrong {
-    Request element;
+    CopyRequest element;
     const char* text;
   };
   std::uint64_t source = AddressOf(local.data());

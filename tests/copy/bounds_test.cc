@@ -32,7 +32,7 @@ class BoundsTest : public testing::Test {
 
   std::vector<std::byte> local_ = RandomBytes(64_KiB, 2);
   TestPool pool_{MixedPool()};
-  Engine engine_{pool_.reach(), nullptr, 1s};
+  CopyEngine engine_{pool_.reach(), nullptr, 1s};
 };
 
 TEST_F(BoundsTest, NullZeroAndTooLarge) {
@@ -141,7 +141,7 @@ TEST_F(BoundsTest, ASpanNeedsEverySlotBeforeItsLastToBeFull) {
 TEST(BoundsTwoFullRanks, ASpanMayGoFromTheDeviceZoneIntoTheHostZoneAndNoFurther) {
   TestPool pool({.max_bytes = {4_MiB, 6_MiB},
                  .members = {{By::kMapped, {4_MiB, 6_MiB}}, {By::kMapped, {4_MiB, 6_MiB}}}});
-  Engine engine(pool.reach(), nullptr, 1s);
+  CopyEngine engine(pool.reach(), nullptr, 1s);
   std::vector<std::byte> local = RandomBytes(20_MiB + 1, 4);
   std::uint64_t last = pool.Address(Zone::kDevice, 1, 4_MiB - 4);
   EXPECT_TRUE(engine.Copy({AddressOf(local.data()), last, 8}, Direction::kH2G).ok());
@@ -198,8 +198,8 @@ TEST_F(BoundsTest, ARankThatHasJoinedWithoutMemoryOfAZoneIsNotDisconnected) {
 
 TEST_F(BoundsTest, CheckSaysWhatCopyWouldSay) {
   std::uint64_t end = pool_.Address(Zone::kHost, 2, 2_MiB);
-  Request good{AddressOf(local_.data()), end - 8, 8};
-  Request bad{AddressOf(local_.data()), end - 7, 8};
+  CopyRequest good{AddressOf(local_.data()), end - 8, 8};
+  CopyRequest bad{AddressOf(local_.data()), end - 7, 8};
   EXPECT_TRUE(engine_.Check(good, Direction::kH2G).ok());
   EXPECT_EQ(engine_.Check(bad, Direction::kH2G).ToString(),
             engine_.Copy(bad, Direction::kH2G).ToString());

@@ -39,7 +39,7 @@ class CountersTest : public testing::Test {
 
   TestPool pool_{MixedPool()};
   ThreadTeam team_{1};
-  Engine engine_{pool_.reach(), &team_, 1s};
+  CopyEngine engine_{pool_.reach(), &team_, 1s};
   Counters& counters_ = pool_.reach().counters();
   std::vector<std::byte> memory_ = std::vector<std::byte>(8_MiB);
 };

@@ -19,8 +19,8 @@ using namespace std::chrono_literals;
 
 Deadline Soon() { return std::chrono::steady_clock::now() + 20s; }
 
-Footprint Of(std::vector<std::uint32_t> ranks, std::vector<Range> reads = {},
-             std::vector<Range> writes = {}) {
+Footprint Of(std::vector<std::uint32_t> ranks, std::vector<ByteRange> reads = {},
+             std::vector<ByteRange> writes = {}) {
   return {std::move(ranks), std::move(reads), std::move(writes)};
 }
 
@@ -146,7 +146,7 @@ void ExpectRunsBeside(const Footprint& first, const Footprint& second) {
 }
 
 TEST(Lanes, WhatIsWrittenIsReadAndWrittenInOrder) {
-  const Range a{1000, 2000}, b{2000, 3000}, in_both{1999, 2001};
+  const ByteRange a{1000, 2000}, b{2000, 3000}, in_both{1999, 2001};
   // read what was written
   ExpectWaits(Of({1}, {}, {a}), Of({2}, {in_both}, {}));
   // written once it was read
@@ -174,8 +174,8 @@ TEST(Lanes, ChainsThroughMemoryEndAsInOrder) {
     for (int i = 0; i < 400; ++i) {
       std::size_t from = random() % kCells, to = random() % kCells;
       auto range = [&](std::size_t cell) {
-        return Range{reinterpret_cast<std::uintptr_t>(&cells[cell]),
-                     reinterpret_cast<std::uintptr_t>(&cells[cell] + 1)};
+        return ByteRange{reinterpret_cast<std::uintptr_t>(&cells[cell]),
+                         reinterpret_cast<std::uintptr_t>(&cells[cell] + 1)};
       };
       expected[to] = expected[from] + i;
       lanes.Submit(Of({static_cast<std::uint32_t>(random() % 8)}, {range(from)}, {range(to)}),

@@ -17,7 +17,7 @@ using testing::HasSubstr;
 class LinksTest : public testing::Test {
  protected:
   TestPool pool_{MixedPool()};
-  Engine engine_{pool_.reach(), nullptr, 1s};
+  CopyEngine engine_{pool_.reach(), nullptr, 1s};
 };
 
 TEST_F(LinksTest, AFailedRequestIsTheErrorAndWhatWasBegunIsFlushed) {

@@ -43,7 +43,7 @@ class MoveTest : public testing::TestWithParam<bool> {  // with or without helpe
 
   ThreadTeam helpers_{2};
   TestPool pool_{MixedPool()};
-  Engine engine_{pool_.reach(), GetParam() ? &helpers_ : nullptr, 1s};
+  CopyEngine engine_{pool_.reach(), GetParam() ? &helpers_ : nullptr, 1s};
 };
 
 INSTANTIATE_TEST_SUITE_P(Threads, MoveTest, testing::Values(false, true),
@@ -189,7 +189,7 @@ TEST_P(MoveTest, OverlapAcrossLinksIsAsMemmove) {
   options.members[2] = {By::kMapped, {4_MiB, 6_MiB}};
   TestPool pool(options);
   pool.Fill(9);
-  Engine engine(pool.reach(), GetParam() ? &helpers_ : nullptr, 1s);
+  CopyEngine engine(pool.reach(), GetParam() ? &helpers_ : nullptr, 1s);
   auto all = [&] {
     std::vector<std::byte> bytes;
     for (Rank rank : {2, 3, 4}) {
@@ -216,7 +216,7 @@ TEST(MoveNumbersOnly, GlobalAddressesAreTranslated) {
   TestPoolOptions options = MixedPool();
   options.numbers_only = true;
   TestPool pool(options);
-  Engine engine(pool.reach(), nullptr, 1s);
+  CopyEngine engine(pool.reach(), nullptr, 1s);
   std::uint64_t value = 0x1234'5678'9abc'def0;
   std::uint64_t back = 0;
   ASSERT_NE(pool.Address(Zone::kHost, 1), pool.Local(Zone::kHost, 1));

@@ -73,7 +73,7 @@ TEST_P(RandomTest, AgreesWithTheModel) {
   options.numbers_only = GetParam();
   TestPool pool(options);
   ThreadTeam team(1);
-  Engine engine(pool.reach(), &team, 1s);
+  CopyEngine engine(pool.reach(), &team, 1s);
   Model model(options);
   std::vector<std::byte> local = RandomBytes(kLocalBytes, 21);
   model.local() = local;

@@ -9,10 +9,10 @@
 #include <span>
 #include <string_view>
 
-#include "transport/local_protocol.h"
+#include "transport/meeting/peer_protocol.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace memfabric::transport::local;
+  using namespace memfabric::transport::meeting;
   auto bytes = std::as_bytes(std::span(data, size));
   if (auto message = ParseMessage(bytes); message.ok()) {
     auto again = EncodeMessage(*message);

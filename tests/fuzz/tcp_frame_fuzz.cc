@@ -39,7 +39,7 @@ void ParseStream(std::span<const std::byte> bytes) {
       if (auto ranges = ParseTable(*header, bytes.first(table)); ranges.ok()) {
         Check(ranges->size() == header->count);
         std::uint64_t left = header->size_bytes;
-        for (const Range& range : *ranges) {
+        for (const TargetRange& range : *ranges) {
           Check(range.size_bytes <= left);
           left -= range.size_bytes;
         }

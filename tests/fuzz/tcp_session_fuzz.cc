@@ -46,17 +46,17 @@ struct World {
   }
 };
 
-std::unique_ptr<Stream> Shake(World& world, const BounceBuffer& bounce, UniqueFd& other) {
+std::unique_ptr<ByteStream> Shake(World& world, const BounceBuffer& bounce, UniqueFd& other) {
   int pair[2];
   CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
   const Tls::Identity identity(PresharedKey{7}, "fuzz", false);
-  auto listener = *Stream::Open(*world.tls, UniqueFd(pair[0]), false, identity, bounce);
-  auto connector = *Stream::Open(*world.tls, UniqueFd(::dup(pair[1])), true, identity, bounce);
+  auto listener = *ByteStream::Open(*world.tls, UniqueFd(pair[0]), false, identity, bounce);
+  auto connector = *ByteStream::Open(*world.tls, UniqueFd(::dup(pair[1])), true, identity, bounce);
   for (bool done = false; !done;) {
     auto theirs = connector->Handshake();
     auto ours = listener->Handshake();
     CHECK(theirs.ok() && ours.ok());
-    done = *ours == Stream::Need::kNothing;
+    done = *ours == ByteStream::Need::kNothing;
   }
   other = UniqueFd(pair[1]);
   return listener;
@@ -71,11 +71,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto bounce = std::make_unique<BounceBuffer>(*world.bounce->Take());
   auto stream = Shake(world, *bounce, peer);
   auto connection =
-      std::make_shared<Connection>(*world.reactor, world.served, std::move(bounce),
-                                   std::move(stream), "fuzz", std::chrono::microseconds(0));
+      std::make_shared<TcpConnection>(*world.reactor, world.served, std::move(bounce),
+                                      std::move(stream), "fuzz", std::chrono::microseconds(0));
   auto preface = EncodeHeader(EncodePreface({4, 5, 6}));
   (void)::send(peer.get(), preface.data(), preface.size(), MSG_NOSIGNAL);
-  std::vector<std::byte> buffer(local::kMaxMessageBytes);
+  std::vector<std::byte> buffer(meeting::kMaxMessageBytes);
   (void)connection->Receive(buffer);
   if ((data[0] & 1) != 0) connection->Attach(3);
   for (std::size_t done = 1; done < size;) {

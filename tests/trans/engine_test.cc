@@ -38,26 +38,26 @@ class EngineTest : public testing::Test {
     runtime_ = *std::move(runtime);
   }
 
-  Result<std::shared_ptr<Engine>> TryOpen(const std::string& name, const std::string& url) {
+  Result<std::shared_ptr<TransferEngine>> TryOpen(const std::string& name, const std::string& url) {
     EngineOptions options;
     options.store_url = url;
     options.unique_id = name;
     options.timeout = std::chrono::seconds(20);
-    return Engine::Open(*runtime_, blocks_, options);
+    return TransferEngine::Open(*runtime_, blocks_, options);
   }
-  Result<std::shared_ptr<Engine>> TryOpen(const std::string& name) {
+  Result<std::shared_ptr<TransferEngine>> TryOpen(const std::string& name) {
     return TryOpen(name, "tcp://" + server_->address().ToString());
   }
-  std::shared_ptr<Engine> Open(const std::string& name) {
+  std::shared_ptr<TransferEngine> Open(const std::string& name) {
     auto engine = TryOpen(name);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return engine.ok() ? *engine : nullptr;
   }
-  static Status Register(Engine& engine, const void* memory, std::uint64_t size) {
+  static Status Register(TransferEngine& engine, const void* memory, std::uint64_t size) {
     std::uint64_t address = AddressOf(memory);
     return engine.Register({&address, 1}, {&size, 1});
   }
-  static Status Move(Engine& engine, Direction direction, const std::string& peer,
+  static Status Move(TransferEngine& engine, TransferDirection direction, const std::string& peer,
                      const void* local, const void* remote, std::uint64_t size) {
     std::uint64_t here = AddressOf(local);
     std::uint64_t there = AddressOf(remote);
@@ -65,13 +65,13 @@ class EngineTest : public testing::Test {
     RETURN_IF_ERROR(Check(batch));
     return engine.Transfer(direction, peer, batch);
   }
-  static Status Write(Engine& engine, const std::string& peer, const void* local,
+  static Status Write(TransferEngine& engine, const std::string& peer, const void* local,
                       const void* remote, std::uint64_t size) {
-    return Move(engine, Direction::kWrite, peer, local, remote, size);
+    return Move(engine, TransferDirection::kWrite, peer, local, remote, size);
   }
-  static Status Read(Engine& engine, const std::string& peer, const void* local, const void* remote,
-                     std::uint64_t size) {
-    return Move(engine, Direction::kRead, peer, local, remote, size);
+  static Status Read(TransferEngine& engine, const std::string& peer, const void* local,
+                     const void* remote, std::uint64_t size) {
+    return Move(engine, TransferDirection::kRead, peer, local, remote, size);
   }
 
   std::unique_ptr<store::EmbeddedServer> server_;
@@ -118,7 +118,7 @@ TEST_F(EngineTest, BatchesOfManyPiecesArriveEachInItsPlace) {
     remote[i] = AddressOf(theirs.data() + (i * 7 % kCount) * kStride);
     sizes[i] = 1 + i % kStride;
   }
-  ASSERT_TRUE(a->Transfer(Direction::kWrite, "b", {local, remote, sizes}).ok());
+  ASSERT_TRUE(a->Transfer(TransferDirection::kWrite, "b", {local, remote, sizes}).ok());
   for (std::size_t i = 0; i < kCount; ++i) {
     auto* there = reinterpret_cast<const std::uint8_t*>(remote[i]);
     ASSERT_EQ(std::memcmp(there, mine.data() + i * kStride, sizes[i]), 0) << i;
@@ -130,7 +130,7 @@ TEST_F(EngineTest, BatchesOfManyPiecesArriveEachInItsPlace) {
     local[i] = AddressOf(gathered.data() + i * 10);
     sizes[i] = 10;
   }
-  ASSERT_TRUE(a->Transfer(Direction::kRead, "b", {local, remote, sizes}).ok());
+  ASSERT_TRUE(a->Transfer(TransferDirection::kRead, "b", {local, remote, sizes}).ok());
   for (std::size_t i = 0; i < kCount; ++i)
     ASSERT_EQ(std::memcmp(gathered.data() + i * 10, reinterpret_cast<const void*>(remote[i]), 10),
               0)
@@ -151,7 +151,7 @@ TEST_F(EngineTest, SharedBlocksAreMappedAndMixWithOtherMemory) {
   std::vector<std::uint64_t> remote{AddressOf(*block + 1), AddressOf(plain.data() + 9),
                                     AddressOf(*block + (1 << 20))};
   std::vector<std::uint64_t> sizes{100, 1000, 2 << 20};
-  Status moved = a->Transfer(Direction::kWrite, "b", {local, remote, sizes});
+  Status moved = a->Transfer(TransferDirection::kWrite, "b", {local, remote, sizes});
   ASSERT_TRUE(moved.ok()) << moved;
   for (int i = 0; i < 3; ++i)
     EXPECT_EQ(std::memcmp(reinterpret_cast<void*>(remote[i]), reinterpret_cast<void*>(local[i]),
@@ -177,7 +177,8 @@ TEST_F(EngineTest, WhatIsNotRegisteredCannotBeReached) {
   std::uint64_t local[]{AddressOf(mine.data()), AddressOf(mine.data())};
   std::uint64_t remote[]{AddressOf(theirs.data() + 100), AddressOf(theirs.data() + 400)};
   std::uint64_t sizes[]{1, 1};
-  EXPECT_TRUE(IsInvalidArgument(a->Transfer(Direction::kWrite, "b", {local, remote, sizes})));
+  EXPECT_TRUE(
+      IsInvalidArgument(a->Transfer(TransferDirection::kWrite, "b", {local, remote, sizes})));
   EXPECT_EQ(theirs, std::vector<std::uint8_t>(4096, 1));
   ASSERT_TRUE(b->Deregister(AddressOf(theirs.data() + 100)).ok());
   EXPECT_TRUE(IsInvalidArgument(Write(*a, "b", mine.data(), theirs.data() + 100, 1)));
@@ -370,7 +371,7 @@ TEST_F(EngineTest, StreamsKeepTheirOrderAndTheirErrors) {
   auto b = Open("b");
   std::uint64_t there = 0;
   ASSERT_TRUE(Register(*b, &there, 8).ok());
-  Stream stream;
+  TransferStream stream;
   std::vector<std::uint64_t> values(200);
   for (std::uint64_t i = 0; i < values.size(); ++i) {
     values[i] = i;

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "transport/local_socket.h"
+#include "transport/unix_socket.h"
 
 namespace memfabric::transport {
 namespace {
@@ -30,7 +30,7 @@ TEST(LivenessTest, NamesThatNobodyCanHaveAreDead) {
 
 TEST(LivenessTest, AStoppedProcessIsAliveAndAKilledOneIsDead) {
   std::string name = "memfabric-life-test-" + RandomHex128();
-  auto listener = ListenLocal(SOCK_STREAM, name, 8);
+  auto listener = ListenUnix(SOCK_STREAM, name, 8);
   ASSERT_TRUE(listener.ok()) << listener.status();
   pid_t child = ::fork();
   if (child == 0) {
@@ -55,7 +55,7 @@ class Squatter {
     child_ = ::fork();
     if (child_ == 0) {
       char done = ::setuid(user) == 0 ? 'y' : 'n';
-      auto listener = ListenLocal(SOCK_STREAM, name, 100);
+      auto listener = ListenUnix(SOCK_STREAM, name, 100);
       if (!listener.ok()) done = 'n';
       if (::write(ready[1], &done, 1) != 1) ::_exit(1);
       while (true) ::pause();

@@ -1,11 +1,10 @@
-#include "transport/local_protocol.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/units.h"
+#include "transport/meeting/peer_protocol.h"
 
-namespace memfabric::transport::local {
+namespace memfabric::transport::meeting {
 namespace {
 
 using testing::HasSubstr;
@@ -126,4 +125,4 @@ TEST(LocalProtocolTest, AdvertsParseToThemselvesAndNothingElseDoes) {
 }
 
 }  // namespace
-}  // namespace memfabric::transport::local
+}  // namespace memfabric::transport::meeting

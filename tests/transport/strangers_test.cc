@@ -12,13 +12,13 @@
 #include <random>
 
 #include "contract/transport_fixture.h"
-#include "transport/local_protocol.h"
-#include "transport/local_socket.h"
+#include "transport/meeting/peer_protocol.h"
+#include "transport/unix_socket.h"
 
 namespace memfabric::transport::test {
 namespace {
 
-using local::EncodeMessage;
+using meeting::EncodeMessage;
 using testing::HasSubstr;
 
 class StrangersTest : public testing::Test {
@@ -27,7 +27,7 @@ class StrangersTest : public testing::Test {
     auto member = Member::Open(Options(0));
     ASSERT_THAT(member.status(), IsOk());
     member_ = *std::move(member);
-    advert_ = *local::ParseAdvert(member_->address().advert);
+    advert_ = *meeting::ParseAdvert(member_->address().advert);
   }
   void TearDown() override {
     // A real peer is served as ever.
@@ -47,12 +47,12 @@ class StrangersTest : public testing::Test {
     return options;
   }
   UniqueFd Call() const {
-    auto socket = ConnectLocal(SOCK_SEQPACKET, advert_.socket);
+    auto socket = ConnectUnix(SOCK_SEQPACKET, advert_.socket);
     EXPECT_TRUE(socket.ok()) << socket.status();
     return *std::move(socket);
   }
-  local::Hello TrueHello() const {
-    local::Hello hello;
+  meeting::Hello TrueHello() const {
+    meeting::Hello hello;
     hello.key = advert_.key;
     hello.pool = "job/7";
     hello.from = 2;
@@ -64,19 +64,19 @@ class StrangersTest : public testing::Test {
     return hello;
   }
   // What the port says, or nothing when it closes; a test that gets neither fails.
-  static std::optional<local::Message> AnswerTo(const UniqueFd& socket) {
+  static std::optional<meeting::Message> AnswerTo(const UniqueFd& socket) {
     pollfd ready{socket.get(), POLLIN, 0};
     EXPECT_EQ(::poll(&ready, 1, 30'000), 1) << "neither an answer nor an end";
-    static std::array<std::byte, local::kMaxMessageBytes> buffer;
+    static std::array<std::byte, meeting::kMaxMessageBytes> buffer;
     Packet packet = ReceivePacket(socket.get(), buffer);
     if (packet.state != Packet::State::kMessage) return std::nullopt;
-    auto message = local::ParseMessage(std::span(buffer).first(packet.size_bytes));
+    auto message = meeting::ParseMessage(std::span(buffer).first(packet.size_bytes));
     EXPECT_TRUE(message.ok()) << message.status();
     return message.ok() ? std::optional(*message) : std::nullopt;
   }
   static std::string RefusalOf(const UniqueFd& socket) {
     auto answer = AnswerTo(socket);
-    auto* refused = answer.has_value() ? std::get_if<local::Refused>(&*answer) : nullptr;
+    auto* refused = answer.has_value() ? std::get_if<meeting::Refused>(&*answer) : nullptr;
     return refused == nullptr ? "(no refusal)" : refused->reason;
   }
   static UniqueFd MemoryFile(bool sealed) {
@@ -87,7 +87,7 @@ class StrangersTest : public testing::Test {
   }
 
   std::unique_ptr<Member> member_;
-  local::Advert advert_;
+  meeting::Advert advert_;
 };
 
 TEST_F(StrangersTest, RandomBytesAreShownTheDoor) {
@@ -109,7 +109,7 @@ TEST_F(StrangersTest, TruncatedOversizedAndEmptyMessagesToo) {
     ASSERT_OK(SendPacket(socket.get(), std::span(hello).first(size), {}));
     EXPECT_FALSE(AnswerTo(socket).has_value()) << size;
   }
-  for (std::size_t size : {hello.size() + 1, local::kMaxMessageBytes + 1, std::size_t{100'000}}) {
+  for (std::size_t size : {hello.size() + 1, meeting::kMaxMessageBytes + 1, std::size_t{100'000}}) {
     auto longer = hello;
     longer.resize(size);
     UniqueFd socket = Call();
@@ -119,22 +119,22 @@ TEST_F(StrangersTest, TruncatedOversizedAndEmptyMessagesToo) {
 }
 
 TEST_F(StrangersTest, MessagesOutOfOrderEndTheConnection) {
-  std::vector<local::Message> early{local::Ready{},     local::Welcome{}, local::Grow{},
-                                    local::Grown{},     local::Bye{},     local::Data{},
-                                    local::Duplicate{}, local::Refused{}};
-  for (const local::Message& message : early) {
+  std::vector<meeting::Message> early{meeting::Ready{},     meeting::Welcome{}, meeting::Grow{},
+                                      meeting::Grown{},     meeting::Bye{},     meeting::Data{},
+                                      meeting::Duplicate{}, meeting::Refused{}};
+  for (const meeting::Message& message : early) {
     UniqueFd socket = Call();
     ASSERT_OK(SendPacket(socket.get(), EncodeMessage(message), {}));
-    EXPECT_FALSE(AnswerTo(socket).has_value()) << local::MessageName(message);
+    EXPECT_FALSE(AnswerTo(socket).has_value()) << meeting::MessageName(message);
   }
   std::uint64_t epoch = 1;
-  for (const local::Message& message :
-       std::vector<local::Message>{TrueHello(), local::Welcome{}, local::Duplicate{}}) {
+  for (const meeting::Message& message :
+       std::vector<meeting::Message>{TrueHello(), meeting::Welcome{}, meeting::Duplicate{}}) {
     UniqueFd socket = Call();
-    local::Hello hello = TrueHello();
+    meeting::Hello hello = TrueHello();
     hello.from_epoch = epoch++;
     ASSERT_OK(SendPacket(socket.get(), EncodeMessage(hello), {}));
-    ASSERT_TRUE(std::holds_alternative<local::Welcome>(*AnswerTo(socket)));
+    ASSERT_TRUE(std::holds_alternative<meeting::Welcome>(*AnswerTo(socket)));
     ASSERT_OK(SendPacket(socket.get(), EncodeMessage(message), {}));
     EXPECT_FALSE(AnswerTo(socket).has_value());
     auto end = member_->LinkEnd(2, hello.from_epoch);
@@ -150,11 +150,11 @@ TEST_F(StrangersTest, AnotherVersionHearsOurs) {
   UniqueFd socket = Call();
   ASSERT_OK(SendPacket(socket.get(), bytes, {}));
   EXPECT_THAT(RefusalOf(socket),
-              HasSubstr(fmt::format("version 9, not {}", local::kProtocolVersion)));
+              HasSubstr(fmt::format("version 9, not {}", meeting::kProtocolVersion)));
 }
 
 TEST_F(StrangersTest, WhoHasNotReadTheDirectoryIsRefused) {
-  local::Hello hello = TrueHello();
+  meeting::Hello hello = TrueHello();
   hello.key[3] ^= std::byte{1};
   UniqueFd socket = Call();
   ASSERT_OK(SendPacket(socket.get(), EncodeMessage(hello), {}));
@@ -171,8 +171,8 @@ TEST_F(StrangersTest, FilesThatDontFitTheMessageAreRefusedAndClosed) {
   };
   UniqueFd sealed = MemoryFile(true);
   UniqueFd unsealed = MemoryFile(false);
-  auto attempt = [&](const local::Contribution& contribution, std::vector<int> files) {
-    local::Hello hello = TrueHello();
+  auto attempt = [&](const meeting::Contribution& contribution, std::vector<int> files) {
+    meeting::Hello hello = TrueHello();
     hello.contribution = contribution;
     UniqueFd socket = Call();
     EXPECT_OK(SendPacket(socket.get(), EncodeMessage(hello), files));
@@ -181,7 +181,7 @@ TEST_F(StrangersTest, FilesThatDontFitTheMessageAreRefusedAndClosed) {
     return refusal;
   };
   int before = open_files();
-  const local::Contribution one{{0, 2_MiB}, {false, true}, {}};
+  const meeting::Contribution one{{0, 2_MiB}, {false, true}, {}};
   EXPECT_THAT(attempt(one, {}), HasSubstr("fewer files"));
   EXPECT_THAT(attempt(one, {sealed.get(), sealed.get()}), HasSubstr("more files"));
   EXPECT_THAT(attempt({}, {sealed.get()}), HasSubstr("more files"));
@@ -217,16 +217,16 @@ TEST_F(StrangersTest, MoreFilesThanAnyMessageHasAreClosed) {
 TEST_F(StrangersTest, GrowthByAnotherFileEndsTheLink) {
   UniqueFd first = MemoryFile(true);
   UniqueFd second = MemoryFile(true);
-  const local::Contribution one{{0, 2_MiB}, {false, true}, {}};
-  local::Hello hello = TrueHello();
+  const meeting::Contribution one{{0, 2_MiB}, {false, true}, {}};
+  meeting::Hello hello = TrueHello();
   hello.contribution = one;
   UniqueFd socket = Call();
   const int first_file = first.get();
   const int second_file = second.get();
   ASSERT_OK(SendPacket(socket.get(), EncodeMessage(hello), {&first_file, 1}));
-  ASSERT_TRUE(std::holds_alternative<local::Welcome>(*AnswerTo(socket)));
-  ASSERT_OK(SendPacket(socket.get(), EncodeMessage(local::Ready{}), {}));
-  ASSERT_OK(SendPacket(socket.get(), EncodeMessage(local::Grow{one}), {&second_file, 1}));
+  ASSERT_TRUE(std::holds_alternative<meeting::Welcome>(*AnswerTo(socket)));
+  ASSERT_OK(SendPacket(socket.get(), EncodeMessage(meeting::Ready{}), {}));
+  ASSERT_OK(SendPacket(socket.get(), EncodeMessage(meeting::Grow{one}), {&second_file, 1}));
   EXPECT_THAT(RefusalOf(socket), HasSubstr("another file"));
 }
 

@@ -126,7 +126,7 @@ TEST(TcpFrame, TablesMustAddUp) {
   Header header{.op = Op::kPut, .count = 3, .sequence = 1, .size_bytes = 30};
   auto ranges = ParseTable(header, bytes);
   ASSERT_TRUE(ranges.ok());
-  EXPECT_EQ(*ranges, (std::vector<Range>{{100, 10}, {0, 20}, {5000, 0}}));
+  EXPECT_EQ(*ranges, (std::vector<TargetRange>{{100, 10}, {0, 20}, {5000, 0}}));
   for (std::uint64_t wrong :
        {std::uint64_t{29}, std::uint64_t{31}, std::uint64_t{0}, ~std::uint64_t{0}}) {
     header.size_bytes = wrong;

@@ -102,7 +102,7 @@ const HostPort kFirst{"127.0.0.1", 7000};
 
 TEST(TcpListen, APortIsTheFirstOfARange) {
   const std::string text = InOwnNamespace("ip link set lo up", [] {
-    std::vector<Listener> held;
+    std::vector<ListeningSocket> held;
     auto hold = [&](std::uint16_t port) { held.push_back(*Listen({"127.0.0.1", port})); };
     std::string all = InRange(kFirst, {.own = 3, .spare = 8, .says_which = true}) + "\n";
     hold(7003);

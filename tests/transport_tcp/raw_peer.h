@@ -15,7 +15,7 @@
 
 #include "base/retry.h"
 #include "contract/transport_fixture.h"
-#include "transport/local_protocol.h"
+#include "transport/meeting/peer_protocol.h"
 #include "transport/tcp/advert.h"
 #include "transport/tcp/frame.h"
 #include "transport/tcp/listen.h"
@@ -53,15 +53,15 @@ class RawPeer {
     tcp::Header preface = NextHeader();
     tokens_ = {preface.token, preface.offset, preface.size_bytes};
     tcp::Header control = NextHeader();
-    auto message = local::ParseMessage(Take(control.size_bytes));
-    if (!message.ok() || !std::holds_alternative<local::Welcome>(*message)) return false;
-    SendMessage(local::Ready{});
+    auto message = meeting::ParseMessage(Take(control.size_bytes));
+    if (!message.ok() || !std::holds_alternative<meeting::Welcome>(*message)) return false;
+    SendMessage(meeting::Ready{});
     return true;
   }
   const tcp::Tokens& tokens() const { return tokens_; }
 
   void SendHello(Rank rank, const MemberOptions& like) {
-    local::Hello hello;
+    meeting::Hello hello;
     hello.pool = like.pool;
     hello.from = rank;
     hello.from_epoch = 1;
@@ -71,8 +71,8 @@ class RawPeer {
     hello.max_bytes = like.max_bytes;
     SendMessage(hello);
   }
-  void SendMessage(const local::Message& message) {
-    auto bytes = local::EncodeMessage(message);
+  void SendMessage(const meeting::Message& message) {
+    auto bytes = meeting::EncodeMessage(message);
     Send({.op = tcp::Op::kControl, .size_bytes = bytes.size()});
     Send(bytes);
   }

@@ -69,7 +69,7 @@ class Relay {
     }
   }
 
-  tcp::Listener listener_;
+  tcp::ListeningSocket listener_;
   std::thread thread_;
   std::vector<std::byte> said_;
 };

@@ -166,8 +166,8 @@ TEST_F(TcpRubbish, NothingButAnIntroductionIsTakenFromWhoHasTheKey) {
         peer.Send(RandomBytes(2, 248));
       },
       [](RawPeer& peer) { peer.Send({.op = Op::kControl, .size_bytes = 513}); },
-      [](RawPeer& peer) { peer.SendMessage(local::Ready{}); },
-      [](RawPeer& peer) { peer.SendMessage(local::Bye{}); },
+      [](RawPeer& peer) { peer.SendMessage(meeting::Ready{}); },
+      [](RawPeer& peer) { peer.SendMessage(meeting::Bye{}); },
       [](RawPeer& peer) {
         peer.Send(
             std::span<const std::byte>(tcp::EncodeHeader({.op = Op::kControl, .size_bytes = 248}))

@@ -65,55 +65,55 @@ auto MakeStubs(const std::shared_ptr<grpc::Channel>& channel) {
 
 }  // namespace
 
-Connection::Connection(IoThread& io, const HostPort& endpoint,
-                       std::chrono::milliseconds connect_timeout,
-                       std::shared_ptr<const TlsCredentials> tls)
+StoreConnection::StoreConnection(IoThread& io, const HostPort& endpoint,
+                                 std::chrono::milliseconds connect_timeout,
+                                 std::shared_ptr<const TlsCredentials> tls)
     : io_(io),
       endpoint_(endpoint),
       tunnel_(tls == nullptr ? nullptr
                              : std::make_unique<Tunnel>(std::move(tls), endpoint, connect_timeout)),
       stubs_(MakeStubs(MakeChannel(endpoint, connect_timeout, tunnel_.get()))) {}
 
-Connection::~Connection() = default;
+StoreConnection::~StoreConnection() = default;
 
-Connection::Failure Connection::Explain(const grpc::Status& status) const {
+StoreConnection::Failure StoreConnection::Explain(const grpc::Status& status) const {
   if (tunnel_ != nullptr)
     if (Status failure = tunnel_->failure(); !failure.ok())
       return {failure.message(), IsInvalidArgument(failure)};
   return {FailureText(status), IsRefusal(status)};
 }
 
-TimePoint Connection::last_heard() const {
+TimePoint StoreConnection::last_heard() const {
   std::lock_guard lock(mutex_);
   return last_heard_;
 }
 
-void Connection::SetDeadline(Deadline deadline, grpc::ClientContext* context) {
+void StoreConnection::SetDeadline(Deadline deadline, grpc::ClientContext* context) {
   auto left =
       std::min<std::chrono::nanoseconds>(deadline - std::chrono::steady_clock::now(), kLongestCall);
   context->set_deadline(std::chrono::system_clock::now() +
                         std::chrono::duration_cast<std::chrono::system_clock::duration>(left));
 }
 
-void* Connection::Register(grpc::ClientContext* context, std::function<void(bool)> done) {
+void* StoreConnection::Register(grpc::ClientContext* context, std::function<void(bool)> done) {
   std::lock_guard lock(mutex_);
   if (cancelled_) return nullptr;
   in_flight_.insert(context);
   return io_.Tag(std::move(done));
 }
 
-void Connection::Forget(grpc::ClientContext* context, bool heard) {
+void StoreConnection::Forget(grpc::ClientContext* context, bool heard) {
   std::lock_guard lock(mutex_);
   in_flight_.erase(context);
   if (heard) last_heard_ = std::chrono::steady_clock::now();
 }
 
-void Connection::Heard() {
+void StoreConnection::Heard() {
   std::lock_guard lock(mutex_);
   last_heard_ = std::chrono::steady_clock::now();
 }
 
-void Connection::Cancel() {
+void StoreConnection::Cancel() {
   std::lock_guard lock(mutex_);
   cancelled_ = true;
   for (auto* context : in_flight_) context->TryCancel();

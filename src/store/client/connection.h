@@ -26,7 +26,7 @@
 
 namespace memfabric::store {
 
-class Connection final : public std::enable_shared_from_this<Connection> {
+class StoreConnection final : public std::enable_shared_from_this<StoreConnection> {
  public:
   template <typename Response>
   using Done = std::function<void(const grpc::Status&, const Response&)>;
@@ -36,9 +36,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   // Connects at the first call, with TLS at once. `connect_timeout`: how long the handshakes may
   // take. `tls`: null for none.
-  Connection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
-             std::shared_ptr<const TlsCredentials> tls);
-  ~Connection();
+  StoreConnection(IoThread& io, const HostPort& endpoint, std::chrono::milliseconds connect_timeout,
+                  std::shared_ptr<const TlsCredentials> tls);
+  ~StoreConnection();
 
   const HostPort& endpoint() const { return endpoint_; }
   TimePoint last_heard() const;  // when the server's last answer came
@@ -83,7 +83,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
  private:
   template <typename Request, typename Response>
-  friend class Stream;
+  friend class CallStream;
 
   static void SetDeadline(Deadline deadline, grpc::ClientContext* context);
   // The tag for a new call's first operation; null after Cancel.
@@ -111,7 +111,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
 // A bidirectional stream on a connection. It keeps itself alive until it has ended.
 template <typename Request, typename Response>
-class Stream final : public std::enable_shared_from_this<Stream<Request, Response>> {
+class CallStream final : public std::enable_shared_from_this<CallStream<Request, Response>> {
  public:
   template <typename Stub>
   using Call = std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> (Stub::*)(
@@ -121,7 +121,7 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
     std::function<void(const grpc::Status&)> on_end;  // once
   };
 
-  Stream(std::shared_ptr<Connection> connection, Handler handler)
+  CallStream(std::shared_ptr<StoreConnection> connection, Handler handler)
       : connection_(std::move(connection)), handler_(std::move(handler)) {}
 
   // False, and nothing happens, when the connection was cancelled before.
@@ -184,7 +184,7 @@ class Stream final : public std::enable_shared_from_this<Stream<Request, Respons
     }));
   }
 
-  const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<StoreConnection> connection_;
   const Handler handler_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> stream_;

@@ -223,7 +223,7 @@ void GrpcClient::Attempt() {
     return Failed({strange.message(), true});
   auto timeout = endpoints_.size() == 1 ? kOnlyEndpointTimeout : kFirstAnswerTimeout;
   auto connection =
-      std::make_shared<Connection>(io_, endpoints_[next_].address, timeout, options_.tls);
+      std::make_shared<StoreConnection>(io_, endpoints_[next_].address, timeout, options_.tls);
   connecting_ = connection;
   // A read that asks for hardly anything, but for the agreement of the cluster's majority.
   pb::RangeRequest request;
@@ -237,7 +237,7 @@ void GrpcClient::Attempt() {
   CHECK(started);  // nobody else knows it yet
 }
 
-void GrpcClient::Failed(const Connection::Failure& failure) {
+void GrpcClient::Failed(const StoreConnection::Failure& failure) {
   endpoints_[next_].failure = failure.text;
   endpoints_[next_].foreign = failure.refusal;
   next_ = (next_ + 1) % endpoints_.size();
@@ -297,8 +297,8 @@ void GrpcClient::Identify(const pb::ResponseHeader& header) {
   raft_term_ = header.raft_term();
 }
 
-void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const grpc::Status& status,
-                         const pb::RangeResponse& response) {
+void GrpcClient::OnHello(const std::shared_ptr<StoreConnection>& connection,
+                         const grpc::Status& status, const pb::RangeResponse& response) {
   bool again;
   {
     std::lock_guard lock(mutex_);
@@ -308,8 +308,8 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
     // Asked again: who answers may have come since.
     Status strange = status.ok() ? CheckServersUser(endpoint.address) : Ok();
     if (!status.ok() || !strange.ok()) {
-      auto failure =
-          status.ok() ? Connection::Failure{strange.message(), true} : connection->Explain(status);
+      auto failure = status.ok() ? StoreConnection::Failure{strange.message(), true}
+                                 : connection->Explain(status);
       connection->Cancel();
       return Failed(failure);
     }
@@ -327,7 +327,7 @@ void GrpcClient::OnHello(const std::shared_ptr<Connection>& connection, const gr
   if (again) Tell(true);
 }
 
-void GrpcClient::OnEnd(const std::shared_ptr<Connection>& connection, const std::string& why) {
+void GrpcClient::OnEnd(const std::shared_ptr<StoreConnection>& connection, const std::string& why) {
   {
     std::lock_guard lock(mutex_);
     if (closed_ || !link_.has_value() || link_->connection != connection) return;
@@ -382,7 +382,7 @@ std::unique_ptr<Watch> GrpcClient::WatchConnection(std::function<void(bool)> han
 Status GrpcClient::MoveTo(const StoreUrl& url, Deadline deadline) {
   Caller caller(*this);
   RETURN_IF_ERROR(GrpcClient(url, options_).AwaitFirstAnswer(deadline));
-  std::shared_ptr<Connection> former;
+  std::shared_ptr<StoreConnection> former;
   {
     std::unique_lock lock(mutex_);
     if (link_.has_value()) former = link_->connection;
@@ -469,10 +469,10 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
 
 template <typename Stub, typename Request, typename Response>
 Result<Response> GrpcClient::Call(const std::string& what,
-                                  Connection::Call<Stub, Request, Response> call,
+                                  StoreConnection::Call<Stub, Request, Response> call,
                                   const Request& request, Deadline deadline, Twice twice) {
   return Perform<Response>(what, deadline, twice,
-                           [&](const Link& link, Connection::Done<Response> done) {
+                           [&](const Link& link, StoreConnection::Done<Response> done) {
                              return link.connection->Start<Stub, Request, Response>(
                                  call, request, deadline, std::move(done));
                            });

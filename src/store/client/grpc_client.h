@@ -62,7 +62,7 @@ class GrpcClient final : public Client {
     bool foreign = false;                   // what answers there isn't a store, or refuses us
   };
   struct Link {
-    std::shared_ptr<Connection> connection;
+    std::shared_ptr<StoreConnection> connection;
     std::shared_ptr<KeepAlives> keep_alives;
     TimePoint since;
   };
@@ -77,7 +77,7 @@ class GrpcClient final : public Client {
   class Caller;
 
   template <typename Response>
-  using Starter = std::function<bool(const Link&, Connection::Done<Response>)>;
+  using Starter = std::function<bool(const Link&, StoreConnection::Done<Response>)>;
   enum class Twice { kMayBeDone, kMayNot };
 
   // Carries out one call, on one connection after the other when it may be done twice.
@@ -85,8 +85,9 @@ class GrpcClient final : public Client {
   Result<Response> Perform(const std::string& what, Deadline deadline, Twice twice,
                            const Starter<Response>& start);
   template <typename Stub, typename Request, typename Response>
-  Result<Response> Call(const std::string& what, Connection::Call<Stub, Request, Response> call,
-                        const Request& request, Deadline deadline, Twice twice);
+  Result<Response> Call(const std::string& what,
+                        StoreConnection::Call<Stub, Request, Response> call, const Request& request,
+                        Deadline deadline, Twice twice);
 
   Result<Link> AwaitLink(Deadline deadline);
   // InvalidArgument: an etcd that lacks what we need.
@@ -99,13 +100,13 @@ class GrpcClient final : public Client {
   // REQUIRES: mutex_ is held.
   void Attempt();
   void AttemptLater();
-  void Failed(const Connection::Failure& failure);
+  void Failed(const StoreConnection::Failure& failure);
   Status CheckServersUser(const HostPort& address) const;
   void Identify(const etcdserverpb::ResponseHeader& header);
 
-  void OnHello(const std::shared_ptr<Connection>& connection, const grpc::Status& status,
+  void OnHello(const std::shared_ptr<StoreConnection>& connection, const grpc::Status& status,
                const etcdserverpb::RangeResponse& response);
-  void OnEnd(const std::shared_ptr<Connection>& connection, const std::string& why);
+  void OnEnd(const std::shared_ptr<StoreConnection>& connection, const std::string& why);
   void Saw(const Link& link, const etcdserverpb::ResponseHeader& header);
   void RunOnIoThread(std::function<void()> work);
   void Tell(bool answers);
@@ -118,9 +119,9 @@ class GrpcClient final : public Client {
   std::condition_variable changed_;
   StoreUrl url_;
   std::vector<Endpoint> endpoints_;
-  std::size_t next_ = 0;                    // the endpoint in use or to be tried
-  std::size_t failures_ = 0;                // since a connection was good
-  std::shared_ptr<Connection> connecting_;  // its first answer is awaited
+  std::size_t next_ = 0;                         // the endpoint in use or to be tried
+  std::size_t failures_ = 0;                     // since a connection was good
+  std::shared_ptr<StoreConnection> connecting_;  // its first answer is awaited
   std::optional<Link> link_;
   std::shared_ptr<grpc::Alarm> alarm_;  // of the next attempt
   bool identified_ = false;

@@ -18,9 +18,9 @@ namespace memfabric::store {
 
 class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
  public:
-  using Done = Connection::Done<etcdserverpb::LeaseKeepAliveResponse>;
+  using Done = StoreConnection::Done<etcdserverpb::LeaseKeepAliveResponse>;
 
-  explicit KeepAlives(std::shared_ptr<Connection> connection)
+  explicit KeepAlives(std::shared_ptr<StoreConnection> connection)
       : connection_(std::move(connection)) {}
 
   // `done` runs once. False, and nothing happens, when the connection has ended.
@@ -28,7 +28,7 @@ class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
 
  private:
   using KeepAliveStream =
-      Stream<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>;
+      CallStream<etcdserverpb::LeaseKeepAliveRequest, etcdserverpb::LeaseKeepAliveResponse>;
   struct Waiter {
     std::int64_t lease;
     Done done;
@@ -37,7 +37,7 @@ class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
   void OnResponse(const etcdserverpb::LeaseKeepAliveResponse& response);
   void OnEnd(const grpc::Status& status);
 
-  const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<StoreConnection> connection_;
   std::mutex mutex_;  // guards what follows
   std::shared_ptr<KeepAliveStream> stream_;
   std::deque<Waiter> waiters_;  // in the order of their requests

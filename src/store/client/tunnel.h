@@ -1,7 +1,8 @@
 // store/client/tunnel.h: a TLS connection to one endpoint, as a socket with its contents that gRPC
 // is given.
 //
-// Owner: a Connection. Threads: one of its own, which dials, shakes hands and relays; functions
+// Owner: a StoreConnection. Threads: one of its own, which dials, shakes hands and relays;
+// functions
 // from any.
 
 #pragma once

@@ -39,7 +39,8 @@ Status Watches::Start() {
   return Ok();
 }
 
-void Watches::Attach(const std::shared_ptr<Connection>& connection, std::uint64_t incarnation) {
+void Watches::Attach(const std::shared_ptr<StoreConnection>& connection,
+                     std::uint64_t incarnation) {
   // The stream knows itself weakly, so that it goes when it has ended.
   auto self = std::make_shared<std::weak_ptr<WatchStream>>();
   auto stream = std::make_shared<WatchStream>(
@@ -145,7 +146,7 @@ void Watches::ReadPage(const std::shared_ptr<Entry>& entry,
 }
 
 void Watches::OnPage(const std::shared_ptr<Entry>& entry,
-                     const std::shared_ptr<Connection>& connection,
+                     const std::shared_ptr<StoreConnection>& connection,
                      const std::shared_ptr<PagedRead>& read, const pb::RangeResponse& response) {
   std::lock_guard lock(mutex_);
   if (connection != connection_ || entry->removed) return;

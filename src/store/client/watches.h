@@ -31,21 +31,21 @@ namespace memfabric::store {
 class Watches {
  public:
   // `on_end`: the stream of a connection has ended, and with it the connection.
-  using OnEnd = std::function<void(const std::shared_ptr<Connection>&, const grpc::Status&)>;
+  using OnEnd = std::function<void(const std::shared_ptr<StoreConnection>&, const grpc::Status&)>;
 
   explicit Watches(OnEnd on_end) : on_end_(std::move(on_end)) {}
   ~Watches();      // REQUIRES: the IoThread has drained.
   Status Start();  // before all else
 
   // Opens the stream, which ends with the connection, and resumes every watch on it.
-  void Attach(const std::shared_ptr<Connection>& connection, std::uint64_t incarnation);
+  void Attach(const std::shared_ptr<StoreConnection>& connection, std::uint64_t incarnation);
   void Detach();
 
   std::unique_ptr<Watch> Add(std::string_view prefix, std::int64_t start_revision,
                              Client::WatchHandler handler);
 
  private:
-  using WatchStream = Stream<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
+  using WatchStream = CallStream<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>;
   struct Entry {
     Entry(std::string_view prefix, Client::WatchHandler handler)
         : prefix(prefix), handler(std::move(handler)) {}
@@ -68,7 +68,8 @@ class Watches {
   void Remove(const std::shared_ptr<Entry>& entry);
   void OnResponse(const std::shared_ptr<WatchStream>& stream,
                   const etcdserverpb::WatchResponse& response);
-  void OnPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<Connection>& connection,
+  void OnPage(const std::shared_ptr<Entry>& entry,
+              const std::shared_ptr<StoreConnection>& connection,
               const std::shared_ptr<PagedRead>& read, const etcdserverpb::RangeResponse& response);
   // REQUIRES: mutex_ is held, attached.
   void Resume(const std::shared_ptr<Entry>& entry);
@@ -83,7 +84,7 @@ class Watches {
 
   std::mutex mutex_;  // guards what follows
   std::list<std::shared_ptr<Entry>> entries_;
-  std::shared_ptr<Connection> connection_;  // null while detached
+  std::shared_ptr<StoreConnection> connection_;  // null while detached
   std::shared_ptr<WatchStream> stream_;
   std::uint64_t incarnation_ = 0;
   // asked for, in order; the server answers in that order

@@ -140,7 +140,7 @@ bool IsConnectionFailure(const grpc::Status& status) {
       return true;
     case grpc::StatusCode::UNKNOWN:
     case grpc::StatusCode::INTERNAL:  // gRPC's own, when a stream is cut in the middle
-      return status.error_message().find("Stream removed") != std::string::npos ||
+      return status.error_message().find("CallStream removed") != std::string::npos ||
              status.error_message().find("RST_STREAM") != std::string::npos;
     default: return false;
   }
@@ -165,12 +165,12 @@ std::string FailureText(const grpc::Status& status) {
   };
   static constexpr std::array<Known, 9> kKnown{
       {{"Cannot assign requested address", "no local port is free to connect from, or no address"},
-       {"Connection refused", "connection refused"},
+       {"StoreConnection refused", "connection refused"},
        {"No route to host", "no route to the host"},
        {"Network is unreachable", "the network is unreachable"},
        {"keepalive watchdog timeout", "it answers no pings"},
        {"DNS resolution failed", "the host name doesn't resolve"},
-       {"Connection reset", "the connection was reset"},
+       {"StoreConnection reset", "the connection was reset"},
        {"Socket closed", "the connection was closed"},
        {"http1.x server", "it speaks HTTP/1"}}};
   for (const auto& [theirs, ours] : kKnown)

@@ -73,10 +73,10 @@ struct Watched {
   std::uint32_t events = 0;
 };
 
-struct Connection;
-using Connections = std::list<Connection>;
+struct ClientConnection;
+using Connections = std::list<ClientConnection>;
 
-struct Connection {
+struct ClientConnection {
   // the relay's with TLS, once there is one; without, a second descriptor of what gRPC has
   UniqueFd network;
   int handed = -1;  // gRPC's descriptor, until its first request
@@ -119,7 +119,7 @@ std::string WhatSpeaks(std::string_view bytes) {
       Shown(bytes));
 }
 
-class EpollListener final : public Listener {
+class EpollListener final : public StoreListener {
  public:
   explicit EpollListener(Options options)
       : options_(std::move(options)),
@@ -150,7 +150,7 @@ class EpollListener final : public Listener {
   std::uint16_t port() const override { return doors_.front().address.port; }
 
  private:
-  struct Door {
+  struct ListeningPort {
     HostPort address;
     UniqueFd fd;  // none while it couldn't be opened again
   };
@@ -183,12 +183,12 @@ class EpollListener final : public Listener {
         void* what = events[i].data.ptr;
         if (what == nullptr) {
           HearOfRequests();
-        } else if (auto door =
-                       std::ranges::find(doors_, what, [](Door& one) -> void* { return &one; });
+        } else if (auto door = std::ranges::find(doors_, what,
+                                                 [](ListeningPort& one) -> void* { return &one; });
                    door != doors_.end()) {
           Accept(*door);
         } else {
-          Serve(*static_cast<Connection*>(what));
+          Serve(*static_cast<ClientConnection*>(what));
         }
       }
       StartThoseThatHaveSpoken();
@@ -222,7 +222,7 @@ class EpollListener final : public Listener {
     return std::max(accept_from_, silent_.front().since + kUndisturbedSilence);
   }
 
-  void Accept(Door& door) {
+  void Accept(ListeningPort& door) {
     for (int i = 0; i < kMostAccepts && MayAcceptFrom() <= steady_clock::now(); ++i) {
       sockaddr_storage address{};
       UniqueFd network = AcceptOne(door, address);
@@ -231,7 +231,7 @@ class EpollListener final : public Listener {
     }
   }
 
-  static UniqueFd AcceptOne(const Door& door, sockaddr_storage& address) {
+  static UniqueFd AcceptOne(const ListeningPort& door, sockaddr_storage& address) {
     return UniqueFd(RetryOnSignal([&] {
       socklen_t size = sizeof address;
       return accept4(door.fd.get(), reinterpret_cast<sockaddr*>(&address), &size,
@@ -239,7 +239,7 @@ class EpollListener final : public Listener {
     }));
   }
 
-  void OnAcceptError(Door& door, int error) {
+  void OnAcceptError(ListeningPort& door, int error) {
     switch (error) {
       case EMFILE:
       case ENFILE: {
@@ -285,7 +285,7 @@ class EpollListener final : public Listener {
   // A door that has stopped to listen, whoever did that, is opened again.
   void CheckDoors() {
     check_at_ = steady_clock::now() + kCheckPeriod;
-    for (Door& door : doors_) {
+    for (ListeningPort& door : doors_) {
       int listens = 0;
       socklen_t size = sizeof listens;
       const bool is_ours = door.fd && PortOf(door.fd.get()) == door.address.port;
@@ -334,7 +334,7 @@ class EpollListener final : public Listener {
     }
     const int on = 1;
     setsockopt(network.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    Connection& connection = silent_.emplace_back();
+    ClientConnection& connection = silent_.emplace_back();
     connection.network = std::move(network);
     connection.address = address;
     connection.list = &silent_;
@@ -347,22 +347,23 @@ class EpollListener final : public Listener {
   // has had its time.
   bool MakeRoom(Connections& list, milliseconds undisturbed) {
     const TimePoint before = steady_clock::now() - undisturbed;
-    const auto text = [](const Connection& one) {
+    const auto text = [](const ClientConnection& one) {
       return std::string_view(reinterpret_cast<const char*>(&one.address), 16);
     };
     std::map<std::string_view, std::size_t> counts;
     std::size_t most = 0;
     for (auto& one : list)
       if (one.since <= before) most = std::max(most, ++counts[text(one)]);
-    auto victim = std::ranges::find_if(
-        list, [&](Connection& one) { return one.since <= before && counts[text(one)] == most; });
+    auto victim = std::ranges::find_if(list, [&](ClientConnection& one) {
+      return one.since <= before && counts[text(one)] == most;
+    });
     if (victim == list.end()) return false;
     Evict(*victim, "others want to be let in as well, and it had not introduced itself");
     return true;
   }
 
   // The first bytes of one that has said nothing yet.
-  void Hear(Connection& connection) {
+  void Hear(ClientConnection& connection) {
     char bytes[64];
     const ssize_t got = recv(connection.network.get(), bytes, sizeof bytes, MSG_PEEK);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -380,14 +381,14 @@ class EpollListener final : public Listener {
     const Room room = Room::Now(tls());
     while (!spoken_.empty()) {
       if (started_.size() >= room.started && !MakeRoom(started_, UndisturbedStart())) return;
-      Connection& connection = spoken_.front();
+      ClientConnection& connection = spoken_.front();
       MoveTo(started_, connection);
       connection.since = steady_clock::now();
       tls() ? StartHandshake(connection) : HandOn(connection);
     }
   }
 
-  void StartHandshake(Connection& connection) {
+  void StartHandshake(ClientConnection& connection) {
     int ends[2] = {-1, -1};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
       Complain(connection.address, IoError("no socket pair for TLS: {}", ErrnoText(errno)));
@@ -401,7 +402,7 @@ class EpollListener final : public Listener {
     Serve(connection);
   }
 
-  void HandOn(Connection& connection) {
+  void HandOn(ClientConnection& connection) {
     auto user = UserOfPeer(connection.network.get());
     if (!user.ok())
       return Refuse(
@@ -439,14 +440,14 @@ class EpollListener final : public Listener {
     eventfd_t count = 0;
     (void)eventfd_read(wake_.get(), &count);
     for (int fd : options_.first_requests->Take())
-      if (auto found = std::ranges::find(started_, fd, &Connection::handed);
+      if (auto found = std::ranges::find(started_, fd, &ClientConnection::handed);
           found != started_.end())
         Drop(*found);
   }
 
   // --- Connections ---
 
-  void Serve(Connection& connection) {
+  void Serve(ClientConnection& connection) {
     if (connection.dropped) return;  // by an earlier event of this round
     if (connection.relay != nullptr) return Relay(connection);
     if (connection.lingers) return Linger(connection);
@@ -454,7 +455,7 @@ class EpollListener final : public Listener {
     Drop(connection);  // it has ended before it was started, or before it asked for anything
   }
 
-  void Relay(Connection& connection) {
+  void Relay(ClientConnection& connection) {
     TlsRelay& relay = *connection.relay;
     auto before = relay.state();
     auto state = relay.Advance();
@@ -477,7 +478,7 @@ class EpollListener final : public Listener {
     shutdown(network, SHUT_WR);
   }
 
-  void Refuse(Connection& connection, const Goodbye& goodbye) {
+  void Refuse(ClientConnection& connection, const Goodbye& goodbye) {
     Complain(connection.address, Disconnected("{}", goodbye.why));
     Say(connection.network.get(), goodbye);
     if (connection.list != &started_) {
@@ -490,7 +491,7 @@ class EpollListener final : public Listener {
     Watch(connection, connection.network_watch, connection.network.get(), EPOLLIN);
   }
 
-  void Linger(Connection& connection) {
+  void Linger(ClientConnection& connection) {
     std::array<char, 4096> bytes;
     for (int reads = 0; reads < 16; ++reads) {
       const ssize_t got = recv(connection.network.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
@@ -499,14 +500,14 @@ class EpollListener final : public Listener {
     }
   }
 
-  void MoveTo(Connections& list, Connection& connection) {
+  void MoveTo(Connections& list, ClientConnection& connection) {
     list.splice(list.end(), *connection.list, connection.self);
     connection.list = &list;
   }
 
   // One that nothing is wanted of is taken out: epoll would tell again and again that its other end
   // is closed.
-  void Watch(Connection& connection, Watched& watched, int fd, std::uint32_t events) {
+  void Watch(ClientConnection& connection, Watched& watched, int fd, std::uint32_t events) {
     if (watched.events == events && (events == 0 || watched.fd == fd)) return;
     epoll_event event{.events = events, .data = {.ptr = &connection}};
     int change = events == 0 ? EPOLL_CTL_DEL : watched.events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
@@ -514,7 +515,7 @@ class EpollListener final : public Listener {
     watched = {.fd = fd, .events = events};
   }
 
-  void Drop(Connection& connection) {
+  void Drop(ClientConnection& connection) {
     for (Watched* watched : {&connection.network_watch, &connection.plain_watch})
       Watch(connection, *watched, watched->fd, 0);
     if (connection.handed >= 0) options_.first_requests->Forget(connection.handed);
@@ -522,7 +523,7 @@ class EpollListener final : public Listener {
     MoveTo(gone_, connection);
   }
 
-  void Evict(Connection& connection, std::string_view why) {
+  void Evict(ClientConnection& connection, std::string_view why) {
     const bool refused =
         connection.lingers ||
         (connection.relay && connection.relay->state() != TlsRelay::State::kHandshake);
@@ -557,7 +558,7 @@ class EpollListener final : public Listener {
   UniqueFd epoll_;
   UniqueFd wake_;
   UniqueFd spare_{open("/dev/null", O_RDONLY | O_CLOEXEC)};
-  std::vector<Door> doors_;
+  std::vector<ListeningPort> doors_;
   std::atomic<bool> stopping_{false};
 
   // The thread's own. Each list is by age.
@@ -577,10 +578,10 @@ class EpollListener final : public Listener {
 
 }  // namespace
 
-Result<std::unique_ptr<Listener>> Listener::Start(Options options) {
+Result<std::unique_ptr<StoreListener>> StoreListener::Start(Options options) {
   auto listener = std::make_unique<EpollListener>(std::move(options));
   RETURN_IF_ERROR(listener->Listen());
-  return std::unique_ptr<Listener>(std::move(listener));
+  return std::unique_ptr<StoreListener>(std::move(listener));
 }
 
 }  // namespace memfabric::store

@@ -33,7 +33,7 @@
 
 namespace memfabric::store {
 
-class Listener {
+class StoreListener {
  public:
   struct Options {
     // numeric; with port 0 the one address gets a free one, see port()
@@ -47,8 +47,8 @@ class Listener {
   };
 
   // InUse: a port is taken.
-  static Result<std::unique_ptr<Listener>> Start(Options options);
-  virtual ~Listener() = default;  // Ends every connection that it relays; no call follows.
+  static Result<std::unique_ptr<StoreListener>> Start(Options options);
+  virtual ~StoreListener() = default;  // Ends every connection that it relays; no call follows.
 
   virtual std::uint16_t port() const = 0;
 };

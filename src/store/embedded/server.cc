@@ -97,14 +97,14 @@ class GrpcServer final : public EmbeddedServer {
       builder.RegisterService(service);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return IoError("gRPC starts no server");
-    ASSIGN_OR_RETURN(listener_, Listener::Start({.addresses = addresses,
-                                                 .tls = options.tls,
-                                                 .users = users,
-                                                 .first_requests = &core_.first_requests(),
-                                                 .accepted = [this](UniqueFd connection) {
-                                                   grpc::AddInsecureChannelFromFd(
-                                                       server_.get(), connection.Release());
-                                                 }}));
+    ASSIGN_OR_RETURN(listener_, StoreListener::Start({.addresses = addresses,
+                                                      .tls = options.tls,
+                                                      .users = users,
+                                                      .first_requests = &core_.first_requests(),
+                                                      .accepted = [this](UniqueFd connection) {
+                                                        grpc::AddInsecureChannelFromFd(
+                                                            server_.get(), connection.Release());
+                                                      }}));
     address_ = {options.listen.host, listener_->port()};
     std::string places;
     for (const HostPort& address : addresses) places += (places.empty() ? "" : ", ") + address.host;
@@ -149,7 +149,7 @@ class GrpcServer final : public EmbeddedServer {
   MaintenanceService maintenance_{core_};
   HostPort address_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<StoreListener> listener_;
 };
 
 }  // namespace

@@ -95,7 +95,7 @@ class Claim {
         RETURN_IF_ERROR(Pause(kQueuePeriod, "those ahead in the queue for a rank"));
         continue;
       }
-      ASSIGN_OR_RETURN(auto occupation, BuryTheDead(queue.ranks));
+      ASSIGN_OR_RETURN(auto occupation, RemoveDeadClaims(queue.ranks));
       if (occupation == Occupation::kSomeBuried) continue;
       if (!full_since.has_value()) full_since = steady_clock::now();
       if (occupation == Occupation::kAllAlive ||
@@ -182,7 +182,7 @@ class Claim {
 
   enum class Occupation { kAllAlive, kUnknownElsewhere, kSomeBuried };
 
-  Result<Occupation> BuryTheDead(const std::vector<KeyValue>& ranks) {
+  Result<Occupation> RemoveDeadClaims(const std::vector<KeyValue>& ranks) {
     Occupation occupation = Occupation::kAllAlive;
     for (const auto& entry : ranks) {
       ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));

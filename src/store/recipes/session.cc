@@ -128,7 +128,7 @@ class LeasedSession final : public Session {
       auto result =
           client_.Commit(own ? IfOwn(key, lease, put) : IfAbsent(key, value, lease), deadline);
       if (!result.ok()) {
-        RETURN_IF_ERROR(AwaitBetterTimes(result.status(), lease, deadline));
+        RETURN_IF_ERROR(PauseBeforeRetry(result.status(), lease, deadline));
         own = Owns(key);
         continue;
       }
@@ -158,7 +158,7 @@ class LeasedSession final : public Session {
       auto result = client_.Commit(
           IfOwn(key, lease, {.type = Operation::Type::kDelete, .key = key}), deadline);
       if (result.ok()) return Ok();
-      RETURN_IF_ERROR(AwaitBetterTimes(result.status(), lease, deadline));
+      RETURN_IF_ERROR(PauseBeforeRetry(result.status(), lease, deadline));
     }
   }
 
@@ -211,7 +211,7 @@ class LeasedSession final : public Session {
 
   // Ok when the call may be tried again: the connection was lost on the way, or the lease that it
   // was made under has ended.
-  Status AwaitBetterTimes(const Status& failure, LeaseId lease, Deadline deadline) {
+  Status PauseBeforeRetry(const Status& failure, LeaseId lease, Deadline deadline) {
     if (steady_clock::now() >= deadline) return failure;
     if (IsDisconnected(failure)) return Ok();  // the client waits for the connection
     if (!IsNotFound(failure) || thread_.IsCurrent()) return failure;

@@ -41,7 +41,7 @@ std::vector<std::byte> Encode(BlockMessage type, std::uint64_t id) {
   auto raw = static_cast<std::uint64_t>(type);
   std::memcpy(body.data(), &raw, 8);
   std::memcpy(body.data() + 8, &id, 8);
-  return local::EncodeMessage(local::Data{body});
+  return meeting::EncodeMessage(meeting::Data{body});
 }
 
 // iovecs of both sides of one system call; neighbours that touch are one.
@@ -85,7 +85,7 @@ struct CmaLink::Round {
   }
 };
 
-CmaLink::CmaLink(const LocalContribution& contribution, pid_t pid,
+CmaLink::CmaLink(const PeerContribution& contribution, pid_t pid,
                  std::unique_ptr<RegisteredView> view, Mapping in_flight, RegisteredTable& own,
                  std::shared_ptr<MessageSocket> socket, std::function<void()> on_end)
     : rank_(contribution.rank),
@@ -123,7 +123,7 @@ Result<std::uint64_t> CmaLink::Atomic(Zone zone, const AtomicRequest&, Deadline)
   return Put(zone, {});
 }
 
-Status CmaLink::Grow(const LocalContribution&) {
+Status CmaLink::Grow(const PeerContribution&) {
   return InvalidArgument("GROW where a table of registrations is shared");
 }
 

@@ -18,15 +18,15 @@
 #include "memory/registered_table.h"
 #include "memory/registered_view.h"
 #include "transport/cma/foreign_process.h"
-#include "transport/local_peer.h"
+#include "transport/meeting/peer_backend.h"
 
 namespace memfabric::transport {
 
-class CmaLink final : public LocalLink {
+class CmaLink final : public PeerLink {
  public:
   // `view` is of the peer's table, `in_flight` the peer's page for ours. `on_end`: called once, by
   // MarkDown.
-  CmaLink(const LocalContribution& contribution, pid_t pid, std::unique_ptr<RegisteredView> view,
+  CmaLink(const PeerContribution& contribution, pid_t pid, std::unique_ptr<RegisteredView> view,
           Mapping in_flight, RegisteredTable& own, std::shared_ptr<MessageSocket> socket,
           std::function<void()> on_end);
 
@@ -49,7 +49,7 @@ class CmaLink final : public LocalLink {
   }
 
   void MarkDown(const Status& why) override;
-  Status Grow(const LocalContribution& contribution) override;
+  Status Grow(const PeerContribution& contribution) override;
   Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
   void OnConfirmed() override;
 

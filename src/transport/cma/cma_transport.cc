@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "transport/cma/cma_link.h"
-#include "transport/packet_socket.h"
+#include "transport/meeting/packet_socket.h"
 
 namespace memfabric::transport {
 namespace {
@@ -16,15 +16,15 @@ constexpr std::size_t kTable = Index(Zone::kDevice);
 constexpr std::size_t kPage = Index(Zone::kHost);
 constexpr ZoneBytes kFileBytes{registered::kTableBytes, registered::kInFlightBytes};
 
-class CmaBackend final : public LocalBackend {
+class CmaBackend final : public PeerBackend {
  public:
   explicit CmaBackend(RegisteredTable& table) : table_(table) {}
 
   bool shares_files() const override { return true; }
 
-  LocalOffer Offer(Rank to) override {
+  PeerOffer Offer(Rank to) override {
     auto page = PageFor(to);
-    LocalOffer offer;
+    PeerOffer offer;
     offer.bytes.allocated_bytes = kFileBytes;
     offer.bytes.files[kTable] = true;
     offer.files[kTable] = table_.file();
@@ -37,9 +37,8 @@ class CmaBackend final : public LocalBackend {
     return offer;
   }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(
-      const LocalContribution& contribution,
-      const std::shared_ptr<MessageSocket>& socket) override {
+  Result<std::shared_ptr<PeerLink>> MakeLink(
+      const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     if (contribution.bytes.allocated_bytes != kFileBytes)
       return InvalidArgument("tables of another size than ours");
     ASSIGN_OR_RETURN(auto page, PageFor(contribution.rank));
@@ -53,7 +52,7 @@ class CmaBackend final : public LocalBackend {
     if (!link->attachable().ok() && !std::exchange(warned_, true))
       LOG(kWarn, "memory of processes on this host goes by the network: {}",
           link->attachable().message());
-    return std::shared_ptr<LocalLink>(std::move(link));
+    return std::shared_ptr<PeerLink>(std::move(link));
   }
 
  private:
@@ -84,7 +83,7 @@ Capabilities CmaTransport::capabilities() const {
 }
 
 Status CmaTransport::CanReach(const MemberAddress& peer) const {
-  return LocalPort::CanReach(peer, host_);
+  return PeerPort::CanReach(peer, host_);
 }
 
 Result<std::unique_ptr<Port>> CmaTransport::Open(const PortOptions& options) {
@@ -92,7 +91,7 @@ Result<std::unique_ptr<Port>> CmaTransport::Open(const PortOptions& options) {
   PortOptions ours = options;
   ours.max_bytes = kFileBytes;
   ours.segments = {};
-  return LocalPort::Open(reactor_, ours, strangers_, std::make_unique<CmaBackend>(*options.table));
+  return PeerPort::Open(reactor_, ours, strangers_, std::make_unique<CmaBackend>(*options.table));
 }
 
 }  // namespace memfabric::transport

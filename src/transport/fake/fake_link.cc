@@ -21,13 +21,13 @@ struct RequestHeader {
 };
 static_assert(sizeof(RequestHeader) == 24);
 
-constexpr std::size_t kMaxPayload = local::kMaxDataBytes - sizeof(RequestHeader);
+constexpr std::size_t kMaxPayload = meeting::kMaxDataBytes - sizeof(RequestHeader);
 
 std::vector<std::byte> DataMessage(std::span<const std::byte> header,
                                    std::span<const std::byte> payload) {
   std::vector<std::byte> data(header.begin(), header.end());
   data.insert(data.end(), payload.begin(), payload.end());
-  return local::EncodeMessage(local::Data{data});
+  return meeting::EncodeMessage(meeting::Data{data});
 }
 
 }  // namespace
@@ -111,7 +111,7 @@ void FakeLink::MarkDown(const Status& why) {
   changed_.notify_all();
 }
 
-Status FakeLink::Grow(const LocalContribution& contribution) {
+Status FakeLink::Grow(const PeerContribution& contribution) {
   std::lock_guard lock(mutex_);
   allocated_bytes_ = contribution.bytes.allocated_bytes;
   return Ok();
@@ -150,7 +150,7 @@ Status FakeLink::OnRequest(std::span<const std::byte> bytes) {
     answer.insert(answer.end(), memory, memory + header.size_bytes);
   }
   auto send = [socket = socket_, answer = std::move(answer)] {
-    socket->Post(local::EncodeMessage(local::Data{answer}));
+    socket->Post(meeting::EncodeMessage(meeting::Data{answer}));
   };
   if (faults_ == nullptr) {
     send();

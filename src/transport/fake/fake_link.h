@@ -17,7 +17,7 @@
 
 #include "base/mapping.h"
 #include "transport/fake/fake_transport.h"
-#include "transport/local_peer.h"
+#include "transport/meeting/peer_backend.h"
 
 namespace memfabric::transport {
 
@@ -28,7 +28,7 @@ struct FakeMemory {
   std::array<Mapping, kZones> mappings;
 };
 
-class FakeLink final : public LocalLink {
+class FakeLink final : public PeerLink {
  public:
   // `memory` is shared with the port's other links; `faults` may be null.
   FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory,
@@ -49,7 +49,7 @@ class FakeLink final : public LocalLink {
   Status Flush(Bound bound) override;
 
   void MarkDown(const Status& why) override;
-  Status Grow(const LocalContribution& contribution) override;
+  Status Grow(const PeerContribution& contribution) override;
   Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
   void OnConfirmed() override {}
 

@@ -9,23 +9,22 @@
 namespace memfabric::transport {
 namespace {
 
-class FakeBackend final : public LocalBackend {
+class FakeBackend final : public PeerBackend {
  public:
   FakeBackend(std::shared_ptr<const FakeMemory> memory, FakeFaults* faults)
       : memory_(std::move(memory)), faults_(faults) {}
 
   bool shares_files() const override { return false; }
-  LocalOffer Offer(Rank) override { return OfferSegments(memory_->segments, false); }
+  PeerOffer Offer(Rank) override { return OfferSegments(memory_->segments, false); }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(
-      const LocalContribution& contribution,
-      const std::shared_ptr<MessageSocket>& socket) override {
+  Result<std::shared_ptr<PeerLink>> MakeLink(
+      const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     if (faults_ != nullptr && faults_->refuse_links)
       return InvalidArgument("the test refuses links");
     auto link =
         std::make_shared<FakeLink>(contribution.rank, contribution.epoch, memory_, socket, faults_);
     RETURN_IF_ERROR(link->Grow(contribution));
-    return std::shared_ptr<LocalLink>(std::move(link));
+    return std::shared_ptr<PeerLink>(std::move(link));
   }
 
  private:
@@ -70,7 +69,7 @@ Capabilities FakeTransport::capabilities() const {
 }
 
 Status FakeTransport::CanReach(const MemberAddress& peer) const {
-  return LocalPort::CanReach(peer, host_);
+  return PeerPort::CanReach(peer, host_);
 }
 
 Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
@@ -86,8 +85,8 @@ Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
     memory->segments[zone] = segment;
     memory->mappings[zone] = std::move(mapping);
   }
-  return LocalPort::Open(reactor_, options, strangers_,
-                         std::make_unique<FakeBackend>(std::move(memory), faults_));
+  return PeerPort::Open(reactor_, options, strangers_,
+                        std::make_unique<FakeBackend>(std::move(memory), faults_));
 }
 
 }  // namespace memfabric::transport

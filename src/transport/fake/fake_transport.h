@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "transport/local_port.h"
+#include "transport/meeting/peer_port.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 

@@ -27,7 +27,7 @@ std::vector<std::byte> Encode(const ChunkMessage& message, std::string_view reas
   std::vector<std::byte> body(head.begin(), head.end());
   auto text = std::as_bytes(std::span(reason.substr(0, kMaxReasonBytes)));
   body.insert(body.end(), text.begin(), text.end());
-  return local::EncodeMessage(local::Data{body});
+  return meeting::EncodeMessage(meeting::Data{body});
 }
 
 std::string Printable(std::string_view text) {
@@ -107,7 +107,7 @@ Status MappedLink::Flush(Bound) {
   return down_.load(std::memory_order_acquire) ? DownStatus() : Ok();
 }
 
-Status MappedLink::Grow(const LocalContribution& contribution) {
+Status MappedLink::Grow(const PeerContribution& contribution) {
   const ZoneBytes& bytes = contribution.bytes.allocated_bytes;
   const ZoneBytes former = allocated_bytes();
   for (Zone zone : kAllZones) {

@@ -18,13 +18,13 @@
 #include <mutex>
 
 #include "address/window.h"
-#include "transport/local_peer.h"
+#include "transport/meeting/peer_backend.h"
 #include "transport/reactor.h"
 #include "transport/shared_file.h"
 
 namespace memfabric::transport {
 
-class MappedLink final : public LocalLink, public std::enable_shared_from_this<MappedLink> {
+class MappedLink final : public PeerLink, public std::enable_shared_from_this<MappedLink> {
  public:
   struct Options {
     Rank rank = kNoRank;
@@ -56,7 +56,7 @@ class MappedLink final : public LocalLink, public std::enable_shared_from_this<M
 
   void MarkDown(const Status& why) override;
   // Maps what is new. All files are checked before one is mapped.
-  Status Grow(const LocalContribution& contribution) override;
+  Status Grow(const PeerContribution& contribution) override;
   Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
   void OnConfirmed() override {}
 

@@ -8,7 +8,7 @@
 namespace memfabric::transport {
 namespace {
 
-class MappingBackend final : public LocalBackend {
+class MappingBackend final : public PeerBackend {
  public:
   MappingBackend(Reactor& reactor, const PortOptions& options)
       : reactor_(reactor),
@@ -18,11 +18,10 @@ class MappingBackend final : public LocalBackend {
         segments_(options.segments) {}
 
   bool shares_files() const override { return true; }
-  LocalOffer Offer(Rank) override { return OfferSegments(segments_, true); }
+  PeerOffer Offer(Rank) override { return OfferSegments(segments_, true); }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(
-      const LocalContribution& contribution,
-      const std::shared_ptr<MessageSocket>& socket) override {
+  Result<std::shared_ptr<PeerLink>> MakeLink(
+      const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     std::array<std::uint64_t, kZones> slots;
     for (Zone zone : kAllZones) slots[Index(zone)] = slot_begin_(zone, contribution.rank);
     auto link = std::make_shared<MappedLink>(MappedLink::Options{.rank = contribution.rank,
@@ -41,7 +40,7 @@ class MappingBackend final : public LocalBackend {
           "beyond its end is fatal",
           contribution.rank);
     }
-    return std::shared_ptr<LocalLink>(std::move(link));
+    return std::shared_ptr<PeerLink>(std::move(link));
   }
 
  private:
@@ -64,14 +63,14 @@ Capabilities MappedTransport::capabilities() const {
 }
 
 Status MappedTransport::CanReach(const MemberAddress& peer) const {
-  return LocalPort::CanReach(peer, host_);
+  return PeerPort::CanReach(peer, host_);
 }
 
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
   if (options.window == nullptr || !options.slot_begin)
     return InvalidArgument("a mapped port needs a window and slots in it");
-  return LocalPort::Open(reactor_, options, strangers_,
-                         std::make_unique<MappingBackend>(reactor_, options));
+  return PeerPort::Open(reactor_, options, strangers_,
+                        std::make_unique<MappingBackend>(reactor_, options));
 }
 
 }  // namespace memfabric::transport

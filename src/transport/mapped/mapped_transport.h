@@ -9,7 +9,7 @@
 
 #include <string>
 
-#include "transport/local_port.h"
+#include "transport/meeting/peer_port.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 

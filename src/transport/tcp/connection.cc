@@ -21,15 +21,16 @@ constexpr unsigned kPollsPerYield = 4;
 constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);
 
 bool IsBye(std::span<const std::byte> message) {
-  auto parsed = local::ParseMessage(message);
-  return parsed.ok() && std::holds_alternative<local::Bye>(*parsed);
+  auto parsed = meeting::ParseMessage(message);
+  return parsed.ok() && std::holds_alternative<meeting::Bye>(*parsed);
 }
 
 }  // namespace
 
-Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
-                       std::unique_ptr<BounceBuffer> bounce, std::unique_ptr<Stream> stream,
-                       std::string who, std::chrono::microseconds spin)
+TcpConnection::TcpConnection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
+                             std::unique_ptr<BounceBuffer> bounce,
+                             std::unique_ptr<ByteStream> stream, std::string who,
+                             std::chrono::microseconds spin)
     : reactor_(reactor),
       memory_(std::move(memory)),
       bounce_(std::move(bounce)),
@@ -37,9 +38,9 @@ Connection::Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> mem
       who_(std::move(who)),
       spin_(spin) {}
 
-Connection::~Connection() = default;
+TcpConnection::~TcpConnection() = default;
 
-Status Connection::Watch(std::function<void(bool hung_up)> on_ready) {
+Status TcpConnection::Watch(std::function<void(bool hung_up)> on_ready) {
   watched_ = stream_->connector() ? EPOLLOUT : EPOLLIN;
   RETURN_IF_ERROR(
       reactor_.Add(stream_->fd(), watched_, [self = weak_from_this()](std::uint32_t events) {
@@ -49,12 +50,12 @@ Status Connection::Watch(std::function<void(bool hung_up)> on_ready) {
   return Ok();
 }
 
-void Connection::OnEvents(std::uint32_t events) {
+void TcpConnection::OnEvents(std::uint32_t events) {
   auto on_ready = on_ready_;
   if (on_ready == nullptr) return;
-  if (shaking_hands_) {
+  if (handshake_pending_) {
     AdvanceHandshake();
-    if (!shaking_hands_) (*on_ready)(false);
+    if (!handshake_pending_) (*on_ready)(false);
     return;
   }
   if ((events & EPOLLOUT) != 0) {
@@ -64,32 +65,32 @@ void Connection::OnEvents(std::uint32_t events) {
   if ((events & ~std::uint32_t{EPOLLOUT}) != 0) (*on_ready)(false);
 }
 
-void Connection::AdvanceHandshake() {
+void TcpConnection::AdvanceHandshake() {
   auto need = stream_->Handshake();
-  if (!need.ok() || *need == Stream::Need::kAnotherTry) {
-    shaking_hands_ = false;
+  if (!need.ok() || *need == ByteStream::Need::kAnotherTry) {
+    handshake_pending_ = false;
     std::lock_guard lock(receive_mutex_);
     ended_ = true;
     end_why_ = need.status();
     return;
   }
   std::unique_lock lock(send_mutex_);
-  if (*need != Stream::Need::kNothing) {
-    const std::uint32_t events = *need == Stream::Need::kReadable ? EPOLLIN : EPOLLOUT;
+  if (*need != ByteStream::Need::kNothing) {
+    const std::uint32_t events = *need == ByteStream::Need::kReadable ? EPOLLIN : EPOLLOUT;
     if (events != watched_) reactor_.Modify(stream_->fd(), events);
     watched_ = events;
     return;
   }
-  shaking_hands_ = false;
+  handshake_pending_ = false;
   open_ = true;
   CommitFrame(Frame(EncodePreface(memory_->tokens)));
   SendUntilBlocked(lock);
 }
 
-Packet Connection::Receive(std::span<std::byte> buffer) {
+Packet TcpConnection::Receive(std::span<std::byte> buffer) {
   Packet packet;
-  if (shaking_hands_) AdvanceHandshake();
-  if (shaking_hands_) return packet;
+  if (handshake_pending_) AdvanceHandshake();
+  if (handshake_pending_) return packet;
   std::unique_lock lock(receive_mutex_);
   if (inbox_.empty() && !driven_) {
     const std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
@@ -115,7 +116,7 @@ Packet Connection::Receive(std::span<std::byte> buffer) {
 }
 
 // Has the port look at inbox_, or at the end.
-void Connection::WakePort() {
+void TcpConnection::WakePort() {
   reactor_.Post([self = weak_from_this()] {
     auto connection = self.lock();
     auto on_ready = connection == nullptr ? nullptr : connection->on_ready_;
@@ -123,8 +124,8 @@ void Connection::WakePort() {
   });
 }
 
-void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files,
-                      std::shared_ptr<const void>) {
+void TcpConnection::Send(std::vector<std::byte> bytes, std::vector<int> files,
+                         std::shared_ptr<const void>) {
   CHECK(files.empty());
   std::unique_lock lock(send_mutex_);
   if (closed_ || bytes.size() > kMaxControlBytes) return;
@@ -133,18 +134,18 @@ void Connection::Send(std::vector<std::byte> bytes, std::vector<int> files,
   SendUntilBlocked(lock);
 }
 
-void Connection::Post(std::vector<std::byte> bytes) {
+void TcpConnection::Post(std::vector<std::byte> bytes) {
   reactor_.Post([self = weak_from_this(), bytes = std::move(bytes)]() mutable {
     if (auto connection = self.lock(); connection != nullptr) connection->Send(std::move(bytes));
   });
 }
 
-std::size_t Connection::waiting_packets() const {
+std::size_t TcpConnection::waiting_packets() const {
   std::lock_guard lock(send_mutex_);
   return control_.size();
 }
 
-void Connection::Attach(Rank rank) {
+void TcpConnection::Attach(Rank rank) {
   std::lock_guard receive_lock(receive_mutex_);
   std::lock_guard lock(send_mutex_);
   attached_ = true;
@@ -152,7 +153,7 @@ void Connection::Attach(Rank rank) {
   name_ = fmt::format("rank {} ({})", rank, who_);
 }
 
-void Connection::Close() {
+void TcpConnection::Close() {
   on_ready_ = nullptr;
   std::lock_guard receive_lock(receive_mutex_);
   std::lock_guard lock(send_mutex_);
@@ -163,7 +164,7 @@ void Connection::Close() {
   driven_ ? stream_->Shutdown() : stream_->Close();
 }
 
-void Connection::UpdateWatch() {
+void TcpConnection::UpdateWatch() {
   if (closed_ || !open_) return;
   const std::uint32_t wanted =
       (driven_ ? 0u : EPOLLIN) | (blocked_ && !driver_sends_ ? EPOLLOUT : 0u);
@@ -173,7 +174,7 @@ void Connection::UpdateWatch() {
 }
 
 // The stream is over, or nothing sensible comes from it any more.
-void Connection::End(const Status& why) {
+void TcpConnection::End(const Status& why) {
   ended_ = true;
   end_why_ = why;
   stream_->Shutdown();
@@ -188,13 +189,13 @@ void Connection::End(const Status& why) {
   if (!reactor_.OnThread()) WakePort();
 }
 
-void Connection::SetDown(const Status& why) {
+void TcpConnection::SetDown(const Status& why) {
   std::lock_guard receive_lock(receive_mutex_);
   std::lock_guard lock(send_mutex_);
   SetDownLocked(why);
 }
 
-void Connection::SetDownLocked(const Status& why) {
+void TcpConnection::SetDownLocked(const Status& why) {
   if (!down_.ok()) return;
   down_ = why;
   send_broken_ = true;
@@ -211,17 +212,17 @@ void Connection::SetDownLocked(const Status& why) {
   changed_.notify_all();
 }
 
-void Connection::WakeWaiters() {
+void TcpConnection::WakeWaiters() {
   if (waiting_ > 0) changed_.notify_all();
 }
 
-bool Connection::IsDone(std::uint64_t sequence) const {
+bool TcpConnection::IsDone(std::uint64_t sequence) const {
   return (unacknowledged_.empty() || unacknowledged_.front().sequence > sequence) &&
          (unanswered_.empty() || unanswered_.front().sequence > sequence) &&
          (requests_.empty() || requests_.front().request.sequence > sequence);
 }
 
-Status Connection::Flush(Bound bound) {
+Status TcpConnection::Flush(Bound bound) {
   std::uint64_t until;
   {
     std::lock_guard lock(send_mutex_);
@@ -239,7 +240,7 @@ Status Connection::Flush(Bound bound) {
 // What the stream has begun with can't be taken back: the segment goes on, with zeros in place of
 // what isn't sent yet, then an ABORT; the peer is asked to do so with its DATA, and what still
 // comes is dropped.
-void Connection::GiveUp() {
+void TcpConnection::GiveUp() {
   const auto me = std::this_thread::get_id();
   std::lock_guard receive_lock(receive_mutex_);
   std::lock_guard lock(send_mutex_);
@@ -283,14 +284,14 @@ void Connection::GiveUp() {
 
 // What rises as long as requests go on: bytes that came, and that the other host has taken; our own
 // questions aside.
-std::int64_t Connection::Progress() const {
+std::int64_t TcpConnection::Progress() const {
   return static_cast<std::int64_t>(received_.load(std::memory_order_relaxed) +
                                    stream_->TakenBytes() -
                                    asked_bytes_.load(std::memory_order_relaxed));
 }
 
-Status Connection::Await(Bound bound, const std::function<bool()>& done,
-                         const std::function<Status()>& begin) {
+Status TcpConnection::Await(Bound bound, const std::function<bool()>& done,
+                            const std::function<Status()>& begin) {
   bound.end = std::min(bound.end, CallDeadline());
   ProgressWatch watch(bound, steady_clock::now());
   std::unique_lock lock(send_mutex_);
@@ -330,7 +331,7 @@ Status Connection::Await(Bound bound, const std::function<bool()>& done,
 }
 
 // Reads and writes until `done`.
-Status Connection::Drive(Bound bound, const std::function<bool()>& done, bool look_first) {
+Status TcpConnection::Drive(Bound bound, const std::function<bool()>& done, bool look_first) {
   const TimePoint begin = steady_clock::now();
   ProgressWatch watch(bound, begin);
   TimePoint now = begin;
@@ -391,14 +392,14 @@ Status Connection::Drive(Bound bound, const std::function<bool()>& done, bool lo
   }
 }
 
-Vigil::Signs Connection::SignsOfLife() const {
+Vigil::Signs TcpConnection::SignsOfLife() const {
   const auto heard = std::chrono::nanoseconds(heard_ns_.load(std::memory_order_relaxed));
   return {TimePoint(heard), stream_->TakenBytes(), asked_bytes_.load(std::memory_order_relaxed)};
 }
 
 // One line for the owner of memory that peers reach and that is not as it should be; at most each
 // kWarnPeriod.
-void Connection::WarnOfMemory(const Status& why) const {
+void TcpConnection::WarnOfMemory(const Status& why) const {
   constexpr std::chrono::seconds kWarnPeriod{10};
   const std::int64_t now = steady_clock::now().time_since_epoch().count();
   std::int64_t next = memory_->next_warning_ns.load(std::memory_order_relaxed);
@@ -410,7 +411,7 @@ void Connection::WarnOfMemory(const Status& why) const {
 }
 
 // Asks a peer that says nothing whether it lives; true: it is given up.
-bool Connection::IsSilent(TimePoint now, std::optional<Vigil>& vigil) {
+bool TcpConnection::IsSilent(TimePoint now, std::optional<Vigil>& vigil) {
   if (!vigil.has_value()) {
     vigil.emplace(now, SignsOfLife());
     return false;

@@ -36,11 +36,11 @@
 #include "memory/bounce.h"
 #include "memory/registered_memory.h"
 #include "memory/segment.h"
+#include "transport/meeting/peer_venue.h"
 #include "transport/reactor.h"
+#include "transport/tcp/byte_stream.h"
 #include "transport/tcp/frame.h"
-#include "transport/tcp/stream.h"
 #include "transport/tcp/vigil.h"
-#include "transport/venue.h"
 
 namespace memfabric::transport::tcp {
 
@@ -66,14 +66,15 @@ struct ServedMemory {
   }
 };
 
-class Connection final : public MessageSocket, public std::enable_shared_from_this<Connection> {
+class TcpConnection final : public MessageSocket,
+                            public std::enable_shared_from_this<TcpConnection> {
  public:
   // `who` is at the other end, for messages; `spin`: how long after activity an end polls before it
   // sleeps. `bounce` is what `stream` was made with.
-  Connection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
-             std::unique_ptr<BounceBuffer> bounce, std::unique_ptr<Stream> stream, std::string who,
-             std::chrono::microseconds spin);
-  ~Connection() override;
+  TcpConnection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
+                std::unique_ptr<BounceBuffer> bounce, std::unique_ptr<ByteStream> stream,
+                std::string who, std::chrono::microseconds spin);
+  ~TcpConnection() override;
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
   Packet Receive(std::span<std::byte> buffer) override;
@@ -206,7 +207,7 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   Status OnDone();
   Status OnAck();
   Status CheckRequest();
-  Status FindParts(std::span<const Range> ranges, Status& not_registered);
+  Status FindParts(std::span<const TargetRange> ranges, Status& not_registered);
   std::size_t GatherParts(std::size_t limit, std::vector<iovec>& into);
   bool AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses,
                     Status& error) const;
@@ -238,12 +239,12 @@ class Connection final : public MessageSocket, public std::enable_shared_from_th
   Reactor& reactor_;
   const std::shared_ptr<const ServedMemory> memory_;
   const std::unique_ptr<BounceBuffer> bounce_;  // staging, scratch, and what the stream uses
-  const std::unique_ptr<Stream> stream_;
+  const std::unique_ptr<ByteStream> stream_;
   const std::string who_;
   const std::chrono::microseconds spin_;
   // The reactor's thread only, as the next. shared: a callback that closes this runs on.
   std::shared_ptr<std::function<void(bool)>> on_ready_;
-  bool shaking_hands_ = true;
+  bool handshake_pending_ = true;
   std::atomic<std::int64_t> heard_ns_{0};      // when bytes came last, steady clock
   std::atomic<std::uint64_t> asked_bytes_{0};  // of PINGs, as the stream carries them
   // bytes of payload and answers: what shows that requests go on

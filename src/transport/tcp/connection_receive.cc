@@ -14,17 +14,17 @@ constexpr std::size_t kReadParts = 64;
 constexpr std::size_t kMaxInbox = 16;
 constexpr std::size_t kStagingBytes = 8 << 10;  // of the bounce buffer
 
-iovec At(std::byte* memory, const Range& range) {
+iovec At(std::byte* memory, const TargetRange& range) {
   return {memory + range.offset, range.size_bytes};
 }
 
 }  // namespace
 
-bool Connection::MayParse() const {
+bool TcpConnection::MayParse() const {
   return (attached_ || inbox_.empty()) && inbox_.size() < kMaxInbox;
 }
 
-Connection::Pumped Connection::PumpIn(std::size_t budget) {
+TcpConnection::Pumped TcpConnection::PumpIn(std::size_t budget) {
   bool drained = false;
   while (true) {
     if (ended_) return Pumped::kEnded;
@@ -53,10 +53,10 @@ Connection::Pumped Connection::PumpIn(std::size_t budget) {
       gathered_.push_back({bounce_->data() + staged_end_, kStagingBytes - staged_end_});
       wanted += gathered_.back().iov_len;
     }
-    Stream::Moved moved = stream_->Read(gathered_, unknown);
+    ByteStream::Moved moved = stream_->Read(gathered_, unknown);
     uses.clear();
-    if (moved.state == Stream::State::kBlocked) return Pumped::kDrained;
-    if (moved.state == Stream::State::kEnded) {
+    if (moved.state == ByteStream::State::kBlocked) return Pumped::kDrained;
+    if (moved.state == ByteStream::State::kEnded) {
       End(moved.why);
       return Pumped::kEnded;
     }
@@ -69,20 +69,20 @@ Connection::Pumped Connection::PumpIn(std::size_t budget) {
     const auto place =
         part_ < parts_.size() ? reinterpret_cast<std::uint64_t>(parts_[part_].iov_base) : 0;
     AdvancePayload(taken);
-    if (moved.state == Stream::State::kFault) FailPayload(place);
+    if (moved.state == ByteStream::State::kFault) FailPayload(place);
     if (taken > 0 && segment_left_ == 0) {
       if (Status whole = OnSegmentEnd(); !whole.ok()) {
         End(whole);
         return Pumped::kEnded;
       }
     }
-    if (moved.state == Stream::State::kFault) continue;
+    if (moved.state == ByteStream::State::kFault) continue;
     drained = moved.bytes < wanted && !stream_->encrypted();  // it would have given more
   }
 }
 
 // The next places of the payload, at most `limit` bytes.
-std::size_t Connection::GatherParts(std::size_t limit, std::vector<iovec>& into) {
+std::size_t TcpConnection::GatherParts(std::size_t limit, std::vector<iovec>& into) {
   std::size_t bytes = 0;
   if (reading_ != Reading::kPayload) return 0;
   for (std::size_t i = part_; i < parts_.size() && into.size() < kReadParts && bytes < limit; ++i) {
@@ -92,7 +92,7 @@ std::size_t Connection::GatherParts(std::size_t limit, std::vector<iovec>& into)
   return bytes;
 }
 
-void Connection::AdvancePayload(std::size_t bytes) {
+void TcpConnection::AdvancePayload(std::size_t bytes) {
   payload_left_ -= bytes;
   segment_left_ -= bytes;
   received_.fetch_add(bytes, std::memory_order_relaxed);
@@ -104,7 +104,7 @@ void Connection::AdvancePayload(std::size_t bytes) {
 }
 
 // Works on what is staged, as far as it is whole.
-Status Connection::Parse() {
+Status TcpConnection::Parse() {
   while (staged_begin_ < staged_end_ && MayParse()) {
     std::span<std::byte> staged(bounce_->data() + staged_begin_, staged_end_ - staged_begin_);
     switch (reading_) {
@@ -175,7 +175,7 @@ Status Connection::Parse() {
   return Ok();
 }
 
-Status Connection::OnHeader() {
+Status TcpConnection::OnHeader() {
   if (!has_preface_) {
     auto tokens = ParsePreface(header_);
     if (!tokens.ok()) return InvalidArgument("it speaks {}", tokens.status().message());
@@ -196,7 +196,7 @@ Status Connection::OnHeader() {
   return body_wanted_ == 0 ? OnWhole() : Ok();
 }
 
-Status Connection::OnWhole() {
+Status TcpConnection::OnWhole() {
   reading_ = Reading::kHeader;
   switch (header_.op) {
     case Op::kControl:
@@ -220,7 +220,7 @@ Status Connection::OnWhole() {
   }
 }
 
-Status Connection::CheckRequest() {
+Status TcpConnection::CheckRequest() {
   const std::size_t token = IsRegistered(header_.op) ? kRegisteredToken : header_.zone;
   if (header_.token != memory_->tokens[token])
     return InvalidArgument("a {} with a wrong token", OpName(header_.op));
@@ -236,11 +236,11 @@ Status Connection::CheckRequest() {
 }
 
 // Where the pieces of header_'s request are here: parts_.
-Status Connection::FindParts(std::span<const Range> ranges, Status& not_registered) {
+Status TcpConnection::FindParts(std::span<const TargetRange> ranges, Status& not_registered) {
   parts_.clear();
   part_ = 0;
   if (IsRegistered(header_.op)) {
-    for (const Range& range : ranges) {
+    for (const TargetRange& range : ranges) {
       if (range.size_bytes > 0)
         parts_.push_back({reinterpret_cast<void*>(range.offset), range.size_bytes});  // NOLINT
     }
@@ -250,7 +250,7 @@ Status Connection::FindParts(std::span<const Range> ranges, Status& not_register
     return Ok();
   }
   const std::uint64_t allocated = memory_->allocated_bytes(header_.zone);
-  for (const Range& range : ranges) {
+  for (const TargetRange& range : ranges) {
     if (range.size_bytes > allocated || range.offset > allocated - range.size_bytes) {
       return InvalidArgument("a {} of {} bytes at {}, of {}", OpName(header_.op), range.size_bytes,
                              range.offset, allocated);
@@ -260,8 +260,8 @@ Status Connection::FindParts(std::span<const Range> ranges, Status& not_register
   return Ok();
 }
 
-bool Connection::AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses,
-                              Status& error) const {
+bool TcpConnection::AcquireParts(std::span<const iovec> parts, std::vector<RegisteredUse>& uses,
+                                 Status& error) const {
   for (const iovec& part : parts) {
     if (!error.ok()) break;
     if (memory_->registered == nullptr) {
@@ -279,9 +279,9 @@ bool Connection::AcquireParts(std::span<const iovec> parts, std::vector<Register
   return error.ok();
 }
 
-Status Connection::BeginRequest() {
+Status TcpConnection::BeginRequest() {
   if (header_.op == Op::kAtomic) return PerformRequest();
-  ASSIGN_OR_RETURN(std::vector<Range> ranges, ParseTable(header_, body_));
+  ASSIGN_OR_RETURN(std::vector<TargetRange> ranges, ParseTable(header_, body_));
   Status not_registered;
   RETURN_IF_ERROR(FindParts(ranges, not_registered));
   if (header_.op == Op::kPut || header_.op == Op::kPutRegistered || header_.op == Op::kSignal) {
@@ -304,7 +304,7 @@ Status Connection::BeginRequest() {
   return Ok();
 }
 
-Status Connection::PerformRequest() {
+Status TcpConnection::PerformRequest() {
   AtomicRequest request = ParseAtomic(header_, std::span<const std::byte, 16>(body_.data(), 16));
   RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request,
                               memory_->allocated_bytes(header_.zone)));
@@ -323,12 +323,12 @@ Status Connection::PerformRequest() {
   return Ok();
 }
 
-void Connection::Answer(Outgoing frame) {
+void TcpConnection::Answer(Outgoing frame) {
   std::lock_guard lock(send_mutex_);
   answers_.push_back(std::move(frame));
 }
 
-Status Connection::BeginData() {
+Status TcpConnection::BeginData() {
   std::lock_guard lock(send_mutex_);
   if (unanswered_.empty()) return InvalidArgument("DATA that nobody asked for");
   Request& request = unanswered_.front();
@@ -343,7 +343,7 @@ Status Connection::BeginData() {
   return Ok();
 }
 
-void Connection::BeginPayload(bool wanted) {
+void TcpConnection::BeginPayload(bool wanted) {
   payload_left_ = header_.size_bytes;
   segment_left_ = std::min(payload_left_, kSegmentBytes);
   reading_ = wanted ? Reading::kPayload : Reading::kJunk;
@@ -351,14 +351,14 @@ void Connection::BeginPayload(bool wanted) {
 
 // Memory of this member's own segments is there; what a user has registered, lent or named as a
 // copy's destination may not be.
-bool Connection::IntoUnknown() const {
+bool TcpConnection::IntoUnknown() const {
   if (reading_ != Reading::kPayload) return false;
   return header_.op == Op::kPutRegistered || header_.op == Op::kData || memory_->lent[header_.zone];
 }
 
 // The place at `address` can't be written to: the rest of the payload is taken off the stream, and
 // whoever asked hears of it.
-void Connection::FailPayload(std::uint64_t address) {
+void TcpConnection::FailPayload(std::uint64_t address) {
   reading_ = Reading::kJunk;
   parts_.clear();
   std::lock_guard lock(send_mutex_);
@@ -390,14 +390,14 @@ void Connection::FailPayload(std::uint64_t address) {
   WarnOfMemory(put_error_);
 }
 
-Status Connection::OnSegmentEnd() {
+Status TcpConnection::OnSegmentEnd() {
   if (payload_left_ == 0) return OnPayload();
   resume_ = std::exchange(reading_, Reading::kHeader);
   return Ok();
 }
 
 // The header behind a segment that isn't the last.
-Status Connection::OnContinuation(const Header& header) {
+Status TcpConnection::OnContinuation(const Header& header) {
   if (header.sequence != header_.sequence || (header.op != Op::kMore && header.op != Op::kAbort)) {
     return InvalidArgument("a {} of request {} in the middle of request {}'s payload",
                            OpName(header.op), header.sequence, header_.sequence);
@@ -414,7 +414,7 @@ Status Connection::OnContinuation(const Header& header) {
   return Ok();
 }
 
-void Connection::OnAborted() {
+void TcpConnection::OnAborted() {
   payload_left_ = segment_left_ = 0;
   parts_.clear();
   if (header_.op != Op::kData) return (void)OnPayload();
@@ -425,7 +425,7 @@ void Connection::OnAborted() {
 
 // What is sent of that DATA stays sent; the rest isn't. A request that isn't answered yet isn't
 // carried out.
-void Connection::OnCancel() {
+void TcpConnection::OnCancel() {
   std::lock_guard lock(send_mutex_);
   for (Outgoing& frame : answers_) {
     if (!frame.is_data || frame.sequence != header_.sequence) continue;
@@ -438,7 +438,7 @@ void Connection::OnCancel() {
 }
 
 // A payload is in its place.
-Status Connection::OnPayload() {
+Status TcpConnection::OnPayload() {
   reading_ = Reading::kHeader;
   if (header_.op == Op::kPut || header_.op == Op::kSignal) memory_->Served(header_.zone);
   std::lock_guard lock(send_mutex_);
@@ -466,7 +466,7 @@ Status Connection::OnPayload() {
   return Ok();
 }
 
-Status Connection::OnAck() {
+Status TcpConnection::OnAck() {
   std::lock_guard lock(send_mutex_);
   if (header_.sequence > committed_put_)
     return InvalidArgument("an ACK of PUT {}, before it was sent", header_.sequence);
@@ -477,7 +477,7 @@ Status Connection::OnAck() {
   return Ok();
 }
 
-Status Connection::OnDone() {
+Status TcpConnection::OnDone() {
   std::lock_guard lock(send_mutex_);
   received_.fetch_add(1, std::memory_order_relaxed);
   Status status;

@@ -17,27 +17,27 @@ constexpr std::size_t kCommitFrames = 24;
 // Of the bounce buffer, to copy what may not be there.
 constexpr std::size_t kScratchOffset = 16 << 10;
 constexpr std::size_t kScratchBytes = 16 << 10;
-static_assert(kScratchOffset + kScratchBytes + Stream::kBounceBytes <= BounceBuffer::kBytes);
+static_assert(kScratchOffset + kScratchBytes + ByteStream::kBounceBytes <= BounceBuffer::kBytes);
 
 const std::array<std::byte, 1 << 16> zeros{};  // in place of memory that is registered no more
 
 }  // namespace
 
-void Connection::Bounds::Add(std::uint64_t from, std::uint64_t size_bytes) {
+void TcpConnection::Bounds::Add(std::uint64_t from, std::uint64_t size_bytes) {
   if (size_bytes == 0) return;
   begin = std::min(begin, from);
   end = std::max(end, from + size_bytes);
 }
 
-Connection::Outgoing Connection::Frame(const Header& header) {
+TcpConnection::Outgoing TcpConnection::Frame(const Header& header) {
   Outgoing frame;
   frame.header = EncodeHeader(header);
   frame.sequence = header.sequence;
   return frame;
 }
 
-Connection::Outgoing Connection::DoneFrame(std::uint64_t sequence, const Status& status,
-                                           std::uint64_t value) {
+TcpConnection::Outgoing TcpConnection::DoneFrame(std::uint64_t sequence, const Status& status,
+                                                 std::uint64_t value) {
   auto text = std::as_bytes(std::span(status.message()));
   text = text.first(std::min(text.size(), kMaxErrorBytes));
   Header header{
@@ -50,7 +50,7 @@ Connection::Outgoing Connection::DoneFrame(std::uint64_t sequence, const Status&
   return frame;
 }
 
-Status Connection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
+Status TcpConnection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   Queued queued;
   Request& request = queued.request;
   request.op = op;
@@ -80,8 +80,8 @@ Status Connection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   return Enqueue(header, std::move(queued));
 }
 
-Status Connection::Signal(Zone zone, std::uint64_t remote_offset,
-                          std::span<const std::byte> bytes) {
+Status TcpConnection::Signal(Zone zone, std::uint64_t remote_offset,
+                             std::span<const std::byte> bytes) {
   Queued queued;
   queued.request.op = Op::kSignal;
   queued.request.zone = static_cast<std::uint8_t>(Index(zone));
@@ -93,8 +93,8 @@ Status Connection::Signal(Zone zone, std::uint64_t remote_offset,
   return Enqueue(header, std::move(queued));
 }
 
-Result<std::uint64_t> Connection::Atomic(Zone zone, const AtomicRequest& atomic,
-                                         Deadline deadline) {
+Result<std::uint64_t> TcpConnection::Atomic(Zone zone, const AtomicRequest& atomic,
+                                            Deadline deadline) {
   auto cell = std::make_shared<Cell>();
   Queued queued;
   queued.request.op = Op::kAtomic;
@@ -114,7 +114,7 @@ Result<std::uint64_t> Connection::Atomic(Zone zone, const AtomicRequest& atomic,
   return cell->value;
 }
 
-Status Connection::Enqueue(Header header, Queued queued) {
+Status TcpConnection::Enqueue(Header header, Queued queued) {
   std::unique_lock lock(send_mutex_);
   RETURN_IF_ERROR(down_);
   header.sequence = queued.request.sequence = next_sequence_++;
@@ -130,7 +130,7 @@ Status Connection::Enqueue(Header header, Queued queued) {
   return Ok();
 }
 
-void Connection::SendUntilBlocked(std::unique_lock<std::mutex>& lock) {
+void TcpConnection::SendUntilBlocked(std::unique_lock<std::mutex>& lock) {
   if (!open_) return;
   while (PumpOut() == Sent::kMore && !reactor_.OnThread()) {
     lock.unlock();  // whoever reads may have something to say
@@ -140,7 +140,7 @@ void Connection::SendUntilBlocked(std::unique_lock<std::mutex>& lock) {
 }
 
 // What the peer may do to a range that a GET before has not brought yet must wait until it has.
-bool Connection::MayCommit(const Request& request) const {
+bool TcpConnection::MayCommit(const Request& request) const {
   if (!requests_open_) return false;
   if (IsAnswered(request.op) && unanswered_.size() >= kMaxUnanswered) return false;
   if (request.op == Op::kGet || request.op == Op::kGetRegistered) return true;
@@ -154,7 +154,7 @@ bool Connection::MayCommit(const Request& request) const {
 }
 
 // In place of what isn't sent yet of the payload.
-void Connection::SendZeros(Outgoing& frame) {
+void TcpConnection::SendZeros(Outgoing& frame) {
   std::size_t left = 0;
   for (std::size_t i = frame.part < 2 ? 0 : frame.part - 2; i < frame.payload.size(); ++i)
     left += frame.payload[i].iov_len;
@@ -169,7 +169,7 @@ void Connection::SendZeros(Outgoing& frame) {
 }
 
 // What comes behind the first segment of its payload.
-std::optional<Connection::Outgoing> Connection::SplitRest(Outgoing& frame) {
+std::optional<TcpConnection::Outgoing> TcpConnection::SplitRest(Outgoing& frame) {
   std::uint64_t left = kSegmentBytes;
   std::size_t i = 0;
   for (; i < frame.payload.size() && frame.payload[i].iov_len <= left; ++i)
@@ -197,7 +197,7 @@ std::optional<Connection::Outgoing> Connection::SplitRest(Outgoing& frame) {
 }
 
 // Of user's files: read before it is sent, as the header promises it.
-void Connection::CopyLent(Outgoing& frame) {
+void TcpConnection::CopyLent(Outgoing& frame) {
   for (const iovec& part : frame.payload) {
     const auto* from = static_cast<const std::byte*>(part.iov_base);
     for (std::size_t done = 0; done < part.iov_len;) {
@@ -225,7 +225,7 @@ void Connection::CopyLent(Outgoing& frame) {
 }
 
 // The segment that the stream has to go on with, or that it ends early; false: there is none.
-bool Connection::CommitRest() {
+bool TcpConnection::CommitRest() {
   if (!rest_.has_value()) return false;
   Outgoing frame = *std::exchange(rest_, std::nullopt);
   if (frame.given_up || !frame.error.ok()) {
@@ -244,12 +244,12 @@ bool Connection::CommitRest() {
   return true;
 }
 
-bool Connection::IsRestOf(const Outgoing& frame) const {
+bool TcpConnection::IsRestOf(const Outgoing& frame) const {
   return rest_.has_value() && rest_->sequence == frame.sequence && rest_->by == frame.by;
 }
 
 // Its payload can't be had. What has begun goes on with zeros; what hasn't is taken back.
-void Connection::Fail(Outgoing& frame, const Status& why) {
+void TcpConnection::Fail(Outgoing& frame, const Status& why) {
   const bool own = frame.by != std::thread::id{};
   const bool begun =
       frame.is_rest || frame.part > 0 || frame.part_done > 0 || stream_->HoldsBytes();
@@ -287,7 +287,7 @@ void Connection::Fail(Outgoing& frame, const Status& why) {
 
 // The socket met memory that can't be read: whose is it? False: nobody's but ours, so the machine
 // has none left.
-bool Connection::FailUnreadable() {
+bool TcpConnection::FailUnreadable() {
   auto address_of = [](const iovec& part) {
     return reinterpret_cast<std::uint64_t>(part.iov_base);
   };
@@ -328,7 +328,7 @@ bool Connection::FailUnreadable() {
   return true;
 }
 
-void Connection::CommitFrame(Outgoing frame) {
+void TcpConnection::CommitFrame(Outgoing frame) {
   if (auto rest = SplitRest(frame); rest.has_value()) rest_ = std::move(rest);
   if (frame.lent) CopyLent(frame);
   committed_bytes_ += frame.header.size() + frame.body.size();
@@ -337,7 +337,7 @@ void Connection::CommitFrame(Outgoing frame) {
 }
 
 // Puts the next frame behind those that are committed; false: there is none for now.
-bool Connection::Commit() {
+bool TcpConnection::Commit() {
   if (committed_bytes_ >= kCommitBytes || committed_.size() >= kCommitFrames) return false;
   if (!committed_.empty() && committed_.back().done_follows) return false;
   if (CommitRest()) return true;
@@ -389,8 +389,8 @@ bool Connection::Commit() {
 }
 
 // The begin of what is committed, as far as one system call takes it.
-std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses,
-                                     std::size_t& known) {
+std::size_t TcpConnection::GatherFrames(std::vector<iovec>& into, std::vector<RegisteredUse>& uses,
+                                        std::size_t& known) {
   into.clear();
   uses.clear();
   known = kSendParts;
@@ -417,7 +417,7 @@ std::size_t Connection::GatherFrames(std::vector<iovec>& into, std::vector<Regis
   return bytes;
 }
 
-void Connection::Consume(std::size_t bytes) {
+void TcpConnection::Consume(std::size_t bytes) {
   committed_bytes_ -= bytes;
   while (!committed_.empty()) {
     Outgoing& frame = committed_.front();
@@ -442,7 +442,7 @@ void Connection::Consume(std::size_t bytes) {
   }
 }
 
-Connection::Sent Connection::PumpOut() {
+TcpConnection::Sent TcpConnection::PumpOut() {
   if (!open_ || closed_ || send_broken_) return Sent::kAll;
   std::size_t budget = kSendBudget;
   while (true) {
@@ -455,10 +455,10 @@ Connection::Sent Connection::PumpOut() {
     std::size_t known;
     const std::size_t wanted = GatherFrames(gathered_frames_, uses, known);
     if (gathered_frames_.empty()) continue;  // all of it was taken back
-    Stream::Moved moved = stream_->Write(gathered_frames_, known);
-    if (moved.state == Stream::State::kBlocked) return Sent::kBlocked;
-    if (moved.state == Stream::State::kFault && FailUnreadable()) continue;
-    if (moved.state != Stream::State::kMoved) {
+    ByteStream::Moved moved = stream_->Write(gathered_frames_, known);
+    if (moved.state == ByteStream::State::kBlocked) return Sent::kBlocked;
+    if (moved.state == ByteStream::State::kFault && FailUnreadable()) continue;
+    if (moved.state != ByteStream::State::kMoved) {
       // What the peer said before it went is still to be read; then the end shows.
       send_broken_ = true;
       blocked_ = false;

@@ -138,9 +138,10 @@ std::vector<std::byte> EncodeTable(std::span<const Piece> pieces) {
   return bytes;
 }
 
-Result<std::vector<Range>> ParseTable(const Header& header, std::span<const std::byte> bytes) {
-  if (header.count == 1) return std::vector<Range>{{header.offset, header.size_bytes}};
-  std::vector<Range> ranges(header.count);
+Result<std::vector<TargetRange>> ParseTable(const Header& header,
+                                            std::span<const std::byte> bytes) {
+  if (header.count == 1) return std::vector<TargetRange>{{header.offset, header.size_bytes}};
+  std::vector<TargetRange> ranges(header.count);
   std::uint64_t left = header.size_bytes;
   for (std::size_t i = 0; i < ranges.size(); ++i) {
     ranges[i] = {Take<std::uint64_t>(&bytes[i * kPieceBytes]),

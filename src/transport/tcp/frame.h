@@ -3,7 +3,7 @@
 //
 // The stream is a sequence of frames: a header of 40 bytes, then for a list a table of its pieces,
 // then payload. Integers are little-endian. The first frame of each end is its PREFACE. CONTROL
-// carries a message of local_protocol.h; everything else is about memory: requests, and answers to
+// carries a message of peer_protocol.h; everything else is about memory: requests, and answers to
 // them.
 //
 // Bytes of a peer are untrusted: the parsers are pure functions of them. No state; any thread.
@@ -27,7 +27,7 @@ constexpr std::uint16_t kWireVersion = 3;
 constexpr std::size_t kHeaderBytes = 40;
 constexpr std::size_t kMaxPieces = 1024;
 constexpr std::size_t kPieceBytes = 16;
-// the largest message of local_protocol.h but for DATA, which isn't sent here
+// the largest message of peer_protocol.h but for DATA, which isn't sent here
 constexpr std::size_t kMaxControlBytes = 512;
 constexpr std::size_t kMaxErrorBytes = 400;
 // Requests of one end that wait for an answer of their own (all but PUT and SIGNAL). More break the
@@ -102,15 +102,15 @@ std::size_t TableBytes(const Header& header);
 std::uint64_t PayloadBytes(const Header& header);
 
 // One piece at the target.
-struct Range {
+struct TargetRange {
   std::uint64_t offset = 0;
   std::uint64_t size_bytes = 0;
-  bool operator==(const Range&) const = default;
+  bool operator==(const TargetRange&) const = default;
 };
 std::vector<std::byte> EncodeTable(std::span<const Piece> pieces);
 // The pieces of a request. InvalidArgument: they don't add up to the header's size_bytes. REQUIRES:
 // TableBytes(header) of them.
-Result<std::vector<Range>> ParseTable(const Header& header, std::span<const std::byte> bytes);
+Result<std::vector<TargetRange>> ParseTable(const Header& header, std::span<const std::byte> bytes);
 
 Header EncodePreface(const Tokens& tokens);
 // Unsupported names both versions.

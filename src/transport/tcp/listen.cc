@@ -194,7 +194,7 @@ std::string OwnerText(const Owner& owner) {
   return owner.pid == 0 ? "" : fmt::format(" (pid {}, {})", owner.pid, owner.command);
 }
 
-Result<Listener> TryToListen(const HostPort& address) {
+Result<ListeningSocket> TryToListen(const HostPort& address) {
   const SocketAddress wanted = ToSocketAddress(address);
   if (wanted.size_bytes == 0)
     return InvalidArgument("{} is no address of this machine", address.host);
@@ -219,7 +219,7 @@ Result<Listener> TryToListen(const HostPort& address) {
   if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&got), &size) != 0) {
     return IoError("can't tell the port of a listening socket: {}", ErrnoText(errno));
   }
-  return Listener{std::move(socket), FromSocketAddress(reinterpret_cast<sockaddr*>(&got))};
+  return ListeningSocket{std::move(socket), FromSocketAddress(reinterpret_cast<sockaddr*>(&got))};
 }
 
 }  // namespace
@@ -241,16 +241,16 @@ Result<Choice> ChooseAddress(const NetworkOptions& options) {
   return InvalidArgument("nothing of \"{}\" can be used: {}", options.nic, refusals);
 }
 
-Result<Listener> Listen(const HostPort& address) {
+Result<ListeningSocket> Listen(const HostPort& address) {
   auto listener = TryToListen(address);
   if (!IsInUse(listener.status())) return listener;
   return InUse("{}{}: give another one, or 0 for any that is free", listener.status().message(),
                OwnerText(OwnerOf(address.port)));
 }
 
-Result<Listener> ListenInRange(const HostPort& address, const PortRange& range) {
+Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& range) {
   if (address.port == 0) return Listen(address);
-  auto at = [&](std::uint32_t offset) -> Result<Listener> {
+  auto at = [&](std::uint32_t offset) -> Result<ListeningSocket> {
     const std::uint32_t port = address.port + offset;
     if (port > kHighestPort)
       return InUse("port {} + {} is beyond {}", address.port, offset, kHighestPort);

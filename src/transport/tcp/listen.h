@@ -23,15 +23,15 @@ struct Choice {
 // NotFound: it has no address.
 Result<Choice> ChooseAddress(const NetworkOptions& options);
 
-struct Listener {
+struct ListeningSocket {
   UniqueFd socket;
   HostPort address;  // with the port that it got
 };
 // InUse: taken, or kept from this user; names the port's owner where this process may see it.
-Result<Listener> Listen(const HostPort& address);
+Result<ListeningSocket> Listen(const HostPort& address);
 
 // The same at `address.port` + range.own; if that is taken, at the next free one from
 // `address.port` + range.spare on, up to 1,024 further. With port 0 at any. InUse: none is free.
-Result<Listener> ListenInRange(const HostPort& address, const PortRange& range);
+Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& range);
 
 }  // namespace memfabric::transport::tcp

@@ -66,7 +66,7 @@ Status TcpLink::AwaitSignal(Deadline deadline, const std::function<Status()>& be
   return connection_->AwaitSignal(deadline, begin, done);
 }
 
-Status TcpLink::Grow(const LocalContribution& contribution) {
+Status TcpLink::Grow(const PeerContribution& contribution) {
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     allocated_bytes_[zone].store(contribution.bytes.allocated_bytes[zone],
                                  std::memory_order_release);

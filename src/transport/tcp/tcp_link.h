@@ -9,17 +9,17 @@
 #include <atomic>
 #include <memory>
 
-#include "transport/local_peer.h"
+#include "transport/meeting/peer_backend.h"
 #include "transport/tcp/connection.h"
 
 namespace memfabric::transport {
 
-class TcpLink final : public LocalLink {
+class TcpLink final : public PeerLink {
  public:
   static constexpr Capabilities kCapabilities{
       .load_store = false, .atomics = true, .registered = true, .max_pieces = tcp::kMaxPieces};
 
-  TcpLink(Rank rank, std::uint64_t epoch, std::shared_ptr<tcp::Connection> connection)
+  TcpLink(Rank rank, std::uint64_t epoch, std::shared_ptr<tcp::TcpConnection> connection)
       : rank_(rank), epoch_(epoch), connection_(std::move(connection)) {}
   ~TcpLink() override;
 
@@ -40,7 +40,7 @@ class TcpLink final : public LocalLink {
   Status Flush(Bound bound) override { return connection_->Flush(bound); }
 
   void MarkDown(const Status& why) override { connection_->SetDown(why); }
-  Status Grow(const LocalContribution& contribution) override;
+  Status Grow(const PeerContribution& contribution) override;
   Status OnData(std::span<const std::byte> bytes, std::span<UniqueFd> files) override;
   void OnConfirmed() override {}
 
@@ -49,7 +49,7 @@ class TcpLink final : public LocalLink {
 
   const Rank rank_;
   const std::uint64_t epoch_;
-  const std::shared_ptr<tcp::Connection> connection_;  // shared with the port
+  const std::shared_ptr<tcp::TcpConnection> connection_;  // shared with the port
   std::array<std::atomic<std::uint64_t>, kZones> allocated_bytes_{};
 };
 

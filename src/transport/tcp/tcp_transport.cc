@@ -16,23 +16,22 @@ namespace {
 constexpr std::chrono::microseconds kSpin{50};
 constexpr int kMaxSpinUs = 1000;
 
-class TcpBackend final : public LocalBackend {
+class TcpBackend final : public PeerBackend {
  public:
   explicit TcpBackend(const PortOptions& options) : segments_(options.segments) {}
 
   bool shares_files() const override { return false; }
-  LocalOffer Offer(Rank) override { return OfferSegments(segments_, false); }
+  PeerOffer Offer(Rank) override { return OfferSegments(segments_, false); }
 
-  Result<std::shared_ptr<LocalLink>> MakeLink(
-      const LocalContribution& contribution,
-      const std::shared_ptr<MessageSocket>& socket) override {
+  Result<std::shared_ptr<PeerLink>> MakeLink(
+      const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     // TcpVenue makes no others
-    auto connection = std::static_pointer_cast<tcp::Connection>(socket);
+    auto connection = std::static_pointer_cast<tcp::TcpConnection>(socket);
     connection->Attach(contribution.rank);
     auto link =
         std::make_shared<TcpLink>(contribution.rank, contribution.epoch, std::move(connection));
     RETURN_IF_ERROR(link->Grow(contribution));
-    return std::shared_ptr<LocalLink>(std::move(link));
+    return std::shared_ptr<PeerLink>(std::move(link));
   }
 
  private:
@@ -71,7 +70,7 @@ bool TcpTransport::IsElsewhere(const MemberAddress& peer) const {
 }
 
 Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
-  RETURN_IF_ERROR(LocalPort::Check(options));
+  RETURN_IF_ERROR(PeerPort::Check(options));
   ASSIGN_OR_RETURN(auto spin, SpinTime());
   auto memory = std::make_shared<tcp::ServedMemory>();
   memory->window = options.window;
@@ -87,8 +86,8 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
   RETURN_IF_ERROR(tcp::FillRandom(memory->tokens.data(), sizeof memory->tokens));
   ASSIGN_OR_RETURN(auto venue,
                    tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
-  return LocalPort::OpenAt(reactor_, options, strangers_, std::move(venue),
-                           std::make_unique<TcpBackend>(options));
+  return PeerPort::OpenAt(reactor_, options, strangers_, std::move(venue),
+                          std::make_unique<TcpBackend>(options));
 }
 
 }  // namespace memfabric::transport

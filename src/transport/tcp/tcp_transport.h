@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "transport/local_port.h"
+#include "transport/meeting/peer_port.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 

@@ -61,18 +61,18 @@ Result<std::unique_ptr<TcpVenue>> TcpVenue::Open(Reactor& reactor, const Network
       std::move(socket), zone.empty() ? ZoneOf(network.near_host) : zone, spin);
 }
 
-Result<Venue::Encounter> TcpVenue::Meet(UniqueFd socket, const Tls::Identity& identity,
-                                        bool connector, std::string who) const {
+Result<PeerVenue::Encounter> TcpVenue::Meet(UniqueFd socket, const Tls::Identity& identity,
+                                            bool connector, std::string who) const {
   ASSIGN_OR_RETURN(BounceBuffer taken, memory_->bounce->Take());
   auto bounce = std::make_unique<BounceBuffer>(std::move(taken));
   ASSIGN_OR_RETURN(auto stream,
-                   Stream::Open(*tls_, std::move(socket), connector, identity, *bounce));
-  auto connection = std::make_shared<Connection>(reactor_, memory_, std::move(bounce),
-                                                 std::move(stream), who, spin_);
+                   ByteStream::Open(*tls_, std::move(socket), connector, identity, *bounce));
+  auto connection = std::make_shared<TcpConnection>(reactor_, memory_, std::move(bounce),
+                                                    std::move(stream), who, spin_);
   return Encounter{std::move(connection), std::move(who), Ok()};
 }
 
-Result<std::optional<Venue::Encounter>> TcpVenue::Accept() {
+Result<std::optional<PeerVenue::Encounter>> TcpVenue::Accept() {
   sockaddr_storage peer{};
   UniqueFd socket;
   do {
@@ -116,8 +116,8 @@ std::string TcpVenue::Trouble(const MemberAddress& peer) const {
                      AddressTrouble(advert->address));
 }
 
-Result<Venue::Encounter> TcpVenue::Connect(const MemberAddress& peer, local::Hello hello,
-                                           const std::vector<int>&) {
+Result<PeerVenue::Encounter> TcpVenue::Connect(const MemberAddress& peer, meeting::Hello hello,
+                                               const std::vector<int>&) {
   ASSIGN_OR_RETURN(Advert advert, ParseAdvert(peer.advert));
   if (tls_ == nullptr) return Unsupported("{}", advert_.none);
   // By the interface that leads to the store.
@@ -142,7 +142,7 @@ Result<Venue::Encounter> TcpVenue::Connect(const MemberAddress& peer, local::Hel
   ASSIGN_OR_RETURN(Encounter encounter,
                    Meet(std::move(socket), {advert.key, whose, advert.encrypt}, true,
                         fmt::format("pid {} at {}", peer.pid, advert.address.ToString())));
-  encounter.socket->Send(local::EncodeMessage(hello));
+  encounter.socket->Send(meeting::EncodeMessage(hello));
   return encounter;
 }
 

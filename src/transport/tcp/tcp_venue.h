@@ -1,7 +1,7 @@
 // transport/tcp/tcp_venue.h: the members of a pool meet at TCP ports whose addresses and keys stand
 // in the directory.
 //
-// Owned by a port. Threads: as Venue.
+// Owned by a port. Threads: as PeerVenue.
 
 #pragma once
 
@@ -10,14 +10,14 @@
 #include <string>
 
 #include "base/clock.h"
+#include "transport/meeting/peer_venue.h"
 #include "transport/tcp/advert.h"
 #include "transport/tcp/connection.h"
 #include "transport/tcp/listen.h"
-#include "transport/venue.h"
 
 namespace memfabric::transport::tcp {
 
-class TcpVenue final : public Venue {
+class TcpVenue final : public PeerVenue {
  public:
   // Without a port to be had it has no listener: members that connect to it are told why they
   // can't, it may connect to others.
@@ -26,12 +26,12 @@ class TcpVenue final : public Venue {
                                                 std::chrono::microseconds spin);
 
   std::string advert() const override { return EncodeAdvert(advert_); }
-  local::Key key() const override { return {}; }  // the handshake has proven it
+  meeting::Key key() const override { return {}; }  // the handshake has proven it
   int listener() const override { return listener_.get(); }
   Result<std::optional<Encounter>> Accept() override;
   Status CheckAdvert(const MemberAddress& peer) const override;
   std::string Trouble(const MemberAddress& peer) const override;
-  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello,
+  Result<Encounter> Connect(const MemberAddress& peer, meeting::Hello hello,
                             const std::vector<int>& files) override;
 
   TcpVenue(Reactor& reactor, std::shared_ptr<const ServedMemory> memory, std::unique_ptr<Tls> tls,

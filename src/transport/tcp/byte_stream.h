@@ -1,4 +1,5 @@
-// transport/tcp/stream.h: the bytes of one TCP connection: first a TLS handshake, then plain or
+// transport/tcp/byte_stream.h: the bytes of one TCP connection: first a TLS handshake, then plain
+// or
 // inside TLS. Never blocks.
 //
 // Owned by its connection. Threads: Read from one at a time, Write from one at a time, both at
@@ -20,7 +21,7 @@
 
 namespace memfabric::transport::tcp {
 
-class Stream {
+class ByteStream {
  public:
   // kFault: the next byte's place can't be touched. Of a Read's `bytes` the last were taken off the
   // stream and lost.
@@ -34,9 +35,9 @@ class Stream {
 
   // `connector`: the socket is connecting, or connected. `identity` is the listener's.
   // `bounce`: kBounceBytes at its end are this stream's.
-  static Result<std::unique_ptr<Stream>> Open(const Tls& tls, UniqueFd socket, bool connector,
-                                              const Tls::Identity& identity,
-                                              const BounceBuffer& bounce);
+  static Result<std::unique_ptr<ByteStream>> Open(const Tls& tls, UniqueFd socket, bool connector,
+                                                  const Tls::Identity& identity,
+                                                  const BounceBuffer& bounce);
 
   // Goes on with connecting and the handshake; what it needs to go on again, kNothing once it is
   // done. kAnotherTry: the listener closed it without a reason. An error is final.
@@ -67,7 +68,8 @@ class Stream {
   // REQUIRES: nobody uses the socket, or will.
   void Close() { socket_.Reset(); }
 
-  Stream(UniqueFd socket, bool connector, const Tls::Identity& identity, const BounceBuffer& bounce)
+  ByteStream(UniqueFd socket, bool connector, const Tls::Identity& identity,
+             const BounceBuffer& bounce)
       : identity_(identity),
         bounce_(bounce),
         socket_(std::move(socket)),

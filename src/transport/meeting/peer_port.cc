@@ -1,4 +1,4 @@
-#include "transport/local_port.h"
+#include "transport/meeting/peer_port.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -16,7 +16,7 @@ using std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kListenPause{50};
 constexpr int kAcceptsAtOnce = 64;  // then others get their turn
 
-std::vector<int> FilesOf(const LocalOffer& offer) {
+std::vector<int> FilesOf(const PeerOffer& offer) {
   std::vector<int> files;
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     if (offer.bytes.files[zone]) files.push_back(offer.files[zone]);
@@ -26,29 +26,29 @@ std::vector<int> FilesOf(const LocalOffer& offer) {
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> LocalPort::Open(Reactor& reactor, const PortOptions& options,
-                                              const StrangerLimits& limits,
-                                              std::unique_ptr<LocalBackend> backend) {
+Result<std::unique_ptr<Port>> PeerPort::Open(Reactor& reactor, const PortOptions& options,
+                                             const StrangerLimits& limits,
+                                             std::unique_ptr<PeerBackend> backend) {
   RETURN_IF_ERROR(Check(options));
-  ASSIGN_OR_RETURN(auto venue, OpenLocalVenue(reactor));
+  ASSIGN_OR_RETURN(auto venue, OpenUnixVenue(reactor));
   return OpenAt(reactor, options, limits, std::move(venue), std::move(backend));
 }
 
-Result<std::unique_ptr<Port>> LocalPort::OpenAt(Reactor& reactor, const PortOptions& options,
-                                                const StrangerLimits& limits,
-                                                std::unique_ptr<Venue> venue,
-                                                std::unique_ptr<LocalBackend> backend) {
+Result<std::unique_ptr<Port>> PeerPort::OpenAt(Reactor& reactor, const PortOptions& options,
+                                               const StrangerLimits& limits,
+                                               std::unique_ptr<PeerVenue> venue,
+                                               std::unique_ptr<PeerBackend> backend) {
   auto port =
-      std::make_unique<LocalPort>(reactor, options, limits, std::move(venue), std::move(backend));
+      std::make_unique<PeerPort>(reactor, options, limits, std::move(venue), std::move(backend));
   RETURN_IF_ERROR(port->StartListening());
   return std::unique_ptr<Port>(std::move(port));
 }
 
-Status LocalPort::Check(const PortOptions& options) {
-  if (options.pool.size() > local::kMaxPoolNameBytes ||
+Status PeerPort::Check(const PortOptions& options) {
+  if (options.pool.size() > meeting::kMaxPoolNameBytes ||
       options.pool.find('\0') != std::string::npos) {
     return InvalidArgument("a pool's name has at most {} bytes, \"{}\" has {}",
-                           local::kMaxPoolNameBytes, options.pool, options.pool.size());
+                           meeting::kMaxPoolNameBytes, options.pool, options.pool.size());
   }
   if (options.rank >= options.world_size) {
     return InvalidArgument("rank {} is not below the world size {}", options.rank,
@@ -57,22 +57,22 @@ Status LocalPort::Check(const PortOptions& options) {
   return options.observer != nullptr ? Ok() : InvalidArgument("a port needs an observer");
 }
 
-LocalPort::LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-                     std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend)
+PeerPort::PeerPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+                   std::unique_ptr<PeerVenue> venue, std::unique_ptr<PeerBackend> backend)
     : reactor_(reactor),
       options_(options),
       limits_(limits),
       venue_(std::move(venue)),
       backend_(std::move(backend)) {}
 
-Status LocalPort::CanReach(const MemberAddress& peer, const std::string& host) {
+Status PeerPort::CanReach(const MemberAddress& peer, const std::string& host) {
   if (peer.host != host)
     return Unsupported("{} is on another host than this process ({})", peer.ToString(), host);
-  auto advert = local::ParseAdvert(peer.advert);
+  auto advert = meeting::ParseAdvert(peer.advert);
   return advert.ok() ? Ok() : Unsupported("{}: {}", peer.ToString(), advert.status().message());
 }
 
-LocalPort::~LocalPort() {
+PeerPort::~PeerPort() {
   CHECK(!reactor_.OnThread());
   std::promise<void> closed;
   // Behind everything that calls of this port have posted.
@@ -83,7 +83,7 @@ LocalPort::~LocalPort() {
   closed.get_future().wait();
 }
 
-std::vector<Status> LocalPort::ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) {
+std::vector<Status> PeerPort::ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) {
   CHECK(!reactor_.OnThread());
   std::vector<std::string> names;
   std::vector<Waiter> waiters;
@@ -102,7 +102,7 @@ std::vector<Status> LocalPort::ConnectAll(std::span<const MemberAddress> peers, 
   return statuses;
 }
 
-Status LocalPort::Announce(Deadline deadline) {
+Status PeerPort::Announce(Deadline deadline) {
   CHECK(!reactor_.OnThread());
   // The first call is the sweep over the links itself; it adds one for each.
   auto calls = std::make_shared<PendingCalls>(std::vector<std::string>{"this process's reactor"});
@@ -121,14 +121,14 @@ Status LocalPort::Announce(Deadline deadline) {
   return Status(kind, "the growth is not mapped everywhere: " + text);
 }
 
-Status LocalPort::StartListening() {
+Status PeerPort::StartListening() {
   if (venue_->listener() < 0) return Ok();
   // now: when it is needed, there is none to be had
   if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   return reactor_.Add(venue_->listener(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
 }
 
-void LocalPort::PauseListening() {
+void PeerPort::PauseListening() {
   reactor_.Remove(venue_->listener());
   resume_listening_ = reactor_.CallAt(steady_clock::now() + kListenPause, [this] {
     resume_listening_ = 0;
@@ -136,7 +136,7 @@ void LocalPort::PauseListening() {
   });
 }
 
-void LocalPort::OnCallers() {
+void PeerPort::OnCallers() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
     if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
     auto caller = venue_->Accept();
@@ -165,7 +165,7 @@ void LocalPort::OnCallers() {
       if (!std::exchange(warned_of_users_, true))
         LOG(kWarn, "pool {}: {}; it and others like it are told to come another way", options_.pool,
             trusted.message());
-      const local::Message refused = local::Refused{trusted.kind(), trusted.message()};
+      const meeting::Message refused = meeting::Refused{trusted.kind(), trusted.message()};
       CloseConnection(connection, Ok(), &refused);
       continue;
     }
@@ -185,18 +185,18 @@ void LocalPort::OnCallers() {
   }
 }
 
-void LocalPort::Forget(const ConnectionPtr& stranger) {
+void PeerPort::Forget(const ConnectionPtr& stranger) {
   reactor_.Cancel(std::exchange(stranger->patience, 0));
   std::erase(strangers_, stranger);
 }
 
-void LocalPort::Close() {
+void PeerPort::Close() {
   closing_ = true;
   reactor_.Remove(venue_->listener());
   reactor_.Cancel(resume_listening_);
   while (!attempts_.empty())
     FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
-  const local::Message bye = local::Bye{};
+  const meeting::Message bye = meeting::Bye{};
   while (!connections_.empty()) {
     ConnectionPtr connection = *connections_.begin();
     bool linked = connection->phase == Connection::Phase::kLinked;
@@ -207,7 +207,7 @@ void LocalPort::Close() {
         options_.pool);
 }
 
-LocalPort::ConnectionPtr LocalPort::LinkedConnection(Rank rank) {
+PeerPort::ConnectionPtr PeerPort::LinkedConnection(Rank rank) {
   auto found = links_.find(rank);
   if (found == links_.end()) return nullptr;
   // Work on what the peer has said by now: it may have left, or died, and come back before we
@@ -217,7 +217,7 @@ LocalPort::ConnectionPtr LocalPort::LinkedConnection(Rank rank) {
   return connection->phase == Connection::Phase::kLinked ? connection : nullptr;
 }
 
-void LocalPort::StartConnect(const Waiter& waiter) {
+void PeerPort::StartConnect(const Waiter& waiter) {
   const MemberAddress& address = waiter.address;
   auto answer = [&](const Status& status) { waiter.calls->Resolve(waiter.index, status); };
   if (closing_) return answer(Disconnected("this member has left"));
@@ -261,10 +261,10 @@ void LocalPort::StartConnect(const Waiter& waiter) {
   TryConnect(address.rank);
 }
 
-void LocalPort::TryConnect(Rank rank) {
+void PeerPort::TryConnect(Rank rank) {
   Attempt& attempt = attempts_.at(rank);
   const std::string name = attempt.address.ToString();
-  LocalOffer offer = backend_->Offer(rank);
+  PeerOffer offer = backend_->Offer(rank);
   attempt.told = offer.bytes;
   auto peer = venue_->Connect(
       attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, FilesOf(offer));
@@ -281,7 +281,7 @@ void LocalPort::TryConnect(Rank rank) {
   attempt.connection = std::move(connection);
 }
 
-void LocalPort::RetryConnect(Rank rank, std::string_view note, Backoff& backoff) {
+void PeerPort::RetryConnect(Rank rank, std::string_view note, Backoff& backoff) {
   Attempt& attempt = attempts_.at(rank);
   attempt.connection = nullptr;
   for (const Waiter& waiter : attempt.waiters) waiter.calls->Note(waiter.index, note);
@@ -291,7 +291,7 @@ void LocalPort::RetryConnect(Rank rank, std::string_view note, Backoff& backoff)
   });
 }
 
-std::vector<LocalPort::Waiter> LocalPort::TakeAttempt(Rank rank) {
+std::vector<PeerPort::Waiter> PeerPort::TakeAttempt(Rank rank) {
   auto found = attempts_.find(rank);
   if (found == attempts_.end()) return {};
   Attempt attempt = std::move(found->second);
@@ -305,11 +305,11 @@ std::vector<LocalPort::Waiter> LocalPort::TakeAttempt(Rank rank) {
   return std::move(attempt.waiters);
 }
 
-void LocalPort::FinishAttempt(Rank rank, const Status& status) {
+void PeerPort::FinishAttempt(Rank rank, const Status& status) {
   for (const Waiter& waiter : TakeAttempt(rank)) waiter.calls->Resolve(waiter.index, status);
 }
 
-void LocalPort::Abandon(const PendingCalls& calls) {
+void PeerPort::Abandon(const PendingCalls& calls) {
   auto given_up = [&](const auto& waiter) { return waiter.calls.get() == &calls; };
   std::vector<Rank> unwanted;
   for (auto& [rank, attempt] : attempts_) {
@@ -323,11 +323,11 @@ void LocalPort::Abandon(const PendingCalls& calls) {
   }
 }
 
-void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
+void PeerPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
   // Sending may close a connection; the table changes then.
   std::vector<ConnectionPtr> behind;
   for (auto& [rank, connection] : links_) {
-    LocalOffer offer = backend_->Offer(rank);
+    PeerOffer offer = backend_->Offer(rank);
     if (Covers(connection->mapped, offer.bytes.allocated_bytes)) continue;
     std::size_t index = calls->Add(fmt::format("rank {} ({})", rank, connection->who));
     connection->growth_waiters.push_back({calls, index, offer.bytes.allocated_bytes, Ok()});
@@ -338,7 +338,7 @@ void LocalPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
   calls->Resolve(0, Ok());
 }
 
-Status LocalPort::AddConnection(const ConnectionPtr& connection) {
+Status PeerPort::AddConnection(const ConnectionPtr& connection) {
   RETURN_IF_ERROR(connection->socket->Watch([this, connection](bool hung_up) {
     if (hung_up && connection->phase == Connection::Phase::kStranger) {
       CloseConnection(connection, Ok());  // one that has gone needs no link
@@ -350,12 +350,12 @@ Status LocalPort::AddConnection(const ConnectionPtr& connection) {
   return Ok();
 }
 
-void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& why,
-                                const local::Message* last_words) {
+void PeerPort::CloseConnection(const ConnectionPtr& connection, const Status& why,
+                               const meeting::Message* last_words) {
   auto phase = std::exchange(connection->phase, Connection::Phase::kClosed);
   if (phase == Connection::Phase::kClosed) return;
   Forget(connection);
-  if (last_words != nullptr) connection->socket->Send(local::EncodeMessage(*last_words));
+  if (last_words != nullptr) connection->socket->Send(meeting::EncodeMessage(*last_words));
   connection->socket->Close();
   connections_.erase(connection);
   if (phase != Connection::Phase::kLinked) return;
@@ -371,18 +371,18 @@ void LocalPort::CloseConnection(const ConnectionPtr& connection, const Status& w
   for (const Waiter& waiter : std::exchange(connection->waiters, {})) StartConnect(waiter);
 }
 
-bool LocalPort::Covers(const ZoneBytes& have, const ZoneBytes& want) {
+bool PeerPort::Covers(const ZoneBytes& have, const ZoneBytes& want) {
   return std::equal(have.begin(), have.end(), want.begin(), std::greater_equal<>());
 }
 
-void LocalPort::Send(const ConnectionPtr& connection, const local::Message& message,
-                     const LocalOffer& offer) {
-  connection->socket->Send(local::EncodeMessage(message), FilesOf(offer));
+void PeerPort::Send(const ConnectionPtr& connection, const meeting::Message& message,
+                    const PeerOffer& offer) {
+  connection->socket->Send(meeting::EncodeMessage(message), FilesOf(offer));
 }
 
-local::Introduction LocalPort::Introduce(Rank to, std::uint64_t to_epoch,
-                                         const local::Contribution& contribution) const {
-  local::Introduction introduction;
+meeting::Introduction PeerPort::Introduce(Rank to, std::uint64_t to_epoch,
+                                          const meeting::Contribution& contribution) const {
+  meeting::Introduction introduction;
   introduction.pool = options_.pool;
   introduction.from = options_.rank;
   introduction.to = to;

@@ -1,5 +1,5 @@
-// transport/packet_socket.h: a connected local socket whose packets go out in order without ever
-// blocking.
+// transport/meeting/packet_socket.h: a connected local socket whose packets go out in order without
+// ever blocking.
 //
 // Shared by its connection and by links that send through it. Threads: Post from any; everything
 // else on the reactor's.
@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "base/fd.h"
-#include "transport/local_socket.h"
+#include "transport/meeting/peer_venue.h"
 #include "transport/reactor.h"
-#include "transport/venue.h"
+#include "transport/unix_socket.h"
 
 namespace memfabric::transport {
 

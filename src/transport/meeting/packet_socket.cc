@@ -1,4 +1,4 @@
-#include "transport/packet_socket.h"
+#include "transport/meeting/packet_socket.h"
 
 #include <sys/epoll.h>
 

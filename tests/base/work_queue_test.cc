@@ -1,4 +1,4 @@
-#include "copy/queue.h"
+#include "base/work_queue.h"
 
 #include <gtest/gtest.h>
 
@@ -11,20 +11,20 @@
 
 #include "base/wait.h"
 
-namespace memfabric::copy {
+namespace memfabric {
 namespace {
 
 using namespace std::chrono_literals;
 
 Deadline Soon() { return std::chrono::steady_clock::now() + 20s; }
 
-TEST(Queue, WaitWithoutWorkReturns) {
-  Queue queue("mf-test");
+TEST(WorkQueue, WaitWithoutWorkReturns) {
+  WorkQueue queue("mf-test");
   EXPECT_TRUE(queue.Wait(Soon()).ok());
 }
 
-TEST(Queue, RunsInOrderOnOneThread) {
-  Queue queue("mf-test");
+TEST(WorkQueue, RunsInOrderOnOneThread) {
+  WorkQueue queue("mf-test");
   std::vector<int> order;  // plain: one thread at a time writes it, and Wait shows it to us
   std::vector<std::thread::id> threads;
   for (int i = 0; i < 100; ++i) {
@@ -41,8 +41,8 @@ TEST(Queue, RunsInOrderOnOneThread) {
   EXPECT_EQ(threads.front(), threads.back());
 }
 
-TEST(Queue, TheFirstErrorIsReturnedOnce) {
-  Queue queue("mf-test");
+TEST(WorkQueue, TheFirstErrorIsReturnedOnce) {
+  WorkQueue queue("mf-test");
   queue.Submit([] { return Ok(); });
   queue.Submit([] { return Disconnected("the first"); });
   queue.Submit([] { return Internal("the second"); });
@@ -54,8 +54,8 @@ TEST(Queue, TheFirstErrorIsReturnedOnce) {
   EXPECT_EQ(queue.Wait(Soon()).message(), "a later one");
 }
 
-TEST(Queue, WaitIsForWhatWasSubmittedBeforeAndNotForMore) {
-  Queue queue("mf-test");
+TEST(WorkQueue, WaitIsForWhatWasSubmittedBeforeAndNotForMore) {
+  WorkQueue queue("mf-test");
   std::latch go_on(1);
   std::latch second_runs(1);
   std::atomic<int> ended{0};
@@ -96,10 +96,10 @@ TEST(Queue, WaitIsForWhatWasSubmittedBeforeAndNotForMore) {
   EXPECT_TRUE(later_ran.load());
 }
 
-TEST(Queue, TheDestructorRunsWhatIsQueued) {
+TEST(WorkQueue, TheDestructorRunsWhatIsQueued) {
   std::atomic<int> runs{0};
   {
-    Queue queue("mf-test");
+    WorkQueue queue("mf-test");
     for (int i = 0; i < 50; ++i)
       queue.Submit([&] {
         ++runs;
@@ -109,16 +109,16 @@ TEST(Queue, TheDestructorRunsWhatIsQueued) {
   EXPECT_EQ(runs.load(), 50);
 }
 
-TEST(Queue, WhatTheWorkHeldIsGoneWhenWaitReturns) {
-  Queue queue("mf-test");
+TEST(WorkQueue, WhatTheWorkHeldIsGoneWhenWaitReturns) {
+  WorkQueue queue("mf-test");
   auto held = std::make_shared<int>(1);
   queue.Submit([held] { return Ok(); });
   EXPECT_TRUE(queue.Wait(Soon()).ok());
   EXPECT_EQ(held.use_count(), 1);
 }
 
-TEST(Queue, AnInterruptEndsTheWaitAndNotTheWork) {
-  Queue queue("mf-test");
+TEST(WorkQueue, AnInterruptEndsTheWaitAndNotTheWork) {
+  WorkQueue queue("mf-test");
   std::latch go_on(1);
   queue.Submit([&] {
     go_on.wait();
@@ -131,8 +131,8 @@ TEST(Queue, AnInterruptEndsTheWaitAndNotTheWork) {
   EXPECT_TRUE(queue.Wait(Soon()).ok());
 }
 
-TEST(Queue, ManyThreadsSubmitAndWait) {
-  Queue queue("mf-test");
+TEST(WorkQueue, ManyThreadsSubmitAndWait) {
+  WorkQueue queue("mf-test");
   std::uint64_t sum = 0;  // only the queue's thread writes it
   std::vector<std::thread> threads;
   for (int t = 0; t < 6; ++t) {
@@ -155,4 +155,4 @@ TEST(Queue, ManyThreadsSubmitAndWait) {
 }
 
 }  // namespace
-}  // namespace memfabric::copy
+}  // namespace memfabric

@@ -1,5 +1,6 @@
-// transport/venue.h: where the members of a pool meet: how one listens, how another finds it, and
-// what carries messages between the two. A port (local_port.h) does the meeting itself, the same
+// transport/meeting/peer_venue.h: where the members of a pool meet: how one listens, how another
+// finds it, and what carries messages between the two. A port (peer_port.h) does the meeting
+// itself, the same
 // for all of them.
 //
 // Owned by a port. Threads: the reactor's, but for advert(), key(), CheckAdvert and Trouble.
@@ -15,10 +16,10 @@
 #include <vector>
 
 #include "base/status.h"
-#include "transport/local_protocol.h"
-#include "transport/local_socket.h"
+#include "transport/meeting/peer_protocol.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
+#include "transport/unix_socket.h"
 
 namespace memfabric::transport {
 
@@ -42,7 +43,7 @@ class MessageSocket {
   virtual void Close() = 0;
 };
 
-class Venue {
+class PeerVenue {
  public:
   // A connection and who is, or claims to be, at its other end: "pid 4711", for messages to people.
   struct Encounter {
@@ -52,12 +53,12 @@ class Venue {
     Status trusted;
   };
 
-  virtual ~Venue() = default;
+  virtual ~PeerVenue() = default;
 
   virtual std::string advert() const = 0;
   // What HELLOs to this member carry, where the venue doesn't prove by itself that they come from
   // readers of the directory.
-  virtual local::Key key() const = 0;
+  virtual meeting::Key key() const = 0;
   // Becomes readable when somebody calls; -1: nobody can.
   virtual int listener() const = 0;
   // The next caller; none: there is none now. An error: it can't be accepted for now.
@@ -70,12 +71,12 @@ class Venue {
   virtual std::string Trouble(const MemberAddress& peer) const = 0;
   // Begins to connect; `hello` goes out as soon as that stands. InUse: no room, try again later;
   // other errors are final. REQUIRES: CheckAdvert is Ok.
-  virtual Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello,
+  virtual Result<Encounter> Connect(const MemberAddress& peer, meeting::Hello hello,
                                     const std::vector<int>& files) = 0;
 };
 
 // Unix sockets in the abstract namespace, for processes of one host. InvalidArgument:
 // MEMFABRIC_ALLOW_UIDS.
-Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor);
+Result<std::unique_ptr<PeerVenue>> OpenUnixVenue(Reactor& reactor);
 
 }  // namespace memfabric::transport

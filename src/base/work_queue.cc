@@ -1,4 +1,4 @@
-#include "copy/queue.h"
+#include "base/work_queue.h"
 
 #include <cstdint>
 #include <deque>
@@ -8,9 +8,9 @@
 #include "base/thread.h"
 #include "base/wait.h"
 
-namespace memfabric::copy {
+namespace memfabric {
 
-struct Queue::State {
+struct WorkQueue::State {
   State(std::string name, Thread::Stack stack) : name(std::move(name)), stack(stack) {}
 
   const std::string name;
@@ -67,10 +67,10 @@ struct Queue::State {
   }
 };
 
-Queue::Queue(std::string thread_name, Thread::Stack stack)
+WorkQueue::WorkQueue(std::string thread_name, Thread::Stack stack)
     : state_(std::make_unique<State>(std::move(thread_name), stack)) {}
 
-Queue::~Queue() {
+WorkQueue::~WorkQueue() {
   {
     std::lock_guard lock(state_->mutex);
     state_->stopping = true;
@@ -79,7 +79,7 @@ Queue::~Queue() {
   state_->thread.Join();
 }
 
-void Queue::Submit(std::function<Status()> work) {
+void WorkQueue::Submit(std::function<Status()> work) {
   std::unique_lock lock(state_->mutex);
   Status started = state_->StartThread();
   state_->Append(std::move(work));
@@ -92,23 +92,23 @@ void Queue::Submit(std::function<Status()> work) {
   }
 }
 
-Status Queue::TrySubmit(std::function<Status()> work) {
+Status WorkQueue::TrySubmit(std::function<Status()> work) {
   std::lock_guard lock(state_->mutex);
   RETURN_IF_ERROR(state_->StartThread());
   state_->Append(std::move(work));
   return Ok();
 }
 
-Status Queue::Wait(Deadline deadline) {
+Status WorkQueue::Wait(Deadline deadline) {
   std::unique_lock lock(state_->mutex);
   std::uint64_t mine = state_->submissions;
   RETURN_IF_ERROR(WaitUntil(lock, state_->ended, deadline, [&] { return state_->ends >= mine; }));
   return std::exchange(state_->first_error, Ok());
 }
 
-bool Queue::Idle() const {
+bool WorkQueue::Idle() const {
   std::lock_guard lock(state_->mutex);
   return state_->ends == state_->submissions;
 }
 
-}  // namespace memfabric::copy
+}  // namespace memfabric

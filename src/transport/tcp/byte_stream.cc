@@ -1,4 +1,4 @@
-#include "transport/tcp/stream.h"
+#include "transport/tcp/byte_stream.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -17,8 +17,8 @@ namespace {
 constexpr int kUserTimeoutMs = 2000;  // for data that the other host doesn't acknowledge
 constexpr int kKeepAliveSeconds = 1;
 // Of the bounce buffer.
-constexpr std::size_t kReadOffset = BounceBuffer::kBytes - Stream::kBounceBytes;
-constexpr std::size_t kWriteOffset = kReadOffset + Stream::kRecordBytes;
+constexpr std::size_t kReadOffset = BounceBuffer::kBytes - ByteStream::kBounceBytes;
+constexpr std::size_t kWriteOffset = kReadOffset + ByteStream::kRecordBytes;
 
 void SetOption(int socket, int level, int name, int value) {
   // Each only betters what works without it.
@@ -33,26 +33,26 @@ void TuneConnected(int socket) {
   SetOption(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-Stream::Moved Outcome(ssize_t moved, int error) {
-  if (moved > 0) return {Stream::State::kMoved, static_cast<std::size_t>(moved), Ok()};
-  if (moved == 0) return {Stream::State::kEnded, 0, Ok()};
+ByteStream::Moved Outcome(ssize_t moved, int error) {
+  if (moved > 0) return {ByteStream::State::kMoved, static_cast<std::size_t>(moved), Ok()};
+  if (moved == 0) return {ByteStream::State::kEnded, 0, Ok()};
   if (error == EAGAIN) return {};
-  if (error == EFAULT) return {Stream::State::kFault, 0, Ok()};
-  if (error == EPIPE || error == ECONNRESET) return {Stream::State::kEnded, 0, Ok()};
-  return {Stream::State::kEnded, 0, Disconnected("{}", ErrnoText(error))};
+  if (error == EFAULT) return {ByteStream::State::kFault, 0, Ok()};
+  if (error == EPIPE || error == ECONNRESET) return {ByteStream::State::kEnded, 0, Ok()};
+  return {ByteStream::State::kEnded, 0, Disconnected("{}", ErrnoText(error))};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> Stream::Open(const Tls& tls, UniqueFd socket, bool connector,
-                                             const Tls::Identity& identity,
-                                             const BounceBuffer& bounce) {
-  auto stream = std::make_unique<Stream>(std::move(socket), connector, identity, bounce);
+Result<std::unique_ptr<ByteStream>> ByteStream::Open(const Tls& tls, UniqueFd socket,
+                                                     bool connector, const Tls::Identity& identity,
+                                                     const BounceBuffer& bounce) {
+  auto stream = std::make_unique<ByteStream>(std::move(socket), connector, identity, bounce);
   ASSIGN_OR_RETURN(stream->ssl_, tls.Begin(stream->fd(), connector, stream->identity_));
   return stream;
 }
 
-Result<Stream::Need> Stream::Handshake() {
+Result<ByteStream::Need> ByteStream::Handshake() {
   if (ssl_ == nullptr) return Need::kNothing;
   if (connecting_) {
     int error = 0;
@@ -93,7 +93,7 @@ Result<Stream::Need> Stream::Handshake() {
   }
 }
 
-Stream::Moved Stream::Read(std::span<const iovec> parts, std::size_t unknown) {
+ByteStream::Moved ByteStream::Read(std::span<const iovec> parts, std::size_t unknown) {
   if (ssl_ != nullptr) return ReadTls(parts, unknown);
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
@@ -102,7 +102,7 @@ Stream::Moved Stream::Read(std::span<const iovec> parts, std::size_t unknown) {
   return Outcome(got, errno);
 }
 
-Stream::Moved Stream::Write(std::span<const iovec> parts, std::size_t known) {
+ByteStream::Moved ByteStream::Write(std::span<const iovec> parts, std::size_t known) {
   if (ssl_ != nullptr) return WriteTls(parts, known);
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(parts.data());
@@ -112,7 +112,7 @@ Stream::Moved Stream::Write(std::span<const iovec> parts, std::size_t known) {
   return Outcome(sent, errno);
 }
 
-Stream::Moved Stream::TlsProblem(int returned) {
+ByteStream::Moved ByteStream::TlsProblem(int returned) {
   switch (SSL_get_error(ssl_.get(), returned)) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: return {};
@@ -123,7 +123,7 @@ Stream::Moved Stream::TlsProblem(int returned) {
   }
 }
 
-Stream::Moved Stream::ReadTls(std::span<const iovec> parts, std::size_t unknown) {
+ByteStream::Moved ByteStream::ReadTls(std::span<const iovec> parts, std::size_t unknown) {
   std::lock_guard lock(tls_mutex_);
   Moved moved;
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -152,7 +152,7 @@ Stream::Moved Stream::ReadTls(std::span<const iovec> parts, std::size_t unknown)
 }
 
 // One record for many small parts; 0: one of them can't be read.
-std::size_t Stream::GatherRecord(std::span<const iovec> parts, std::size_t known) {
+std::size_t ByteStream::GatherRecord(std::span<const iovec> parts, std::size_t known) {
   std::size_t size = 0;
   for (std::size_t i = 0; i < parts.size() && size < kRecordBytes; ++i) {
     const std::size_t wanted = std::min(parts[i].iov_len, kRecordBytes - size);
@@ -166,7 +166,7 @@ std::size_t Stream::GatherRecord(std::span<const iovec> parts, std::size_t known
   return size;
 }
 
-Stream::Moved Stream::WriteTls(std::span<const iovec> parts, std::size_t known) {
+ByteStream::Moved ByteStream::WriteTls(std::span<const iovec> parts, std::size_t known) {
   std::lock_guard lock(tls_mutex_);
   const void* bytes = parts[0].iov_base;
   std::size_t size = parts[0].iov_len;
@@ -186,19 +186,19 @@ Stream::Moved Stream::WriteTls(std::span<const iovec> parts, std::size_t known) 
   return Moved{State::kMoved, sent, Ok()};
 }
 
-bool Stream::HasReadAhead() {
+bool ByteStream::HasReadAhead() {
   if (ssl_ == nullptr) return false;
   std::lock_guard lock(tls_mutex_);
   return SSL_has_pending(ssl_.get()) == 1;
 }
 
-std::uint64_t Stream::TakenBytes() const {
+std::uint64_t ByteStream::TakenBytes() const {
   tcp_info info{};
   socklen_t size = sizeof info;
   if (::getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
   return info.tcpi_bytes_acked;
 }
 
-void Stream::Shutdown() { ::shutdown(fd(), SHUT_RDWR); }
+void ByteStream::Shutdown() { ::shutdown(fd(), SHUT_RDWR); }
 
 }  // namespace memfabric::transport::tcp

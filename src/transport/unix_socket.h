@@ -1,4 +1,4 @@
-// transport/local_socket.h: Unix sockets in the abstract namespace, between processes of one host.
+// transport/unix_socket.h: Unix sockets in the abstract namespace, between processes of one host.
 // Every call returns at once. No state; any thread.
 
 #pragma once
@@ -22,20 +22,20 @@ std::string RandomHex128();
 
 // A non-blocking, close-on-exec socket of `type` (SOCK_SEQPACKET, SOCK_STREAM) that listens on the
 // abstract `name`.
-Result<UniqueFd> ListenLocal(int type, std::string_view name, int backlog);
+Result<UniqueFd> ListenUnix(int type, std::string_view name, int backlog);
 
 // Disconnected: nobody listens there. InUse: its queue is full, try again. OutOfMemory:
 // RLIMIT_NOFILE.
-Result<UniqueFd> ConnectLocal(int type, std::string_view name);
+Result<UniqueFd> ConnectUnix(int type, std::string_view name);
 
-struct LocalPeer {
+struct SocketPeer {
   pid_t pid = 0;  // 0 when it lives in a pid namespace that this process can't see
   uid_t uid = 0;
 };
 // Who is at the other end of a connected socket; for the end that connected, who listens.
-Result<LocalPeer> PeerOf(int socket);
+Result<SocketPeer> PeerOf(int socket);
 // Unsupported: it is none of `users`; names both.
-Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users);
+Result<SocketPeer> TrustedPeer(int socket, const AllowedUsers& users);
 
 // One message with `files` (SCM_RIGHTS), whole or not at all. InUse: no room now (a full socket, or
 // too many files in flight), try again. Disconnected: the other end is gone.

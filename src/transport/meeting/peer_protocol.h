@@ -1,4 +1,5 @@
-// transport/local_protocol.h: what two members on one host say to each other over their local
+// transport/meeting/peer_protocol.h: what two members on one host say to each other over their
+// local
 // socket. docs/ has the sequence.
 //
 //   connector                         listener
@@ -30,7 +31,7 @@
 #include "base/status.h"
 #include "transport/transport.h"
 
-namespace memfabric::transport::local {
+namespace memfabric::transport::meeting {
 
 constexpr std::uint16_t kProtocolVersion = 2;
 constexpr std::size_t kMaxPoolNameBytes = 128;
@@ -103,4 +104,4 @@ struct Advert {
 std::string EncodeAdvert(const Advert& advert);
 Result<Advert> ParseAdvert(std::string_view text);
 
-}  // namespace memfabric::transport::local
+}  // namespace memfabric::transport::meeting

@@ -1,5 +1,6 @@
-// transport/local_port.h: a member's presence at a venue (venue.h): one connection a peer, and the
-// handshakes that are under way. docs/ has the sequence; local_protocol.h the messages. What a
+// transport/meeting/peer_port.h: a member's presence at a venue (venue.h): one connection a peer,
+// and the handshakes that are under way. docs/ has the sequence; peer_protocol.h the messages. What
+// a
 // connection is used for is its backend's.
 //
 // Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the
@@ -26,12 +27,12 @@
 
 #include "base/backoff.h"
 #include "base/fd.h"
-#include "transport/local_peer.h"
-#include "transport/local_protocol.h"
-#include "transport/pending_calls.h"
+#include "transport/meeting/peer_backend.h"
+#include "transport/meeting/peer_protocol.h"
+#include "transport/meeting/peer_venue.h"
+#include "transport/meeting/pending_calls.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
-#include "transport/venue.h"
 
 namespace memfabric::transport {
 
@@ -41,28 +42,28 @@ struct StrangerLimits {
   std::size_t count = 64;  // one more, and the one that has been silent for longest goes
 };
 
-class LocalPort final : public Port {
+class PeerPort final : public Port {
  public:
   static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options,
                                             const StrangerLimits& limits,
-                                            std::unique_ptr<LocalBackend> backend);
+                                            std::unique_ptr<PeerBackend> backend);
   // The same at another venue than this host's sockets.
   static Result<std::unique_ptr<Port>> OpenAt(Reactor& reactor, const PortOptions& options,
                                               const StrangerLimits& limits,
-                                              std::unique_ptr<Venue> venue,
-                                              std::unique_ptr<LocalBackend> backend);
+                                              std::unique_ptr<PeerVenue> venue,
+                                              std::unique_ptr<PeerBackend> backend);
   // InvalidArgument: options that no port can be opened with.
   static Status Check(const PortOptions& options);
   // Whether a process on `host` may find `peer` by such a port; Unsupported says why not.
   static Status CanReach(const MemberAddress& peer, const std::string& host);
-  ~LocalPort() override;
+  ~PeerPort() override;
 
   std::string advert() const override { return venue_->advert(); }
   std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) override;
   Status Announce(Deadline deadline) override;
 
-  LocalPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-            std::unique_ptr<Venue> venue, std::unique_ptr<LocalBackend> backend);
+  PeerPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
+           std::unique_ptr<PeerVenue> venue, std::unique_ptr<PeerBackend> backend);
 
  private:
   // A caller that waits for a link to `address`.
@@ -90,12 +91,12 @@ class LocalPort final : public Port {
     std::string who;                        // is at the other end: "pid 4711"
     Rank rank = kNoRank;
     std::uint64_t epoch = 0;
-    bool confirmed = false;           // the peer's observer has its link too
-    std::shared_ptr<LocalLink> link;  // shared with the pool
-    ZoneBytes introduced{};           // of ours, what our HELLO or WELCOME said
-    ZoneBytes announced{};            // what we told the peer last
-    ZoneBytes mapped{};               // what the peer has answered to
-    std::vector<Waiter> waiters;      // for `confirmed`
+    bool confirmed = false;          // the peer's observer has its link too
+    std::shared_ptr<PeerLink> link;  // shared with the pool
+    ZoneBytes introduced{};          // of ours, what our HELLO or WELCOME said
+    ZoneBytes announced{};           // what we told the peer last
+    ZoneBytes mapped{};              // what the peer has answered to
+    std::vector<Waiter> waiters;     // for `confirmed`
     std::vector<GrowthWaiter> growth_waiters;
     Reactor::TimerId patience = 0;
     // not empty: accepted by means of the spare descriptor, only to be told this
@@ -115,7 +116,7 @@ class LocalPort final : public Port {
     // the peer has no descriptor left
     Backoff room_backoff{std::chrono::milliseconds(20), std::chrono::milliseconds(500)};
     // in the HELLO
-    local::Contribution told;
+    meeting::Contribution told;
   };
 
   // Everything below runs on the reactor's thread. mapped_port.cc: listening, attempts, closing.
@@ -135,42 +136,41 @@ class LocalPort final : public Port {
   void StartAnnounce(const std::shared_ptr<PendingCalls>& calls);
   Status AddConnection(const ConnectionPtr& connection);
   void CloseConnection(const ConnectionPtr& connection, const Status& why,
-                       const local::Message* last_words = nullptr);
+                       const meeting::Message* last_words = nullptr);
   void Forget(const ConnectionPtr& stranger);
   static bool Covers(const ZoneBytes& have, const ZoneBytes& want);
-  void Send(const ConnectionPtr& connection, const local::Message& message,
-            const LocalOffer& offer);
-  local::Introduction Introduce(Rank to, std::uint64_t to_epoch,
-                                const local::Contribution& contribution) const;
+  void Send(const ConnectionPtr& connection, const meeting::Message& message,
+            const PeerOffer& offer);
+  meeting::Introduction Introduce(Rank to, std::uint64_t to_epoch,
+                                  const meeting::Contribution& contribution) const;
   ConnectionPtr LinkedConnection(Rank rank);
 
   // mapped_port_messages.cc: what peers send.
   void Receive(const ConnectionPtr& connection);
   void OnEnded(const ConnectionPtr& connection, const Status& why);
-  void OnMessage(const ConnectionPtr& connection, const local::Message& message, Packet& packet);
-  void OnHello(const ConnectionPtr& connection, const local::Hello& hello, Packet& packet);
-  void OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome, Packet& packet);
-  void OnRefused(const ConnectionPtr& connection, const local::Refused& refused);
+  void OnMessage(const ConnectionPtr& connection, const meeting::Message& message, Packet& packet);
+  void OnHello(const ConnectionPtr& connection, const meeting::Hello& hello, Packet& packet);
+  void OnWelcome(const ConnectionPtr& connection, const meeting::Welcome& welcome, Packet& packet);
+  void OnRefused(const ConnectionPtr& connection, const meeting::Refused& refused);
   void OnReady(const ConnectionPtr& connection);
-  void OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet);
+  void OnGrow(const ConnectionPtr& connection, const meeting::Grow& grow, Packet& packet);
   void OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes);
-  Status CheckIntroduction(const local::Introduction& introduction) const;
-  Status MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction,
+  Status CheckIntroduction(const meeting::Introduction& introduction) const;
+  Status MakeLink(const ConnectionPtr& connection, const meeting::Introduction& introduction,
                   Packet& packet);
-  Result<LocalContribution> TakeContribution(Rank rank, std::uint64_t epoch,
-                                             const ZoneBytes& former,
-                                             const local::Contribution& contribution,
-                                             Packet& packet) const;
+  Result<PeerContribution> TakeContribution(Rank rank, std::uint64_t epoch, const ZoneBytes& former,
+                                            const meeting::Contribution& contribution,
+                                            Packet& packet) const;
   void Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason);
   void Misbehaved(const ConnectionPtr& connection, const std::string& how);
   void CountStranger(const ConnectionPtr& connection, std::string_view how);
-  void SendGrowth(const ConnectionPtr& connection, const LocalOffer& offer);
+  void SendGrowth(const ConnectionPtr& connection, const PeerOffer& offer);
 
   Reactor& reactor_;
   const PortOptions options_;
   const StrangerLimits limits_;
-  const std::unique_ptr<Venue> venue_;
-  const std::unique_ptr<LocalBackend> backend_;
+  const std::unique_ptr<PeerVenue> venue_;
+  const std::unique_ptr<PeerBackend> backend_;
 
   bool closing_ = false;
   Reactor::TimerId resume_listening_ = 0;

@@ -5,22 +5,22 @@
 #include "base/descriptor_limit.h"
 #include "base/log.h"
 #include "base/retry.h"
-#include "transport/packet_socket.h"
-#include "transport/venue.h"
+#include "transport/meeting/packet_socket.h"
+#include "transport/meeting/peer_venue.h"
 
 namespace memfabric::transport {
 namespace {
 
-class LocalVenue final : public Venue {
+class UnixVenue final : public PeerVenue {
  public:
-  LocalVenue(Reactor& reactor, AllowedUsers users, local::Advert advert, UniqueFd listener)
+  UnixVenue(Reactor& reactor, AllowedUsers users, meeting::Advert advert, UniqueFd listener)
       : reactor_(reactor),
         users_(std::move(users)),
         advert_(std::move(advert)),
         listener_(std::move(listener)) {}
 
-  std::string advert() const override { return local::EncodeAdvert(advert_); }
-  local::Key key() const override { return advert_.key; }
+  std::string advert() const override { return meeting::EncodeAdvert(advert_); }
+  meeting::Key key() const override { return advert_.key; }
   int listener() const override { return listener_.get(); }
 
   Result<std::optional<Encounter>> Accept() override {
@@ -36,14 +36,14 @@ class LocalVenue final : public Venue {
   }
 
   Status CheckAdvert(const MemberAddress& peer) const override {
-    return local::ParseAdvert(peer.advert).status();
+    return meeting::ParseAdvert(peer.advert).status();
   }
   std::string Trouble(const MemberAddress&) const override { return ""; }
 
-  Result<Encounter> Connect(const MemberAddress& peer, local::Hello hello,
+  Result<Encounter> Connect(const MemberAddress& peer, meeting::Hello hello,
                             const std::vector<int>& files) override {
-    ASSIGN_OR_RETURN(local::Advert advert, local::ParseAdvert(peer.advert));
-    auto socket = ConnectLocal(SOCK_SEQPACKET, advert.socket);
+    ASSIGN_OR_RETURN(meeting::Advert advert, meeting::ParseAdvert(peer.advert));
+    auto socket = ConnectUnix(SOCK_SEQPACKET, advert.socket);
     if (IsDisconnected(socket.status()))
       return Disconnected("it is gone: {}", socket.status().message());
     RETURN_IF_ERROR(socket.status());
@@ -51,7 +51,7 @@ class LocalVenue final : public Venue {
     hello.key = advert.key;
     // Before anything else knows the socket: when there is no room, the next try begins from the
     // beginning.
-    Status sent = SendPacket(socket->get(), local::EncodeMessage(hello), files);
+    Status sent = SendPacket(socket->get(), meeting::EncodeMessage(hello), files);
     if (IsDisconnected(sent)) return InUse("{}", sent.message());  // the next try tells why
     RETURN_IF_ERROR(sent);
     return Meet(*std::move(socket));
@@ -66,20 +66,20 @@ class LocalVenue final : public Venue {
 
   Reactor& reactor_;
   const AllowedUsers users_;
-  const local::Advert advert_;
+  const meeting::Advert advert_;
   const UniqueFd listener_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Venue>> OpenLocalVenue(Reactor& reactor) {
+Result<std::unique_ptr<PeerVenue>> OpenUnixVenue(Reactor& reactor) {
   ASSIGN_OR_RETURN(AllowedUsers users, AllowedUsers::FromEnvironment());
   // Through the text form, so that the key is exactly what connectors will read.
   auto advert =
-      local::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
+      meeting::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
   CHECK(advert.ok());
-  ASSIGN_OR_RETURN(UniqueFd listener, ListenLocal(SOCK_SEQPACKET, advert->socket, SOMAXCONN));
-  return std::unique_ptr<Venue>(std::make_unique<LocalVenue>(
+  ASSIGN_OR_RETURN(UniqueFd listener, ListenUnix(SOCK_SEQPACKET, advert->socket, SOMAXCONN));
+  return std::unique_ptr<PeerVenue>(std::make_unique<UnixVenue>(
       reactor, std::move(users), *std::move(advert), std::move(listener)));
 }
 

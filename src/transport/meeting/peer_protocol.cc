@@ -1,4 +1,4 @@
-#include "transport/local_protocol.h"
+#include "transport/meeting/peer_protocol.h"
 
 #include <algorithm>
 #include <charconv>
@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/units.h"
 
-namespace memfabric::transport::local {
+namespace memfabric::transport::meeting {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x4d46'4142;
@@ -275,4 +275,4 @@ Result<Advert> ParseAdvert(std::string_view text) {
   return advert;
 }
 
-}  // namespace memfabric::transport::local
+}  // namespace memfabric::transport::meeting

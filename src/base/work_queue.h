@@ -1,4 +1,5 @@
-// copy/queue.h: copies that were asked for with the asynchronous flag: first in, first out, on a
+// base/work_queue.h: copies that were asked for with the asynchronous flag: first in, first out, on
+// a
 // thread of their own.
 //
 // Owner: the pool. Threads: any. The thread starts with the first submission and sleeps when there
@@ -14,13 +15,13 @@
 #include "base/status.h"
 #include "base/thread.h"
 
-namespace memfabric::copy {
+namespace memfabric {
 
-class Queue {
+class WorkQueue {
  public:
   // `stack`: Thread::Stack::kTheUsers where the work calls users' functions.
-  explicit Queue(std::string thread_name, Thread::Stack stack = Thread::Stack::kOurs);
-  ~Queue();  // Runs what is queued to its end, then joins.
+  explicit WorkQueue(std::string thread_name, Thread::Stack stack = Thread::Stack::kOurs);
+  ~WorkQueue();  // Runs what is queued to its end, then joins.
 
   // Runs `work` after all that was submitted before. On the caller's thread if the machine refuses
   // another one.
@@ -40,4 +41,4 @@ class Queue {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace memfabric::copy
+}  // namespace memfabric

@@ -1,4 +1,4 @@
-// What peers send to a LocalPort, and what becomes of it. Bytes and files of a peer are checked
+// What peers send to a PeerPort, and what becomes of it. Bytes and files of a peer are checked
 // here before they count.
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
-#include "transport/local_port.h"
+#include "transport/meeting/peer_port.h"
 
 namespace memfabric::transport {
 namespace {
@@ -26,15 +26,15 @@ std::string Name(Rank rank, std::string_view who) { return fmt::format("rank {} 
 
 }  // namespace
 
-void LocalPort::Receive(const ConnectionPtr& connection) {
+void PeerPort::Receive(const ConnectionPtr& connection) {
   // Its own buffer: a message may make us look into another connection.
-  std::array<std::byte, local::kMaxMessageBytes> buffer;
+  std::array<std::byte, meeting::kMaxMessageBytes> buffer;
   for (int i = 0; i < kMessagesAtOnce && connection->phase != Connection::Phase::kClosed; ++i) {
     Packet packet = connection->socket->Receive(buffer);
     if (packet.state == Packet::State::kNothing) return;
     if (packet.state == Packet::State::kEnded) return OnEnded(connection, packet.why);
     if (packet.truncated) return Misbehaved(connection, "its message is longer than any of ours");
-    auto message = local::ParseMessage(std::span(buffer).first(packet.size_bytes));
+    auto message = meeting::ParseMessage(std::span(buffer).first(packet.size_bytes));
     if (IsUnsupported(message.status()) && connection->phase == Connection::Phase::kStranger) {
       return Refuse(connection, Kind::kInvalidArgument, "you speak " + message.status().message());
     }
@@ -48,43 +48,43 @@ void LocalPort::Receive(const ConnectionPtr& connection) {
   }
 }
 
-void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message& message,
-                          Packet& packet) {
+void PeerPort::OnMessage(const ConnectionPtr& connection, const meeting::Message& message,
+                         Packet& packet) {
   using Phase = Connection::Phase;
   const Phase phase = connection->phase;
   auto unexpected = [&] {
-    Misbehaved(connection, fmt::format("{} at the wrong time", local::MessageName(message)));
+    Misbehaved(connection, fmt::format("{} at the wrong time", meeting::MessageName(message)));
   };
   std::visit(
       Match{
-          [&](const local::Hello& hello) {
+          [&](const meeting::Hello& hello) {
             phase == Phase::kStranger ? OnHello(connection, hello, packet) : unexpected();
           },
-          [&](const local::Welcome& welcome) {
+          [&](const meeting::Welcome& welcome) {
             phase == Phase::kIntroduced ? OnWelcome(connection, welcome, packet) : unexpected();
           },
-          [&](const local::Refused& refused) {
+          [&](const meeting::Refused& refused) {
             phase != Phase::kStranger ? OnRefused(connection, refused) : unexpected();
           },
-          [&](const local::Duplicate&) {
+          [&](const meeting::Duplicate&) {
             if (phase != Phase::kIntroduced) return unexpected();
             Rank rank = connection->rank;
             CloseConnection(connection, Ok());
             RetryConnect(rank, "it is connecting to us");
           },
-          [&](const local::Ready&) {
+          [&](const meeting::Ready&) {
             phase == Phase::kLinked && !connection->confirmed ? OnReady(connection) : unexpected();
           },
-          [&](const local::Grow& grow) {
+          [&](const meeting::Grow& grow) {
             phase == Phase::kLinked ? OnGrow(connection, grow, packet) : unexpected();
           },
-          [&](const local::Grown& grown) {
+          [&](const meeting::Grown& grown) {
             phase == Phase::kLinked ? OnGrown(connection, grown.allocated_bytes) : unexpected();
           },
-          [&](const local::Bye&) {
+          [&](const meeting::Bye&) {
             phase == Phase::kLinked ? CloseConnection(connection, Ok()) : unexpected();
           },
-          [&](const local::Data& data) {
+          [&](const meeting::Data& data) {
             if (phase != Phase::kLinked) return unexpected();
             if (Status taken = connection->link->OnData(
                     data.bytes, std::span(packet.files).first(packet.file_count));
@@ -98,7 +98,7 @@ void LocalPort::OnMessage(const ConnectionPtr& connection, const local::Message&
       message);
 }
 
-void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
+void PeerPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
   if (IsInvalidArgument(why)) return Misbehaved(connection, why.message());
   switch (connection->phase) {
     case Connection::Phase::kIntroduced: {
@@ -126,7 +126,7 @@ void LocalPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
   }
 }
 
-Status LocalPort::CheckIntroduction(const local::Introduction& introduction) const {
+Status PeerPort::CheckIntroduction(const meeting::Introduction& introduction) const {
   if (introduction.pool != options_.pool) {
     return InvalidArgument("rank {} is in pool {}, rank {} in pool {}", introduction.from,
                            introduction.pool, options_.rank, options_.pool);
@@ -149,8 +149,8 @@ Status LocalPort::CheckIntroduction(const local::Introduction& introduction) con
   return Ok();
 }
 
-void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hello,
-                        Packet& packet) {
+void PeerPort::OnHello(const ConnectionPtr& connection, const meeting::Hello& hello,
+                       Packet& packet) {
   const Rank rank = hello.from;
   if (hello.key != venue_->key()) {
     CountStranger(connection, "its key is wrong");
@@ -171,7 +171,7 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
                   fmt::format("epoch {} of rank {} is over: epoch {} has been linked",
                               hello.from_epoch, rank, known->second));
   }
-  const local::Message duplicate = local::Duplicate{};
+  const meeting::Message duplicate = meeting::Duplicate{};
   if (ConnectionPtr former = LinkedConnection(rank); former != nullptr) {
     if (former->epoch == hello.from_epoch) return CloseConnection(connection, Ok(), &duplicate);
     CloseConnection(former, Disconnected("{} died: it is back as epoch {}", Name(rank, former->who),
@@ -201,13 +201,13 @@ void LocalPort::OnHello(const ConnectionPtr& connection, const local::Hello& hel
                   IsAlreadyExists(linked) ? Kind::kAlreadyExists : Kind::kInvalidArgument,
                   linked.message());
   }
-  LocalOffer own = backend_->Offer(rank);
+  PeerOffer own = backend_->Offer(rank);
   connection->introduced = connection->announced = own.bytes.allocated_bytes;
-  Send(connection, local::Welcome{Introduce(rank, connection->epoch, own.bytes)}, own);
+  Send(connection, meeting::Welcome{Introduce(rank, connection->epoch, own.bytes)}, own);
 }
 
-void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome& welcome,
-                          Packet& packet) {
+void PeerPort::OnWelcome(const ConnectionPtr& connection, const meeting::Welcome& welcome,
+                         Packet& packet) {
   const Rank rank = connection->rank;
   const std::string name = Name(rank, connection->who);
   Status status = CheckIntroduction(welcome);
@@ -227,15 +227,15 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
   }
   if (!status.ok()) {
     // The peer has its link already; it hears why that ends.
-    const local::Message refused = local::Refused{Kind::kInvalidArgument, status.message()};
+    const meeting::Message refused = meeting::Refused{Kind::kInvalidArgument, status.message()};
     CloseConnection(connection, Ok(), &refused);
     return FinishAttempt(rank, status.WithContext(name));
   }
   connection->confirmed = true;
   connection->link->OnConfirmed();
-  const local::Contribution told = attempts_.at(rank).told;
+  const meeting::Contribution told = attempts_.at(rank).told;
   connection->introduced = connection->announced = connection->mapped = told.allocated_bytes;
-  LocalOffer own = backend_->Offer(rank);
+  PeerOffer own = backend_->Offer(rank);
   for (const Waiter& waiter : TakeAttempt(rank)) {
     if (own.bytes.allocated_bytes == told.allocated_bytes) {
       waiter.calls->Resolve(waiter.index, Ok());
@@ -244,12 +244,12 @@ void LocalPort::OnWelcome(const ConnectionPtr& connection, const local::Welcome&
                                             Disconnected("{} died while it was linked", name)});
     }
   }
-  connection->socket->Send(local::EncodeMessage(local::Ready{}));
+  connection->socket->Send(meeting::EncodeMessage(meeting::Ready{}));
   SendGrowth(connection, own);
 }
 
-Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introduction& introduction,
-                           Packet& packet) {
+Status PeerPort::MakeLink(const ConnectionPtr& connection,
+                          const meeting::Introduction& introduction, Packet& packet) {
   const Rank rank = introduction.from;
   ASSIGN_OR_RETURN(auto contribution, TakeContribution(rank, introduction.from_epoch, {},
                                                        introduction.contribution, packet));
@@ -264,17 +264,17 @@ Status LocalPort::MakeLink(const ConnectionPtr& connection, const local::Introdu
   return Ok();
 }
 
-Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t epoch,
-                                                      const ZoneBytes& former,
-                                                      const local::Contribution& contribution,
-                                                      Packet& packet) const {
+Result<PeerContribution> PeerPort::TakeContribution(Rank rank, std::uint64_t epoch,
+                                                    const ZoneBytes& former,
+                                                    const meeting::Contribution& contribution,
+                                                    Packet& packet) const {
   if (packet.files_lost) {
     return InvalidArgument(
         "the files of rank {} were not received whole: too many, or more than ulimit -n lets rank "
         "{} open",
         rank, options_.rank);
   }
-  LocalContribution taken{rank, epoch, contribution, {}};
+  PeerContribution taken{rank, epoch, contribution, {}};
   std::size_t next = 0;
   for (Zone zone : kAllZones) {
     std::size_t i = Index(zone);
@@ -300,7 +300,7 @@ Result<LocalContribution> LocalPort::TakeContribution(Rank rank, std::uint64_t e
   return taken;
 }
 
-void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused& refused) {
+void PeerPort::OnRefused(const ConnectionPtr& connection, const meeting::Refused& refused) {
   std::string text =
       fmt::format("{} refused: {}", Name(connection->rank, connection->who), refused.reason);
   if (connection->phase == Connection::Phase::kIntroduced && refused.kind == Kind::kInUse) {
@@ -313,7 +313,7 @@ void LocalPort::OnRefused(const ConnectionPtr& connection, const local::Refused&
   CloseConnection(connection, Disconnected("{}", text));
 }
 
-void LocalPort::OnReady(const ConnectionPtr& connection) {
+void PeerPort::OnReady(const ConnectionPtr& connection) {
   connection->confirmed = true;
   connection->link->OnConfirmed();
   OnGrown(connection, connection->introduced);
@@ -321,24 +321,25 @@ void LocalPort::OnReady(const ConnectionPtr& connection) {
     waiter.calls->Resolve(waiter.index, Ok());
 }
 
-void LocalPort::OnGrow(const ConnectionPtr& connection, const local::Grow& grow, Packet& packet) {
+void PeerPort::OnGrow(const ConnectionPtr& connection, const meeting::Grow& grow, Packet& packet) {
   auto taken = TakeContribution(connection->rank, connection->epoch,
                                 connection->link->allocated_bytes(), grow.contribution, packet);
   Status grown = taken.ok() ? connection->link->Grow(*taken) : taken.status();
   if (!grown.ok()) {
     // Without the new part this end would refuse what the peer's others may do: better no link than
     // half of one.
-    const local::Message refused = local::Refused{Kind::kInvalidArgument, grown.message()};
+    const meeting::Message refused = meeting::Refused{Kind::kInvalidArgument, grown.message()};
     return CloseConnection(connection,
                            Disconnected("{} has grown, and that can't be used here: {}",
                                         Name(connection->rank, connection->who), grown.message()),
                            &refused);
   }
   options_.observer->OnPeerGrown(connection->rank, connection->epoch);
-  connection->socket->Send(local::EncodeMessage(local::Grown{grow.contribution.allocated_bytes}));
+  connection->socket->Send(
+      meeting::EncodeMessage(meeting::Grown{grow.contribution.allocated_bytes}));
 }
 
-void LocalPort::OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes) {
+void PeerPort::OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes) {
   connection->mapped = bytes;
   std::erase_if(connection->growth_waiters, [&](const GrowthWaiter& waiter) {
     if (!Covers(bytes, waiter.bytes)) return false;
@@ -347,19 +348,19 @@ void LocalPort::OnGrown(const ConnectionPtr& connection, const ZoneBytes& bytes)
   });
 }
 
-void LocalPort::SendGrowth(const ConnectionPtr& connection, const LocalOffer& offer) {
+void PeerPort::SendGrowth(const ConnectionPtr& connection, const PeerOffer& offer) {
   if (connection->phase != Connection::Phase::kLinked) return;
   if (connection->announced == offer.bytes.allocated_bytes) return;
   connection->announced = offer.bytes.allocated_bytes;
-  Send(connection, local::Grow{offer.bytes}, offer);
+  Send(connection, meeting::Grow{offer.bytes}, offer);
 }
 
-void LocalPort::Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason) {
-  const local::Message refused = local::Refused{kind, reason};
+void PeerPort::Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason) {
+  const meeting::Message refused = meeting::Refused{kind, reason};
   CloseConnection(connection, Ok(), &refused);
 }
 
-void LocalPort::Misbehaved(const ConnectionPtr& connection, const std::string& how) {
+void PeerPort::Misbehaved(const ConnectionPtr& connection, const std::string& how) {
   if (connection->phase == Connection::Phase::kIntroduced) {
     return FinishAttempt(connection->rank,
                          Disconnected("{} doesn't speak our protocol: {}",
@@ -373,7 +374,7 @@ void LocalPort::Misbehaved(const ConnectionPtr& connection, const std::string& h
   CloseConnection(connection, Ok());
 }
 
-void LocalPort::CountStranger(const ConnectionPtr& connection, std::string_view how) {
+void PeerPort::CountStranger(const ConnectionPtr& connection, std::string_view how) {
   if (strangers_refused_++ > 0) return;
   LOG(kWarn,
       "a connection to the port of pool {} was no peer ({}): {}; others like it are only counted",

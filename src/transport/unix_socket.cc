@@ -1,4 +1,4 @@
-#include "transport/local_socket.h"
+#include "transport/unix_socket.h"
 
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -50,7 +50,7 @@ std::string RandomHex128() {
   return text;
 }
 
-Result<UniqueFd> ListenLocal(int type, std::string_view name, int backlog) {
+Result<UniqueFd> ListenUnix(int type, std::string_view name, int backlog) {
   ASSIGN_OR_RETURN(Address address, AbstractAddress(name));
   ASSIGN_OR_RETURN(UniqueFd socket, MakeSocket(type));
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.sun), address.size) != 0) {
@@ -62,7 +62,7 @@ Result<UniqueFd> ListenLocal(int type, std::string_view name, int backlog) {
   return socket;
 }
 
-Result<UniqueFd> ConnectLocal(int type, std::string_view name) {
+Result<UniqueFd> ConnectUnix(int type, std::string_view name) {
   ASSIGN_OR_RETURN(Address address, AbstractAddress(name));
   ASSIGN_OR_RETURN(UniqueFd socket, MakeSocket(type));
   // A local socket is connected at once or not at all, so an interrupted call is simply made again.
@@ -73,17 +73,17 @@ Result<UniqueFd> ConnectLocal(int type, std::string_view name) {
   return IoError("can't connect to the local socket @{}: {}", name, ErrnoText(errno));
 }
 
-Result<LocalPeer> PeerOf(int socket) {
+Result<SocketPeer> PeerOf(int socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
     return IoError("can't tell who is at the other end: {}", ErrnoText(errno));
   }
-  return LocalPeer{credentials.pid, credentials.uid};
+  return SocketPeer{credentials.pid, credentials.uid};
 }
 
-Result<LocalPeer> TrustedPeer(int socket, const AllowedUsers& users) {
-  ASSIGN_OR_RETURN(LocalPeer peer, PeerOf(socket));
+Result<SocketPeer> TrustedPeer(int socket, const AllowedUsers& users) {
+  ASSIGN_OR_RETURN(SocketPeer peer, PeerOf(socket));
   if (users.Has(peer.uid)) return peer;
   return Unsupported(
       "the process of user {} (pid {}) shares no memory with that of user {} (pid {}), which lets "

@@ -1,4 +1,4 @@
-#include "transport/pending_calls.h"
+#include "transport/meeting/pending_calls.h"
 
 #include "base/wait.h"
 

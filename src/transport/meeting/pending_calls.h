@@ -1,4 +1,5 @@
-// transport/pending_calls.h: a caller's thread waits for answers that the reactor's thread brings
+// transport/meeting/pending_calls.h: a caller's thread waits for answers that the reactor's thread
+// brings
 // in.
 //
 // Shared by the two: the caller may give up first (deadline, interrupt); answers that come later

@@ -1,4 +1,4 @@
-#include "transport/local_peer.h"
+#include "transport/meeting/peer_backend.h"
 
 #include <fcntl.h>
 
@@ -9,8 +9,8 @@ bool MayShrink(const Segment& segment) {
   return seals < 0 || (seals & F_SEAL_SHRINK) == 0;
 }
 
-LocalOffer OfferSegments(const std::array<const Segment*, kZones>& segments, bool with_files) {
-  LocalOffer offer;
+PeerOffer OfferSegments(const std::array<const Segment*, kZones>& segments, bool with_files) {
+  PeerOffer offer;
   for (std::size_t zone = 0; zone < kZones; ++zone) {
     const Segment* segment = segments[zone];
     if (segment == nullptr) continue;
