@@ -53,6 +53,27 @@ bool InterruptRequested() {
   return interrupt_check != nullptr && interrupt_check() != 0;
 }
 
+Status WaitUntil(Mutex& mutex, CondVar& changed, Deadline deadline,
+                 const std::function<bool()>& done) {
+  while (!done()) {
+    auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) return DeadlineExceeded("the deadline has passed");
+    if (!CanBeInterrupted()) {
+      changed.WaitUntil(mutex, deadline);
+      continue;
+    }
+    changed.WaitUntil(mutex, std::min(deadline, now + kInterruptPeriod));
+    if (done()) break;
+    mutex.Unlock();
+    bool interrupted = InterruptRequested();
+    mutex.Lock();
+    if (interrupted && !done())
+      return Interrupted(
+          "the wait was interrupted: by a signal, or because what it waited on was closed");
+  }
+  return Ok();
+}
+
 Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
                  Deadline deadline, const std::function<bool()>& done) {
   while (!done()) {

@@ -18,6 +18,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace memfabric {
@@ -90,9 +91,11 @@ class CancelScope {
 // held that a signal handler could want.
 bool InterruptRequested();
 
-// Waits until `done()` (called with `lock` held), the deadline (DeadlineExceeded; the caller adds
-// what it waited for) or an interrupt (Interrupted). Real time: for the waits of callers, not for
-// logic that tests turn by a fake clock.
+// Waits until `done()` (called with the mutex held), the deadline (DeadlineExceeded; the caller
+// adds what it waited for) or an interrupt (Interrupted). Real time: for the waits of callers, not
+// for logic that tests turn by a fake clock.
+Status WaitUntil(Mutex& mutex, CondVar& changed, Deadline deadline,
+                 const std::function<bool()>& done) REQUIRES(mutex);
 Status WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
                  Deadline deadline, const std::function<bool()>& done);
 
