@@ -25,6 +25,11 @@
 #define MEMFABRIC_CHECKED(attribute)
 #endif
 
+// Abseil, which gRPC's headers bring, has three of the names, for the same attributes.
+#undef GUARDED_BY
+#undef PT_GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
+
 // Of a field: reads and writes need the mutex; PT_: what it points to does.
 #define GUARDED_BY(mutex) MEMFABRIC_CHECKED(guarded_by(mutex))
 #define PT_GUARDED_BY(mutex) MEMFABRIC_CHECKED(pt_guarded_by(mutex))
@@ -56,6 +61,20 @@ class MEMFABRIC_CHECKED(capability("mutex")) Mutex {
  private:
   friend class CondVar;
   std::mutex mutex_;
+};
+
+// One that its holder may take again.
+class MEMFABRIC_CHECKED(capability("recursive mutex")) RecursiveMutex {
+ public:
+  RecursiveMutex() = default;
+  RecursiveMutex(const RecursiveMutex&) = delete;
+  RecursiveMutex& operator=(const RecursiveMutex&) = delete;
+
+  void Lock() ACQUIRE() { mutex_.lock(); }
+  void Unlock() RELEASE() { mutex_.unlock(); }
+
+ private:
+  std::recursive_mutex mutex_;
 };
 
 class MEMFABRIC_CHECKED(capability("shared mutex")) SharedMutex {
@@ -100,6 +119,19 @@ class MEMFABRIC_CHECKED(scoped_lockable) MutexLock {
  private:
   Mutex& mutex_;
   bool held_ = true;
+};
+
+class MEMFABRIC_CHECKED(scoped_lockable) RecursiveMutexLock {
+ public:
+  explicit RecursiveMutexLock(RecursiveMutex& mutex) ACQUIRE(mutex) : mutex_(mutex) {
+    mutex_.Lock();
+  }
+  ~RecursiveMutexLock() RELEASE() { mutex_.Unlock(); }
+  RecursiveMutexLock(const RecursiveMutexLock&) = delete;
+  RecursiveMutexLock& operator=(const RecursiveMutexLock&) = delete;
+
+ private:
+  RecursiveMutex& mutex_;
 };
 
 // Holds a shared mutex, as one of many, to the end of its scope.
