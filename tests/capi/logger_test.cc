@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/retry.h"
+
 namespace {
 
 using ::testing::HasSubstr;
@@ -140,7 +142,7 @@ TEST_F(ExternLogger, StaysInAForkedChildWhileAnotherThreadLogs) {
       ::_exit(calls == 1 ? 0 : 1);
     }
     int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_EQ(memfabric::RetryOnSignal([&] { return ::waitpid(child, &status, 0); }), child);
     EXPECT_EQ(status, 0);
   }
   busy.join();

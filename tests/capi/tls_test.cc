@@ -14,6 +14,7 @@
 #include <string>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "store/tls/authority.h"
 
 namespace memfabric::store::test {
@@ -43,10 +44,14 @@ int FirstByte(std::uint16_t port) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(port);
-  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  EXPECT_EQ(send(fd.get(), "PRI * HTTP/2.0\r\n", 16, MSG_NOSIGNAL), 16);
+  EXPECT_EQ(RetryOnSignal([&] {
+              return connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+            }),
+            0);
+  EXPECT_EQ(RetryOnSignal([&] { return send(fd.get(), "PRI * HTTP/2.0\r\n", 16, MSG_NOSIGNAL); }),
+            16);
   unsigned char byte = 0;
-  return recv(fd.get(), &byte, 1, 0) == 1 ? byte : -1;
+  return RetryOnSignal([&] { return recv(fd.get(), &byte, 1, 0); }) == 1 ? byte : -1;
 }
 
 template <std::size_t N>

@@ -163,7 +163,7 @@ class OddServer {
         UniqueFd connection(
             RetryOnSignal([&] { return ::accept(listener_.get(), nullptr, nullptr); }));
         if (!connection) return;
-        (void)!::write(connection.get(), reply.data(), reply.size());
+        (void)!RetryOnSignal([&] { return ::write(connection.get(), reply.data(), reply.size()); });
         open.push_back(std::move(connection));
       }
     });

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/retry.h"
 #include "cluster/host_ranks.h"
 #include "support/etcd_process.h"
 
@@ -43,13 +44,19 @@ std::string StatusOf(const Hosts& hosts, int host) {
     address.sin_family = AF_INET;
     address.sin_port = htons(2379);
     ::inet_pton(AF_INET, Hosts::Address(host).c_str(), &address.sin_addr);
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return;
+    if (RetryOnSignal([&] {
+          return ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+        }) != 0)
+      return;
     const std::string request =
         "POST /v3/maintenance/status HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: "
         "2\r\n\r\n{}";
-    if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return;
+    if (RetryOnSignal(
+            [&] { return ::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL); }) < 0)
+      return;
     char buffer[1024];
-    for (ssize_t got; (got = ::recv(fd.get(), buffer, sizeof(buffer), 0)) > 0;)
+    for (ssize_t got;
+         (got = RetryOnSignal([&] { return ::recv(fd.get(), buffer, sizeof(buffer), 0); })) > 0;)
       said.append(buffer, static_cast<size_t>(got));
   })
       .join();

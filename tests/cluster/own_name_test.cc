@@ -10,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/retry.h"
 #include "cluster/host_ranks.h"
 
 namespace memfabric::cluster {
@@ -190,7 +191,9 @@ std::vector<UniqueFd> TakeAllPorts(const Hosts& hosts, const std::string& to, in
       UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
       const linger reset{1, 0};  // its port is free as soon as it is closed
       ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-      if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      if (RetryOnSignal([&] {
+            return ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+          }) != 0)
         return;
       taken.push_back(std::move(socket));
     }

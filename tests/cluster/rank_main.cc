@@ -437,7 +437,7 @@ Answer Fork(const Words& words) {
     _exit((unknown ? 0 : 1) | (refused ? 0 : 2));
   }
   int status = 0;
-  waitpid(child, &status, 0);
+  (void)TEMP_FAILURE_RETRY(waitpid(child, &status, 0));
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 100, "child"};
 }
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
@@ -13,11 +12,12 @@
 
 #include "base/fd.h"
 #include "base/retry.h"
+#include "support/poll_for.h"
 
 namespace memfabric::transport::test {
 namespace {
 
-constexpr int kAnswerTimeoutMs = 60'000;
+constexpr std::chrono::seconds kAnswerTimeout{60};
 
 class ThreadPeer final : public Peer {
  public:
@@ -83,8 +83,7 @@ class ProcessPeer final : public Peer {
         return answer;
       }
       pollfd ready{answers_.get(), POLLIN, 0};
-      if (RetryOnSignal([&] { return ::poll(&ready, 1, kAnswerTimeoutMs); }) <= 0)
-        return "9 the peer process doesn't answer";
+      if (PollFor({&ready, 1}, kAnswerTimeout) <= 0) return "9 the peer process doesn't answer";
       char buffer[4096];
       ssize_t got = RetryOnSignal([&] { return ::read(answers_.get(), buffer, sizeof buffer); });
       if (got <= 0) return "9 the peer process has ended";

@@ -3,7 +3,6 @@
 
 #pragma once
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <string>
 
 #include "base/retry.h"
+#include "support/poll_for.h"
 
 namespace memfabric {
 
@@ -31,10 +31,10 @@ inline std::string InChild(const std::function<std::string()>& body) {
   }
   ::close(pipe_fds[1]);
   std::string text;
-  constexpr int kMinute = 60'000;
+  constexpr std::chrono::minutes kMinute{1};
   for (char buffer[4096];;) {
     pollfd readable{pipe_fds[0], POLLIN, 0};
-    if (RetryOnSignal([&] { return ::poll(&readable, 1, kMinute); }) == 0) {
+    if (PollFor({&readable, 1}, kMinute) == 0) {
       ::kill(child, SIGKILL);
       text = "hangs";
       break;

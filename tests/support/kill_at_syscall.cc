@@ -48,7 +48,7 @@ int main(int count, char** arguments) {
     _exit(127);
   }
   int status = 0;
-  if (waitpid(program, &status, 0) != program || !WIFSTOPPED(status)) return 1;
+  if (TEMP_FAILURE_RETRY(waitpid(program, &status, 0)) != program || !WIFSTOPPED(status)) return 1;
   ptrace(PTRACE_SETOPTIONS, program, nullptr,
          PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
   ptrace(PTRACE_SYSCALL, program, nullptr, nullptr);

@@ -5,9 +5,10 @@
 // thread is in ends with EINTR. Threads that block the signal are left in peace; children of fork()
 // get timers of their own.
 //
-// The whole suite under it:
-//     LD_PRELOAD=$PWD/build/release/tests/support/libmf_test_timer_signal.so ctest --test-dir
-//     build/release
+// Only in our programs, which are those below the build folder and Python: others (etcd, shells,
+// ctest) go without, and pass it on.
+//
+// The whole suite under it: HARSH=timer scripts/harsh
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 namespace {
@@ -77,7 +79,20 @@ void* RunWithTimer(void* raw) {
   return begin->routine(begin->argument);
 }
 
+// By where this library lies: build/PRESET/tests/support.
+bool IsOurProgram() {
+  Dl_info self{};
+  if (dladdr(reinterpret_cast<void*>(&DoNothing), &self) == 0) std::abort();
+  std::error_code none;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", none);
+  if (program.filename().native().starts_with("python")) return true;
+  const auto build =
+      std::filesystem::weakly_canonical(self.dli_fname).parent_path().parent_path().parent_path();
+  return program.native().starts_with(build.native() + "/");
+}
+
 __attribute__((constructor)) void OnLoad() {
+  if (!IsOurProgram()) return;
   StartInThisProcess();
   (void)pthread_atfork(nullptr, nullptr, StartInThisProcess);
 }
@@ -87,8 +102,10 @@ __attribute__((constructor)) void OnLoad() {
 extern "C" __attribute__((visibility("default"))) int pthread_create(
     pthread_t* thread, const pthread_attr_t* attributes, void* (*routine)(void*),
     void* argument) noexcept {
+  static const bool with_timer = IsOurProgram();
   using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
   static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  if (!with_timer) return create(thread, attributes, routine, argument);
   auto begin = std::make_unique<Begin>(Begin{routine, argument});
   const int error = create(thread, attributes, RunWithTimer, begin.get());
   if (error == 0) (void)begin.release();

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -11,12 +10,13 @@
 #include <thread>
 
 #include "support/netns/hosts.h"
+#include "support/poll_for.h"
 
 namespace memfabric::netns {
 namespace {
 
 constexpr int kPort = 4711;
-constexpr int kSoon = 5'000, kNever = 300;  // ms
+constexpr std::chrono::milliseconds kSoon{5000}, kNever{300};
 
 // A UDP socket of that host, bound to its address.
 UniqueFd Socket(const Hosts& hosts, int host) {
@@ -43,10 +43,10 @@ bool Send(const UniqueFd& from, int to, int number) {
 }
 
 // The next number that arrives; -1 for none.
-int Receive(const UniqueFd& at, int milliseconds) {
+int Receive(const UniqueFd& at, std::chrono::milliseconds within) {
   pollfd readable{at.get(), POLLIN, 0};
   int number = -1;
-  if (::poll(&readable, 1, milliseconds) == 1) (void)!::recv(at.get(), &number, sizeof(number), 0);
+  if (PollFor({&readable, 1}, within) == 1) (void)!::recv(at.get(), &number, sizeof(number), 0);
   return number;
 }
 

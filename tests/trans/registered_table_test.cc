@@ -16,6 +16,7 @@
 #include <random>
 #include <thread>
 
+#include "base/retry.h"
 #include "base/wait.h"
 #include "memory/registered_view.h"
 
@@ -238,7 +239,7 @@ TEST_F(RegisteredTableTest, ADeadPeersCountIsNoHindrance) {
   ASSERT_TRUE(Register(1000, 100).ok());
   EXPECT_TRUE(Deregister(1000).ok());
   EXPECT_EQ(page_->counts().inside[0].load(), 1u);
-  ::waitpid(child, nullptr, 0);
+  RetryOnSignal([&] { return ::waitpid(child, nullptr, 0); });
 }
 
 TEST_F(RegisteredTableTest, APeerThatIsForgottenInMidTransferIsStillWaitedFor) {

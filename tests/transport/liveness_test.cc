@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/retry.h"
 #include "transport/unix_socket.h"
 
 namespace memfabric::transport {
@@ -39,10 +40,11 @@ TEST(LivenessTest, AStoppedProcessIsAliveAndAKilledOneIsDead) {
   listener->Reset();
   ::kill(child, SIGSTOP);
   siginfo_t info;
-  EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WSTOPPED), 0);
+  EXPECT_EQ(
+      RetryOnSignal([&] { return ::waitid(P_PID, static_cast<id_t>(child), &info, WSTOPPED); }), 0);
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(IsAlive(name)) << "more callers than its queue holds";
   ::kill(child, SIGKILL);
-  ::waitpid(child, nullptr, 0);
+  RetryOnSignal([&] { return ::waitpid(child, nullptr, 0); });
   EXPECT_FALSE(IsAlive(name));
 }
 
@@ -57,17 +59,17 @@ class Squatter {
       char done = ::setuid(user) == 0 ? 'y' : 'n';
       auto listener = ListenUnix(SOCK_STREAM, name, 100);
       if (!listener.ok()) done = 'n';
-      if (::write(ready[1], &done, 1) != 1) ::_exit(1);
+      if (RetryOnSignal([&] { return ::write(ready[1], &done, 1); }) != 1) ::_exit(1);
       while (true) ::pause();
     }
     char done = 'n';
-    listens_ = ::read(ready[0], &done, 1) == 1 && done == 'y';
+    listens_ = RetryOnSignal([&] { return ::read(ready[0], &done, 1); }) == 1 && done == 'y';
     ::close(ready[0]);
     ::close(ready[1]);
   }
   ~Squatter() {
     ::kill(child_, SIGKILL);
-    ::waitpid(child_, nullptr, 0);
+    RetryOnSignal([&] { return ::waitpid(child_, nullptr, 0); });
   }
   bool listens() const { return listens_; }
 

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,7 +10,9 @@
 #include <optional>
 #include <random>
 
+#include "base/retry.h"
 #include "contract/transport_fixture.h"
+#include "support/poll_for.h"
 #include "transport/meeting/peer_protocol.h"
 #include "transport/unix_socket.h"
 
@@ -66,7 +67,7 @@ class StrangersTest : public testing::Test {
   // What the port says, or nothing when it closes; a test that gets neither fails.
   static std::optional<meeting::Message> AnswerTo(const UniqueFd& socket) {
     pollfd ready{socket.get(), POLLIN, 0};
-    EXPECT_EQ(::poll(&ready, 1, 30'000), 1) << "neither an answer nor an end";
+    EXPECT_EQ(PollFor({&ready, 1}, std::chrono::seconds(30)), 1) << "neither an answer nor an end";
     static std::array<std::byte, meeting::kMaxMessageBytes> buffer;
     Packet packet = ReceivePacket(socket.get(), buffer);
     if (packet.state != Packet::State::kMessage) return std::nullopt;
@@ -210,7 +211,7 @@ TEST_F(StrangersTest, MoreFilesThanAnyMessageHasAreClosed) {
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(files.size() * sizeof(int));
   std::memcpy(CMSG_DATA(header), files.data(), files.size() * sizeof(int));
-  ASSERT_GT(::sendmsg(socket.get(), &message, 0), 0);
+  ASSERT_GT(RetryOnSignal([&] { return ::sendmsg(socket.get(), &message, 0); }), 0);
   EXPECT_THAT(RefusalOf(socket), HasSubstr("not received whole"));
 }
 

@@ -32,7 +32,7 @@ class RawPeer {
     tls_ = *tcp::Tls::Create();
     auto at = ToSocketAddress(address);
     socket_ = UniqueFd(::socket(at.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(socket_.get(), at.get(), at.size_bytes), 0);
+    EXPECT_EQ(RetryOnSignal([&] { return ::connect(socket_.get(), at.get(), at.size_bytes); }), 0);
     timeval patience{20, 0};
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);

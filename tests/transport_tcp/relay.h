@@ -44,7 +44,7 @@ class Relay {
         [&] { return ::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
     auto at = ToSocketAddress(to);
     UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(server.get(), at.get(), at.size_bytes), 0);
+    EXPECT_EQ(RetryOnSignal([&] { return ::connect(server.get(), at.get(), at.size_bytes); }), 0);
     for (bool open = true; open;) {
       pollfd both[2] = {{client.get(), POLLIN, 0}, {server.get(), POLLIN, 0}};
       RetryOnSignal([&] { return ::poll(both, 2, -1); });

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "store/client/proxy.h"
 #include "store/client/test_store.h"
 #include "store/proto/rpc.grpc.pb.h"
@@ -36,11 +37,13 @@ class TextServer {
  private:
   void Run() {
     for (;;) {
-      UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      UniqueFd client(
+          RetryOnSignal([&] { return accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
       if (!client) return;
       char buffer[1024];
-      if (recv(client.get(), buffer, sizeof buffer, 0) <= 0) continue;
-      send(client.get(), text_.data(), text_.size(), MSG_NOSIGNAL);
+      if (RetryOnSignal([&] { return recv(client.get(), buffer, sizeof buffer, 0); }) <= 0)
+        continue;
+      RetryOnSignal([&] { return send(client.get(), text_.data(), text_.size(), MSG_NOSIGNAL); });
     }
   }
   const std::string text_;
@@ -189,7 +192,9 @@ TEST(ConnectTest, ToAHostThatIsGoneSaysThatItDoesNotAnswer) {
     there.sin_family = AF_INET;
     there.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     there.sin_port = htons(address.port);
-    (void)connect(queued.back().get(), reinterpret_cast<sockaddr*>(&there), sizeof there);
+    (void)RetryOnSignal([&] {
+      return connect(queued.back().get(), reinterpret_cast<sockaddr*>(&there), sizeof there);
+    });
   }
   Status status = ConnectStatus(UrlOf(address), In(milliseconds(1500)));
   EXPECT_THAT(status, IsKind(Kind::kDeadlineExceeded));

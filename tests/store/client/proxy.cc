@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/retry.h"
 
 namespace memfabric::store::test {
 namespace {
@@ -96,11 +97,15 @@ std::size_t Proxy::connections_made() const {
 }
 
 void Proxy::Accept() {
-  UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  UniqueFd client(
+      RetryOnSignal([&] { return accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
   if (!client || refuse_) return;
   UniqueFd server(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address = Address(target_);
-  if (connect(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return;
+  if (RetryOnSignal([&] {
+        return connect(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+      }) != 0)
+    return;
   int on = 1;
   for (int fd : {client.get(), server.get()})
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -113,8 +118,9 @@ bool Proxy::PassOn(int from, int to) {
   ssize_t got = recv(from, buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (got < 0) return errno == EAGAIN;
   for (ssize_t sent = 0; sent < got;) {
-    ssize_t now =
-        send(to, buffer.data() + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
+    ssize_t now = RetryOnSignal([&] {
+      return send(to, buffer.data() + sent, static_cast<std::size_t>(got - sent), MSG_NOSIGNAL);
+    });
     if (now <= 0) return false;
     sent += now;
   }
@@ -133,7 +139,7 @@ void Proxy::Run() {
           fds.push_back({pair.server.get(), POLLIN, 0});
         }
     }
-    CHECK(poll(fds.data(), fds.size(), -1) > 0);
+    CHECK(RetryOnSignal([&] { return poll(fds.data(), fds.size(), -1); }) > 0);
     std::uint64_t count;
     while (read(wake_.get(), &count, sizeof count) > 0) {
     }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "base/retry.h"
 #include "store/client/proxy.h"
 #include "store/client/test_store.h"
 
@@ -85,9 +86,10 @@ TEST(StoreHostTest, SaysWhatHasThePort) {
 
   std::thread talking([&] {
     for (;;) {
-      UniqueFd client(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      UniqueFd client(
+          RetryOnSignal([&] { return accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
       if (!client) return;
-      send(client.get(), "220 mail\r\n", 10, MSG_NOSIGNAL);
+      RetryOnSignal([&] { return send(client.get(), "220 mail\r\n", 10, MSG_NOSIGNAL); });
     }
   });
   auto foreign = StoreHost::Start(UrlOf(taken), Serve::kNow, nullptr, Soon());

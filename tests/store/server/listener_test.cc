@@ -8,6 +8,7 @@
 
 #include <thread>
 
+#include "base/retry.h"
 #include "base/socket_user.h"
 #include "store/client/dial.h"
 #include "store/client/test_store.h"
@@ -61,7 +62,8 @@ std::vector<UniqueFd> Strangers(const HostPort& address, int count, std::string_
     auto fd = Dial(address, Soon());
     EXPECT_OK(fd);
     if (!fd.ok()) return all;
-    if (!text.empty()) send(fd->get(), text.data(), text.size(), MSG_NOSIGNAL);
+    if (!text.empty())
+      RetryOnSignal([&] { return send(fd->get(), text.data(), text.size(), MSG_NOSIGNAL); });
     all.push_back(std::move(*fd));
   }
   return all;
@@ -73,7 +75,7 @@ bool AreAllClosed(const std::vector<UniqueFd>& all, Deadline deadline) {
     for (char bytes[4096];;) {
       auto readable = AwaitEvents(fd.get(), POLLIN, deadline);
       if (!readable.ok() || !*readable) return false;
-      if (recv(fd.get(), bytes, sizeof bytes, 0) <= 0) break;
+      if (RetryOnSignal([&] { return recv(fd.get(), bytes, sizeof bytes, 0); }) <= 0) break;
     }
   return true;
 }
@@ -143,7 +145,8 @@ TEST(PlainListenerTest, SaysWhatItIsToWhoSpeaksSomethingElse) {
   auto readable = AwaitEvents(strangers[0].get(), POLLIN, Soon());
   ASSERT_OK(readable);
   ASSERT_TRUE(*readable);
-  const ssize_t got = recv(strangers[0].get(), bytes, sizeof bytes, 0);
+  const ssize_t got =
+      RetryOnSignal([&] { return recv(strangers[0].get(), bytes, sizeof bytes, 0); });
   ASSERT_GT(got, 0);
   auto goodbye = ReadGoodbye({bytes, static_cast<std::size_t>(got)});
   ASSERT_TRUE(goodbye.has_value());
@@ -225,7 +228,8 @@ TEST_F(UsersTest, ASocketThatWasClosedAtOnceOpensNothing) {
   ASSERT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&here), &size), 0);
   auto brief = Dial({.host = "127.0.0.1", .port = ntohs(here.sin_port)}, Soon());
   ASSERT_OK(brief);
-  UniqueFd accepted(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  UniqueFd accepted(
+      RetryOnSignal([&] { return accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
   EXPECT_EQ(*UserOfPeer(accepted.get()), std::optional<uid_t>(geteuid()));
   brief->Reset();
   EXPECT_THAT(UserOfPeer(accepted.get()), IsKind(Kind::kNotFound));

@@ -8,7 +8,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
@@ -28,6 +27,7 @@
 #include "store/embedded/key_range.h"
 #include "store/server/connection.h"
 #include "support/fake_clock.h"
+#include "support/poll_for.h"
 
 namespace memfabric::store {
 namespace {
@@ -168,12 +168,15 @@ TEST(ListenTest, IsNotHurtByGarbage) {
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(server->address().port);
-    ASSERT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(RetryOnSignal([&] {
+                return connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+              }),
+              0);
     std::string bytes(random() % 20'000, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     if (round % 4 == 1) bytes = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     if (round % 4 == 2) bytes.insert(0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    (void)!send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    (void)!RetryOnSignal([&] { return send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
   }
   EXPECT_TRUE(Put(to, "key", "again").ok());
 }
@@ -467,8 +470,8 @@ class Program {
   bool ReadMore() {
     pollfd ready{output_.get(), POLLIN, 0};
     char bytes[4096];
-    if (poll(&ready, 1, std::chrono::milliseconds(kBound).count()) != 1) return false;
-    const ssize_t size = read(output_.get(), bytes, sizeof bytes);
+    if (PollFor({&ready, 1}, kBound) != 1) return false;
+    const ssize_t size = RetryOnSignal([&] { return read(output_.get(), bytes, sizeof bytes); });
     if (size > 0) printed_.append(bytes, static_cast<std::size_t>(size));
     return size > 0;
   }

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "base/fd.h"
 #include "base/retry.h"
 #include "base/url.h"
+#include "support/poll_for.h"
 
 namespace memfabric::store::test {
 
@@ -70,7 +70,7 @@ class StoreProcess {
     std::string answer;
     for (char byte = 0; byte != '\n';) {
       pollfd readable{output_.get(), POLLIN, 0};
-      if (RetryOnSignal([&] { return ::poll(&readable, 1, 60'000); }) <= 0 ||
+      if (PollFor({&readable, 1}, std::chrono::seconds(60)) <= 0 ||
           RetryOnSignal([&] { return ::read(output_.get(), &byte, 1); }) != 1)
         return "";
       if (byte != '\n') answer += byte;

@@ -4,7 +4,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -12,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/retry.h"
 #include "store/client/dial.h"
 #include "store/client/proxy.h"
 #include "store/client/test_store.h"
@@ -20,6 +20,7 @@
 #include "store/tls/authority.h"
 #include "store/tls/relay.h"
 #include "store/tls/settings.h"
+#include "support/poll_for.h"
 
 namespace memfabric::store::test {
 namespace {
@@ -156,7 +157,7 @@ TEST_F(TlsTest, AThousandClientsAtOnceAreLetIn) {
     std::vector<pollfd> entries;
     for (Rank& rank : ranks)
       entries.push_back({rank.in ? -1 : rank.relay->network(), rank.relay->network_events(), 0});
-    ASSERT_GE(poll(entries.data(), entries.size(), 1000), 0);
+    ASSERT_GE(PollFor(entries, milliseconds(1000)), 0);
     for (int i = 0; i < kClients; ++i) {
       Rank& rank = ranks[i];
       char byte;
@@ -362,7 +363,9 @@ TEST_F(TlsTest, StrangersThatStaySilentOrTalkRubbishKeepNobodyOut) {
   for (int i = 0; i < 200; ++i) {  // more than may be under way
     auto fd = Dial(server->address(), Soon());
     ASSERT_OK(fd);
-    if (i % 2 == 0) send(fd->get(), "\x16\x03\x01\xff\xff rubbish", 13, MSG_NOSIGNAL);
+    if (i % 2 == 0)
+      RetryOnSignal(
+          [&] { return send(fd->get(), "\x16\x03\x01\xff\xff rubbish", 13, MSG_NOSIGNAL); });
     silent.push_back(std::move(*fd));
   }
   auto client = Connect(server->address(), Good());
@@ -373,7 +376,7 @@ TEST_F(TlsTest, StrangersThatStaySilentOrTalkRubbishKeepNobodyOut) {
   auto waited = AwaitEvents(silent.back().get(), POLLIN, Soon());
   ASSERT_OK(waited);
   EXPECT_TRUE(*waited);
-  EXPECT_LE(recv(silent.back().get(), &byte, 1, 0), 1);
+  EXPECT_LE(RetryOnSignal([&] { return recv(silent.back().get(), &byte, 1, 0); }), 1);
   EXPECT_OK((*client)->Get("a", Soon()));
 }
 
@@ -381,14 +384,16 @@ TEST_F(TlsTest, WhoIsRefusedIsClosedThoughNothingElseHappens) {
   auto server = Serve(Good());
   auto fd = Dial(server->address(), Soon());
   ASSERT_OK(fd);
-  ASSERT_EQ(send(fd->get(), "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+  ASSERT_EQ(
+      RetryOnSignal([&] { return send(fd->get(), "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL); }),
+      18);
   shutdown(fd->get(), SHUT_WR);
   std::string answer;
   for (char buffer[64];;) {
     auto readable = AwaitEvents(fd->get(), POLLIN, Soon());
     ASSERT_OK(readable);
     ASSERT_TRUE(*readable);
-    ssize_t got = recv(fd->get(), buffer, sizeof buffer, 0);
+    ssize_t got = RetryOnSignal([&] { return recv(fd->get(), buffer, sizeof buffer, 0); });
     if (got <= 0) break;
     answer.append(buffer, static_cast<std::size_t>(got));
   }
