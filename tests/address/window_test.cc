@@ -19,6 +19,7 @@
 #include "address/process_maps.h"
 #include "base/fd.h"
 #include "support/in_child.h"
+#include "support/shell.h"
 
 namespace memfabric {
 namespace {
@@ -317,13 +318,9 @@ TEST(Window, ProcessesThatGoByTheRecordGetEqualAddressesInAnyOrder) {
       command += fmt::format(" {:#x} {}", record[i].begin, record[i].size_bytes);
       expected += fmt::format("{:#x}\n", record[i].begin);
     }
-    std::string printed;
-    FILE* other = ::popen((command + " </dev/null").c_str(), "r");
-    ASSERT_NE(other, nullptr);
-    for (int c = std::fgetc(other); c != EOF; c = std::fgetc(other))
-      printed += static_cast<char>(c);
-    EXPECT_EQ(::pclose(other), 0);
-    EXPECT_EQ(printed, expected);
+    const Printed printed = RunInShell(command + " </dev/null");
+    EXPECT_EQ(printed.status, 0);
+    EXPECT_EQ(printed.text, expected);
   } while (std::next_permutation(order.begin(), order.end()));
 }
 

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "base/last_error.h"
+#include "support/shell.h"
 
 namespace memfabric {
 namespace {
@@ -97,11 +97,8 @@ TEST_F(LogTest, ThreadsMayLogWhileTheSinkIsReplaced) {
 std::string FirstLevel(const std::string& environment) {
   std::string command = "env -u MEMFABRIC_LOG_LEVEL -u ASCEND_MF_LOG_LEVEL -u MF_LOG_LEVEL " +
                         environment + " " PRINT_LOG_LEVEL;
-  FILE* program = ::popen(command.c_str(), "r");
-  if (program == nullptr) return "no program";
-  std::array<char, 64> line{};
-  std::string text = std::fgets(line.data(), line.size(), program) == nullptr ? "" : line.data();
-  return ::pclose(program) == 0 ? text : "failed";
+  const Printed printed = RunInShell(command);
+  return printed.status == 0 ? printed.text : "failed";
 }
 
 TEST(LogEnvironment, SetsTheFirstLevelOursFirst) {

@@ -10,6 +10,7 @@
 #include "store/recipes/keys.h"
 #include "store/recipes/rank_claim.h"
 #include "store/recipes/session.h"
+#include "support/shell.h"
 
 namespace memfabric::store::test {
 namespace {
@@ -127,13 +128,7 @@ class ClusterTest : public testing::Test {
     }
   }
   static std::string RunEtcdctl(const std::string& words) {
-    std::string output;
-    std::FILE* pipe = popen(("ETCDCTL_API=3 etcdctl " + words + " 2>&1").c_str(), "re");
-    if (pipe == nullptr) return output;
-    char buffer[4096];
-    while (std::size_t got = fread(buffer, 1, sizeof buffer, pipe)) output.append(buffer, got);
-    pclose(pipe);
-    return output;
+    return RunInShell("ETCDCTL_API=3 etcdctl " + words + " 2>&1").text;
   }
   // Each key with its value and revisions, of the whole cluster.
   static std::vector<std::tuple<std::string, std::string, std::int64_t, std::int64_t>> Dump(
