@@ -65,7 +65,7 @@ Result<std::shared_ptr<Pool>> Pool::Create(Job& job, Runtime& runtime, const Ini
   std::shared_ptr<Pool> pool(new Pool(job, runtime, init, device_node, options, gate));
   if (Status status = pool->Prepare(After(init.config.create_timeout)); !status.ok()) {
     pool->Close();
-    return status;
+    return job.session().Explain(std::move(status));
   }
   return pool;
 }
@@ -147,7 +147,8 @@ Status Pool::Join() {
       if (status.ok()) status = OrDestroyed([&] { return JoinLocked(deadline); });
     }
     // The others gave this process up while it joined: it comes back, and then the join goes on.
-    if (!IsReconnect(status) || steady_clock::now() >= deadline) return status;
+    if (!IsReconnect(status) || steady_clock::now() >= deadline)
+      return job_.session().Explain(std::move(status));
     CancelScope scope(closing_);
     if (Status paused = PauseUntil(std::min(deadline, After(kReturnPause)));
         !paused.ok() && !closing_)
@@ -280,12 +281,12 @@ Status Pool::Extend(Zone zone, std::uint64_t bytes) {
   transport::ZoneBytes own{};
   for (Zone each : kAllZones) own[Index(each)] = LocalBytes(each);
   reach_->SetMapped(job_.rank(), own);
-  return OrDestroyed([&]() -> Status {
+  return job_.session().Explain(OrDestroyed([&]() -> Status {
     Deadline deadline = After(timeout_);
     RETURN_IF_ERROR(PublishMember(deadline));
     for (auto& [transport, port] : ports_) RETURN_IF_ERROR(port->Announce(deadline));
     return Ok();
-  });
+  }));
 }
 
 void Pool::Close() {

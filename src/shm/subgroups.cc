@@ -125,9 +125,9 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
     gathering.changed.notify_all();
   };
   listener.on_removed = [](const store::KeyValue&) {};
-  ASSIGN_OR_RETURN(auto directory,
-                   store::Directory::Follow(job_.client(), job_.keys().Group(object_, key),
-                                            std::move(listener), SteadyClock(), deadline));
+  auto directory = store::Directory::Follow(job_.client(), job_.keys().Group(object_, key),
+                                            std::move(listener), SteadyClock(), deadline);
+  if (!directory.ok()) return job_.session().Explain(std::move(directory).status());
   store::GroupMember own;
   own.set_rank(subgroup.rank);
   own.set_lead(lead_);
@@ -140,7 +140,7 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
   if (IsAlreadyExists(published))
     return AlreadyExists("{}: another rank of the object is its rank {} already", name,
                          subgroup.rank);
-  RETURN_IF_ERROR(published);
+  RETURN_IF_ERROR(job_.session().Explain(std::move(published)));
   subgroup.published = true;
 
   // Who is still to come isn't known. Somebody's death meanwhile may have been a member's; earlier
@@ -175,7 +175,7 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
     seats.push_back({member.object_rank(), member.channel()});
   bool crowded = subgroup.size > gathering.members.begin()->second.processors();
   lock.unlock();
-  directory.reset();
+  directory->reset();
   return std::make_unique<group::Group>(members_, name, std::move(seats), subgroup.rank, crowded);
 }
 

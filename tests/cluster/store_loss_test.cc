@@ -68,6 +68,26 @@ TEST(StoreLoss, AStoreThatWasStoppedForALongTimeGivesNobodyUp) {
   EXPECT_CODE(0, ranks[0]->Do("loop_stop 1"));
 }
 
+TEST(StoreLoss, CallsThatNeedItSayReconnectOnceTheLeaseCanNotLiveAnyMore) {
+  std::string url = FreeUrl();
+  RankProcess server;
+  ASSERT_CODE(0, server.Do("serve " + url));
+  RankProcess rank;
+  ASSERT_CODE(0, rank.Do("init " + url + " 1 0 create_timeout=5 operation_timeout=5"));
+  ASSERT_CODE(0, rank.Do("create2 0 0x200000 0x400000 0 0"));
+  ASSERT_CODE(0, rank.Do("join 0"));
+  ASSERT_CODE(0, rank.Do("create 1 0x200000 0"));
+  server.Signal(SIGSTOP);
+  for (const char* call : {"join 1", "create 2 0x200000 0", "extend 0 host 0x200000"}) {
+    Answer answer = rank.Do(call);
+    EXPECT_EQ(-2010, answer.code) << call;
+    EXPECT_THAT(answer.text, ::testing::HasSubstr("could not be renewed")) << call;
+  }
+  EXPECT_CODE(0, rank.Do("fill 0 0 host 0 4096 1"));
+  server.Signal(SIGCONT);
+  EXPECT_CODE(0, rank.Do("join 1"));
+}
+
 TEST(StoreLoss, TheStoreMovesAndThePoolGoesOn) {
   std::string first = FreeUrl(), second = FreeUrl();
   RankProcess old_server;

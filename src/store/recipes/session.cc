@@ -84,39 +84,18 @@ class LeasedSession final : public Session {
     return lease_;
   }
 
-  Status Publish(std::string_view key, std::string_view value, Deadline deadline) override {
-    return Explain(PublishOnce(key, value, deadline));
-  }
-
-  Status Withdraw(std::string_view key, Deadline deadline) override {
-    return Explain(WithdrawOnce(key, deadline));
-  }
-
-  Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
-    auto result = CommitOnce(transaction, deadline);
-    if (result.ok()) return result;
-    return Explain(std::move(result).status());
-  }
-
- private:
-  using Records = std::map<std::string, std::string>;
-
-  // A failure that comes of what the thread has found out already says that, too.
-  Status Explain(Status status) const {
-    if (!IsDisconnected(status) && !IsDeadlineExceeded(status)) return status;
+  Status Explain(Status failure) const override {
+    if (!IsDisconnected(failure) && !IsDeadlineExceeded(failure)) return failure;
     std::lock_guard lock(mutex_);
-    if (!overdue_) return status;
-    return std::move(status).WithContext(
-        fmt::format("this process's lease could not be renewed for {:.0f} s, so the others may "
-                    "have given it up",
-                    Seconds(steady_clock::now() - renewed_)));
+    if (!overdue_) return failure;
+    return Reconnect(
+        "this process's lease could not be renewed for {:.0f} s, so the others may have given it "
+        "up; it comes back by itself when the store answers: {}",
+        Seconds(steady_clock::now() - renewed_), failure.message());
   }
 
-  static double Seconds(std::chrono::nanoseconds time) {
-    return std::chrono::duration<double>(time).count();
-  }
-
-  Status PublishOnce(std::string_view key_view, std::string_view value_view, Deadline deadline) {
+  Status Publish(std::string_view key_view, std::string_view value_view,
+                 Deadline deadline) override {
     const std::string key(key_view);
     const std::string value(value_view);
     const auto life = Life();
@@ -146,7 +125,7 @@ class LeasedSession final : public Session {
     }
   }
 
-  Status WithdrawOnce(std::string_view key_view, Deadline deadline) {
+  Status Withdraw(std::string_view key_view, Deadline deadline) override {
     const std::string key(key_view);
     for (;;) {
       ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
@@ -162,7 +141,7 @@ class LeasedSession final : public Session {
     }
   }
 
-  Result<TransactionResult> CommitOnce(const Transaction& transaction, Deadline deadline) {
+  Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
     ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
     auto result = client_.Commit(transaction, deadline);
     std::lock_guard lock(mutex_);
@@ -187,6 +166,13 @@ class LeasedSession final : public Session {
         });
     }
     return result;
+  }
+
+ private:
+  using Records = std::map<std::string, std::string>;
+
+  static double Seconds(std::chrono::nanoseconds time) {
+    return std::chrono::duration<double>(time).count();
   }
 
   bool Owns(const std::string& key) const {

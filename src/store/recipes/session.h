@@ -6,8 +6,8 @@
 // forgotten anything. If the same store says that the lease has ended (this process was stopped
 // past it), the others have given this process up: the observer hears it and decides.
 //
-// When the store can't be reached for as long as the lease lives, one error is logged, and the
-// calls that fail for it say so.
+// When the store can't be reached for as long as the lease lives, one error is logged, and Explain
+// tells the calls that fail for it.
 //
 // Threads: any. One thread of its own keeps the lease alive; the observer is called on it, without
 // locks held.
@@ -49,6 +49,11 @@ class Session {
   virtual ~Session() = default;
 
   virtual LeaseId lease() const = 0;
+
+  // What a caller of the library hears when a call that needs the store fails with `failure`:
+  // Reconnect, and why, if the lease could not be renewed for as long as it lives, and the failure
+  // may come of that (Disconnected, DeadlineExceeded); else `failure`.
+  virtual Status Explain(Status failure) const = 0;
 
   // Puts a record under the lease, or replaces this session's own. AlreadyExists: somebody else's
   // stands there.

@@ -124,9 +124,13 @@ TEST_P(SessionTest, SaysWhenItsLeaseCanNotBeRenewed) {
   EXPECT_TRUE(has("127.0.0.1")(lines.Copy())) << "it names the store";
   Status status = session_->Publish("s/b", "1", In(milliseconds(300)));
   EXPECT_THAT(status, IsKind(Kind::kDisconnected));
+  status = session_->Explain(std::move(status));
+  EXPECT_THAT(status, IsKind(Kind::kReconnect));
   EXPECT_THAT(status.message(), HasSubstr("could not be renewed for"));
+  EXPECT_THAT(session_->Explain(NotFound("a thing")), IsKind(Kind::kNotFound));
   proxy_.Refuse(false);
   EXPECT_TRUE(lines.Await(has("answers again")));
+  EXPECT_THAT(session_->Explain(DeadlineExceeded("late")), IsKind(Kind::kDeadlineExceeded));
   do status = session_->Publish("s/b", "1", Soon());
   while (IsReconnect(status));  // the store has given it up, as it may
   EXPECT_OK(status);
