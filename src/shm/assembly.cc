@@ -50,8 +50,7 @@ Object::Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned dev
 
 Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const InitOptions& init,
                                                unsigned device_node, const CreateOptions& options,
-                                               std::atomic<std::uint64_t>& next_base,
-                                               const std::atomic<bool>& away) {
+                                               AcrossCreates& across) {
   RETURN_IF_ERROR(Check(options, init.world_size));
   auto transports = runtime.transports();
   bool rdma = std::any_of(transports.begin(), transports.end(),
@@ -61,12 +60,12 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
   Deadline deadline = steady_clock::now() + init.config.create_timeout;
   // shared as bm's pools (capi/places.h)
   std::shared_ptr<Object> object(new Object(job, runtime, init, device_node, options));
-  Rendezvous rendezvous(job, options, [raw = object.get()](const Status& why) {
+  Rendezvous rendezvous(job, options, across.told, [raw = object.get()](const Status& why) {
     raw->failed_ = true;
     std::lock_guard lock(raw->failure_mutex_);
     if (raw->peers_ != nullptr) raw->peers_->Break(why);
   });
-  auto members = object->Meet(rendezvous, next_base, away, deadline);
+  auto members = object->Meet(rendezvous, across, deadline);
   Status status =
       members.ok() ? object->Assemble(*members, rendezvous, deadline) : members.status();
   if (status.ok()) return object;
@@ -77,18 +76,17 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
 
 Object::~Object() { Close(); }
 
-Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous,
-                                                      std::atomic<std::uint64_t>& next_base,
-                                                      const std::atomic<bool>& away,
+Result<std::vector<store::ObjectMember>> Object::Meet(Rendezvous& rendezvous, AcrossCreates& across,
                                                       Deadline deadline) {
   bool leads = options_.rank == 0;
-  std::optional<CancelScope> scope(std::in_place, away);
+  std::optional<CancelScope> scope(std::in_place, across.away);
   {
     std::lock_guard lock(window_mutex_);
     window_recorded_ = leads;
   }
   RETURN_IF_ERROR(rendezvous.Begin(
-      layout_, [&](std::span<const AddressSpan> others) { return ChooseBase(others, next_base); },
+      layout_,
+      [&](std::span<const AddressSpan> others) { return ChooseBase(others, across.next_base); },
       deadline));
   if (!leads) {
     ASSIGN_OR_RETURN(window_, Window::ReserveAt(layout_.base, layout_.WindowBytes()));

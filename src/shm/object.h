@@ -61,15 +61,21 @@ struct View {
   std::uint64_t size_bytes = 0;
 };
 
+// What all creates of a process share.
+struct AcrossCreates {
+  std::atomic<std::uint64_t> next_base{0};  // where the next window is looked for first
+  // The others have given this process up, so what it has published is gone: a create ends with
+  // Interrupted, unless all have met.
+  std::atomic<bool> away{false};
+  ToldFailures told;
+};
+
 class Object {
  public:
-  // `device_node`: the NUMA node of the process's device. `next_base`: where the service looks for
-  // the next window first. `away`: the others have given this process up, so what it has published
-  // is gone: Interrupted, unless all have met.
+  // `device_node`: the NUMA node of the process's device.
   static Result<std::shared_ptr<Object>> Create(Job& job, Runtime& runtime, const InitOptions& init,
                                                 unsigned device_node, const CreateOptions& options,
-                                                std::atomic<std::uint64_t>& next_base,
-                                                const std::atomic<bool>& away);
+                                                AcrossCreates& across);
   ~Object();
 
   // Ends calls that wait, with NotFound; any thread, at any time.
@@ -136,9 +142,8 @@ class Object {
   Object(Job& job, Runtime& runtime, const InitOptions& init, unsigned device_node,
          const CreateOptions& options);
   // Memory and ports, and the others' addresses.
-  Result<std::vector<store::ObjectMember>> Meet(Rendezvous& rendezvous,
-                                                std::atomic<std::uint64_t>& next_base,
-                                                const std::atomic<bool>& away, Deadline deadline);
+  Result<std::vector<store::ObjectMember>> Meet(Rendezvous& rendezvous, AcrossCreates& across,
+                                                Deadline deadline);
   Status Assemble(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
                   Deadline deadline);
   Result<std::uint64_t> ChooseBase(std::span<const AddressSpan> others,

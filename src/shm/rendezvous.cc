@@ -45,9 +45,9 @@ store::WindowRecord WindowRecordOf(const Job& job, const CreateOptions& options,
   return record;
 }
 
-Rendezvous::Rendezvous(Job& job, const CreateOptions& options,
+Rendezvous::Rendezvous(Job& job, const CreateOptions& options, ToldFailures& told,
                        std::function<void(const Status&)> on_failure)
-    : job_(job), options_(options), on_failure_(std::move(on_failure)) {
+    : job_(job), options_(options), told_(told), on_failure_(std::move(on_failure)) {
   own_.set_rank(options.rank);
   own_.set_epoch(job.NextEpoch());
   own_.set_host(job.host());
@@ -63,6 +63,7 @@ Rendezvous::~Rendezvous() {
   directory_.reset();
   Deadline deadline = steady_clock::now() + kWithdrawTimeout;
   for (const auto& key : published_) {
+    if (keeps_lead_ && key == job_.keys().ObjectLead(options_.id)) continue;
     Status withdrawn = job_.session().Withdraw(key, deadline);
     if (!withdrawn.ok())
       LOG(kInfo, "the store will forget {} when the lease ends: {}", key, withdrawn.message());
@@ -83,9 +84,27 @@ Status Rendezvous::Persist(const std::string& key, const google::protobuf::Messa
     if (IsDisconnected(status) && now < deadline) continue;
     if (!IsAlreadyExists(status) || now >= std::min<Deadline>(deadline, began + kStaleRecordTime))
       return status.WithContext(fmt::format("{}, rank {}", ObjectName(), options_.rank));
+    if (key == job_.keys().ObjectLead(options_.id)) {
+      ASSIGN_OR_RETURN(bool replaced, ReplaceFailedLead(deadline));
+      if (replaced) continue;
+    }
     // a dead process's, or a duplicate
     RETURN_IF_ERROR(PauseUntil(std::min<Deadline>(deadline, now + kStaleRecordPoll)));
   }
+}
+
+Result<bool> Rendezvous::ReplaceFailedLead(Deadline deadline) {
+  const std::string key = job_.keys().ObjectLead(options_.id);
+  ASSIGN_OR_RETURN(auto entry, job_.client().Get(key, deadline));
+  if (!entry.has_value()) return true;
+  auto lead = store::DecodeObjectLead(*entry);
+  if (!lead.ok() || lead->failure_kind() == 0) return false;
+  store::Transaction transaction;
+  transaction.conditions.push_back(
+      {.target = store::Compare::Target::kModRevision, .key = key, .operand = entry->mod_revision});
+  transaction.then.push_back({.type = store::Operation::Type::kDelete, .key = key});
+  RETURN_IF_ERROR(job_.client().Commit(transaction, deadline).status());
+  return true;
 }
 
 Status Rendezvous::Begin(PoolLayout& layout, const Choose& choose, Deadline deadline) {
@@ -107,6 +126,7 @@ Status Rendezvous::Begin(PoolLayout& layout, const Choose& choose, Deadline dead
     std::lock_guard lock(mutex_);
     begun_ = true;
   }
+  RETURN_IF_ERROR(MissedFailure(deadline));
   RETURN_IF_ERROR(Persist(job_.keys().ObjectMember(options_.id, options_.rank), own_, deadline));
   RETURN_IF_ERROR(Wait(deadline, [&] { return heard_.epoch() != 0; }));
   std::lock_guard lock(mutex_);
@@ -114,6 +134,24 @@ Status Rendezvous::Begin(PoolLayout& layout, const Choose& choose, Deadline dead
   layout.base = lead_.base();
   return layout.Validate().WithContext(
       fmt::format("the lead of {} by pid {} on {}", ObjectName(), lead_.pid(), lead_.host_name()));
+}
+
+Status Rendezvous::MissedFailure(Deadline deadline) {
+  store::ObjectLead lead;
+  std::int64_t revision = 0;
+  {
+    std::lock_guard lock(mutex_);
+    lead = missed_;
+    revision = missed_revision_;
+  }
+  const auto& absent = lead.absent();
+  if (std::find(absent.begin(), absent.end(), options_.rank) == absent.end()) return Ok();
+  // A process that was started since, in the place of another, has nothing to do with it.
+  ASSIGN_OR_RETURN(auto own, job_.client().Get(job_.keys().Rank(job_.rank()), deadline));
+  if (!own.has_value() || own->create_revision > revision) return Ok();
+  if (!told_.Tell(options_.id, lead.epoch())) return Ok();
+  return Status(static_cast<Kind>(lead.failure_kind()), lead.failure())
+      .WithContext("before this rank came");
 }
 
 Status Rendezvous::PlaceWindow(PoolLayout& layout, const Choose& choose, Deadline deadline) {
@@ -174,18 +212,14 @@ Status Rendezvous::FollowDirectory(Deadline deadline) {
     };
   } else {
     prefix = job_.keys().ObjectLead(options_.id);
-    auto tell = [this](const store::KeyValue& entry,
-                       void (Rendezvous::*hear)(const store::ObjectLead&)) {
+    listener.on_put = [this](const store::KeyValue& entry) {
       auto record = store::DecodeObjectLead(entry);
-      if (!record.ok()) {
-        LOG(kWarn, "{}", record.status().message());
-        return;
-      }
-      (this->*hear)(*record);
+      if (record.ok()) return OnLead(*record, entry.mod_revision);
+      LOG(kWarn, "{}", record.status().message());
     };
-    listener.on_put = [tell](const store::KeyValue& entry) { tell(entry, &Rendezvous::OnLead); };
-    listener.on_removed = [tell](const store::KeyValue& entry) {
-      tell(entry, &Rendezvous::OnLeadGone);
+    listener.on_removed = [this](const store::KeyValue& entry) {
+      auto record = store::DecodeObjectLead(entry);
+      if (record.ok()) OnLeadGone(*record);
     };
   }
   ASSIGN_OR_RETURN(directory_, store::Directory::Follow(job_.client(), prefix, std::move(listener),
@@ -264,7 +298,8 @@ Status Rendezvous::NameMissing(Deadline deadline) {
   {
     std::lock_guard lock(mutex_);
     if (!leads()) came[0] = heard_.epoch() != 0;
-    for (Rank rank : seen_) came[rank] = true;
+    for (Rank rank : seen_)
+      if (rank < came.size()) came[rank] = true;
   }
   for (const auto& entry : snapshot->entries) {
     if (!entry.key.starts_with(job_.keys().ObjectMembers(options_.id))) continue;
@@ -320,6 +355,13 @@ Status Rendezvous::Fail(const Status& why) {
     verdict.set_complete(false);
     verdict.set_failure_kind(static_cast<std::uint32_t>(first.kind()));
     verdict.set_failure(first.message());
+    {
+      std::lock_guard lock(mutex_);
+      for (Rank rank = 1; rank < options_.rank_size; ++rank)
+        if (!seen_.contains(rank)) verdict.add_absent(rank);
+    }
+    // Whoever has not come in time may be in time for the next try.
+    keeps_lead_ = verdict.absent_size() != 0 && !IsDeadlineExceeded(first);
     told = Persist(job_.keys().ObjectLead(options_.id), verdict, deadline);
   } else if (!published_.empty()) {
     own_.set_failure_kind(static_cast<std::uint32_t>(first.kind()));
@@ -343,6 +385,7 @@ void Rendezvous::OnMember(const store::ObjectMember& member) {
       members_.erase(known);
     return;
   }
+  seen_.insert(member.rank());
   if (member.rank_size() != options_.rank_size)
     return FailLocked(InvalidArgument(
         "{}: {} has rank_size {}, and rank 0 (host {}, pid {}) has {}; all must be equal",
@@ -359,7 +402,6 @@ void Rendezvous::OnMember(const store::ObjectMember& member) {
         Status(static_cast<Kind>(member.failure_kind()),
                fmt::format("{}: {} gave up: {}", ObjectName(), NameOf(member), member.failure())));
   members_[member.rank()] = member;
-  seen_.insert(member.rank());
   changed_.notify_all();
 }
 
@@ -376,14 +418,21 @@ void Rendezvous::OnMemberGone(const store::ObjectMember& member) {
                           NameOf(member)));
 }
 
-void Rendezvous::OnLead(const store::ObjectLead& lead) {
+void Rendezvous::OnLead(const store::ObjectLead& lead, std::int64_t revision) {
   std::lock_guard lock(mutex_);
-  if (!begun_ && !lead.failure().empty()) return;
+  if (!begun_ && lead.failure_kind() != 0) {
+    missed_ = lead;
+    missed_revision_ = revision;
+    return;
+  }
+  if (lead.epoch() == missed_.epoch()) return;  // told again, by a store that replaced another
   // another creation; this one has ended or will
   if (heard_.epoch() != 0 && lead.epoch() != heard_.epoch()) return;
   heard_ = lead;
-  if (lead.failure_kind() != 0)
+  if (lead.failure_kind() != 0) {
+    told_.Tell(options_.id, lead.epoch());
     FailLocked(Status(static_cast<Kind>(lead.failure_kind()), lead.failure()));
+  }
   changed_.notify_all();
 }
 

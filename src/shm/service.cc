@@ -45,8 +45,7 @@ Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& optio
   std::unique_lock lock(mutex_);
   std::uint64_t returns = returns_;
   lock.unlock();
-  auto object =
-      Object::Create(*job_, runtime_, options_, device_.numa_node, options, next_base_, is_away_);
+  auto object = Object::Create(*job_, runtime_, options_, device_.numa_node, options, across_);
   lock.lock();
   if (object.ok()) {
     std::erase_if(objects_, [](const auto& known) { return known.expired(); });
@@ -56,14 +55,15 @@ Result<std::shared_ptr<Object>> Service::CreateObject(const CreateOptions& optio
     if (missed) (void)(*object)->OnReturned();  // it has said so
     return object;
   }
-  if (away_.ok() || !IsInterrupted(object.status())) return object;
+  if (away_.ok() || !IsInterrupted(object.status()))
+    return job_->session().Explain(std::move(object).status());
   return Reconnect("object {} was not created: {}", options.id, away_.message());
 }
 
 void Service::SetAway(const Status& why) {
   std::lock_guard lock(mutex_);
   away_ = why;
-  is_away_ = !why.ok();
+  across_.away = !why.ok();
 }
 
 void Service::OnGivenUp(const Status& why) {

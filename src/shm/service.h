@@ -53,8 +53,7 @@ class Service final : public JobObserver {
   Runtime& runtime_;
   const InitOptions options_;
   const Device device_;
-  std::atomic<std::uint64_t> next_base_{0};
-  std::atomic<bool> is_away_{false};
+  AcrossCreates across_;
   std::mutex mutex_;           // guards the three below
   Status away_;                // why
   std::uint64_t returns_ = 0;  // times that it came back

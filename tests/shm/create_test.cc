@@ -81,6 +81,52 @@ TEST(ShmCreate, DifferentSizesAndRankSizesAreNamedToAll) {
   CreateAll(ranks);
 }
 
+// Ranks 0 and 1 of three fail over unequal sizes before rank 2 comes.
+class ShmCreateFailedBefore : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (int rank = 0; rank < 3; ++rank) ranks_.push_back(Started(rank));
+    ranks_[0]->Send(Creating(0, 3, 0, "0x400000"));
+    ranks_[1]->Send(Creating(0, 3, 1));
+    for (int rank : {0, 1}) EXPECT_CODE(-2000, ranks_[rank]->Receive());
+  }
+  std::unique_ptr<RankProcess> Started(int rank) {
+    auto process = std::make_unique<RankProcess>();
+    EXPECT_CODE(0, process->Do("init " + url_ + " 3 " + S(rank)));
+    return process;
+  }
+  // Rank 2 is in create, and stays there until the others come.
+  void CreateWithRank2First() {
+    ranks_[2]->Send(Creating(0, 3, 2));
+    for (int rank : {0, 1}) ranks_[rank]->Send(Creating(0, 3, rank));
+    for (auto& rank : ranks_) EXPECT_CODE(0, rank->Receive());
+  }
+
+  const std::string url_ = FreeUrl();
+  Ranks ranks_;
+};
+
+TEST_F(ShmCreateFailedBefore, ALateRankHearsWhyAndOnce) {
+  Answer answer = ranks_[2]->Do(Creating(0, 3, 2));
+  EXPECT_EQ(-2000, answer.code) << answer.text;
+  EXPECT_THAT(answer.text, AllOf(HasSubstr("4 MiB"), HasSubstr("2 MiB"), HasSubstr("pid")));
+  CreateWithRank2First();
+}
+
+TEST_F(ShmCreateFailedBefore, AProcessThatIsStartedAfterwardsHasNothingToDoWithIt) {
+  ranks_[2]->Kill();
+  ranks_[2] = Started(2);
+  CreateWithRank2First();
+}
+
+TEST_F(ShmCreateFailedBefore, OtherProcessesMayUseTheIdInAnotherOrder) {
+  const auto begin = std::chrono::steady_clock::now();
+  ranks_[1]->Send(Creating(0, 2, 0));
+  ranks_[2]->Send(Creating(0, 2, 1));
+  for (int rank : {1, 2}) EXPECT_CODE(0, ranks_[rank]->Receive());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
+}
+
 TEST(ShmCreate, BadArgumentsAreRefusedAtOnceWithTheirLimits) {
   auto ranks = StartRanks(FreeUrl(), 1, 2);
   RankProcess& rank = *ranks[0];
