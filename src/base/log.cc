@@ -1,13 +1,14 @@
 #include "base/log.h"
 
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+
+#include "base/stderr_sink.h"
 
 namespace memfabric::log {
 namespace {
@@ -30,12 +31,11 @@ struct State {
   std::mutex mutex;  // guards `sink`
   // shared: a line being written keeps its sink while another thread replaces it
   std::shared_ptr<const LogSink> sink;
-  spdlog::logger default_logger{"memfabric", std::make_shared<spdlog::sinks::stderr_sink_mt>()};
+  spdlog::logger default_logger{"memfabric", std::make_shared<StderrSink>()};
 
   State() {
     default_logger.set_pattern("%Y-%m-%d %H:%M:%S.%f %L %P %v");
     default_logger.set_level(spdlog::level::trace);
-    default_logger.flush_on(spdlog::level::trace);
   }
 };
 

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,6 +13,8 @@
 #include <vector>
 
 #include "base/last_error.h"
+#include "base/retry.h"
+#include "support/in_child.h"
 #include "support/shell.h"
 
 namespace memfabric {
@@ -78,6 +81,47 @@ TEST_F(LogTest, StderrGetsOneLineWithLevelProcessAndRank) {
   std::string pid = std::to_string(::getpid());
   EXPECT_THAT(text, ::testing::MatchesRegex(date + "W " + pid + " rank - before\n" + date + "I " +
                                             pid + " rank 7 after\n"));
+}
+
+// As a launcher that doesn't read: a line that doesn't fit is lost, and nobody waits.
+TEST_F(LogTest, APipeThatNobodyReadsHoldsUpNobody) {
+  EXPECT_EQ(InChild([]() -> std::string {
+              int pipe[2];
+              if (::pipe(pipe) != 0) return "no pipe";
+              ::fcntl(pipe[1], F_SETPIPE_SZ, 4096);
+              ::dup2(pipe[1], STDERR_FILENO);
+              const std::string longest(3000, 'x');
+              for (int line = 0; line < 10; ++line) LOG(kError, "{} {}", line, longest);
+              if ((::fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK) != 0) return "changed stderr";
+              std::string text(65536, ' ');
+              text.resize(RetryOnSignal([&] { return ::read(pipe[0], text.data(), 65536); }));
+              if (text.find(" 0 xxx") == std::string::npos || text.back() != '\n') return text;
+              LOG(kError, "the last");
+              text.resize(65536);
+              text.resize(RetryOnSignal([&] { return ::read(pipe[0], text.data(), 65536); }));
+              const auto lost = text.find("9 lines of the log were dropped");
+              const auto last = text.find("the last\n");
+              return lost < last && last != std::string::npos ? "" : text;
+            }),
+            "");
+}
+
+TEST_F(LogTest, ALineThatIsCutOffIsFollowedByAnother) {
+  EXPECT_EQ(InChild([]() -> std::string {
+              int pipe[2];
+              if (::pipe(pipe) != 0) return "no pipe";
+              ::fcntl(pipe[1], F_SETPIPE_SZ, 4096);
+              ::dup2(pipe[1], STDERR_FILENO);
+              LOG(kError, "{}", std::string(10000, 'x'));
+              std::string text(65536, ' ');
+              text.resize(RetryOnSignal([&] { return ::read(pipe[0], text.data(), 65536); }));
+              if (text.size() != 4096) return "not cut off";
+              LOG(kError, "the last");
+              text.resize(65536);
+              text.resize(RetryOnSignal([&] { return ::read(pipe[0], text.data(), 65536); }));
+              return text.front() == '\n' && text.ends_with("the last\n") ? "" : text;
+            }),
+            "");
 }
 
 TEST_F(LogTest, ThreadsMayLogWhileTheSinkIsReplaced) {
