@@ -140,7 +140,7 @@ TEST(TcpListen, ThePortOfSomebodyElseIsWarnedOfAndOnesOwnIsNot) {
   };
   EXPECT_EQ(warnings(), "");
   const pid_t child = ::fork();  // it has the port now
-  if (child == 0) ::pause();
+  while (child == 0) ::pause();
   held->socket.Reset();
   EXPECT_THAT(warnings(), AllOf(HasSubstr(held->address.ToString()), HasSubstr("taken"),
                                 HasSubstr(fmt::format("pid {}", child))));

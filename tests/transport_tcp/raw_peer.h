@@ -43,7 +43,10 @@ class RawPeer {
   bool ShakeHands() {
     tcp::Tls::Identity identity(advert_.key, "a test", advert_.encrypt);
     tcp::SslPtr ssl = *tls_->Begin(socket_.get(), true, identity);
-    return SSL_do_handshake(ssl.get()) == 1;
+    return RetryOnSignal([&] {
+             errno = 0;
+             return SSL_do_handshake(ssl.get());
+           }) == 1;
   }
   // Everything up to a link: handshake, PREFACE, HELLO as `rank`; false: refused.
   bool Link(Rank rank, const MemberOptions& like) {

@@ -337,9 +337,18 @@ std::string Handshake(const HostPort& address, int version, const Credentials& s
   SslPtr ssl(SSL_new(context.get()));
   SSL_set_fd(ssl.get(), fd->get());
   ERR_clear_error();
+  // After a signal OpenSSL asks to be called again.
+  auto succeeds = [&](auto call) {
+    int result;
+    do result = call();
+    while (SSL_get_error(ssl.get(), result) == SSL_ERROR_WANT_READ);
+    return result == 1;
+  };
   char byte = 0;
   // HTTP/2's server speaks first
-  if (SSL_connect(ssl.get()) == 1 && SSL_read(ssl.get(), &byte, 1) == 1) return "";
+  if (succeeds([&] { return SSL_connect(ssl.get()); }) &&
+      succeeds([&] { return SSL_read(ssl.get(), &byte, 1); }))
+    return "";
   const char* reason = ERR_reason_error_string(ERR_peek_last_error());
   return reason == nullptr ? "closed" : reason;
 }
