@@ -7,7 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <utility>
+#include <string>
+#include <string_view>
 
 #include "base/fd.h"
 #include "base/retry.h"
@@ -40,23 +41,20 @@ ssize_t WriteAtOnce(std::string_view text) {
 
 void StderrSink::sink_it_(const spdlog::details::log_msg& line) {
   spdlog::memory_buf_t text;
+  if (torn_) text.push_back('\n');
   if (dropped_ > 0) {
     const std::string lost =
         fmt::format("{} lines of the log were dropped: stderr did not take them", dropped_);
     formatter_->format({line.logger_name, spdlog::level::warn, lost}, text);
-    if (Put({text.data(), text.size()})) dropped_ = 0;
-    text.clear();
   }
+  const std::size_t first = text.size();
   formatter_->format(line, text);
-  if (dropped_ > 0 || !Put({text.data(), text.size()})) ++dropped_;
-}
-
-bool StderrSink::Put(std::string_view text) {
-  if (torn_ && WriteAtOnce("\n") != 1) return false;
-  torn_ = false;
-  const ssize_t written = WriteAtOnce(text);
-  torn_ = written > 0 && static_cast<std::size_t>(written) < text.size();
-  return written == static_cast<ssize_t>(text.size());
+  // One write: who reads sees all of it, or nothing, unless it is longer than the pipe has room.
+  const ssize_t result = WriteAtOnce({text.data(), text.size()});
+  const std::size_t written = result < 0 ? 0 : static_cast<std::size_t>(result);
+  if (written > 0) torn_ = written < text.size();
+  if (written >= first) dropped_ = 0;
+  if (written < text.size()) ++dropped_;
 }
 
 }  // namespace memfabric::log

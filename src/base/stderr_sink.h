@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <mutex>
-#include <string_view>
 
 namespace memfabric::log {
 
@@ -20,8 +19,6 @@ class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
  private:
   void sink_it_(const spdlog::details::log_msg& line) override;
   void flush_() override {}
-  // False: not, or not all of it.
-  bool Put(std::string_view text);
 
   std::uint64_t dropped_ = 0;
   bool torn_ = false;  // what was written last ends within a line
