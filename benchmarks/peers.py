@@ -65,7 +65,7 @@ NIXL_TCP = Contender(
 
 
 def kv_pieces() -> list[tuple[int, int, int]]:
-    """DESIGN.md's block: 61 layers of 128 and 16 KiB, apart at both ends."""
+    """docs/design.md's block: 61 layers of 128 and 16 KiB, apart at both ends."""
     pieces, here, there = [], 0, 0
     for _ in range(61):
         for size in (128 << 10, 16 << 10):

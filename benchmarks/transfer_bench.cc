@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::size_t kBytes = 64 << 20;
 constexpr std::size_t kMostIovecs = 1024;
-// DESIGN.md's block: 61 layers of 128 and 16 KiB.
+// docs/design.md's block: 61 layers of 128 and 16 KiB.
 constexpr std::size_t kLayers = 61;
 constexpr std::size_t kSmallPieces = 10'000;
 

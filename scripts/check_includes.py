@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Include direction: what each folder of src/ may include, as DESIGN's table has it. Prints
+"""Include direction: what each folder of src/ may include (docs/design.md, "Shape"). Prints
 violations, exits 1 if any.
 
 A folder may include itself, its parents (a backend its own interface, a recipe the store's headers)

@@ -26,7 +26,7 @@ REPORT = ROOT / "build/results/lint.xml"
 OURS = ("benchmarks", "examples", "include", "python", "src", "tests")
 COLUMNS = 100
 BANNED_WORDS = ("manager", "helper", "common", "util", "utils", "default", "entity", "impl2")
-# Named so by DESIGN: the one file that lists every backend.
+# The one file that lists every backend: docs/design.md, "Shape".
 ALLOWED_NAMES = {"src/runtime/default_backends.cc", "src/runtime/default_backends.h"}
 
 

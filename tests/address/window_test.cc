@@ -288,7 +288,7 @@ TEST(FindWindow, SaysHowMuchIsFreeAndWhatWouldFit) {
                     HasSubstr("8 ranks of at most 2 GiB")));
 }
 
-// The greatest pool of API.md §2 has 2,112 TiB; no process has room for it.
+// The greatest pool of docs/contract/python.md §2 has 2,112 TiB; no process has room for it.
 TEST(FindWindow, TheGreatestPoolFitsIntoNoProcessButInto56Bits) {
   PoolLayout layout{0, 1024, {64_GiB, 2_TiB}};
   auto in_process = FindWindow(layout, kRegionBegin, kRegionEnd, {}, true);

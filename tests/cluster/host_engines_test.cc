@@ -15,7 +15,7 @@ using std::chrono::steady_clock;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-// API.md's 2 s, and one for a machine that has other things to do
+// The 2 s of docs/contract/python.md §4, and one for a machine that has other things to do
 constexpr seconds kDeadWithin{3};
 
 // An engine in a process of its own, with 4 MiB of its user's memory.

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 
 std::string S(std::uint64_t n) { return std::to_string(n); }
 
-// API.md's bounds, and a second for a machine that has other things to do.
+// The bounds of docs/contract/python.md §2, and a second for a machine that has other things to do.
 constexpr seconds kDeadWithin{3}, kCutWithin{6};
 
 // What befalls rank 2, alone on host 2; ranks 0 and 1 are on hosts of their own.

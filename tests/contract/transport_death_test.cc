@@ -17,7 +17,8 @@ using std::chrono::steady_clock;
 using testing::AllOf;
 using testing::HasSubstr;
 
-constexpr seconds kDeathBound{2};  // API.md: a copy to a dead peer fails within it
+// docs/contract/python.md §2: a copy to a dead peer fails within it
+constexpr seconds kDeathBound{2};
 
 class TransportDeath : public TransportFixture, public testing::WithParamInterface<std::string> {
  protected:

@@ -88,7 +88,7 @@ TEST(Segment, IsBackedLazily) {
   EXPECT_LE(backed, 2_MiB);
 }
 
-// 2 TiB is what API.md §2 allows a rank.
+// 2 TiB is what docs/contract/python.md §2 allows a rank.
 TEST(Segment, OfTheGreatestSizeCanBeMade) {
   auto segment = Segment::Create(Sized(2_MiB, 2_TiB));
   ASSERT_TRUE(segment.ok()) << segment.status();

@@ -23,7 +23,7 @@ using std::chrono::steady_clock;
 using tcp::Op;
 using testing::HasSubstr;
 
-constexpr seconds kDeathBound{2};  // API.md
+constexpr seconds kDeathBound{2};  // docs/contract/python.md §2
 constexpr seconds kStopBound{5};
 
 class TcpSurvival : public TransportFixture, public testing::WithParamInterface<std::string> {
