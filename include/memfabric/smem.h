@@ -6,15 +6,23 @@
  * needed.
  *
  * Codes. A function that returns int32_t returns SMEM_OK (0) or one of the negative codes below,
- * and no other number. Every failure leaves a message for people in the calling thread
+ * and no other number. Every failure leaves a message in the calling thread
  * (smem_get_last_err_msg): what was wrong, with the value, the limit and the way out. Success
- * doesn't clear it. Threads. Any function may be called from any thread, unless its comment says
- * otherwise. Callbacks may come from any thread, never with a lock of the library held; they may
- * call back into the library. Waits. No function waits without bound: what waits ends at the
- * timeouts of the service's configuration. fork. A child of a process that had initialized the
- * library sees it uninitialized. URLs. "tcp://host:port" (IPv4, [IPv6] or a name; port 1 to 65535)
- * is an embedded store, "etcd://h1:p1,h2:p2[/prefix]" an etcd v3 cluster. Anything else is
- * SMEM_INVALID_PARAM and the message names the part that is wrong.
+ * doesn't clear it.
+ *
+ * Threads. Any thread may call any function, unless its comment says otherwise. Callbacks may come
+ * from any thread, never with a lock of the library held. They may call back into the library.
+ *
+ * Waits. No function waits without bound: waits end at the timeouts of the service's configuration.
+ *
+ * fork. A child of a process that has initialized the library sees it uninitialized.
+ *
+ * URLs. "tcp://host:port" (IPv4, [IPv6] or a name; port 1 to 65535) is an embedded store,
+ * "etcd://h1:p1,h2:p2[/prefix]" an etcd v3 cluster. Anything else is SMEM_INVALID_PARAM, and the
+ * message names the part that is wrong.
+ *
+ * Limits. Macros named SMEM_…MAX… are the largest value that is accepted. Macros named SMEM_…_SIZE
+ * are bytes of a buffer, the final NUL of a text included.
  */
 #ifndef MEMFABRIC_SMEM_H
 #define MEMFABRIC_SMEM_H
@@ -33,12 +41,25 @@
 extern "C" {
 #endif
 
-/* What smem_get_abi_version() returns for this header: major version in bits 16 and up, minor
- * below. */
+/* What smem_get_abi_version() returns for this header: the major version in bits 16 and up, the
+ * minor version below. */
 #define SMEM_ABI_VERSION 0x10003u
 
-/* Bytes of a file name in smem_tls_config, its final NUL included. */
+/* Ranks of a job, of a pool, of an object. */
+#define SMEM_MAX_RANKS 1024u
+
+/* Contributed memory comes in multiples of this. */
+#define SMEM_MEMORY_UNIT_BYTES 2097152u
+
+/* A network interface, as smem_bm_config_t.hcomUrl and smem_trans_config_t.nic name it. */
+#define SMEM_NIC_SIZE 64
+
+/* A file name in smem_tls_config. */
 #define SMEM_TLS_PATH_SIZE 256
+
+/* Bytes that smem_set_conf_store_tls and smem_set_config_store_tls_key take. */
+#define SMEM_TLS_MAX_INFO_BYTES 10240u
+#define SMEM_TLS_MAX_KEY_BYTES 65536u
 
 /* The return codes. */
 enum {
@@ -53,14 +74,14 @@ enum {
   SMEM_DUPLICATED_OBJECT = -2006, /* the name, rank or range is taken by another */
   SMEM_OBJECT_NOT_EXISTS = -2007, /* the handle or range names nothing (any more) */
   SMEM_NOT_INITIALIZED = -2008,   /* the service was not initialized, or has been uninitialized */
-  SMEM_RESOURCE_IN_USE =
-      -2009, /* full, or a port taken by something else: retry later or elsewhere */
-  SMEM_RECONNECT =
-      -2010, /* this process was given up by the others and is coming back by itself: retry */
+  /* full, or a port taken by something else: retry later or elsewhere */
+  SMEM_RESOURCE_IN_USE = -2009,
+  /* the others gave this process up, and it is coming back by itself: retry */
+  SMEM_RECONNECT = -2010,
   SMEM_GET_OBJECT = -2011,     /* an object that must be there could not be read */
   SMEM_PARTIAL_FAILED = -2012, /* some of several operations failed */
-  SMEM_NOT_CONNECTED =
-      -2014, /* the peer or the store has not joined, left, died or can't be reached */
+  /* the peer has not joined, or the peer or the store has gone or can't be reached */
+  SMEM_NOT_CONNECTED = -2014,
   SMEM_NOT_SUPPORTED = -2015, /* not on this machine, or not in this version */
   SMEM_IO_ERROR = -2016       /* the operating system failed in a way that the caller can't mend */
 };
@@ -76,32 +97,32 @@ enum {
 
 /* Names of files for TLS, each terminated by NUL. 1793 bytes, alignment 1. */
 typedef struct {
-  bool tlsEnable;                            /* false: all that follows is ignored */
-  char caPath[SMEM_TLS_PATH_SIZE];           /* certificates of the authorities that are trusted */
-  char crlPath[SMEM_TLS_PATH_SIZE];          /* list of revoked certificates, or "" */
-  char certPath[SMEM_TLS_PATH_SIZE];         /* this process's certificate */
-  char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key, PEM */
-  char keyPassPath[SMEM_TLS_PATH_SIZE];      /* file with the key's password, or "" */
-  char packagePath[SMEM_TLS_PATH_SIZE];      /* accepted, not used */
-  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* library whose smem_decrypt_password (a
-                                                smem_decrypt_handler) makes it plain */
+  bool tlsEnable;                       /* false: the rest is ignored */
+  char caPath[SMEM_TLS_PATH_SIZE];      /* certificates of the authorities that are trusted */
+  char crlPath[SMEM_TLS_PATH_SIZE];     /* list of revoked certificates, or "" */
+  char certPath[SMEM_TLS_PATH_SIZE];    /* this process's certificate */
+  char keyPath[SMEM_TLS_PATH_SIZE];     /* its private key, PEM */
+  char keyPassPath[SMEM_TLS_PATH_SIZE]; /* file with the key's password, or "" */
+  char packagePath[SMEM_TLS_PATH_SIZE]; /* accepted, not used */
+  /* library whose smem_decrypt_password, a smem_decrypt_handler, makes the password plain; or "" */
+  char decrypterLibPath[SMEM_TLS_PATH_SIZE];
 } smem_tls_config;
 
-/* Gets a line of the log: `level` as SMEM_LOG_*, `message` UTF-8 without a newline, valid during
- * the call. */
+/* Gets a line of the log. `level`: SMEM_LOG_*. `message`: UTF-8 without a newline, valid during the
+ * call. */
 typedef void (*smem_extern_logger)(int level, const char* message);
 
-/* Of a language's lock: takes it (1) or gives it back (0); see smem_set_gated_logger. */
+/* Takes a language's lock (1) or gives it back (0); see smem_set_gated_logger. */
 typedef void (*smem_logger_gate)(int enter);
 
 /*
- * Decrypts the private key's password. On entry *plain_len is the room at `plain`; on return the
- * length written there. Returns 0 on success.
+ * Decrypts the private key's password. *plain_len: in, the room at `plain`; out, the length written
+ * there. Returns 0 on success.
  */
 typedef int (*smem_decrypt_handler)(const char* cipher, size_t cipher_len, char* plain,
                                     size_t* plain_len);
 
-/* Asked by a waiting call whether it shall end; see smem_set_interrupt_check. */
+/* A call that waits asks it whether to end; see smem_set_interrupt_check. */
 typedef int (*smem_interrupt_check)(void);
 
 /* A device whose memory pools can hold. 96 bytes. */
@@ -109,31 +130,31 @@ typedef struct {
   uint32_t id;       /* what smem_bm_init takes as `device` */
   int32_t numa_node; /* the node it is closest to, -1 for none */
   uint64_t bytes;    /* memory it has in all */
-  char backend[16];  /* "host": ordinary memory of a NUMA node stands in for a device's */
+  char backend[16];  /* "host": memory of a NUMA node stands in for a device's */
   char name[64];     /* for people; terminated by NUL */
 } smem_device_t;
 
 /* SMEM_ABI_VERSION of the library that is loaded. A client works with a library of the same major
- * and no smaller minor. */
+ * version and of its own minor version or a greater one. */
 SMEM_API uint32_t smem_get_abi_version(void);
 
 /*
- * Starts what the process needs once. Any `flags`: reserved. Calling it is not required, the
- * services do it themselves; calling it again returns 0.
+ * Starts what the process needs once. Nobody has to call it: the services do. A second call returns
+ * 0. `flags`: reserved.
  */
 SMEM_API int32_t smem_init(uint32_t flags);
 
 /*
- * Closes everything that is still open: pools, services, stores, in the right order. Safe to call
- * at any time, again, and without smem_init. Calls that run meanwhile in other threads end with an
+ * Closes everything that is open (pools, services, stores) in the right order. It may be called at
+ * any time, again, and without smem_init. Calls that run meanwhile in other threads end with an
  * error.
  */
 SMEM_API void smem_uninit(void);
 
 /*
- * Serves a store at `url` (tcp://host:port) from this process, and returns once it answers.
- * `flags`: reserved, 0. The same url again: 0. SMEM_RESOURCE_IN_USE: something else has the port.
- * SMEM_INVALID_PARAM: not such a url.
+ * Serves a store at `url` (tcp://host:port) from this process, and returns once it answers. The
+ * same url again: 0. `flags`: reserved. SMEM_RESOURCE_IN_USE: something else has the port.
+ * SMEM_INVALID_PARAM: no such url.
  */
 SMEM_API int32_t smem_create_config_store(const char* url, uint64_t flags);
 
@@ -142,58 +163,67 @@ SMEM_API int32_t smem_create_config_store(const char* url, uint64_t flags);
 SMEM_API void smem_destroy_config_store(const char* url);
 
 /*
- * Sends the log to `logger` instead of stderr; NULL restores stderr. It is called with one line at
- * a time, in order, from a thread of its own or by a function of this library that is about to
- * return; no thread of the library waits for it. The lines of a call have reached it when the call
- * returns, unless it is in a line for longer than 100 ms. At most 4096 lines wait; what doesn't fit
- * is dropped, and a line says how much. Lines that it causes itself are dropped. What waits when it
- * is replaced still reaches it, unless it is stalled; a line that it is in may outlast its
- * replacement.
+ * Sends the log to `logger` instead of stderr; NULL restores stderr.
+ *
+ * The logger gets one line at a time, in order, from a thread of its own or from a function of this
+ * library that is about to return. The lines of a call have reached it when the call returns,
+ * unless the logger spends more than 100 ms on one. No thread of the library waits for it longer.
+ * At most 4096 lines wait; further ones are dropped, and a line says how many. Lines that the
+ * logger itself causes are dropped. When it is replaced it still gets the lines that wait, unless
+ * it is stalled; a call of it may outlast its replacement.
  */
 SMEM_API int32_t smem_set_extern_logger(smem_extern_logger logger);
 
 /*
- * The same for language bindings whose code runs under a lock of the language. The logger's own
- * thread calls gate(1) before it takes a line from the queue and gate(0) afterwards. Functions of
- * this library don't call the logger on their return; the binding does, by smem_deliver_log, inside
- * its lock.
+ * The same for bindings of languages whose code runs under a lock. The logger's own thread calls
+ * gate(1) before it takes a line from the queue, and gate(0) afterwards. Functions of this library
+ * don't call the logger when they return; the binding does, by smem_deliver_log, inside its lock.
  */
 SMEM_API int32_t smem_set_gated_logger(smem_extern_logger logger, smem_logger_gate gate);
 
-/* Whether lines wait for the logger, or are in it: one load. */
+/* Whether the logger has lines to come, or is in one. Costs one load. */
 SMEM_API bool smem_log_waits(void);
 
 /*
  * Gives the lines that wait to the logger, on this thread. 0: done. 1: another thread is in the
- * logger; smem_await_log waits for it. 2: the same, for longer than 100 ms: don't wait.
+ * logger; smem_await_log waits for it. 2: another thread has been in it for more than 100 ms; don't
+ * wait.
  */
 SMEM_API int32_t smem_deliver_log(void);
 
-/* Waits until other threads have given the logger what waits now, for 100 ms at most. */
+/* Waits until other threads have given the logger the lines that wait now; 100 ms at most. */
 SMEM_API void smem_await_log(void);
 
-/* Logs what is at least as grave as `level`, SMEM_LOG_DEBUG to SMEM_LOG_OFF; else
- * SMEM_INVALID_PARAM. At first: ERROR. */
+/* Logs messages of `level` and graver ones: SMEM_LOG_DEBUG to SMEM_LOG_OFF, SMEM_LOG_ERROR at
+ * first. Another number: SMEM_INVALID_PARAM. */
 SMEM_API int32_t smem_set_log_level(int level);
 
 /*
  * Turns TLS on or off for the stores and store connections that are opened from now on
- * (docs/tls.md). `info` holds `len` bytes of "key: value;" pairs, 10 KiB at most: tlsCaPath,
- * tlsCaFile (files of trusted certificates, split by commas), tlsCert (this process's), and if
- * wanted tlsCrlPath, tlsCrlFile (lists of revoked ones) and packagePath (not used). Files are PEM;
- * relative names are under the path that belongs to them. Off: `info` is not looked at, and
- * everything that was given is forgotten, the key as well. SMEM_INVALID_PARAM: what is wrong with
- * the text, a file, or the certificate (expired, not yet valid, revoked, signed by none of the
- * trusted, not the key's); nothing changes.
+ * (docs/tls.md).
+ *
+ * `info`: `len` bytes of "key: value;" pairs, SMEM_TLS_MAX_INFO_BYTES at most. Required: tlsCaPath
+ * and tlsCaFile (certificates of the trusted authorities, with commas between files), tlsCert (this
+ * process's certificate). Optional: tlsCrlPath and tlsCrlFile (lists of revoked certificates),
+ * packagePath (not used). Files are PEM. A relative name is below the path of its key.
+ *
+ * Off: `info` is not looked at, and everything that was given is forgotten, the key included.
+ *
+ * SMEM_INVALID_PARAM: the message says what is wrong with the text, a file or the certificate
+ * (expired, not valid yet, revoked, of an authority that isn't trusted, not the key's). Nothing
+ * changes.
  */
 SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char* info, uint32_t len);
 
 /*
- * Gives the private key (PEM text, `key_len` bytes, 64 KiB at most) for the store's TLS, before or
- * after smem_set_conf_store_tls, and its password, which is looked at when the key is encrypted.
- * `decrypt` makes the password plain, at once; NULL: it is. The decrypted key is kept, the rest is
- * wiped; nothing of it appears in a message or the log. SMEM_INVALID_PARAM: no key, the wrong
- * password, a key that isn't the certificate's, or `decrypt` failed: which, is said.
+ * Gives the private key for the store's TLS, before or after smem_set_conf_store_tls.
+ *
+ * `key`: PEM text of `key_len` bytes, SMEM_TLS_MAX_KEY_BYTES at most. `password`: looked at when
+ * the key is encrypted. `decrypt`: called at once to make the password plain; NULL: it is plain.
+ * The decrypted key is kept, the rest is wiped. None of it appears in a message or in the log.
+ *
+ * SMEM_INVALID_PARAM: no key, the wrong password, a key that isn't the certificate's, or `decrypt`
+ * failed; the message says which.
  */
 SMEM_API int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len,
                                                const char* password, uint32_t password_len,
@@ -202,18 +232,18 @@ SMEM_API int32_t smem_set_config_store_tls_key(const char* key, uint32_t key_len
 /* The calling thread's last message, "" for none. Valid until the thread's next failing call. */
 SMEM_API const char* smem_get_last_err_msg(void);
 
-/* The same, and there is none from then on; the code becomes SMEM_OK. The text stays valid until
- * the next failing call. */
+/* The same, and clears it: the message becomes "", the code SMEM_OK. The text that was returned
+ * stays valid until the thread's next failing call. */
 SMEM_API const char* smem_get_and_clear_last_err_msg(void);
 
 /* The code of the calling thread's last failure, SMEM_OK for none. */
 SMEM_API int32_t smem_get_last_err_code(void);
 
 /*
- * Makes `code` and `message` (copied; NULL: the code's own words) the calling thread's last
- * failure, and returns `code`. For language bindings that refuse an argument which they can't pass
- * on, such as a number that doesn't fit its type. Logged as failures of this library's functions
- * are: at level warn.
+ * Makes `code` and `message` the calling thread's last failure, and returns `code`. The message is
+ * copied; NULL: the code's own words. For bindings that refuse an argument themselves, such as a
+ * number that doesn't fit its type. The failure is logged as those of this library's functions are:
+ * at level warn.
  */
 SMEM_API int32_t smem_set_last_err(int32_t code, const char* message);
 
@@ -221,24 +251,26 @@ SMEM_API int32_t smem_set_last_err(int32_t code, const char* message);
 SMEM_API const char* smem_strerror(int32_t code);
 
 /*
- * Installs `check` for the calling thread, NULL for none, and returns the former one. Waits of this
- * thread call it at most every 50 ms, without a lock held; once it returns a value other than 0,
- * the wait ends with an error. For language bindings that must handle signals while a call waits.
+ * Installs `check` for the calling thread, NULL for none, and returns the former one. A wait of
+ * this thread calls it at most every 50 ms, without a lock held. Once it returns a value other than
+ * 0, the wait ends with an error. For bindings that must handle signals while a call waits.
  */
 SMEM_API smem_interrupt_check smem_set_interrupt_check(smem_interrupt_check check);
 
 /*
  * Bounds the calling thread's calls as a whole: they end with SMEM_TIMEOUT once `milliseconds` have
- * passed since this call, whatever moves. 0: no such bound any more. Set it before the call that it
- * is meant for, and reset it after. Applies to calls that move bytes or wait for them, and to
- * barriers; not to what a call leaves to others (asynchronous copies, streams). What a transfer
- * that ended so has written is not defined; its memory is the caller's again.
+ * passed since this call, also while bytes move. 0: no such bound. Set it before the call that it
+ * is meant for, and reset it afterwards.
+ *
+ * It applies to calls that move bytes or wait for them, and to barriers; not to work that a call
+ * leaves to other threads (asynchronous copies, streams). What a transfer that ended so has written
+ * is not defined. Its memory is the caller's again.
  */
 SMEM_API void smem_set_call_timeout(uint64_t milliseconds);
 
 /*
- * Lists the devices. *count: in, the room at `devices`; out, how many devices there are (the first
- * min(in, out) are written). `devices` may be NULL when *count is 0.
+ * Lists the devices. *count: in, the room at `devices`; out, how many devices there are. The first
+ * min(in, out) are written. `devices` may be NULL when *count is 0.
  */
 SMEM_API int32_t smem_get_devices(smem_device_t* devices, uint32_t* count);
 

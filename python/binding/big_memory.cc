@@ -81,7 +81,8 @@ std::int32_t BigMemory::CopyBatch(nb::handle sources, nb::handle destinations, n
     std::uint64_t copies = count.Get("count");
     if (copies == 0) throw Refused{"count is 0; it must be 1 or more"};
     if (copies > UINT32_MAX)
-      throw Refused{"count is " + std::to_string(copies) + ", the limit is 4294967295"};
+      throw Refused{"count is " + std::to_string(copies) + ", the limit is " +
+                    std::to_string(UINT32_MAX)};
     if (from.size() != copies || to.size() != copies || lengths.size() != copies) {
       throw Refused{"count is " + std::to_string(copies) + ", but src_addrs has " +
                     std::to_string(from.size()) + " elements, dst_addrs " +

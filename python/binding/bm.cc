@@ -19,11 +19,11 @@ namespace {
 void BindEnums(nb::module_& module) {
   nb::enum_<smem_bm_mem_type>(
       module, "BmMemType", nb::is_arithmetic(),
-      "Which memory. Of a pool, the LOCAL_ ones stand for this rank's own part.")
-      .value("LOCAL_DEVICE", SMEM_MEM_TYPE_LOCAL_DEVICE)
-      .value("LOCAL_HOST", SMEM_MEM_TYPE_LOCAL_HOST)
-      .value("DEVICE", SMEM_MEM_TYPE_DEVICE)
-      .value("HOST", SMEM_MEM_TYPE_HOST);
+      "Which memory. In a pool LOCAL_DEVICE and LOCAL_HOST mean the same as DEVICE and HOST.")
+      .value("LOCAL_DEVICE", SMEM_MEM_TYPE_LOCAL_DEVICE, "Device memory of this rank.")
+      .value("LOCAL_HOST", SMEM_MEM_TYPE_LOCAL_HOST, "Host memory of this rank.")
+      .value("DEVICE", SMEM_MEM_TYPE_DEVICE, "Device memory.")
+      .value("HOST", SMEM_MEM_TYPE_HOST, "Host memory.");
 
   nb::enum_<smem_bm_data_op_type> op(module, "BmDataOpType", nb::is_arithmetic(),
                                      R"(The path that a pool's copies should take.
@@ -31,15 +31,15 @@ void BindEnums(nb::module_& module) {
 Where the machine doesn't have it, the next best is taken and a warning says so once;
 BigMemory.path() tells which. With the environment variable MEMFABRIC_STRICT=1 create() fails
 instead.)");
-  op.value("SDMA", SMEMB_DATA_OP_SDMA, "The best there is.")
-      .value("HOST_RDMA", SMEMB_DATA_OP_HOST_RDMA)
-      .value("HOST_TCP", SMEMB_DATA_OP_HOST_TCP)
+  op.value("SDMA", SMEMB_DATA_OP_SDMA, "The best path of this machine.")
+      .value("HOST_RDMA", SMEMB_DATA_OP_HOST_RDMA, "RDMA from host memory.")
+      .value("HOST_TCP", SMEMB_DATA_OP_HOST_TCP, "TCP.")
       .value("DEVICE_RDMA", SMEMB_DATA_OP_DEVICE_RDMA,
              "RDMA where the host has it; ROCE is another name of it.")
-      .value("HOST_URMA", SMEMB_DATA_OP_HOST_URMA)
-      .value("HOST_SHM", SMEMB_DATA_OP_HOST_SHM)
-      .value("DEVICE_URMA", SMEMB_DATA_OP_DEVICE_URMA)
-      .value("DEVICE_UBOE", SMEMB_DATA_OP_DEVICE_UBOE);
+      .value("HOST_URMA", SMEMB_DATA_OP_HOST_URMA, "URMA from host memory.")
+      .value("HOST_SHM", SMEMB_DATA_OP_HOST_SHM, "Shared memory of one host.")
+      .value("DEVICE_URMA", SMEMB_DATA_OP_DEVICE_URMA, "URMA from device memory.")
+      .value("DEVICE_UBOE", SMEMB_DATA_OP_DEVICE_UBOE, "UBOE from device memory.");
   nb::object rdma = op.attr("DEVICE_RDMA");
   op.attr("ROCE") = rdma;  // and where an enum keeps its aliases:
   nb::borrow<nb::dict>(op.attr("_member_map_"))["ROCE"] = rdma;
@@ -47,8 +47,8 @@ instead.)");
   nb::enum_<smem_bm_copy_type>(module, "BmCopyType", nb::is_arithmetic(),
                                R"(Source and destination of a copy.
 
-G is the pool (host or device memory, by the address), GH its host memory; L this process's device
-memory, H its host memory.)")
+L: device memory of this process. H: host memory of this process. G: the pool, whose address says
+which memory. GH: the pool's host memory.)")
       .value("L2G", SMEMB_COPY_L2G, "Local device memory to the pool.")
       .value("G2L", SMEMB_COPY_G2L, "The pool to local device memory.")
       .value("G2H", SMEMB_COPY_G2H, "The pool to host memory.")
@@ -115,13 +115,12 @@ PyType_Slot kBigMemorySlots[] = {{Py_tp_traverse, reinterpret_cast<void*>(Traver
 void BindBigMemory(nb::module_& module) {
   nb::class_<BigMemory> type(module, "BigMemory", nb::is_weak_referenceable(),
                              nb::type_slots(kBigMemorySlots),
-                             R"(A pool of memory, as this rank holds it; made by create() or
-create2().
+                             R"(A pool of memory, as this rank holds it.
 
-Global addresses are ints, the same in every process: peer_rank_ptr(rank) is where a rank's part
-begins. Methods may be called from any thread; those that return a code return 0 or a negative
-ErrorCode, and get_last_err_msg() then says why. A pool that is no longer referred to is
-destroyed.)");
+create() and create2() make it. Global addresses are ints, the same in every process:
+peer_rank_ptr(rank) is where a rank's part begins. Any thread may call any method. Methods that
+return a code return 0 or a negative ErrorCode, and get_last_err_msg() then says why. A pool that is
+no longer referred to is destroyed.)");
 
   type.def(
       "join",
@@ -135,9 +134,11 @@ destroyed.)");
       R"(Makes this rank's memory part of the pool. Not collective.
 
 When it has returned 0, this rank reaches every rank that had joined before, and every one of them
-reaches it. flags: reserved.
+reaches it.
+
+flags: reserved.
 Returns 0, also when joined already. TIMEOUT (-2004): a rank didn't answer within
-operation_timeout.)");
+    operation_timeout.)");
 
   type.def(
       "leave",
@@ -148,8 +149,9 @@ operation_timeout.)");
         });
       },
       nb::arg("flags") = 0, nb::sig("def leave(self, flags: int = 0) -> int"),
-      R"(Takes this rank's memory out of the pool; others' later copies to it fail with
-NOT_CONNECTED. It may join again.
+      R"(Takes this rank's memory out of the pool.
+
+Later copies of others to this rank fail with NOT_CONNECTED. It may join again.
 
 flags: reserved.
 Returns 0. NOT_STARTED (-2003): not joined.)");
@@ -164,8 +166,7 @@ Returns 0. NOT_STARTED (-2003): not joined.)");
       nb::arg("mem_type") = SMEM_MEM_TYPE_DEVICE,
       nb::sig("def local_mem_size(self, mem_type: BmMemType | int = "
               "memfabric_hybrid.bm.BmMemType.DEVICE) -> int"),
-      "Bytes that this rank contributes: HOST or LOCAL_HOST for host memory, DEVICE or "
-      "LOCAL_DEVICE for device memory.");
+      "The bytes of such memory that this rank contributes.");
 
   type.def(
       "peer_rank_ptr",
@@ -182,8 +183,8 @@ Returns 0. NOT_STARTED (-2003): not joined.)");
 
 peer_rank: any rank below the world size, joined or not.
 mem_type: HOST or DEVICE.
-Returns 0 for another rank, and for memory that the pool has none of. On the same host the memory
-there can be read and written directly once the rank has joined; view() is the safe way.)");
+Returns 0 for any other rank, and for memory that the pool has none of. On the same host the memory
+    can be read and written directly once the rank has joined; view() is the safe way.)");
 
   type.def(
       "get_rank_id_by_gva",
@@ -217,8 +218,8 @@ there can be read and written directly once the rank has joined; view() is the s
               "mem_type: BmMemType | int = memfabric_hybrid.bm.BmMemType.LOCAL_HOST) -> int"),
       R"(The address at which this process can load and store what is at the global address `gva`.
 
-Returns 0 when there is none: the rank is on another host, hasn't joined, or contributes nothing
-there.)");
+Returns 0 when there is none: the rank is on another host, hasn't joined, or contributes no memory
+    there.)");
 
   type.def(
       "register",
@@ -236,10 +237,10 @@ there.)");
       nb::sig("def register(self, addr: memfabric_hybrid._types.Address, size: int) -> int"),
       R"(Announces memory of this process that is often a copy's local side. Never required.
 
-addr: its first byte, or the object that has it; keep that alive until unregister().
+addr: the first byte, or the object that has the memory; keep that alive until unregister().
 size: bytes, 1 and up.
 Returns 0, also for the same range again. INVALID_PARAM (-2000): null or size 0. DUPLICATED_OBJECT
-    (-2006): it overlaps another registration.)");
+    (-2006): the range overlaps another registration.)");
 
   type.def(
       "unregister",
@@ -253,9 +254,9 @@ Returns 0, also for the same range again. INVALID_PARAM (-2000): null or size 0.
       },
       nb::arg("addr"),
       nb::sig("def unregister(self, addr: memfabric_hybrid._types.Address) -> int"),
-      R"(Takes the registration that begins at `addr` back.
+      R"(Takes back the registration that begins at `addr`.
 
-Returns 0. OBJECT_NOT_EXISTS (-2007): there is none.)");
+Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration.)");
 
   type.def("copy_data", &BigMemory::Copy, nb::arg("src_ptr"), nb::arg("dst_ptr"), nb::arg("size"),
            nb::arg("type"), nb::arg("flags") = 0, nb::arg("stream") = 0,
@@ -266,24 +267,24 @@ Returns 0. OBJECT_NOT_EXISTS (-2007): there is none.)");
                    "float | None = None) -> int"),
            R"(Copies `size` bytes between this process and the pool, or within the pool.
 
-src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_void_p holds) or an
-    object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
-    __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. The destination must be
-    writable (TypeError). The pool's side is a global address: peer_rank_ptr(rank) + offset.
-size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must
-    hold as much.
+src_ptr, dst_ptr: an address (an int, or what a ctypes pointer such as c_void_p holds), or an object
+    with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
+    __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. A destination that can't be
+    written to is a TypeError. The pool's side is a global address: peer_rank_ptr(rank) + offset.
+size: bytes, 1 to 2**63 - 1. The global side lies in what its ranks contribute; an object holds at
+    least as much.
 type: BmCopyType; AUTO decides by the addresses.
-flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2
-    accepted without effect, 4 to use `stream`. Other bits are ignored.
-stream: with flag 4.
-timeout: seconds for the call as a whole, None for no such bound; not for what flag 1 leaves to
-    later. Without it a copy goes on as long as bytes move, and ends when none have for
-    operation_timeout.
+flags: 0, or a sum of 1: return at once, and keep objects alive until wait(); 2: accepted, without
+    effect; 4: `stream` is given. Other bits are ignored.
+stream: has no effect, because pools have no device streams.
+timeout: seconds for the call as a whole. None: the copy goes on as long as bytes move, and ends when
+    none have moved for operation_timeout. It doesn't bound what flag 1 leaves to other threads.
 Returns 0 once the bytes are in place at the destination and visible to its owner, after this
     thread's earlier copies. INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the
-    argument, its value and the limit. An int below 0 or above 2**64 - 1 is that too. NOT_CONNECTED
-    (-2014): the peer hasn't joined, left or died; the destination range may hold part of the bytes.
-Threads: any. The GIL is released for more than 64 KiB, and for every wait.
+    argument, its value and the limit. An int below 0 or above 2**64 - 1 is one case of it.
+    NOT_CONNECTED (-2014): the peer hasn't joined, has left or died; the destination may hold a part
+    of the bytes.
+Threads: any. The GIL is released for more than 64 KiB and for every wait.
 
 >>> there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST)
 >>> pool.copy_data(block, there, block.nbytes, mf.bm.BmCopyType.H2G)
@@ -300,20 +301,20 @@ Threads: any. The GIL is released for more than 64 KiB, and for every wait.
            R"(Makes `count` copies; all are checked before the first byte moves.
 
 They take effect in the order of the lists: copies that share memory which one of them writes move
-one after the other, all others in any order, several at once.
+one after the other. Other copies move in any order, several at once.
 
-src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may be whatever
-    copy_data() takes) or a one-dimensional contiguous array of uint64 or int64, which is taken
-    without a copy; slower: other arrays of ints, and whatever else iterates.
-sizes: as many sizes in bytes, in the same forms (ints only).
+src_addrs, dst_addrs: `count` addresses, in a list or tuple (whose elements may be whatever
+    copy_data() takes), or a one-dimensional contiguous array of uint64 or int64, which is read
+    without a copy. Other arrays of ints, and anything else that iterates, are slower.
+sizes: `count` sizes in bytes, in the same forms; ints only.
 count: 1 to 4294967295, the length of each of the three.
-type: as copy_data(); it is judged for each copy.
+type: as copy_data(); AUTO is judged for each copy.
 flags, stream, timeout: as copy_data().
 Returns 0 once all bytes are in place. INVALID_PARAM (-2000): lengths that differ, count 0, a
     negative number, or any copy that copy_data() would refuse; nothing was copied. NOT_CONNECTED
-    (-2014): as copy_data(); earlier copies may have been made.
-Raises TypeError when an element is no address or int, and names it; for arrays of other types or
-shapes, too.
+    (-2014): as copy_data(); other copies of the batch may have been made.
+Raises TypeError when an element is no address or int, and names it; also for arrays of other types
+    or shapes.
 
 >>> blocks = np.arange(4, dtype=np.uint64) * 4096
 >>> sizes = np.full(4, 4096, np.uint64)
@@ -334,39 +335,37 @@ shapes, too.
       nb::arg("mem_type") = SMEM_MEM_TYPE_HOST, nb::arg("size"),
       nb::sig("def extend_local_mem(self, mem_type: BmMemType | int = "
               "memfabric_hybrid.bm.BmMemType.HOST, size: int = ...) -> int"),
-      R"(Adds memory to what this rank contributes, in place; peers reach the new part when it
-returns.
+      R"(Adds memory to what this rank contributes, in place.
+
+Peers reach the new part when it returns.
 
 mem_type: HOST or DEVICE.
-size: bytes to add, a multiple of 2 MiB; the sum is limited by the pool's maximum. Required.
+size: bytes to add, a multiple of 2 MiB. The sum is at most the pool's maximum. Required.
 Returns 0.)");
 
   type.def("set_group_event_handler", &BigMemory::SetGroupEventHandler, nb::arg("fn").none(),
            nb::sig("def set_group_event_handler(self, fn: collections.abc.Callable[[int, "
                    "BmGroupEvent], object] | None) -> int"),
-           R"(Sets who is told of other ranks' coming and going.
+           R"(Sets the function that hears of other ranks' coming and going.
 
 fn: called as fn(rank_id, BmGroupEvent) when another rank joins, leaves or dies; in order, on a
-    thread of the library's, with the GIL. What it raises goes to sys.unraisablehook. None removes
-    it. Nothing waits for it but what follows; at most 4096 events wait, more are dropped with a
-    warning.
-Returns 0. When it has returned (to any other thread than the handler's), the former function is not
-running any more, unless it has not returned for 5 s: a warning says so, and it is left to itself.
-So do destroy() and uninitialize().)");
+    thread of the library's, with the GIL. What it raises goes to sys.unraisablehook. At most 4096
+    events wait; further ones are dropped with a warning. None removes the function.
+Returns 0. This call, destroy() and uninitialize() wait until the former function isn't running,
+    unless it makes the call itself. After 5 s a warning says so, and it is left to itself.)");
 
   type.def("wait", &BigMemory::Wait, nb::sig("def wait(self) -> int"),
-           R"(Waits for all asynchronous copies (flags=1) that any thread issued on this object
-before.
+           R"(Waits for all asynchronous copies (flags=1) that any thread issued on this object.
 
-They are carried out in the order of their issue as far as they concern the same rank, or one writes
-what another reads or writes; others side by side, so that a slow rank delays no copies to the rest.
+Asynchronous copies keep the order of their issue where they concern the same rank, and where one
+writes what another reads or writes. The others run side by side, so that a slow rank delays no
+copies to other ranks.
 
 Returns 0, or the first error among those that ended since the last wait(). TIMEOUT (-2004):
-    operation_timeout has passed, and
-they are still under way.)");
+    operation_timeout has passed, and copies are still under way.)");
 
   type.def("destroy", &BigMemory::Destroy, nb::sig("def destroy(self) -> None"),
-           R"(Leaves the pool and gives up this rank's memory; again does nothing.
+           R"(Leaves the pool and gives this rank's memory back; a second call does nothing.
 
 Other methods then fail with OBJECT_NOT_EXISTS. Views stay valid.)");
 
@@ -384,9 +383,9 @@ Other methods then fail with OBJECT_NOT_EXISTS. Views stay valid.)");
         });
       },
       nb::arg("peer_rank"), nb::sig("def path(self, peer_rank: int) -> str"),
-      R"(The path that copies between this rank and another take: 'mapped' (the same host: loads and
-stores).
+      R"(The path that copies between this rank and another take.
 
+Returns 'mapped' (the same host: loads and stores), 'tcp' or 'tcp+tls'.
 Raises RuntimeError when the rank isn't there.)");
 
   type.def("view", &BigMemory::View, nb::arg("rank"), nb::arg("mem_type") = SMEM_MEM_TYPE_HOST,
@@ -396,25 +395,24 @@ Raises RuntimeError when the rank isn't there.)");
 
 The memory stays mapped as long as the view (or what was made of it, such as a numpy array) exists,
 also after the rank has died and the pool has been destroyed.
-Raises RuntimeError: the rank hasn't joined, is on another host, or contributes nothing of that
-kind.
+Raises RuntimeError: the rank hasn't joined, is on another host, or contributes no such memory.
 
 >>> np.frombuffer(pool.view(1), np.uint8)[:4]
 array([0, 0, 0, 0], dtype=uint8))");
 
   type.def("members", &BigMemory::Members, nb::sig("def members(self) -> list[Member]"),
-           "The ranks that are joined, this one included, by rank. Raises RuntimeError when the "
-           "pool is destroyed.");
+           R"(The ranks that have joined, this one included, by rank.
+
+Raises RuntimeError when the pool is destroyed.)");
 
   type.def("stats", &BigMemory::Stats,
            nb::sig("def stats(self) -> dict[int, dict[str, dict[str, int]]]"),
-           R"(What has gone to and from each rank since the pool was created: rank -> path ->
-counts; only what isn't 0.
+           R"(What has gone to and from each rank since the pool was created.
 
-The paths are those of path(), and 'none' for tries when there was no path. Of each: bytes: copied,
-    counted at each rank whose memory a copy read or wrote. operations: the copies and elements of
-    batches that those were, by rank; large ones count in several pieces. errors: tries that ended
-    because the rank could not be reached. retries: tries to reach it again.
+Returns rank -> path -> counts, without those that are all 0. The paths are those of path(), and
+    'none' where there was no path. bytes: copied; a copy counts at each rank whose memory it read or
+    wrote. operations: copies, elements of batches, and pieces of large ones. errors: tries that
+    failed because the rank could not be reached. retries: tries to reach it again.
 Raises RuntimeError when the pool is destroyed.
 
 >>> pool.stats()
@@ -499,14 +497,14 @@ void BindBm(nb::module_& module) {
       nb::arg("store_url"), nb::arg("world_size"), nb::arg("device_id"), nb::arg("config"),
       nb::sig("def initialize(store_url: str | bytes, world_size: int, device_id: int, config: "
               "BmConfig) -> int"),
-      R"(Joins this process to the ranks at a store; returns once it has its rank.
+      R"(Takes a rank of the job at a store; returns once this process has it.
 
 store_url: 'tcp://host:port' (served by one of the ranks, see BmConfig.start_store) or
     'etcd://h1:p1,h2:p2[/prefix]'.
 world_size: how many ranks there may be, 1 to 1024; far fewer may ever come.
 device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
 config: BmConfig.
-Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
+Returns 0, also when called again with equal arguments; with others REPEAT_CALL (-2005).
     INVALID_PARAM (-2000): get_last_err_msg() names the argument, its value and the limit.
     DUPLICATED_OBJECT (-2006): a live process holds the rank; the message names it.
     RESOURCE_IN_USE (-2009): all ranks are taken, or something else has the store's port.
@@ -523,8 +521,9 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
         InLibrary(Gil::kRelease, [&] { smem_bm_uninit(flags.value); });
       },
       nb::arg("flags") = 0, nb::sig("def uninitialize(flags: int = 0) -> None"),
-      "Destroys this process's pools and gives its rank back. Harmless when not initialized. "
-      "flags: reserved.");
+      R"(Destroys this process's pools and gives its rank back. Harmless when not initialized.
+
+flags: reserved.)");
 
   module.def(
       "bm_rank_id", [] { return smem_bm_get_rank_id(); }, nb::sig("def bm_rank_id() -> int"),
@@ -539,7 +538,9 @@ Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with
         });
       },
       nb::arg("store_url"), nb::sig("def update_store_url(store_url: str | bytes) -> int"),
-      R"(The store moved: connects there and publishes this rank again. Data paths go on meanwhile.
+      R"(Goes to the store's new place: connects there and publishes this rank again.
+
+Data paths go on meanwhile.
 
 store_url: as initialize().
 Returns 0. NOT_INITIALIZED (-2008): before initialize().)");
@@ -550,20 +551,19 @@ Returns 0. NOT_INITIALIZED (-2008): before initialize().)");
              nb::sig("def create(id: int, local_dram_size: int, local_hbm_size: int = 0, "
                      "data_op_type: BmDataOpType | int = memfabric_hybrid.bm.BmDataOpType.SDMA, "
                      "flags: int = 0) -> BigMemory"),
-             R"(Opens pool `id` and contributes memory to it; BigMemory.join() then makes it part of
-the pool.
+             R"(Opens pool `id` with memory of this rank, which BigMemory.join() makes part of it.
 
 id: 0 to 63; a process opens each at most once.
 local_dram_size, local_hbm_size: bytes of host and device memory that this rank contributes,
-    multiples of 2 MiB up to 2 TiB and 64 GiB. The pool's maximum a rank is what the first
-    contributing rank gives: less is fine, more is an error (create2() sets the maximum). A rank
-    that contributes nothing waits up to create_timeout for the first that does.
+    multiples of 2 MiB, up to 2 TiB and 64 GiB. The pool's maximum a rank is what the first
+    contributing rank gives. Less is fine, more is an error; create2() sets the maximum. A rank that
+    contributes nothing waits up to create_timeout for the first that does.
 data_op_type: BmDataOpType.
-flags: bits 0-6 NUMA node (127: automatic; one that isn't there is a warning, an error with
-    MEMFABRIC_STRICT=1), bit 7 fault the memory in at once; bit 8 see create2(); bits 9 and 10
-    hints.
-Raises RuntimeError with a message that names the argument, its value and the limit; nothing is left
-behind.
+flags: bits 0-6: NUMA node, 127 for automatic; a node that doesn't exist is a warning, with
+    MEMFABRIC_STRICT=1 an error. Bit 7: fault the memory in at once. Bit 8: see create2(). Bits 9
+    and 10: hints.
+Raises RuntimeError with a message that names the argument, its value and the limit. Nothing is left
+    behind.
 
 >>> pool = mf.bm.create(0, 1 << 30)
 >>> pool.join()
@@ -581,14 +581,13 @@ behind.
           "memfabric_hybrid.bm.BmDataOpType.SDMA, "
           "enable_56bits_gva: bool = False, flags: int = 0, shm_fd: int = -1, tag: str = '', "
           "tag_op_info: str = '') -> BigMemory"),
-      R"(As create(), with the pool's maximum a rank given; BigMemory.extend_local_mem() may
-grow up to it.
+      R"(Opens a pool as create() does, with a given maximum a rank.
 
-max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0; the same on all ranks, else an
-    error that names the rank and both values.
-enable_56bits_gva: addresses above 2**48, which are numbers only; BigMemory.gva_to_va() gives the
-usable ones. flags: as create(); bit 8: host memory is that of the file `shm_fd`, which is ignored
-otherwise.
+max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0, the same on all ranks. A mismatch
+    is an error that names the rank and both values. BigMemory.extend_local_mem() grows up to them.
+enable_56bits_gva: addresses are numbers above 2**48; BigMemory.gva_to_va() gives usable ones.
+flags: as create(). Bit 8: host memory is that of the file `shm_fd`.
+shm_fd: ignored without bit 8.
 tag, tag_op_info: the user's own, at most 31 and 255 bytes.
 Raises RuntimeError.)");
 }

@@ -63,11 +63,11 @@ std::string BmConfig::Repr() const {
 
 void BindBmConfig(nb::module_& module) {
   nb::class_<BmConfig> type(module, "BmConfig", nb::is_weak_referenceable(),
-                            R"(Settings of initialize(). Attributes take ints and bools; anything
-else raises TypeError.
+                            R"(Settings of initialize().
 
-A number out of range is reported by initialize(), as INVALID_PARAM.)");
-  type.def(nb::init<>(), "A config with the values given at each attribute.");
+Attributes take ints and bools; anything else raises TypeError. A number out of range is
+INVALID_PARAM from initialize().)");
+  type.def(nb::init<>(), "A config with the values that each attribute names.");
   BindIntField<&BmConfig::init_timeout>(
       type, "init_timeout", "Seconds that initialize() may take, 1 to 4294967295. At first 120.");
   BindIntField<&BmConfig::create_timeout>(
@@ -75,18 +75,19 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
   BindIntField<&BmConfig::operation_timeout>(
       type, "operation_timeout",
       "Seconds that join(), leave(), wait() and the like may take, 1 to 4294967295. At first 120.");
-  BindFlagField<&BmConfig::start_store>(
-      type, "start_store",
-      "Whether rank 0 serves the store (with auto-ranking: the first process on the store's "
-      "host that binds the port). At first True.");
+  BindFlagField<&BmConfig::start_store>(type, "start_store",
+                                        R"(Whether rank 0 serves the store. At first True.
+
+Where ranks are assigned it is the first process on the store's host that binds the port.)");
   BindFlagField<&BmConfig::start_store_only>(
       type, "start_store_only",
-      "True: initialize() starts the store and returns; create() then fails. At first False.");
+      "True: initialize() starts the store and returns, and create() fails. At first False.");
   BindFlagField<&BmConfig::dynamic_world_size>(
       type, "dynamic_world_size",
-      "True: world_size may differ between ranks, a pool's being its first creator's. Either way "
-      "it is a capacity: ranks "
-      "come and go in any order, and nothing waits for all of them. At first False.");
+      R"(True: world_size may differ between ranks; the first creator's is the pool's. At first False.
+
+Either way world_size is a capacity: ranks come and go in any order, and nothing waits for all of
+them.)");
   BindFlagField<&BmConfig::unified_address_space>(
       type, "unified_address_space",
       "Must be True: every process sees a pool at the same addresses. At first True.");
@@ -94,35 +95,34 @@ A number out of range is reported by initialize(), as INVALID_PARAM.)");
       type, "auto_ranking",
       "True: a rank is assigned, the lowest free one; rank_id is ignored. At first False.");
   BindIntField<&BmConfig::rank_id>(type, "rank_id",
-                                   "This process's rank, below world_size. At first 65535, which "
-                                   "stands for none: one is assigned.");
+                                   "This process's rank, below world_size. At first 65535: a rank "
+                                   "is assigned.");
   BindIntField<&BmConfig::flags>(type, "flags", "Reserved. At first 0.");
   BindFlagField<&BmConfig::data_tls>(
       type, "data_tls",
-      "True: what goes between hosts is encrypted (TLS 1.3, with keys from the store). All ranks "
-      "of a pool must say the same, "
-      "and the store must use TLS (set_conf_store_tls): initialize() fails otherwise, for who can "
-      "read the store's traffic can "
-      "read the keys. The environment variable MEMFABRIC_DATA_TLS=1 does it with any store. At "
-      "first False.");
+      R"(True: what goes between hosts is encrypted, by TLS 1.3 with keys from the store. At first False.
+
+All ranks of a pool must say the same. The store must use TLS (set_conf_store_tls), or initialize()
+fails: whoever can read the store's traffic can read the keys. The environment variable
+MEMFABRIC_DATA_TLS=1 encrypts with any store.)");
   type.def_prop_rw(
       "nic", [](const BmConfig& config) { return config.nic; }, &BmConfig::SetNic,
       nb::for_getter(nb::sig("def nic(self) -> str")),
       nb::for_setter(nb::sig("def nic(self, nic: str | bytes | None, /) -> None")),
       nb::for_setter(nb::arg("nic").none()),
-      "What set_nic() was given, '' at first; setting it does the same.");
+      "What set_nic() was given; '' at first. Setting it does what set_nic() does.");
   type.def("set_nic", &BmConfig::SetNic, nb::arg("nic").none(),
            nb::sig("def set_nic(self, nic: str | bytes | None) -> None"),
-           R"(Picks the network interface that the data plane binds to.
+           R"(Chooses the network interface that the data plane listens at.
 
 nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's
-    name, or several of them with commas between, of which the first that there is is used; 63 bytes
-    at most. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave the
+    name, in at most 63 bytes; or several of them with commas between, of which the first that exists
+    is used. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave the
     choice to the library.
-A port is the first of a range, so that all ranks of a host may give the same: rank r listens at
-port + r, or if that is taken at the next free one from port + world_size on. Port 0, or none: the
-kernel's choice.
-Raises ValueError when it is longer or malformed.)");
+A port is the first of a range, so that all ranks of a host may be given the same: rank r listens at
+port + r. If that is taken, it listens at the next free port from port + world_size on. Port 0, or
+none: the kernel's choice.
+Raises ValueError when `nic` is longer or malformed.)");
   type.def("__repr__", &BmConfig::Repr);
   BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store",
                     "start_store_only", "dynamic_world_size", "unified_address_space",

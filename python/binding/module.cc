@@ -21,37 +21,48 @@ void BindErrorCode(nb::module_& module) {
   using Code = decltype(SMEM_OK);
   nb::enum_<Code>(module, "ErrorCode", nb::is_arithmetic(),
                   "What functions that return a code return; 0 is success.")
-      .value("OK", SMEM_OK)
-      .value("ERROR", SMEM_ERROR)
-      .value("INVALID_PARAM", SMEM_INVALID_PARAM)
-      .value("MALLOC_FAILED", SMEM_MALLOC_FAILED)
-      .value("NEW_OBJECT_FAILED", SMEM_NEW_OBJECT_FAILED)
-      .value("NOT_STARTED", SMEM_NOT_STARTED)
-      .value("TIMEOUT", SMEM_TIMEOUT)
-      .value("REPEAT_CALL", SMEM_REPEAT_CALL)
-      .value("DUPLICATED_OBJECT", SMEM_DUPLICATED_OBJECT)
-      .value("OBJECT_NOT_EXISTS", SMEM_OBJECT_NOT_EXISTS)
-      .value("NOT_INITIALIZED", SMEM_NOT_INITIALIZED)
-      .value("RESOURCE_IN_USE", SMEM_RESOURCE_IN_USE)
-      .value("RECONNECT", SMEM_RECONNECT)
-      .value("GET_OBJECT", SMEM_GET_OBJECT)
-      .value("PARTIAL_FAILED", SMEM_PARTIAL_FAILED)
-      .value("NOT_CONNECTED", SMEM_NOT_CONNECTED)
-      .value("NOT_SUPPORTED", SMEM_NOT_SUPPORTED)
-      .value("IO_ERROR", SMEM_IO_ERROR);
+      .value("OK", SMEM_OK, "Success.")
+      .value("ERROR", SMEM_ERROR, "None of those below; the message says what.")
+      .value("INVALID_PARAM", SMEM_INVALID_PARAM,
+             "An argument that can never work. Nothing was done.")
+      .value("MALLOC_FAILED", SMEM_MALLOC_FAILED,
+             "The machine or a limit of the process refused memory.")
+      .value("NEW_OBJECT_FAILED", SMEM_NEW_OBJECT_FAILED, "An object could not be made.")
+      .value("NOT_STARTED", SMEM_NOT_STARTED,
+             "Another call has to come first, such as a join before a copy.")
+      .value("TIMEOUT", SMEM_TIMEOUT, "The configured bound has passed.")
+      .value("REPEAT_CALL", SMEM_REPEAT_CALL, "Called before, with other arguments.")
+      .value("DUPLICATED_OBJECT", SMEM_DUPLICATED_OBJECT,
+             "The name, rank or range is taken by another.")
+      .value("OBJECT_NOT_EXISTS", SMEM_OBJECT_NOT_EXISTS,
+             "The object or range doesn't exist, or not any more.")
+      .value("NOT_INITIALIZED", SMEM_NOT_INITIALIZED,
+             "The service was not initialized, or has been uninitialized.")
+      .value("RESOURCE_IN_USE", SMEM_RESOURCE_IN_USE,
+             "Full, or a port taken by something else. Retry later or elsewhere.")
+      .value("RECONNECT", SMEM_RECONNECT,
+             "The others gave this process up, and it is coming back by itself. Retry.")
+      .value("GET_OBJECT", SMEM_GET_OBJECT, "An object that must be there could not be read.")
+      .value("PARTIAL_FAILED", SMEM_PARTIAL_FAILED, "Some of several operations failed.")
+      .value("NOT_CONNECTED", SMEM_NOT_CONNECTED,
+             "The peer has not joined, or the peer or the store has gone or can't be reached.")
+      .value("NOT_SUPPORTED", SMEM_NOT_SUPPORTED, "Not on this machine, or not in this version.")
+      .value("IO_ERROR", SMEM_IO_ERROR,
+             "The operating system failed in a way that the caller can't mend.");
 }
 
 void BindDevices(nb::module_& module) {
   nb::class_<smem_device_t>(module, "Device", "A device whose memory pools can hold.")
       .def_ro("id", &smem_device_t::id, "What initialize() takes as device_id.")
       .def_ro("numa_node", &smem_device_t::numa_node,
-              "The NUMA node it is closest to, -1 for none.")
-      .def_ro("bytes", &smem_device_t::bytes, "Memory that it has in all.")
+              "The NUMA node that it is closest to; -1 for none.")
+      .def_ro("bytes", &smem_device_t::bytes, "All of its memory.")
       .def_prop_ro(
           "backend", [](const smem_device_t& device) { return Text(device.backend); },
-          "'host': ordinary memory of a NUMA node stands in for a device's.")
+          "'host': memory of a NUMA node stands in for a device's.")
       .def_prop_ro(
-          "name", [](const smem_device_t& device) { return Text(device.name); }, "For people.")
+          "name", [](const smem_device_t& device) { return Text(device.name); },
+          "A name for people.")
       .def("__repr__", [](const smem_device_t& device) {
         return "Device(id=" + std::to_string(device.id) + ", backend='" +
                Text(device.backend).c_str() + "', name='" + Text(device.name).c_str() +
@@ -76,8 +87,8 @@ void BindDevices(nb::module_& module) {
         return list;
       },
       nb::sig("def devices() -> list[Device]"),
-      "The devices whose memory pools can hold. On a machine without any, its NUMA nodes stand in "
-      "for them (backend 'host').");
+      "The devices whose memory pools can hold. Without devices, NUMA nodes stand in for them "
+      "(backend\n'host').");
 }
 
 std::int32_t SetTlsKey(Str key, Str pass, nb::handle decrypt) {
@@ -116,24 +127,24 @@ void BindCommon(nb::module_& module) {
         return InLibrary(Gil::kRelease, [&] { return smem_init(flags.value); });
       },
       nb::arg("flags") = 0, nb::sig("def initialize(flags: int = 0) -> int"),
-      "Starts what the process needs once. Not required: bm.initialize() does it. flags: any, "
-      "reserved. Returns 0, also "
-      "again.");
+      R"(Starts what the process needs once. Nobody has to call it: the services do.
+
+flags: reserved.
+Returns 0, also for a second call.)");
   module.def(
       "uninitialize", [] { InLibrary(Gil::kRelease, [] { smem_uninit(); }); },
       nb::sig("def uninitialize() -> None"),
-      "Closes everything that is still open, in the right order. Also done when the interpreter "
-      "exits.");
+      "Closes everything that is open, in the right order. The interpreter's exit does the same.");
   module.def(
       "set_log_level",
       [](Int<std::int32_t> level) {
         return Code([&] { return smem_set_log_level(level.Get("level")); });
       },
       nb::arg("level"), nb::sig("def set_log_level(level: int) -> int"),
-      R"(Logs what is at least as grave as `level`: 0 debug, 1 info, 2 warn, 3 error, 4 off.
+      R"(Logs messages of `level` and graver ones: 0 debug, 1 info, 2 warn, 3 error, 4 off.
 
-At first 3, or the environment variable MEMFABRIC_LOG_LEVEL (then ASCEND_MF_LOG_LEVEL,
-MF_LOG_LEVEL).
+At first 3, or what the environment variable MEMFABRIC_LOG_LEVEL says, else ASCEND_MF_LOG_LEVEL,
+else MF_LOG_LEVEL.
 Returns 0. INVALID_PARAM (-2000): another number.)");
   module.def(
       "set_extern_logger",
@@ -148,13 +159,13 @@ Returns 0. INVALID_PARAM (-2000): another number.)");
               "-> int"),
       R"(Sends the log to a function instead of stderr.
 
-log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order, by a
-    thread of its own or by a call of this package that is about to return. Nothing of the library
-    waits for it: a call's lines have reached it when the call returns, unless it takes longer than
-    100 ms for one; at most 4096 lines wait, and a line says how many more were dropped. The first
-    exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it
-    causes itself are dropped too. None restores stderr; what waits reaches the former function
-    first.
+log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order. It runs
+    on a thread of its own, or in a call of this package that is about to return. A call's lines have
+    reached it when the call returns, unless it spends more than 100 ms on one. Nothing in the
+    library waits for it longer. At most 4096 lines wait; further ones are dropped, and a line says
+    how many. The first exception that it raises goes to sys.unraisablehook, further ones are
+    dropped. Lines that it causes itself are dropped. None restores stderr; the former function still
+    gets the lines that wait.
 Returns 0.)");
   module.def(
       "set_conf_store_tls",
@@ -171,14 +182,14 @@ Returns 0.)");
       nb::sig("def set_conf_store_tls(enable: bool, tls_info: str) -> int"),
       R"(Turns TLS on or off for the stores and store connections that are opened from now on.
 
-enable: False forgets everything that was given, the key as well; tls_info isn't looked at then.
-tls_info: pairs 'key: value;', 10 KiB at most. tlsCaPath, tlsCaFile: the trusted certificates
-    (files, split by commas); tlsCert: this process's. If wanted: tlsCrlPath, tlsCrlFile: lists of
-    revoked ones; packagePath: not used. Files are PEM; relative names are under the path that
-    belongs to them.
-Returns 0. INVALID_PARAM (-2000): the text, a file or the certificate can't be used (expired, not
-yet valid, revoked, signed by none of the trusted, not the key's); get_last_err_msg() says which,
-and nothing changes.
+enable: False forgets everything that was given, the key included, and doesn't look at tls_info.
+tls_info: pairs 'key: value;', 10 KiB at most. Required: tlsCaPath and tlsCaFile (certificates of the
+    trusted authorities, with commas between files), tlsCert (this process's certificate). Optional:
+    tlsCrlPath and tlsCrlFile (lists of revoked certificates), packagePath (not used). Files are PEM.
+    A relative name is below the path of its key.
+Returns 0. INVALID_PARAM (-2000): get_last_err_msg() says what is wrong with the text, a file or the
+    certificate (expired, not valid yet, revoked, of an authority that isn't trusted, not the key's).
+    Nothing changes.
 
 >>> mf.set_conf_store_tls(True, "tlsCaPath: /etc/mf; tlsCaFile: ca.pem; tlsCert: /etc/mf/rank.pem;")
 0)");
@@ -189,26 +200,26 @@ and nothing changes.
              R"(Gives the private key for the store's TLS.
 
 tls_pk: the key as PEM text, 64 KiB at most.
-tls_pk_pw: its password, as py_decrypt_func takes it; plain when that is None. Looked at when the
-    key is encrypted.
-py_decrypt_func: called at once, gives the plain password.
+tls_pk_pw: its password, which is looked at when the key is encrypted.
+py_decrypt_func: called at once with tls_pk_pw, returns the plain password. None: tls_pk_pw is plain.
 Returns 0. INVALID_PARAM (-2000): no key, the wrong password, a key that isn't the certificate's, or
-py_decrypt_func raised or returned no str; get_last_err_msg() says which, and shows nothing of key
-and password.)");
+    py_decrypt_func raised or returned no str. get_last_err_msg() says which, and shows nothing of
+    the key or the password.)");
   module.def(
       "get_last_err_msg", [] { return Text(smem_get_last_err_msg()); },
       nb::sig("def get_last_err_msg() -> str"),
-      "What the calling thread's last failure was about, '' for none. Success doesn't reset it.");
+      "The message of the calling thread's last failure; '' for none. Success doesn't reset it.");
   module.def(
       "get_and_clear_last_err_msg", [] { return Text(smem_get_and_clear_last_err_msg()); },
       nb::sig("def get_and_clear_last_err_msg() -> str"),
-      "The same, and there is none from then on.");
+      "The message of the calling thread's last failure, and clears it.");
   module.def(
       "strerror",
       [](Int<std::int32_t> code) {
         return Text(smem_strerror(code.fits ? code.value : SMEM_ERROR));
       },
-      nb::arg("code"), nb::sig("def strerror(code: int) -> str"), "A code in words.");
+      nb::arg("code"), nb::sig("def strerror(code: int) -> str"),
+      "A code in words: 'INVALID_PARAM: an argument that can never work'.");
   module.def(
       "create_config_store",
       [](Str store_url) {
@@ -222,7 +233,7 @@ and password.)");
 
 store_url: 'tcp://host:port', port 1 to 65535.
 Returns 0, also for the same url again. RESOURCE_IN_USE (-2009): something else has the port.
-INVALID_PARAM (-2000): no such url.)");
+    INVALID_PARAM (-2000): no such url.)");
   module.def("_close", &Close, nb::sig("def _close() -> None"), "For atexit.");
 }
 

@@ -1,6 +1,7 @@
 #include "nic.h"
 
 #include <arpa/inet.h>
+#include <memfabric/smem.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 namespace memfabric::python {
 namespace {
 
-constexpr std::size_t kMaxBytes = 63;  // smem_bm_config_t.hcomUrl
+constexpr std::size_t kMaxBytes = SMEM_NIC_SIZE - 1;  // of smem_bm_config_t.hcomUrl
 
 std::optional<int> Number(std::string_view digits, int low, int high) {
   int number = 0;

@@ -1,5 +1,6 @@
 #include "share_memory.h"
 
+#include <memfabric/smem_shm_device.h>
 #include <nanobind/stl/string.h>
 
 #include <cstring>
@@ -15,7 +16,6 @@ namespace memfabric::python {
 namespace {
 
 constexpr std::uint64_t kLongCopyBytes = 64 << 10;  // above it the GIL is released
-constexpr std::uint64_t kMaxGatherBytes = 64 << 10;
 
 Gil GilFor(std::uint64_t size_bytes) {
   return size_bytes > kLongCopyBytes ? Gil::kRelease : Gil::kKeepWhileShort;
@@ -117,7 +117,9 @@ std::int32_t ShareMemory::SetContext(nb::handle context) {
   return Code([&] {
     Address bytes(context, "context", Access::kRead);
     std::uint64_t size_bytes = SizeOf(bytes, "context", nb::none());
-    if (size_bytes > UINT32_MAX) throw Refused{"context is over 4 GiB; the limit is 65536 bytes"};
+    if (size_bytes > UINT32_MAX)
+      throw Refused{"context has " + std::to_string(size_bytes) + " bytes; the limit is " +
+                    std::to_string(SMEM_SHM_CONTEXT_MAX)};
     return smem_shm_set_extra_context(handle_, reinterpret_cast<const void*>(bytes.value()),
                                       static_cast<std::uint32_t>(size_bytes));
   });
@@ -148,14 +150,15 @@ nb::bytes ShareMemory::AllGather(nb::handle local_data, nb::handle group) {
   return OrRaise([&]() -> nb::bytes {
     Address own(local_data, "local_data", Access::kRead);
     std::uint64_t size_bytes = SizeOf(own, "local_data", nb::none());
-    if (size_bytes < 1 || size_bytes > kMaxGatherBytes)
+    if (size_bytes < 1 || size_bytes > SMEM_SHM_MAX_GATHER_BYTES)
       throw Refused{"local_data has " + std::to_string(size_bytes) +
-                    " bytes; it must have from 1 to " + std::to_string(kMaxGatherBytes)};
+                    " bytes; it must have from 1 to " + std::to_string(SMEM_SHM_MAX_GATHER_BYTES)};
     Subgroup subgroup;
     if (!group.is_none()) subgroup = ReadSubgroup(group);
     std::uint64_t ranks = group.is_none() ? rank_size_ : subgroup.size;
-    if (ranks > 1024)
-      throw Refused{"the group's size is " + std::to_string(ranks) + ", the limit is 1024"};
+    if (ranks > SMEM_MAX_RANKS)
+      throw Refused{"the group's size is " + std::to_string(ranks) + ", the limit is " +
+                    std::to_string(SMEM_MAX_RANKS)};
     nb::object gathered =
         nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes * ranks)));
     if (!gathered.is_valid()) throw nb::python_error();

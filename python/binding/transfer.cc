@@ -36,14 +36,14 @@ void BindEnums(nb::module_& module) {
   nb::enum_<smem_trans_data_op_type>(module, "TransDataOpType", nb::is_arithmetic(),
                                      R"(The path that an engine's transfers should take.
 
-Where the machine doesn't have it, the best there is is taken and a warning says so;
+Where the machine doesn't have it, the best of its paths is taken and a warning says so;
 TransferEngine.path() tells which. With the environment variable MEMFABRIC_STRICT=1 initialize()
 fails instead.)")
-      .value("SDMA", SMEM_TRANS_OP_SDMA, "The best there is.")
-      .value("HOST_RDMA", SMEM_TRANS_OP_HOST_RDMA)
-      .value("DEVICE_RDMA", SMEM_TRANS_OP_DEVICE_RDMA)
-      .value("DEVICE_URMA", SMEM_TRANS_OP_DEVICE_URMA)
-      .value("DEVICE_UBOE", SMEM_TRANS_OP_DEVICE_UBOE);
+      .value("SDMA", SMEM_TRANS_OP_SDMA, "The best path of this machine.")
+      .value("HOST_RDMA", SMEM_TRANS_OP_HOST_RDMA, "RDMA from host memory.")
+      .value("DEVICE_RDMA", SMEM_TRANS_OP_DEVICE_RDMA, "RDMA from device memory.")
+      .value("DEVICE_URMA", SMEM_TRANS_OP_DEVICE_URMA, "URMA from device memory.")
+      .value("DEVICE_UBOE", SMEM_TRANS_OP_DEVICE_UBOE, "UBOE from device memory.");
 }
 
 // Memory of alloc, for a memoryview.
@@ -105,12 +105,10 @@ PyType_Slot kEngineSlots[] = {{Py_tp_traverse, reinterpret_cast<void*>(Traverse)
 
 void BindStream(nb::module_& module) {
   nb::class_<Stream>(module, "Stream", nb::is_weak_referenceable(),
-                     R"(Transfers that are submitted: they run one after the other, beside the
-caller.
+                     R"(Transfers that run one after the other, beside the caller.
 
-Any number of streams may be used at once, each by any engine and any thread. What a transfer in
-flight reads and writes is kept alive until synchronize() or a query() that gives True, if it was
-passed as an object.)")
+Any number of streams may be used at once, each by any engine and any thread. Objects that a
+transfer reads or writes are kept alive until synchronize(), or until query() returns True.)")
       .def(nb::init<>())
       .def_prop_ro(
           "handle",
@@ -121,50 +119,53 @@ passed as an object.)")
            R"(Waits for all that was submitted before.
 
 Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves
-    for 120 s ends with TIMEOUT
-(-2004).)")
+for 120 s ends with TIMEOUT (-2004).)")
       .def("query", &Stream::Query, nb::sig("def query(self) -> bool"),
-           "Whether all that was submitted has ended. Errors stay for synchronize(). Raises "
-           "RuntimeError once destroyed.")
+           R"(Whether all that was submitted has ended.
+
+Errors stay for synchronize(). Raises RuntimeError once the stream is destroyed.)")
       .def("destroy", &Stream::Destroy, nb::sig("def destroy(self) -> None"),
-           "Waits for what was submitted and ends the stream; also done when it is no longer "
-           "referred to.");
+           R"(Waits for what was submitted and ends the stream.
+
+A stream that is no longer referred to is destroyed, too.)");
 }
 
-constexpr const char* kTransferDoc = R"(, once: returns when the bytes are in place.
+constexpr const char* kTransferDoc = R"(; returns when the bytes are in place.
 
 destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of
     peer_buffer_address.)
 buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor,
-    bytearray); it need not be registered.
-peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in
-    touching ones).
+    bytearray). It need not be registered.
+peer_buffer_address: an address of the peer's, in memory that the peer has registered: in one range,
+    or in ranges that touch.
 length: bytes, 1 to 2**63 - 1.
 flags: reserved.
-timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes
-    move, and ends when none have for 120 s.
+timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: the call goes on as long as
+    bytes move, and ends when none have moved for 120 s.
 Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier
-    transfers. INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't
-    mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear within 5 s
-    (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
-Threads: any; the GIL is released above 64 KiB and for every wait.)";
+    transfers. INVALID_PARAM (-2000): null, length 0, memory that isn't registered there, or memory
+    that isn't mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear
+    within 5 s (MEMFABRIC_PEER_TIMEOUT), has left or died; a part of the bytes may have arrived.
+Threads: any. The GIL is released for more than 64 KiB and for every wait.)";
 
-constexpr const char* kBatchDoc = R"(, a list of pieces at once, in as few system calls as can be.
+constexpr const char* kBatchDoc = R"( in pieces; returns when all are in place.
 
-buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional
-    contiguous array of uint64 or int64, which is taken without a copy, or whatever else iterates
-    over them. lengths: as many ints, in the same forms.
-Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have
-    arrived. INVALID_PARAM as well: lists of different lengths, or empty; then nothing was moved.
-    TypeError: an element is no address or int; the message names it.)";
+The pieces go in as few system calls as possible.
 
-constexpr const char* kSubmitDoc = R"(on a stream: returns at once.
+buffers, peer_buffer_addresses: addresses, in a list, a tuple, or anything else that iterates over
+    them. A one-dimensional contiguous array of uint64 or int64 is read without a copy.
+lengths: as many ints, in the same forms.
+destflag, flags, timeout, and what is returned: as for one piece. After an error some pieces may
+    have arrived. INVALID_PARAM (-2000) also for lists that are empty or of different lengths;
+    nothing was moved then.
+Raises TypeError when an element is no address or int, and names it.)";
+
+constexpr const char* kSubmitDoc = R"( on a stream; returns at once.
 
 stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
-What goes wrong later is what Stream.synchronize() returns.
-Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
-more).)";
+The call checks the arguments and copies lists. The memory must stay until the stream is
+synchronized; Stream.synchronize() returns what goes wrong later.
+Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that doesn't exist.)";
 
 // The names that a transfer function's arguments have.
 struct Names {
@@ -236,19 +237,19 @@ void BindInitialize(nb::class_<TransferEngine>& type) {
   constexpr const char* kDoc = R"(Makes the engine ready for transfers, and returns when it is.
 
 store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each
-    other by name. '', 'tcp://host' or the engine's own unique_id: no shared store; each engine
-    serves its record at its own address, unique_id is 'ip:port', and peers call it that. A bare ip
-    or host name gets the port of get_rpc_port(); `name` is then what peers call it.
-unique_id: the engine's name: 1 to 255 printable characters without '/'. (session_id is another name
+    other by name. '', 'tcp://host' or the engine's own unique_id: no shared store. Then each engine
+    serves its record at its own address, unique_id is 'ip:port', and peers call the engine that. A
+    bare ip or host name gets the port of get_rpc_port(), and peers call the engine what `name` says.
+unique_id: the engine's name, 1 to 255 printable characters without '/'. (session_id is another name
     of this argument.)
-role: 'Prefill', 'Decode' or 'Both'; any two may transfer, either way.
+role: 'Prefill', 'Decode' or 'Both'. Any two engines may transfer, either way.
 device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
 data_op_type: TransDataOpType.
-store_server_role: an engine of this role starts the store at store_url, if that is its own host and
-    none answers; '' or None: 'Decode'.
-nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port
-    from the given one on (1,024 are tried). Port 0, or none: the kernel's choice.
-Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
+store_server_role: an engine of this role starts the store, if store_url is on its own host and no
+    store answers there. '' or None: 'Decode'.
+nic: as BmConfig.set_nic takes it; '' or None: the library chooses. The engine listens at the first
+    free port of the given one and the 1,024 behind it. Port 0, or none: the kernel's choice.
+Returns 0, also when called again with equal arguments; with others REPEAT_CALL (-2005).
     DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
     TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.
 
@@ -277,21 +278,22 @@ void BindTransfer(nb::module_& module) {
   BindStream(module);
   nb::class_<SharedMemory>(module, "_SharedMemory", nb::type_slots(kSharedMemorySlots),
                            "What memory of alloc() keeps alive.");
-  module.def("alloc", &Alloc, nb::arg("size"), nb::sig("def alloc(size: int) -> memoryview"),
-             R"(Memory that engines of the same host map, so that transfers to it run at the speed
-of memory.
+  module.def(
+      "alloc", &Alloc, nb::arg("size"), nb::sig("def alloc(size: int) -> memoryview"),
+      R"(Memory that engines of the same host map: transfers to it run at the speed of memory.
 
-size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Register it like other
-    memory; it stays as long as
-it, or what was made of it, exists, or a registration lies in it. A forked child shares it.
-Raises RuntimeError when there is none.)");
+size: bytes, 1 and up.
+Returns zeros, backed by pages of 2 MiB when they are first touched or registered. Register them like
+    other memory. The memory stays as long as the memoryview, what was made of it, or a registration
+    in it exists. A forked child shares it.
+Raises RuntimeError when there is no memory.)");
 
   nb::class_<TransferEngine> type(module, "TransferEngine", nb::is_weak_referenceable(),
                                   nb::type_slots(kEngineSlots),
                                   R"(Reads and writes between memory that two processes own already.
 
-An engine has a name and registers memory; peers read and write that by its own addresses. An engine
-that is no longer referred to is destroyed. Several in one process are fine.
+An engine has a name and registers memory. Peers read and write that memory by the engine's own
+addresses. A process may have several engines. An engine that is no longer referred to is destroyed.
 
     engine = mf.TransferEngine()
     engine.initialize('tcp://127.0.0.1:8570', 'prefill-0', 'Prefill', 0)
@@ -303,37 +305,39 @@ Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg(
   type.def(nb::init<>());
   BindInitialize(type);
   type.def("get_rpc_port", &TransferEngine::RpcPort, nb::sig("def get_rpc_port(self) -> int"),
-           R"(A free port, 15000 to 25000, that no other engine of this host gets until this one is
-destroyed.
+           R"(A port of 15000 to 25000 that no other engine of this host gets.
 
-The same each time; also before initialize(). A server of the caller's may listen there. A negative
-ErrorCode: none is free.)");
+The engine holds it until it is destroyed, and gives the same each time, also before initialize(). A
+server of the caller's may listen there.
+Returns a negative ErrorCode when no port is free.)");
   type.def("register_memory", &TransferEngine::Register, nb::arg("buffer_addr"),
            nb::arg("capacity"),
            nb::sig("def register_memory(self, buffer_addr: memfabric_hybrid._types.Address, "
                    "capacity: int) -> int"),
-           R"(Lets peers read and write memory, the moment this returns.
+           R"(Lets peers read and write memory, from the moment that this returns.
 
-buffer_addr: an address (int) or an object with memory. capacity: bytes, 1 and up. No alignment is
-    asked.
-Returns 0, also for the same again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT (-2006): it
-overlaps another registration (touching ones are fine). The object is not kept alive: unregister it
-before it goes.)");
+buffer_addr: an address (int) or an object with memory. The object is not kept alive: unregister it
+    before it goes.
+capacity: bytes, 1 and up. No alignment is asked.
+Returns 0, also for the same range again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT
+    (-2006): the range overlaps another registration; ranges that touch are fine.)");
   type.def(
       "unregister_memory", &TransferEngine::Unregister, nb::arg("buffer_addr"),
       nb::sig("def unregister_memory(self, buffer_addr: memfabric_hybrid._types.Address) -> int"),
-      R"(Ends the registration that begins there: waits for transfers in flight; none touches
-the memory afterwards.
+      R"(Ends the registration that begins at `buffer_addr`.
 
-Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer
-doesn't end (the peer is stopped): don't reuse the memory, call again.)");
+Waits for transfers in flight. Afterwards no transfer touches the memory.
+Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer has
+    not ended within 10 s, because the peer is stopped; don't reuse the memory, call again.)");
   type.def(
       "batch_register_memory", &TransferEngine::RegisterBatch, nb::arg("buffer_addrs"),
       nb::arg("capacities"),
       nb::sig("def batch_register_memory(self, buffer_addrs: memfabric_hybrid._types.AddressList, "
               "capacities: memfabric_hybrid._types.IntList) -> int"),
-      "Registers up to 1,048,576 ranges, all or none. Lists as batch_transfer_sync_write() takes "
-      "them.");
+      R"(Registers up to 1,048,576 ranges, all or none.
+
+buffer_addrs, capacities: lists as batch_transfer_sync_write() takes them.
+Returns 0. Errors as register_memory().)");
   BindTransfer<true, false, false>(type);
   BindTransfer<false, false, false>(type);
   BindTransfer<true, true, false>(type);
@@ -345,26 +349,26 @@ doesn't end (the peer is stopped): don't reuse the memory, call again.)");
   type.def("set_peer_down_callback", &TransferEngine::SetPeerDown, nb::arg("fn").none(),
            nb::sig("def set_peer_down_callback(self, fn: collections.abc.Callable[[str], object] | "
                    "None) -> int"),
-           R"(Sets who is told of peers that die.
+           R"(Sets the function that hears of peers that die.
 
-fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in
-    order), on a thread of the library's, with the GIL. What it raises goes to sys.unraisablehook.
-    None removes it. Nothing waits for it, as for BigMemory.set_group_event_handler(). Without a
-    shared store, peers that this engine has never named are not told of.
+fn: called as fn(unique_id), once for each linked peer that dies, on a thread of the library's, with
+    the GIL; not for a peer that is destroyed in order. What it raises goes to sys.unraisablehook.
+    Nothing waits for it, as for BigMemory.set_group_event_handler(). Without a shared store it
+    hears only of peers that this engine has named. None removes it.
 Returns 0.)");
-  type.def(
-      "path", &TransferEngine::Path, nb::arg("destflag"),
-      nb::sig("def path(self, destflag: str | bytes) -> str"),
-      R"(How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped
-instead), 'mapped' (only that can be reached), 'tcp', 'tcp+tls'.
+  type.def("path", &TransferEngine::Path, nb::arg("destflag"),
+           nb::sig("def path(self, destflag: str | bytes) -> str"),
+           R"(The path that transfers with a peer take.
 
+Returns 'cma' (the same host; memory of alloc() and empty() goes by 'mapped'), 'mapped' (the same
+    host; only memory of alloc() and empty() can be reached), 'tcp' or 'tcp+tls'.
 Raises RuntimeError when the peer can't be reached.)");
-  type.def_prop_ro(
-      "name", &TransferEngine::Name, nb::sig("def name(self) -> str"),
-      "What peers call the engine: unique_id, with the port that was taken, if one was.");
+  type.def_prop_ro("name", &TransferEngine::Name, nb::sig("def name(self) -> str"),
+                   "What peers call the engine: unique_id, with the port if one was taken.");
   type.def("destroy", &TransferEngine::Destroy, nb::sig("def destroy(self) -> None"),
-           "Ends the engine: waits for transfers in flight; then none touches this process's "
-           "memory any more. Again: nothing.");
+           R"(Ends the engine; a second call does nothing.
+
+Waits for transfers in flight. Afterwards no transfer touches this process's memory.)");
   type.def("unInitialize", &TransferEngine::Destroy, nb::sig("def unInitialize(self) -> None"),
            "The same as destroy().");
   type.def("__repr__", &TransferEngine::Repr);

@@ -82,8 +82,8 @@ struct Pieces {
                     std::to_string(lengths.size())};
     if (locals.size() == 0) throw Refused{"the lists are empty: there is nothing to transfer"};
     if (locals.size() > UINT32_MAX)
-      throw Refused{"the lists have " + std::to_string(locals.size()) +
-                    " entries, the limit is 4294967295"};
+      throw Refused{"the lists have " + std::to_string(locals.size()) + " entries, the limit is " +
+                    std::to_string(UINT32_MAX)};
     locals.CheckHolds(lengths, "buffers");
   }
   // The C interface doesn't write to the lists, though not all of it says so by const.
@@ -411,7 +411,7 @@ nb::str TransferEngine::Path(Str peer) {
   return OrRaise([&] {
     std::string name = CString(peer, "destflag");
     RequireOrRaise(handle_);
-    char path[32];
+    char path[SMEM_TRANS_PATH_SIZE];
     if (InLibrary(Gil::kRelease, [&] {
           return smem_trans_get_path(handle_, name.c_str(), path, sizeof(path));
         }) != SMEM_OK)

@@ -7,12 +7,12 @@
     TransferEngine  Transfers between memory that two processes own already, by a peer's name and
                     address.
 
-Here is what all of it shares: start and end, the log, the last error, the store, devices, and the
-paths that C programs are built with. The package is a wrapper of the C interface (memfabric/smem.h)
-with the same functions; it holds the GIL only while a Python object is touched or a copy is short,
-and Ctrl-C ends any call that waits.
+This module has what all of them share: start and end, the log, the last error, the store, devices,
+and the paths that C programs are built with. The package wraps the C interface (memfabric/smem.h)
+and has the same functions. It holds the GIL only while it touches a Python object or a copy is
+short. Ctrl-C ends any call that waits.
 
-Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the
+Functions that return a code return 0 or a negative ErrorCode. get_last_err_msg() then says, for the
 calling thread, what was wrong, with the value, the limit and what to do.
 
     import memfabric_hybrid as mf

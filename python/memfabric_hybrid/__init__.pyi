@@ -8,12 +8,12 @@ A memory fabric: processes on one or many hosts contribute memory and use it as 
     TransferEngine  Transfers between memory that two processes own already, by a peer's name and
                     address.
 
-Here is what all of it shares: start and end, the log, the last error, the store, devices, and the
-paths that C programs are built with. The package is a wrapper of the C interface (memfabric/smem.h)
-with the same functions; it holds the GIL only while a Python object is touched or a copy is short,
-and Ctrl-C ends any call that waits.
+This module has what all of them share: start and end, the log, the last error, the store, devices,
+and the paths that C programs are built with. The package wraps the C interface (memfabric/smem.h)
+and has the same functions. It holds the GIL only while it touches a Python object or a copy is
+short. Ctrl-C ends any call that waits.
 
-Functions that return a code return 0 or a negative ErrorCode; get_last_err_msg() then says, for the
+Functions that return a code return 0 or a negative ErrorCode. get_last_err_msg() then says, for the
 calling thread, what was wrong, with the value, the limit and what to do.
 
     import memfabric_hybrid as mf
@@ -45,19 +45,19 @@ class Device:
 
     @property
     def numa_node(self) -> int:
-        """The NUMA node it is closest to, -1 for none."""
+        """The NUMA node that it is closest to; -1 for none."""
 
     @property
     def bytes(self) -> int:
-        """Memory that it has in all."""
+        """All of its memory."""
 
     @property
     def backend(self) -> str:
-        """'host': ordinary memory of a NUMA node stands in for a device's."""
+        """'host': memory of a NUMA node stands in for a device's."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """A name for people."""
 
     def __repr__(self) -> str: ...
 
@@ -65,49 +65,69 @@ class ErrorCode(enum.IntEnum):
     """What functions that return a code return; 0 is success."""
 
     OK = 0
+    """Success."""
 
     ERROR = -1
+    """None of those below; the message says what."""
 
     INVALID_PARAM = -2000
+    """An argument that can never work. Nothing was done."""
 
     MALLOC_FAILED = -2001
+    """The machine or a limit of the process refused memory."""
 
     NEW_OBJECT_FAILED = -2002
+    """An object could not be made."""
 
     NOT_STARTED = -2003
+    """Another call has to come first, such as a join before a copy."""
 
     TIMEOUT = -2004
+    """The configured bound has passed."""
 
     REPEAT_CALL = -2005
+    """Called before, with other arguments."""
 
     DUPLICATED_OBJECT = -2006
+    """The name, rank or range is taken by another."""
 
     OBJECT_NOT_EXISTS = -2007
+    """The object or range doesn't exist, or not any more."""
 
     NOT_INITIALIZED = -2008
+    """The service was not initialized, or has been uninitialized."""
 
     RESOURCE_IN_USE = -2009
+    """Full, or a port taken by something else. Retry later or elsewhere."""
 
     RECONNECT = -2010
+    """
+    The others gave this process up, and it is coming back by itself. Retry.
+    """
 
     GET_OBJECT = -2011
+    """An object that must be there could not be read."""
 
     PARTIAL_FAILED = -2012
+    """Some of several operations failed."""
 
     NOT_CONNECTED = -2014
+    """
+    The peer has not joined, or the peer or the store has gone or can't be reached.
+    """
 
     NOT_SUPPORTED = -2015
+    """Not on this machine, or not in this version."""
 
     IO_ERROR = -2016
+    """The operating system failed in a way that the caller can't mend."""
 
 class Stream:
     """
-    Transfers that are submitted: they run one after the other, beside the
-    caller.
+    Transfers that run one after the other, beside the caller.
 
-    Any number of streams may be used at once, each by any engine and any thread. What a transfer in
-    flight reads and writes is kept alive until synchronize() or a query() that gives True, if it was
-    passed as an object.
+    Any number of streams may be used at once, each by any engine and any thread. Objects that a
+    transfer reads or writes are kept alive until synchronize(), or until query() returns True.
     """
 
     def __init__(self) -> None: ...
@@ -121,46 +141,53 @@ class Stream:
         Waits for all that was submitted before.
 
         Returns 0, or the first error since the last synchronize(), once. A transfer of which nothing moves
-            for 120 s ends with TIMEOUT
-        (-2004).
+        for 120 s ends with TIMEOUT (-2004).
         """
 
     def query(self) -> bool:
         """
-        Whether all that was submitted has ended. Errors stay for synchronize(). Raises RuntimeError once destroyed.
+        Whether all that was submitted has ended.
+
+        Errors stay for synchronize(). Raises RuntimeError once the stream is destroyed.
         """
 
     def destroy(self) -> None:
         """
-        Waits for what was submitted and ends the stream; also done when it is no longer referred to.
+        Waits for what was submitted and ends the stream.
+
+        A stream that is no longer referred to is destroyed, too.
         """
 
 class TransDataOpType(enum.IntEnum):
     """
     The path that an engine's transfers should take.
 
-    Where the machine doesn't have it, the best there is is taken and a warning says so;
+    Where the machine doesn't have it, the best of its paths is taken and a warning says so;
     TransferEngine.path() tells which. With the environment variable MEMFABRIC_STRICT=1 initialize()
     fails instead.
     """
 
     SDMA = 1
-    """The best there is."""
+    """The best path of this machine."""
 
     HOST_RDMA = 2
+    """RDMA from host memory."""
 
     DEVICE_RDMA = 8
+    """RDMA from device memory."""
 
     DEVICE_URMA = 64
+    """URMA from device memory."""
 
     DEVICE_UBOE = 128
+    """UBOE from device memory."""
 
 class TransferEngine:
     """
     Reads and writes between memory that two processes own already.
 
-    An engine has a name and registers memory; peers read and write that by its own addresses. An engine
-    that is no longer referred to is destroyed. Several in one process are fine.
+    An engine has a name and registers memory. Peers read and write that memory by the engine's own
+    addresses. A process may have several engines. An engine that is no longer referred to is destroyed.
 
         engine = mf.TransferEngine()
         engine.initialize('tcp://127.0.0.1:8570', 'prefill-0', 'Prefill', 0)
@@ -179,19 +206,19 @@ class TransferEngine:
         Makes the engine ready for transfers, and returns when it is.
 
         store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each
-            other by name. '', 'tcp://host' or the engine's own unique_id: no shared store; each engine
-            serves its record at its own address, unique_id is 'ip:port', and peers call it that. A bare ip
-            or host name gets the port of get_rpc_port(); `name` is then what peers call it.
-        unique_id: the engine's name: 1 to 255 printable characters without '/'. (session_id is another name
+            other by name. '', 'tcp://host' or the engine's own unique_id: no shared store. Then each engine
+            serves its record at its own address, unique_id is 'ip:port', and peers call the engine that. A
+            bare ip or host name gets the port of get_rpc_port(), and peers call the engine what `name` says.
+        unique_id: the engine's name, 1 to 255 printable characters without '/'. (session_id is another name
             of this argument.)
-        role: 'Prefill', 'Decode' or 'Both'; any two may transfer, either way.
+        role: 'Prefill', 'Decode' or 'Both'. Any two engines may transfer, either way.
         device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
         data_op_type: TransDataOpType.
-        store_server_role: an engine of this role starts the store at store_url, if that is its own host and
-            none answers; '' or None: 'Decode'.
-        nic: as BmConfig.set_nic takes it; '' or None: chosen. The engine listens at the first free port
-            from the given one on (1,024 are tried). Port 0, or none: the kernel's choice.
-        Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
+        store_server_role: an engine of this role starts the store, if store_url is on its own host and no
+            store answers there. '' or None: 'Decode'.
+        nic: as BmConfig.set_nic takes it; '' or None: the library chooses. The engine listens at the first
+            free port of the given one and the 1,024 behind it. Port 0, or none: the kernel's choice.
+        Returns 0, also when called again with equal arguments; with others REPEAT_CALL (-2005).
             DUPLICATED_OBJECT (-2006): a live engine has the name; the message names its process.
             TIMEOUT (-2004), NOT_CONNECTED (-2014): the store didn't answer within 120 s.
 
@@ -206,58 +233,61 @@ class TransferEngine:
 
     def get_rpc_port(self) -> int:
         """
-        A free port, 15000 to 25000, that no other engine of this host gets until this one is
-        destroyed.
+        A port of 15000 to 25000 that no other engine of this host gets.
 
-        The same each time; also before initialize(). A server of the caller's may listen there. A negative
-        ErrorCode: none is free.
+        The engine holds it until it is destroyed, and gives the same each time, also before initialize(). A
+        server of the caller's may listen there.
+        Returns a negative ErrorCode when no port is free.
         """
 
     def register_memory(self, buffer_addr: memfabric_hybrid._types.Address, capacity: int) -> int:
         """
-        Lets peers read and write memory, the moment this returns.
+        Lets peers read and write memory, from the moment that this returns.
 
-        buffer_addr: an address (int) or an object with memory. capacity: bytes, 1 and up. No alignment is
-            asked.
-        Returns 0, also for the same again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT (-2006): it
-        overlaps another registration (touching ones are fine). The object is not kept alive: unregister it
-        before it goes.
+        buffer_addr: an address (int) or an object with memory. The object is not kept alive: unregister it
+            before it goes.
+        capacity: bytes, 1 and up. No alignment is asked.
+        Returns 0, also for the same range again. INVALID_PARAM (-2000): null or 0. DUPLICATED_OBJECT
+            (-2006): the range overlaps another registration; ranges that touch are fine.
         """
 
     def unregister_memory(self, buffer_addr: memfabric_hybrid._types.Address) -> int:
         """
-        Ends the registration that begins there: waits for transfers in flight; none touches
-        the memory afterwards.
+        Ends the registration that begins at `buffer_addr`.
 
-        Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer
-        doesn't end (the peer is stopped): don't reuse the memory, call again.
+        Waits for transfers in flight. Afterwards no transfer touches the memory.
+        Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration. TIMEOUT (-2004): a peer's transfer has
+            not ended within 10 s, because the peer is stopped; don't reuse the memory, call again.
         """
 
     def batch_register_memory(self, buffer_addrs: memfabric_hybrid._types.AddressList, capacities: memfabric_hybrid._types.IntList) -> int:
         """
-        Registers up to 1,048,576 ranges, all or none. Lists as batch_transfer_sync_write() takes them.
+        Registers up to 1,048,576 ranges, all or none.
+
+        buffer_addrs, capacities: lists as batch_transfer_sync_write() takes them.
+        Returns 0. Errors as register_memory().
         """
 
     @overload
     def transfer_sync_write(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0, timeout: float | None = None) -> int:
         """
-        Writes to a peer's memory, once: returns when the bytes are in place.
+        Writes to a peer's memory; returns when the bytes are in place.
 
         destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of
             peer_buffer_address.)
         buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor,
-            bytearray); it need not be registered.
-        peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in
-            touching ones).
+            bytearray). It need not be registered.
+        peer_buffer_address: an address of the peer's, in memory that the peer has registered: in one range,
+            or in ranges that touch.
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
-        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes
-            move, and ends when none have for 120 s.
+        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: the call goes on as long as
+            bytes move, and ends when none have moved for 120 s.
         Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier
-            transfers. INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't
-            mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear within 5 s
-            (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
-        Threads: any; the GIL is released above 64 KiB and for every wait.
+            transfers. INVALID_PARAM (-2000): null, length 0, memory that isn't registered there, or memory
+            that isn't mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear
+            within 5 s (MEMFABRIC_PEER_TIMEOUT), has left or died; a part of the bytes may have arrived.
+        Threads: any. The GIL is released for more than 64 KiB and for every wait.
         """
 
     @overload
@@ -267,23 +297,23 @@ class TransferEngine:
     @overload
     def transfer_sync_read(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, flags: int = 0, timeout: float | None = None) -> int:
         """
-        Reads a peer's memory, once: returns when the bytes are in place.
+        Reads a peer's memory; returns when the bytes are in place.
 
         destflag: the peer's unique_id. (dest_session is another name of it, peer_buffer of
             peer_buffer_address.)
         buffer: an address (int, ctypes.c_void_p) or an object with memory (numpy array, torch CPU tensor,
-            bytearray); it need not be registered.
-        peer_buffer_address: an address of the peer's, in memory that it has registered (in one range or in
-            touching ones).
+            bytearray). It need not be registered.
+        peer_buffer_address: an address of the peer's, in memory that the peer has registered: in one range,
+            or in ranges that touch.
         length: bytes, 1 to 2**63 - 1.
         flags: reserved.
-        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: it goes on as long as bytes
-            move, and ends when none have for 120 s.
+        timeout: seconds for the call as a whole; then TIMEOUT (-2004). None: the call goes on as long as
+            bytes move, and ends when none have moved for 120 s.
         Returns 0 once the bytes are in place and visible to the peer, after this thread's earlier
-            transfers. INVALID_PARAM (-2000): null, length 0, not registered there, or memory that isn't
-            mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear within 5 s
-            (MEMFABRIC_PEER_TIMEOUT), left or died; a part may have arrived.
-        Threads: any; the GIL is released above 64 KiB and for every wait.
+            transfers. INVALID_PARAM (-2000): null, length 0, memory that isn't registered there, or memory
+            that isn't mapped; the message names the address. NOT_CONNECTED (-2014): the peer didn't appear
+            within 5 s (MEMFABRIC_PEER_TIMEOUT), has left or died; a part of the bytes may have arrived.
+        Threads: any. The GIL is released for more than 64 KiB and for every wait.
         """
 
     @overload
@@ -293,14 +323,17 @@ class TransferEngine:
     @overload
     def batch_transfer_sync_write(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int:
         """
-        Writes to a peer's memory, a list of pieces at once, in as few system calls as can be.
+        Writes to a peer's memory in pieces; returns when all are in place.
 
-        buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional
-            contiguous array of uint64 or int64, which is taken without a copy, or whatever else iterates
-            over them. lengths: as many ints, in the same forms.
-        Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have
-            arrived. INVALID_PARAM as well: lists of different lengths, or empty; then nothing was moved.
-            TypeError: an element is no address or int; the message names it.
+        The pieces go in as few system calls as possible.
+
+        buffers, peer_buffer_addresses: addresses, in a list, a tuple, or anything else that iterates over
+            them. A one-dimensional contiguous array of uint64 or int64 is read without a copy.
+        lengths: as many ints, in the same forms.
+        destflag, flags, timeout, and what is returned: as for one piece. After an error some pieces may
+            have arrived. INVALID_PARAM (-2000) also for lists that are empty or of different lengths;
+            nothing was moved then.
+        Raises TypeError when an element is no address or int, and names it.
         """
 
     @overload
@@ -313,14 +346,17 @@ class TransferEngine:
     @overload
     def batch_transfer_sync_read(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, flags: int = 0, timeout: float | None = None) -> int:
         """
-        Reads a peer's memory, a list of pieces at once, in as few system calls as can be.
+        Reads a peer's memory in pieces; returns when all are in place.
 
-        buffers, peer_buffer_addresses: as many addresses, in a list or tuple, or a one-dimensional
-            contiguous array of uint64 or int64, which is taken without a copy, or whatever else iterates
-            over them. lengths: as many ints, in the same forms.
-        Returns 0 once all bytes are in place; errors as for one. After an error some pieces may have
-            arrived. INVALID_PARAM as well: lists of different lengths, or empty; then nothing was moved.
-            TypeError: an element is no address or int; the message names it.
+        The pieces go in as few system calls as possible.
+
+        buffers, peer_buffer_addresses: addresses, in a list, a tuple, or anything else that iterates over
+            them. A one-dimensional contiguous array of uint64 or int64 is read without a copy.
+        lengths: as many ints, in the same forms.
+        destflag, flags, timeout, and what is returned: as for one piece. After an error some pieces may
+            have arrived. INVALID_PARAM (-2000) also for lists that are empty or of different lengths;
+            nothing was moved then.
+        Raises TypeError when an element is no address or int, and names it.
         """
 
     @overload
@@ -333,13 +369,12 @@ class TransferEngine:
     @overload
     def transfer_async_write_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
         """
-        Writes to a peer's memoryon a stream: returns at once.
+        Writes to a peer's memory on a stream; returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
-        What goes wrong later is what Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
-        more).
+        The call checks the arguments and copies lists. The memory must stay until the stream is
+        synchronized; Stream.synchronize() returns what goes wrong later.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that doesn't exist.
         """
 
     @overload
@@ -349,13 +384,12 @@ class TransferEngine:
     @overload
     def transfer_async_read_submit(self, destflag: str | bytes, buffer: memfabric_hybrid._types.Address, peer_buffer_address: memfabric_hybrid._types.Address, length: int, stream: Stream | int, flags: int = 0) -> int:
         """
-        Reads a peer's memoryon a stream: returns at once.
+        Reads a peer's memory on a stream; returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
-        What goes wrong later is what Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
-        more).
+        The call checks the arguments and copies lists. The memory must stay until the stream is
+        synchronized; Stream.synchronize() returns what goes wrong later.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that doesn't exist.
         """
 
     @overload
@@ -365,13 +399,12 @@ class TransferEngine:
     @overload
     def batch_transfer_async_write_submit(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
         """
-        Writes to a peer's memoryon a stream: returns at once.
+        Writes to a peer's memory on a stream; returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
-        What goes wrong later is what Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
-        more).
+        The call checks the arguments and copies lists. The memory must stay until the stream is
+        synchronized; Stream.synchronize() returns what goes wrong later.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that doesn't exist.
         """
 
     @overload
@@ -384,13 +417,12 @@ class TransferEngine:
     @overload
     def batch_transfer_async_read_submit(self, destflag: str | bytes, buffers: memfabric_hybrid._types.AddressList, peer_buffer_addresses: memfabric_hybrid._types.AddressList, lengths: memfabric_hybrid._types.IntList, stream: Stream | int, flags: int = 0) -> int:
         """
-        Reads a peer's memoryon a stream: returns at once.
+        Reads a peer's memory on a stream; returns at once.
 
         stream: a Stream or its handle; where there is a device, also the handle of a device's stream.
-        Arguments are checked now, and lists copied; the memory must stay until the stream is synchronized.
-        What goes wrong later is what Stream.synchronize() returns.
-        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that is none (any
-        more).
+        The call checks the arguments and copies lists. The memory must stay until the stream is
+        synchronized; Stream.synchronize() returns what goes wrong later.
+        Returns 0. INVALID_PARAM (-2000): as the synchronous function, or a stream that doesn't exist.
         """
 
     @overload
@@ -402,32 +434,33 @@ class TransferEngine:
 
     def set_peer_down_callback(self, fn: Callable[[str], object] | None) -> int:
         """
-        Sets who is told of peers that die.
+        Sets the function that hears of peers that die.
 
-        fn: called as fn(unique_id), once for each linked peer that dies (not for one that is destroyed in
-            order), on a thread of the library's, with the GIL. What it raises goes to sys.unraisablehook.
-            None removes it. Nothing waits for it, as for BigMemory.set_group_event_handler(). Without a
-            shared store, peers that this engine has never named are not told of.
+        fn: called as fn(unique_id), once for each linked peer that dies, on a thread of the library's, with
+            the GIL; not for a peer that is destroyed in order. What it raises goes to sys.unraisablehook.
+            Nothing waits for it, as for BigMemory.set_group_event_handler(). Without a shared store it
+            hears only of peers that this engine has named. None removes it.
         Returns 0.
         """
 
     def path(self, destflag: str | bytes) -> str:
         """
-        How transfers with a peer go: 'cma' (the same host; memory of alloc() and empty() is mapped
-        instead), 'mapped' (only that can be reached), 'tcp', 'tcp+tls'.
+        The path that transfers with a peer take.
 
+        Returns 'cma' (the same host; memory of alloc() and empty() goes by 'mapped'), 'mapped' (the same
+            host; only memory of alloc() and empty() can be reached), 'tcp' or 'tcp+tls'.
         Raises RuntimeError when the peer can't be reached.
         """
 
     @property
     def name(self) -> str:
-        """
-        What peers call the engine: unique_id, with the port that was taken, if one was.
-        """
+        """What peers call the engine: unique_id, with the port if one was taken."""
 
     def destroy(self) -> None:
         """
-        Ends the engine: waits for transfers in flight; then none touches this process's memory any more. Again: nothing.
+        Ends the engine; a second call does nothing.
+
+        Waits for transfers in flight. Afterwards no transfer touches this process's memory.
         """
 
     def unInitialize(self) -> None:
@@ -454,21 +487,25 @@ class TransferEngine:
         """
         The path that an engine's transfers should take.
 
-        Where the machine doesn't have it, the best there is is taken and a warning says so;
+        Where the machine doesn't have it, the best of its paths is taken and a warning says so;
         TransferEngine.path() tells which. With the environment variable MEMFABRIC_STRICT=1 initialize()
         fails instead.
         """
 
         SDMA = 1
-        """The best there is."""
+        """The best path of this machine."""
 
         HOST_RDMA = 2
+        """RDMA from host memory."""
 
         DEVICE_RDMA = 8
+        """RDMA from device memory."""
 
         DEVICE_URMA = 64
+        """URMA from device memory."""
 
         DEVICE_UBOE = 128
+        """UBOE from device memory."""
 
 class TransferOpcode(enum.IntEnum):
     """The direction of a transfer."""
@@ -487,13 +524,13 @@ class TransferOpcode(enum.IntEnum):
 
 def alloc(size: int) -> memoryview:
     """
-    Memory that engines of the same host map, so that transfers to it run at the speed
-    of memory.
+    Memory that engines of the same host map: transfers to it run at the speed of memory.
 
-    size: bytes, 1 and up. Zeros, backed by pages of 2 MiB when first touched. Register it like other
-        memory; it stays as long as
-    it, or what was made of it, exists, or a registration lies in it. A forked child shares it.
-    Raises RuntimeError when there is none.
+    size: bytes, 1 and up.
+    Returns zeros, backed by pages of 2 MiB when they are first touched or registered. Register them like
+        other memory. The memory stays as long as the memoryview, what was made of it, or a registration
+        in it exists. A forked child shares it.
+    Raises RuntimeError when there is no memory.
     """
 
 def create_config_store(store_url: str | bytes) -> int:
@@ -502,39 +539,43 @@ def create_config_store(store_url: str | bytes) -> int:
 
     store_url: 'tcp://host:port', port 1 to 65535.
     Returns 0, also for the same url again. RESOURCE_IN_USE (-2009): something else has the port.
-    INVALID_PARAM (-2000): no such url.
+        INVALID_PARAM (-2000): no such url.
     """
 
 def devices() -> list[Device]:
     """
-    The devices whose memory pools can hold. On a machine without any, its NUMA nodes stand in for them (backend 'host').
+    The devices whose memory pools can hold. Without devices, NUMA nodes stand in for them (backend
+    'host').
     """
 
 def get_and_clear_last_err_msg() -> str:
-    """The same, and there is none from then on."""
+    """The message of the calling thread's last failure, and clears it."""
 
 def get_last_err_msg() -> str:
     """
-    What the calling thread's last failure was about, '' for none. Success doesn't reset it.
+    The message of the calling thread's last failure; '' for none. Success doesn't reset it.
     """
 
 def initialize(flags: int = 0) -> int:
     """
-    Starts what the process needs once. Not required: bm.initialize() does it. flags: any, reserved. Returns 0, also again.
+    Starts what the process needs once. Nobody has to call it: the services do.
+
+    flags: reserved.
+    Returns 0, also for a second call.
     """
 
 def set_conf_store_tls(enable: bool, tls_info: str) -> int:
     """
     Turns TLS on or off for the stores and store connections that are opened from now on.
 
-    enable: False forgets everything that was given, the key as well; tls_info isn't looked at then.
-    tls_info: pairs 'key: value;', 10 KiB at most. tlsCaPath, tlsCaFile: the trusted certificates
-        (files, split by commas); tlsCert: this process's. If wanted: tlsCrlPath, tlsCrlFile: lists of
-        revoked ones; packagePath: not used. Files are PEM; relative names are under the path that
-        belongs to them.
-    Returns 0. INVALID_PARAM (-2000): the text, a file or the certificate can't be used (expired, not
-    yet valid, revoked, signed by none of the trusted, not the key's); get_last_err_msg() says which,
-    and nothing changes.
+    enable: False forgets everything that was given, the key included, and doesn't look at tls_info.
+    tls_info: pairs 'key: value;', 10 KiB at most. Required: tlsCaPath and tlsCaFile (certificates of the
+        trusted authorities, with commas between files), tlsCert (this process's certificate). Optional:
+        tlsCrlPath and tlsCrlFile (lists of revoked certificates), packagePath (not used). Files are PEM.
+        A relative name is below the path of its key.
+    Returns 0. INVALID_PARAM (-2000): get_last_err_msg() says what is wrong with the text, a file or the
+        certificate (expired, not valid yet, revoked, of an authority that isn't trusted, not the key's).
+        Nothing changes.
 
     >>> mf.set_conf_store_tls(True, "tlsCaPath: /etc/mf; tlsCaFile: ca.pem; tlsCert: /etc/mf/rank.pem;")
     0
@@ -545,43 +586,42 @@ def set_conf_store_tls_key(tls_pk: str, tls_pk_pw: str, py_decrypt_func: Callabl
     Gives the private key for the store's TLS.
 
     tls_pk: the key as PEM text, 64 KiB at most.
-    tls_pk_pw: its password, as py_decrypt_func takes it; plain when that is None. Looked at when the
-        key is encrypted.
-    py_decrypt_func: called at once, gives the plain password.
+    tls_pk_pw: its password, which is looked at when the key is encrypted.
+    py_decrypt_func: called at once with tls_pk_pw, returns the plain password. None: tls_pk_pw is plain.
     Returns 0. INVALID_PARAM (-2000): no key, the wrong password, a key that isn't the certificate's, or
-    py_decrypt_func raised or returned no str; get_last_err_msg() says which, and shows nothing of key
-    and password.
+        py_decrypt_func raised or returned no str. get_last_err_msg() says which, and shows nothing of
+        the key or the password.
     """
 
 def set_extern_logger(log_fn: Callable[[int, str], object] | None) -> int:
     """
     Sends the log to a function instead of stderr.
 
-    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order, by a
-        thread of its own or by a call of this package that is about to return. Nothing of the library
-        waits for it: a call's lines have reached it when the call returns, unless it takes longer than
-        100 ms for one; at most 4096 lines wait, and a line says how many more were dropped. The first
-        exception that it raises goes to sys.unraisablehook, the others are dropped; lines that it
-        causes itself are dropped too. None restores stderr; what waits reaches the former function
-        first.
+    log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order. It runs
+        on a thread of its own, or in a call of this package that is about to return. A call's lines have
+        reached it when the call returns, unless it spends more than 100 ms on one. Nothing in the
+        library waits for it longer. At most 4096 lines wait; further ones are dropped, and a line says
+        how many. The first exception that it raises goes to sys.unraisablehook, further ones are
+        dropped. Lines that it causes itself are dropped. None restores stderr; the former function still
+        gets the lines that wait.
     Returns 0.
     """
 
 def set_log_level(level: int) -> int:
     """
-    Logs what is at least as grave as `level`: 0 debug, 1 info, 2 warn, 3 error, 4 off.
+    Logs messages of `level` and graver ones: 0 debug, 1 info, 2 warn, 3 error, 4 off.
 
-    At first 3, or the environment variable MEMFABRIC_LOG_LEVEL (then ASCEND_MF_LOG_LEVEL,
-    MF_LOG_LEVEL).
+    At first 3, or what the environment variable MEMFABRIC_LOG_LEVEL says, else ASCEND_MF_LOG_LEVEL,
+    else MF_LOG_LEVEL.
     Returns 0. INVALID_PARAM (-2000): another number.
     """
 
 def strerror(code: int) -> str:
-    """A code in words."""
+    """A code in words: 'INVALID_PARAM: an argument that can never work'."""
 
 def uninitialize() -> None:
     """
-    Closes everything that is still open, in the right order. Also done when the interpreter exits.
+    Closes everything that is open, in the right order. The interpreter's exit does the same.
     """
 
 __all__: list = ['Device', 'ErrorCode', 'Stream', 'TransDataOpType', 'TransferEngine', 'TransferOpcode', '__version__', 'alloc', 'bm', 'create_config_store', 'devices', 'empty', 'get_and_clear_last_err_msg', 'get_include_path', 'get_last_err_msg', 'get_lib_path', 'initialize', 'set_conf_store_tls', 'set_conf_store_tls_key', 'set_extern_logger', 'set_log_level', 'shm', 'strerror', 'uninitialize']

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def empty(shape: int | Sequence[int], dtype: Any = "float64") -> np.ndarray:
-    """A numpy array (of zeros, at first) in memory as alloc() gives it: transfers to it from the
-    same host run at memory speed.
+    """A numpy array of zeros in memory of alloc(): transfers to it run at the speed of memory.
 
-    shape: an int or a tuple of ints. dtype: what numpy takes.
+    shape: an int or a tuple of ints.
+    dtype: what numpy takes.
     Raises RuntimeError when there is no memory, ImportError without numpy.
     """
     import numpy as np

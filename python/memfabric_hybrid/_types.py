@@ -31,11 +31,11 @@ class SupportsDlpack(Protocol):
 
 
 #: An address: an int, a ctypes pointer (the address that it holds), or an object with contiguous
-# memory.
+#: memory.
 Address = Union[int, SupportsBuffer, SupportsArrayInterface, SupportsDataPointer, SupportsDlpack]
-#: Addresses: whatever iterates over them, or a one-dimensional array of ints (uint64 and int64 are
-# taken without a copy).
+#: Addresses: whatever iterates over them, or a one-dimensional array of ints, which is read without
+#: a copy if it is of uint64 or int64.
 AddressList = Union[Iterable[Address], SupportsBuffer, SupportsDlpack]
-#: Ints: whatever iterates over them, or a one-dimensional array of them (uint64 and int64 are taken
-# without a copy).
+#: Ints: whatever iterates over them, or a one-dimensional array of them, which is read without a
+#: copy if it is of uint64 or int64.
 IntList = Union[Iterable[int], SupportsBuffer, SupportsDlpack]

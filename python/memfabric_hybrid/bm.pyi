@@ -1,30 +1,28 @@
 """
-Big Memory: a pool of host and device memory that up to 1024 ranks (processes) contribute and use
-as one.
+Big Memory: a pool of host and device memory that up to 1024 ranks contribute and use as one.
 
-Every process sees the pool at the same 64-bit global addresses, linear in rank:
-pool.peer_rank_ptr(r) is where rank r's part begins. A process joins the ranks once (initialize),
-opens a pool (create) and joins it; from then on it copies to and from any rank by address.
+Every process sees the pool at the same 64-bit global addresses, which are linear in rank:
+pool.peer_rank_ptr(r) is where rank r's part begins. A process takes a rank once (initialize), opens
+a pool (create) and joins it. From then on it copies to and from any rank by address.
 
     import memfabric_hybrid as mf
     import numpy as np
 
     config = mf.bm.BmConfig()
-    config.rank_id = 0                                           # each process its own; or
-    config.auto_ranking = True if mf.bm.initialize("tcp://127.0.0.1:8570", 2, 0, config):   # rank 0
-    serves the store there
+    config.rank_id = 0  # each process its own; or config.auto_ranking = True
+    if mf.bm.initialize("tcp://127.0.0.1:8570", 2, 0, config):  # rank 0 serves the store there
         raise RuntimeError(mf.get_last_err_msg())
-    pool = mf.bm.create(0, 1 << 30)                              # 1 GiB of host memory
+    pool = mf.bm.create(0, 1 << 30)  # 1 GiB of host memory
     pool.join()
 
     block = np.arange(1 << 20, dtype=np.uint8)
     peer = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST)
     pool.copy_data(block, peer, block.nbytes, mf.bm.BmCopyType.H2G)
 
-Functions that return a code return 0 or a negative memfabric_hybrid.ErrorCode and never raise for a
-failure at run time; memfabric_hybrid.get_last_err_msg() says what was wrong. create(), create2(),
-view(), path() and members() raise RuntimeError. An int that doesn't fit is INVALID_PARAM; a wrong
-type is TypeError. Ctrl-C ends any call that waits.
+Functions that return a code return 0 or a negative memfabric_hybrid.ErrorCode, and never raise for
+a failure at run time; memfabric_hybrid.get_last_err_msg() says what was wrong. create(), create2(),
+view(), path(), members() and stats() raise RuntimeError. An int that doesn't fit is INVALID_PARAM;
+a wrong type raises TypeError. Ctrl-C ends any call that waits.
 """
 
 from collections.abc import Callable
@@ -35,13 +33,12 @@ import memfabric_hybrid._types
 
 class BigMemory:
     """
-    A pool of memory, as this rank holds it; made by create() or
-    create2().
+    A pool of memory, as this rank holds it.
 
-    Global addresses are ints, the same in every process: peer_rank_ptr(rank) is where a rank's part
-    begins. Methods may be called from any thread; those that return a code return 0 or a negative
-    ErrorCode, and get_last_err_msg() then says why. A pool that is no longer referred to is
-    destroyed.
+    create() and create2() make it. Global addresses are ints, the same in every process:
+    peer_rank_ptr(rank) is where a rank's part begins. Any thread may call any method. Methods that
+    return a code return 0 or a negative ErrorCode, and get_last_err_msg() then says why. A pool that is
+    no longer referred to is destroyed.
     """
 
     def join(self, flags: int = 0) -> int:
@@ -49,24 +46,25 @@ class BigMemory:
         Makes this rank's memory part of the pool. Not collective.
 
         When it has returned 0, this rank reaches every rank that had joined before, and every one of them
-        reaches it. flags: reserved.
+        reaches it.
+
+        flags: reserved.
         Returns 0, also when joined already. TIMEOUT (-2004): a rank didn't answer within
-        operation_timeout.
+            operation_timeout.
         """
 
     def leave(self, flags: int = 0) -> int:
         """
-        Takes this rank's memory out of the pool; others' later copies to it fail with
-        NOT_CONNECTED. It may join again.
+        Takes this rank's memory out of the pool.
+
+        Later copies of others to this rank fail with NOT_CONNECTED. It may join again.
 
         flags: reserved.
         Returns 0. NOT_STARTED (-2003): not joined.
         """
 
     def local_mem_size(self, mem_type: BmMemType | int = BmMemType.DEVICE) -> int:
-        """
-        Bytes that this rank contributes: HOST or LOCAL_HOST for host memory, DEVICE or LOCAL_DEVICE for device memory.
-        """
+        """The bytes of such memory that this rank contributes."""
 
     def peer_rank_ptr(self, peer_rank: int, mem_type: BmMemType | int = BmMemType.DEVICE) -> int:
         """
@@ -74,8 +72,8 @@ class BigMemory:
 
         peer_rank: any rank below the world size, joined or not.
         mem_type: HOST or DEVICE.
-        Returns 0 for another rank, and for memory that the pool has none of. On the same host the memory
-        there can be read and written directly once the rank has joined; view() is the safe way.
+        Returns 0 for any other rank, and for memory that the pool has none of. On the same host the memory
+            can be read and written directly once the rank has joined; view() is the safe way.
         """
 
     def get_rank_id_by_gva(self, gva: memfabric_hybrid._types.Address) -> int:
@@ -87,49 +85,49 @@ class BigMemory:
         """
         The address at which this process can load and store what is at the global address `gva`.
 
-        Returns 0 when there is none: the rank is on another host, hasn't joined, or contributes nothing
-        there.
+        Returns 0 when there is none: the rank is on another host, hasn't joined, or contributes no memory
+            there.
         """
 
     def register(self, addr: memfabric_hybrid._types.Address, size: int) -> int:
         """
         Announces memory of this process that is often a copy's local side. Never required.
 
-        addr: its first byte, or the object that has it; keep that alive until unregister().
+        addr: the first byte, or the object that has the memory; keep that alive until unregister().
         size: bytes, 1 and up.
         Returns 0, also for the same range again. INVALID_PARAM (-2000): null or size 0. DUPLICATED_OBJECT
-            (-2006): it overlaps another registration.
+            (-2006): the range overlaps another registration.
         """
 
     def unregister(self, addr: memfabric_hybrid._types.Address) -> int:
         """
-        Takes the registration that begins at `addr` back.
+        Takes back the registration that begins at `addr`.
 
-        Returns 0. OBJECT_NOT_EXISTS (-2007): there is none.
+        Returns 0. OBJECT_NOT_EXISTS (-2007): no such registration.
         """
 
     def copy_data(self, src_ptr: memfabric_hybrid._types.Address, dst_ptr: memfabric_hybrid._types.Address, size: int, type: BmCopyType | int, flags: int = 0, stream: int = 0, timeout: float | None = None) -> int:
         """
         Copies `size` bytes between this process and the pool, or within the pool.
 
-        src_ptr, dst_ptr: an address (int, or the one that a ctypes pointer such as c_void_p holds) or an
-            object with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
-            __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. The destination must be
-            writable (TypeError). The pool's side is a global address: peer_rank_ptr(rank) + offset.
-        size: bytes, 1 to 2**63 - 1. The global side must lie in what its ranks contribute, an object must
-            hold as much.
+        src_ptr, dst_ptr: an address (an int, or what a ctypes pointer such as c_void_p holds), or an object
+            with contiguous memory: buffer protocol (numpy array, bytearray, memoryview),
+            __array_interface__, data_ptr() (torch CPU tensor) or __dlpack__. A destination that can't be
+            written to is a TypeError. The pool's side is a global address: peer_rank_ptr(rank) + offset.
+        size: bytes, 1 to 2**63 - 1. The global side lies in what its ranks contribute; an object holds at
+            least as much.
         type: BmCopyType; AUTO decides by the addresses.
-        flags: 0, or the sum of: 1 to return at once (then wait(); an object is kept alive until then), 2
-            accepted without effect, 4 to use `stream`. Other bits are ignored.
-        stream: with flag 4.
-        timeout: seconds for the call as a whole, None for no such bound; not for what flag 1 leaves to
-            later. Without it a copy goes on as long as bytes move, and ends when none have for
-            operation_timeout.
+        flags: 0, or a sum of 1: return at once, and keep objects alive until wait(); 2: accepted, without
+            effect; 4: `stream` is given. Other bits are ignored.
+        stream: has no effect, because pools have no device streams.
+        timeout: seconds for the call as a whole. None: the copy goes on as long as bytes move, and ends when
+            none have moved for operation_timeout. It doesn't bound what flag 1 leaves to other threads.
         Returns 0 once the bytes are in place at the destination and visible to its owner, after this
             thread's earlier copies. INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the
-            argument, its value and the limit. An int below 0 or above 2**64 - 1 is that too. NOT_CONNECTED
-            (-2014): the peer hasn't joined, left or died; the destination range may hold part of the bytes.
-        Threads: any. The GIL is released for more than 64 KiB, and for every wait.
+            argument, its value and the limit. An int below 0 or above 2**64 - 1 is one case of it.
+            NOT_CONNECTED (-2014): the peer hasn't joined, has left or died; the destination may hold a part
+            of the bytes.
+        Threads: any. The GIL is released for more than 64 KiB and for every wait.
 
         >>> there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST)
         >>> pool.copy_data(block, there, block.nbytes, mf.bm.BmCopyType.H2G)
@@ -141,20 +139,20 @@ class BigMemory:
         Makes `count` copies; all are checked before the first byte moves.
 
         They take effect in the order of the lists: copies that share memory which one of them writes move
-        one after the other, all others in any order, several at once.
+        one after the other. Other copies move in any order, several at once.
 
-        src_addrs, dst_addrs: as many addresses, in a list or tuple (whose elements may be whatever
-            copy_data() takes) or a one-dimensional contiguous array of uint64 or int64, which is taken
-            without a copy; slower: other arrays of ints, and whatever else iterates.
-        sizes: as many sizes in bytes, in the same forms (ints only).
+        src_addrs, dst_addrs: `count` addresses, in a list or tuple (whose elements may be whatever
+            copy_data() takes), or a one-dimensional contiguous array of uint64 or int64, which is read
+            without a copy. Other arrays of ints, and anything else that iterates, are slower.
+        sizes: `count` sizes in bytes, in the same forms; ints only.
         count: 1 to 4294967295, the length of each of the three.
-        type: as copy_data(); it is judged for each copy.
+        type: as copy_data(); AUTO is judged for each copy.
         flags, stream, timeout: as copy_data().
         Returns 0 once all bytes are in place. INVALID_PARAM (-2000): lengths that differ, count 0, a
             negative number, or any copy that copy_data() would refuse; nothing was copied. NOT_CONNECTED
-            (-2014): as copy_data(); earlier copies may have been made.
-        Raises TypeError when an element is no address or int, and names it; for arrays of other types or
-        shapes, too.
+            (-2014): as copy_data(); other copies of the batch may have been made.
+        Raises TypeError when an element is no address or int, and names it; also for arrays of other types
+            or shapes.
 
         >>> blocks = np.arange(4, dtype=np.uint64) * 4096
         >>> sizes = np.full(4, 4096, np.uint64)
@@ -164,52 +162,50 @@ class BigMemory:
 
     def extend_local_mem(self, mem_type: BmMemType | int = BmMemType.HOST, size: int = ...) -> int:
         """
-        Adds memory to what this rank contributes, in place; peers reach the new part when it
-        returns.
+        Adds memory to what this rank contributes, in place.
+
+        Peers reach the new part when it returns.
 
         mem_type: HOST or DEVICE.
-        size: bytes to add, a multiple of 2 MiB; the sum is limited by the pool's maximum. Required.
+        size: bytes to add, a multiple of 2 MiB. The sum is at most the pool's maximum. Required.
         Returns 0.
         """
 
     def set_group_event_handler(self, fn: Callable[[int, BmGroupEvent], object] | None) -> int:
         """
-        Sets who is told of other ranks' coming and going.
+        Sets the function that hears of other ranks' coming and going.
 
         fn: called as fn(rank_id, BmGroupEvent) when another rank joins, leaves or dies; in order, on a
-            thread of the library's, with the GIL. What it raises goes to sys.unraisablehook. None removes
-            it. Nothing waits for it but what follows; at most 4096 events wait, more are dropped with a
-            warning.
-        Returns 0. When it has returned (to any other thread than the handler's), the former function is not
-        running any more, unless it has not returned for 5 s: a warning says so, and it is left to itself.
-        So do destroy() and uninitialize().
+            thread of the library's, with the GIL. What it raises goes to sys.unraisablehook. At most 4096
+            events wait; further ones are dropped with a warning. None removes the function.
+        Returns 0. This call, destroy() and uninitialize() wait until the former function isn't running,
+            unless it makes the call itself. After 5 s a warning says so, and it is left to itself.
         """
 
     def wait(self) -> int:
         """
-        Waits for all asynchronous copies (flags=1) that any thread issued on this object
-        before.
+        Waits for all asynchronous copies (flags=1) that any thread issued on this object.
 
-        They are carried out in the order of their issue as far as they concern the same rank, or one writes
-        what another reads or writes; others side by side, so that a slow rank delays no copies to the rest.
+        Asynchronous copies keep the order of their issue where they concern the same rank, and where one
+        writes what another reads or writes. The others run side by side, so that a slow rank delays no
+        copies to other ranks.
 
         Returns 0, or the first error among those that ended since the last wait(). TIMEOUT (-2004):
-            operation_timeout has passed, and
-        they are still under way.
+            operation_timeout has passed, and copies are still under way.
         """
 
     def destroy(self) -> None:
         """
-        Leaves the pool and gives up this rank's memory; again does nothing.
+        Leaves the pool and gives this rank's memory back; a second call does nothing.
 
         Other methods then fail with OBJECT_NOT_EXISTS. Views stay valid.
         """
 
     def path(self, peer_rank: int) -> str:
         """
-        The path that copies between this rank and another take: 'mapped' (the same host: loads and
-        stores).
+        The path that copies between this rank and another take.
 
+        Returns 'mapped' (the same host: loads and stores), 'tcp' or 'tcp+tls'.
         Raises RuntimeError when the rank isn't there.
         """
 
@@ -219,8 +215,7 @@ class BigMemory:
 
         The memory stays mapped as long as the view (or what was made of it, such as a numpy array) exists,
         also after the rank has died and the pool has been destroyed.
-        Raises RuntimeError: the rank hasn't joined, is on another host, or contributes nothing of that
-        kind.
+        Raises RuntimeError: the rank hasn't joined, is on another host, or contributes no such memory.
 
         >>> np.frombuffer(pool.view(1), np.uint8)[:4]
         array([0, 0, 0, 0], dtype=uint8)
@@ -228,18 +223,19 @@ class BigMemory:
 
     def members(self) -> list[Member]:
         """
-        The ranks that are joined, this one included, by rank. Raises RuntimeError when the pool is destroyed.
+        The ranks that have joined, this one included, by rank.
+
+        Raises RuntimeError when the pool is destroyed.
         """
 
     def stats(self) -> dict[int, dict[str, dict[str, int]]]:
         """
-        What has gone to and from each rank since the pool was created: rank -> path ->
-        counts; only what isn't 0.
+        What has gone to and from each rank since the pool was created.
 
-        The paths are those of path(), and 'none' for tries when there was no path. Of each: bytes: copied,
-            counted at each rank whose memory a copy read or wrote. operations: the copies and elements of
-            batches that those were, by rank; large ones count in several pieces. errors: tries that ended
-            because the rank could not be reached. retries: tries to reach it again.
+        Returns rank -> path -> counts, without those that are all 0. The paths are those of path(), and
+            'none' where there was no path. bytes: copied; a copy counts at each rank whose memory it read or
+            wrote. operations: copies, elements of batches, and pieces of large ones. errors: tries that
+            failed because the rank could not be reached. retries: tries to reach it again.
         Raises RuntimeError when the pool is destroyed.
 
         >>> pool.stats()
@@ -250,14 +246,14 @@ class BigMemory:
 
 class BmConfig:
     """
-    Settings of initialize(). Attributes take ints and bools; anything
-    else raises TypeError.
+    Settings of initialize().
 
-    A number out of range is reported by initialize(), as INVALID_PARAM.
+    Attributes take ints and bools; anything else raises TypeError. A number out of range is
+    INVALID_PARAM from initialize().
     """
 
     def __init__(self) -> None:
-        """A config with the values given at each attribute."""
+        """A config with the values that each attribute names."""
 
     @property
     def init_timeout(self) -> int:
@@ -285,7 +281,9 @@ class BmConfig:
     @property
     def start_store(self) -> bool:
         """
-        Whether rank 0 serves the store (with auto-ranking: the first process on the store's host that binds the port). At first True.
+        Whether rank 0 serves the store. At first True.
+
+        Where ranks are assigned it is the first process on the store's host that binds the port.
         """
 
     @start_store.setter
@@ -294,7 +292,7 @@ class BmConfig:
     @property
     def start_store_only(self) -> bool:
         """
-        True: initialize() starts the store and returns; create() then fails. At first False.
+        True: initialize() starts the store and returns, and create() fails. At first False.
         """
 
     @start_store_only.setter
@@ -303,7 +301,10 @@ class BmConfig:
     @property
     def dynamic_world_size(self) -> bool:
         """
-        True: world_size may differ between ranks, a pool's being its first creator's. Either way it is a capacity: ranks come and go in any order, and nothing waits for all of them. At first False.
+        True: world_size may differ between ranks; the first creator's is the pool's. At first False.
+
+        Either way world_size is a capacity: ranks come and go in any order, and nothing waits for all of
+        them.
         """
 
     @dynamic_world_size.setter
@@ -330,7 +331,7 @@ class BmConfig:
     @property
     def rank_id(self) -> int:
         """
-        This process's rank, below world_size. At first 65535, which stands for none: one is assigned.
+        This process's rank, below world_size. At first 65535: a rank is assigned.
         """
 
     @rank_id.setter
@@ -346,7 +347,11 @@ class BmConfig:
     @property
     def data_tls(self) -> bool:
         """
-        True: what goes between hosts is encrypted (TLS 1.3, with keys from the store). All ranks of a pool must say the same, and the store must use TLS (set_conf_store_tls): initialize() fails otherwise, for who can read the store's traffic can read the keys. The environment variable MEMFABRIC_DATA_TLS=1 does it with any store. At first False.
+        True: what goes between hosts is encrypted, by TLS 1.3 with keys from the store. At first False.
+
+        All ranks of a pool must say the same. The store must use TLS (set_conf_store_tls), or initialize()
+        fails: whoever can read the store's traffic can read the keys. The environment variable
+        MEMFABRIC_DATA_TLS=1 encrypts with any store.
         """
 
     @data_tls.setter
@@ -354,23 +359,25 @@ class BmConfig:
 
     @property
     def nic(self) -> str:
-        """What set_nic() was given, '' at first; setting it does the same."""
+        """
+        What set_nic() was given; '' at first. Setting it does what set_nic() does.
+        """
 
     @nic.setter
     def nic(self, nic: str | bytes | None, /) -> None: ...
 
     def set_nic(self, nic: str | bytes | None) -> None:
         """
-        Picks the network interface that the data plane binds to.
+        Chooses the network interface that the data plane listens at.
 
         nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's
-            name, or several of them with commas between, of which the first that there is is used; 63 bytes
-            at most. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave the
+            name, in at most 63 bytes; or several of them with commas between, of which the first that exists
+            is used. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave the
             choice to the library.
-        A port is the first of a range, so that all ranks of a host may give the same: rank r listens at
-        port + r, or if that is taken at the next free one from port + world_size on. Port 0, or none: the
-        kernel's choice.
-        Raises ValueError when it is longer or malformed.
+        A port is the first of a range, so that all ranks of a host may be given the same: rank r listens at
+        port + r. If that is taken, it listens at the next free port from port + world_size on. Port 0, or
+        none: the kernel's choice.
+        Raises ValueError when `nic` is longer or malformed.
         """
 
     def __repr__(self) -> str: ...
@@ -382,8 +389,8 @@ class BmCopyType(enum.IntEnum):
     """
     Source and destination of a copy.
 
-    G is the pool (host or device memory, by the address), GH its host memory; L this process's device
-    memory, H its host memory.
+    L: device memory of this process. H: host memory of this process. G: the pool, whose address says
+    which memory. GH: the pool's host memory.
     """
 
     L2G = 0
@@ -426,22 +433,28 @@ class BmDataOpType(enum.IntEnum):
     """
 
     SDMA = 1
-    """The best there is."""
+    """The best path of this machine."""
 
     HOST_RDMA = 2
+    """RDMA from host memory."""
 
     HOST_TCP = 4
+    """TCP."""
 
     DEVICE_RDMA = 8
     """RDMA where the host has it; ROCE is another name of it."""
 
     HOST_URMA = 16
+    """URMA from host memory."""
 
     HOST_SHM = 32
+    """Shared memory of one host."""
 
     DEVICE_URMA = 64
+    """URMA from device memory."""
 
     DEVICE_UBOE = 128
+    """UBOE from device memory."""
 
     ROCE = 8
     """RDMA where the host has it; ROCE is another name of it."""
@@ -457,16 +470,20 @@ class BmGroupEvent(enum.IntEnum):
 
 class BmMemType(enum.IntEnum):
     """
-    Which memory. Of a pool, the LOCAL_ ones stand for this rank's own part.
+    Which memory. In a pool LOCAL_DEVICE and LOCAL_HOST mean the same as DEVICE and HOST.
     """
 
     LOCAL_DEVICE = 0
+    """Device memory of this rank."""
 
     LOCAL_HOST = 1
+    """Host memory of this rank."""
 
     DEVICE = 2
+    """Device memory."""
 
     HOST = 3
+    """Host memory."""
 
 class Member:
     """A live rank of a pool, as members() lists it."""
@@ -502,20 +519,19 @@ def bm_rank_id() -> int:
 
 def create(id: int, local_dram_size: int, local_hbm_size: int = 0, data_op_type: BmDataOpType | int = BmDataOpType.SDMA, flags: int = 0) -> BigMemory:
     """
-    Opens pool `id` and contributes memory to it; BigMemory.join() then makes it part of
-    the pool.
+    Opens pool `id` with memory of this rank, which BigMemory.join() makes part of it.
 
     id: 0 to 63; a process opens each at most once.
     local_dram_size, local_hbm_size: bytes of host and device memory that this rank contributes,
-        multiples of 2 MiB up to 2 TiB and 64 GiB. The pool's maximum a rank is what the first
-        contributing rank gives: less is fine, more is an error (create2() sets the maximum). A rank
-        that contributes nothing waits up to create_timeout for the first that does.
+        multiples of 2 MiB, up to 2 TiB and 64 GiB. The pool's maximum a rank is what the first
+        contributing rank gives. Less is fine, more is an error; create2() sets the maximum. A rank that
+        contributes nothing waits up to create_timeout for the first that does.
     data_op_type: BmDataOpType.
-    flags: bits 0-6 NUMA node (127: automatic; one that isn't there is a warning, an error with
-        MEMFABRIC_STRICT=1), bit 7 fault the memory in at once; bit 8 see create2(); bits 9 and 10
-        hints.
-    Raises RuntimeError with a message that names the argument, its value and the limit; nothing is left
-    behind.
+    flags: bits 0-6: NUMA node, 127 for automatic; a node that doesn't exist is a warning, with
+        MEMFABRIC_STRICT=1 an error. Bit 7: fault the memory in at once. Bit 8: see create2(). Bits 9
+        and 10: hints.
+    Raises RuntimeError with a message that names the argument, its value and the limit. Nothing is left
+        behind.
 
     >>> pool = mf.bm.create(0, 1 << 30)
     >>> pool.join()
@@ -524,28 +540,27 @@ def create(id: int, local_dram_size: int, local_hbm_size: int = 0, data_op_type:
 
 def create2(id: int, local_dram_size: int, max_dram_size: int, local_hbm_size: int = 0, max_hbm_size: int = 0, data_op_type: BmDataOpType | int = BmDataOpType.SDMA, enable_56bits_gva: bool = False, flags: int = 0, shm_fd: int = -1, tag: str = '', tag_op_info: str = '') -> BigMemory:
     """
-    As create(), with the pool's maximum a rank given; BigMemory.extend_local_mem() may
-    grow up to it.
+    Opens a pool as create() does, with a given maximum a rank.
 
-    max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0; the same on all ranks, else an
-        error that names the rank and both values.
-    enable_56bits_gva: addresses above 2**48, which are numbers only; BigMemory.gva_to_va() gives the
-    usable ones. flags: as create(); bit 8: host memory is that of the file `shm_fd`, which is ignored
-    otherwise.
+    max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0, the same on all ranks. A mismatch
+        is an error that names the rank and both values. BigMemory.extend_local_mem() grows up to them.
+    enable_56bits_gva: addresses are numbers above 2**48; BigMemory.gva_to_va() gives usable ones.
+    flags: as create(). Bit 8: host memory is that of the file `shm_fd`.
+    shm_fd: ignored without bit 8.
     tag, tag_op_info: the user's own, at most 31 and 255 bytes.
     Raises RuntimeError.
     """
 
 def initialize(store_url: str | bytes, world_size: int, device_id: int, config: BmConfig) -> int:
     """
-    Joins this process to the ranks at a store; returns once it has its rank.
+    Takes a rank of the job at a store; returns once this process has it.
 
     store_url: 'tcp://host:port' (served by one of the ranks, see BmConfig.start_store) or
         'etcd://h1:p1,h2:p2[/prefix]'.
     world_size: how many ranks there may be, 1 to 1024; far fewer may ever come.
     device_id: one that memfabric_hybrid.devices() lists; without devices any of 0 to 65535.
     config: BmConfig.
-    Returns 0, also when called again with equal arguments (REPEAT_CALL, -2005, with others).
+    Returns 0, also when called again with equal arguments; with others REPEAT_CALL (-2005).
         INVALID_PARAM (-2000): get_last_err_msg() names the argument, its value and the limit.
         DUPLICATED_OBJECT (-2006): a live process holds the rank; the message names it.
         RESOURCE_IN_USE (-2009): all ranks are taken, or something else has the store's port.
@@ -559,12 +574,16 @@ def initialize(store_url: str | bytes, world_size: int, device_id: int, config: 
 
 def uninitialize(flags: int = 0) -> None:
     """
-    Destroys this process's pools and gives its rank back. Harmless when not initialized. flags: reserved.
+    Destroys this process's pools and gives its rank back. Harmless when not initialized.
+
+    flags: reserved.
     """
 
 def update_store_url(store_url: str | bytes) -> int:
     """
-    The store moved: connects there and publishes this rank again. Data paths go on meanwhile.
+    Goes to the store's new place: connects there and publishes this rank again.
+
+    Data paths go on meanwhile.
 
     store_url: as initialize().
     Returns 0. NOT_INITIALIZED (-2008): before initialize().
