@@ -15,10 +15,8 @@ pool = bm.create(0, 2 << 20)  # 2 MiB of each rank
 pool.join()
 if child != 0:
     inbox = pool.peer_rank_ptr(1, bm.BmMemType.HOST)  # the same address in both processes
-    while (
-        pool.copy_data(b"hello, rank 1", inbox, 13, bm.BmCopyType.H2GH)
-        == mf.ErrorCode.NOT_CONNECTED
-    ):
+    hello = b"hello, rank 1"
+    while pool.copy_data(hello, inbox, 13, bm.BmCopyType.H2GH) == mf.ErrorCode.NOT_CONNECTED:
         time.sleep(0.01)  # rank 1 has not joined yet
     os.waitpid(child, 0)
 else:
