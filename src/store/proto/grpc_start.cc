@@ -1,5 +1,6 @@
 #include "store/proto/grpc_start.h"
 
+#include <absl/synchronization/mutex.h>
 #include <grpc/grpc.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ Headroom Needed(GrpcRole role) {
 Status PrepareGrpc(GrpcRole role) {
   RouteGrpcLog();
   UseOwnGrpcEngine();
+  // Debian's abseil is built with its detection of deadlocks, which every lock of gRPC then pays for.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   return CheckHeadroom(Needed(role), role == GrpcRole::kClient ? "the connection to the store"
                                                                : "serving the store");
 }
