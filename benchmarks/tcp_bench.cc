@@ -294,7 +294,7 @@ tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench",
           std::vector<std::byte> memory(1_MiB, std::byte{1});
           Piece piece{memory.data(), (i % 60) * 1_MiB, memory.size()};
           while (Clock::now() < end) {
-            Must(links[i]->Put(Zone::kHost, {&piece, 1}));
+            Must(links[i]->zones()->Put(Zone::kHost, {&piece, 1}));
             Must(links[i]->Flush(Soon()));
             ++rounds[i];
           }
@@ -385,7 +385,8 @@ class Client {
         double before = cpu();
         const double ours = Timed([&] {
           for (std::uint64_t i = 0; i < count; ++i) {
-            Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
+            Must(put ? link.zones()->Put(Zone::kHost, {&piece, 1})
+                     : link.zones()->Get(Zone::kHost, {&piece, 1}));
             Must(link.Flush(Soon()));
           }
         });
@@ -443,7 +444,8 @@ class Client {
             std::span<const Piece> list =
                 batch ? std::span<const Piece>(pieces) : std::span<const Piece>(&whole, 1);
             for (int i = 0; i < 20; ++i) {
-              Must(put ? link.Put(Zone::kHost, list) : link.Get(Zone::kHost, list));
+              Must(put ? link.zones()->Put(Zone::kHost, list)
+                       : link.zones()->Get(Zone::kHost, list));
               Must(link.Flush(Soon()));
             }
           });
@@ -462,11 +464,11 @@ class Client {
       for (bool put : {true, false}) {
         std::vector<double> times;
         for (int i = 0; i < kCount; ++i) {
-          times.push_back(
-              1e6 * Timed([&] {
-                Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
-                Must(link.Flush(Soon()));
-              }));
+          times.push_back(1e6 * Timed([&] {
+                            Must(put ? link.zones()->Put(Zone::kHost, {&piece, 1})
+                                     : link.zones()->Get(Zone::kHost, {&piece, 1}));
+                            Must(link.Flush(Soon()));
+                          }));
         }
         Note(put ? "put_8B" : "get_8B", "ours", Median(times));
       }
@@ -493,7 +495,8 @@ class Client {
     for (int round = 0; round < rounds; ++round) {
       for (bool put : {true, false}) {
         const double ours = Timed([&] {
-          Must(put ? link.Put(Zone::kHost, {&piece, 1}) : link.Get(Zone::kHost, {&piece, 1}));
+          Must(put ? link.zones()->Put(Zone::kHost, {&piece, 1})
+                   : link.zones()->Get(Zone::kHost, {&piece, 1}));
           Must(link.Flush(Soon()));
         });
         Note(put ? "tls_put_64MiB" : "tls_get_64MiB", "ours",

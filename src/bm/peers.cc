@@ -19,9 +19,9 @@ PoolPeers::PoolPeers(std::uint32_t pool, Rank own, copy::Reach& reach, ReadGate&
 std::shared_ptr<transport::Link> PoolPeers::Drop(Rank rank, Status why, bool left) {
   reach_.Close(rank, std::move(why));
   auto link = std::exchange(peers_[rank].link, nullptr);
-  if (link != nullptr && link->capabilities().load_store)
-    left ? orphans_.Left(rank, link->allocated_bytes())
-         : orphans_.Died(rank, link->allocated_bytes());
+  if (link != nullptr && link->load_store())
+    left ? orphans_.Left(rank, link->zones()->allocated_bytes())
+         : orphans_.Died(rank, link->zones()->allocated_bytes());
   return link;
 }
 
@@ -50,8 +50,9 @@ void PoolPeers::Opened() {
 }
 
 void PoolPeers::Publish(const Peer& peer) {
-  if (peer.link->capabilities().load_store) {
-    reach_.SetMapped(peer.link->rank(), peer.link->allocated_bytes(), peer.link->chunks());
+  if (peer.link->load_store()) {
+    transport::ZoneAccess& zones = *peer.link->zones();
+    reach_.SetMapped(peer.link->rank(), zones.allocated_bytes(), *zones.load_store());
   } else {
     reach_.SetLink(peer.link->rank(), peer.link);
   }
@@ -91,7 +92,7 @@ std::vector<Member> PoolPeers::Linked() const {
     Member member;
     member.rank = peer.link->rank();
     member.epoch = peer.epoch;
-    member.bytes = peer.link->allocated_bytes();
+    member.bytes = peer.link->zones()->allocated_bytes();
     if (peer.record.has_value() && peer.record->epoch() == peer.epoch) {
       member.pid = peer.record->pid();
       member.host_name = peer.record->host_name();
@@ -140,10 +141,10 @@ void PoolPeers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   peer.epoch = link->epoch();
   peer.link = std::move(link);
   peer.broken_path.clear();
-  const bool mapped = peer.link->capabilities().load_store;
+  const bool mapped = peer.link->load_store();
   peer.ever_mapped |= mapped;
   orphans_.Arrived(peer.link->rank(),
-                   mapped ? peer.link->allocated_bytes() : transport::ZoneBytes{});
+                   mapped ? peer.link->zones()->allocated_bytes() : transport::ZoneBytes{});
   Publish(peer);
   events_.Tell(peer.link->rank(), GroupEvent::kJoin);
 }
@@ -166,7 +167,7 @@ void PoolPeers::OnLinkDown(Rank rank, std::uint64_t epoch, const Status& why) {
     gone =
         Drop(rank, why.ok() ? Disconnected("it has left pool {}", pool_) : why, /*left=*/why.ok());
     events_.Tell(rank, GroupEvent::kLeave);
-    if (why.ok() || gone->capabilities().load_store) return;  // it has left; it has died
+    if (why.ok() || gone->load_store()) return;  // it has left; it has died
     peers_[rank].broken_path = gone->path();
   }
   on_broken_();

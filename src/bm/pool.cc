@@ -346,7 +346,7 @@ Result<std::byte*> Pool::Translate(std::uint64_t address) const {
 
 Status Pool::CheckLoadStore(Rank rank) const {
   auto link = peers_->LinkOf(rank);
-  if (link == nullptr || link->capabilities().load_store) return Ok();
+  if (link == nullptr || link->load_store()) return Ok();
   return Unsupported(
       "rank {} is reached by {}, as on another host: its memory has no address here; copy it", rank,
       link->path());

@@ -101,7 +101,7 @@ std::int32_t Atomic(smem_shm_t object, std::uint32_t rank, const AtomicRequest& 
 
 AtomicRequest RequestOf(AtomicRequest::Operation operation, std::uint64_t offset,
                         std::uint64_t operand, std::uint64_t expected = 0) {
-  return {.operation = operation, .offset = offset, .operand = operand, .expected = expected};
+  return {.operation = operation, .slot_offset = offset, .operand = operand, .expected = expected};
 }
 
 }  // namespace

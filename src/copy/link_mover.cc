@@ -30,7 +30,7 @@ Status LinkMover::Add(Operation operation, const std::shared_ptr<transport::Link
   if (pieces_.size() == max_pieces_ || link != link_ || operation != operation_ || zone != zone_) {
     RETURN_IF_ERROR(Send());
     if (link != link_)
-      max_pieces_ = std::clamp<std::size_t>(link->capabilities().max_pieces, 1, kMaxGathered);
+      max_pieces_ = std::clamp<std::size_t>(link->zones()->max_pieces(), 1, kMaxGathered);
     link_ = link;
     operation_ = operation;
     zone_ = zone;
@@ -44,8 +44,9 @@ Status LinkMover::Send() {
   auto unflushed = std::find_if(unflushed_.begin(), unflushed_.end(),
                                 [&](const auto& one) { return one.link == link_; });
   if (unflushed == unflushed_.end()) unflushed = unflushed_.insert(unflushed, {link_, {}});
+  transport::ZoneAccess& zones = *link_->zones();
   Status status =
-      operation_ == Operation::kPut ? link_->Put(zone_, pieces_) : link_->Get(zone_, pieces_);
+      operation_ == Operation::kPut ? zones.Put(zone_, pieces_) : zones.Get(zone_, pieces_);
   if (status.ok()) {
     for (const transport::Piece& piece : pieces_) unflushed->moving.bytes += piece.size_bytes;
     unflushed->moving.operations += pieces_.size();

@@ -57,10 +57,10 @@ class Reach {
     return chunks == nullptr ? Ok() : chunks->Obtain(offset, size_bytes);
   }
 
-  // This rank's own slots, or a load/store peer's, with its Link::chunks().
+  // This rank's own slots, or a load/store peer's, with what its link says is to be obtained first.
   void SetMapped(Rank rank, const transport::ZoneBytes& bytes,
                  const transport::ZoneChunks& chunks = {});
-  // A peer that takes Put and Get.
+  // A peer that takes Put and Get. REQUIRES: link->zones() != nullptr.
   void SetLink(Rank rank, std::shared_ptr<transport::Link> link);
   // Nothing reaches the rank any more; `why` is what copies to it return from now on (Disconnected
   // or Reconnect), with "rank 3: " before it. Ok: it has left.

@@ -16,7 +16,7 @@ Status Relay::Move(const Spot& source, const Spot& destination, std::size_t size
   std::byte* half = buffer_.get() + half_ * half_bytes_;
   half_ ^= 1;
   transport::Piece got{half, source.slot_offset, size_bytes};
-  Status started = source.link->Get(source.zone, std::span(&got, 1));
+  Status started = source.link->zones()->Get(source.zone, std::span(&got, 1));
   Status ended = Wait(*source.link, size_bytes);
   RETURN_IF_ERROR(std::move(started));
   RETURN_IF_ERROR(std::move(ended));
@@ -24,7 +24,7 @@ Status Relay::Move(const Spot& source, const Spot& destination, std::size_t size
   putting_ = destination.link;
   putting_bytes_ = size_bytes;
   transport::Piece put{half, destination.slot_offset, size_bytes};
-  return destination.link->Put(destination.zone, std::span(&put, 1));
+  return destination.link->zones()->Put(destination.zone, std::span(&put, 1));
 }
 
 Status Relay::Finish() {

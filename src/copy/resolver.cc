@@ -89,7 +89,7 @@ Status Resolver::ResolveSlots(std::string_view name, std::uint64_t address, std:
       std::shared_ptr<transport::Link> link = reach_.LinkOf(slot.rank);
       if (link != nullptr) {
         all_mapped = false;
-        allocated = link->allocated_bytes()[Index(slot.zone)];
+        allocated = link->zones()->allocated_bytes()[Index(slot.zone)];
       } else {
         Status why = Unreachable(slot.rank);
         if (!why.ok()) return why.WithContext(fmt::format("{} {:#x}", name, address + done));

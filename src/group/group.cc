@@ -230,8 +230,8 @@ Status Group::Disseminate(Deadline deadline) {
       // Whoever waits on the link takes the peer's signal from the network himself.
       const std::uint32_t losses = members_.losses();
       RETURN_IF_ERROR(CheckLosses(sequence_, false));
-      Status status = link->AwaitSignal(deadline, signal,
-                                        [&] { return reached() || members_.losses() != losses; });
+      Status status = link->signals()->AwaitSignal(
+          deadline, signal, [&] { return reached() || members_.losses() != losses; });
       if (!IsDisconnected(status)) RETURN_IF_ERROR(std::move(status));
     }
     RETURN_IF_ERROR(AwaitOthers(deadline, reached));
@@ -248,10 +248,10 @@ Status Group::Signal(const Seat& seat, unsigned round, Deadline deadline) {
   auto link = members_.LinkOf(seat.rank);
   if (link == nullptr) return Gone(seat.rank);
   const std::array<std::uint64_t, 2> numbers{sequence_, ~sequence_};  // a Flag's
-  Status sent =
-      link->Signal(members_.zone(),
-                   ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag),
-                   std::as_bytes(std::span(numbers)), deadline);
+  Status sent = link->signals()->Signal(
+      members_.zone(),
+      ChannelOffset(seat.channel) + offsetof(Channel, flags) + round * sizeof(Flag),
+      std::as_bytes(std::span(numbers)), deadline);
   // It has gone: with what it needed of us, or whoever misses it says so.
   return IsDisconnected(sent) ? Ok() : sent;
 }
@@ -278,7 +278,7 @@ Status Group::ReadBlocks(std::span<const std::byte> block, std::span<std::byte> 
       for (const Piece& piece :
            {Piece{part, ArrivalOffset(seat, sequence_), sizeof(ArrivalNumbers)},
             Piece{part + sizeof(ArrivalNumbers), BlockOffset(seat, sequence_), size_bytes}})
-        if (started.ok()) started = link->Get(members_.zone(), {&piece, 1});
+        if (started.ok()) started = link->zones()->Get(members_.zone(), {&piece, 1});
       links.push_back(std::move(link));
     }
     Status landed = Land(links, deadline);
@@ -377,7 +377,7 @@ std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t
   if (link == nullptr) return std::nullopt;
   std::uint64_t number = 0;
   Piece piece{reinterpret_cast<std::byte*>(&number), offset, sizeof(number)};
-  if (!link->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, deadline).ok())
+  if (!link->zones()->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, deadline).ok())
     return std::nullopt;
   return number;
 }

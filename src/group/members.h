@@ -28,7 +28,7 @@ class Members {
   // members say the same; ranks that are told to be on different hosts may map each other
   // nevertheless.
   virtual Rank FirstOnHost(Rank rank) const = 0;
-  // The link of a rank that is there.
+  // The link of a rank that is there; of one that isn't mapped it has zones() and signals().
   virtual std::shared_ptr<transport::Link> LinkOf(Rank rank) const = 0;
   // The zone that begins with the rank's Control.
   virtual Zone zone() const = 0;

@@ -102,7 +102,7 @@ Result<std::uint32_t> Object::ReachableOps(Rank rank) const {
   auto link = peers_->LinkOf(rank);
   if (link == nullptr) return 0;
   std::uint32_t ops = DataOp::kCopyEngine;
-  if (link->capabilities().load_store) ops |= DataOp::kLoadStore;
+  if (link->load_store()) ops |= DataOp::kLoadStore;
   if (link->path() == "rdma") ops |= DataOp::kRdma;
   return ops;
 }
@@ -175,7 +175,7 @@ Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source,
     for (std::uint64_t done = 0; done < size_bytes; done += kMaxPieceBytes) {
       Piece piece{const_cast<std::byte*>(source) + done, offset + done,
                   std::min(kMaxPieceBytes, size_bytes - done)};
-      RETURN_IF_ERROR(link->Put(Zone::kHost, {&piece, 1}));
+      RETURN_IF_ERROR(link->zones()->Put(Zone::kHost, {&piece, 1}));
     }
     return Ok();
   }
@@ -197,7 +197,7 @@ Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination,
     if (link == nullptr) return Disconnected("{}", peers_->WhyGone(rank).message());
     for (std::uint64_t done = 0; done < size_bytes; done += kMaxPieceBytes) {
       Piece piece{destination + done, offset + done, std::min(kMaxPieceBytes, size_bytes - done)};
-      RETURN_IF_ERROR(link->Get(Zone::kHost, {&piece, 1}));
+      RETURN_IF_ERROR(link->zones()->Get(Zone::kHost, {&piece, 1}));
     }
     return Ok();
   }
@@ -209,11 +209,11 @@ Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination,
 Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* source,
                          std::uint64_t size_bytes, const AtomicRequest& signal) {
   if (std::byte* destination = Plain(rank, offset, source, size_bytes);
-      destination != nullptr && signal.offset % sizeof(std::uint64_t) == 0 &&
-      signal.offset < options_.bytes &&
-      reach_->Backed(Zone::kHost, rank, signal.offset, sizeof(std::uint64_t))) [[likely]] {
+      destination != nullptr && signal.slot_offset % sizeof(std::uint64_t) == 0 &&
+      signal.slot_offset < options_.bytes &&
+      reach_->Backed(Zone::kHost, rank, signal.slot_offset, sizeof(std::uint64_t))) [[likely]] {
     CopyBytes(destination, source, size_bytes);
-    transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
+    transport::PerformAtomic(MappedCell(rank, signal.slot_offset), signal);
     RingAt(rank);
     reach_->counters().AddMapped(rank, size_bytes, 1);  // last: the peer is on its way
     return Ok();
@@ -224,8 +224,8 @@ Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* sourc
   // it is waited for.
   RETURN_IF_ERROR(Put(rank, offset, source, size_bytes, /*blocking=*/false));
   if (peers_->Mapped(rank) != nullptr) {
-    RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, signal.offset, sizeof(std::uint64_t)));
-    transport::PerformAtomic(MappedCell(rank, signal.offset), signal);
+    RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, signal.slot_offset, sizeof(std::uint64_t)));
+    transport::PerformAtomic(MappedCell(rank, signal.slot_offset), signal);
     RingAt(rank);
     return Ok();
   }
@@ -242,20 +242,21 @@ Result<std::uint64_t> Object::Atomic(Rank rank, const AtomicRequest& request) {
   if (peers_->Mapped(rank) != nullptr) {
     if (reach_->MappedBytes(Zone::kHost, rank) == 0)
       return Disconnected("{}", peers_->WhyGone(rank).message());
-    RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, request.offset, sizeof(std::uint64_t)));
-    std::uint64_t former = transport::PerformAtomic(MappedCell(rank, request.offset), request);
+    RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, request.slot_offset, sizeof(std::uint64_t)));
+    std::uint64_t former = transport::PerformAtomic(MappedCell(rank, request.slot_offset), request);
     RingAt(rank);
     return former;
   }
   auto link = peers_->LinkOf(rank);
   if (link == nullptr) return Disconnected("{}", peers_->WhyGone(rank).message());
-  return Cancellable([&] { return link->Atomic(Zone::kHost, request, OperationDeadline()); });
+  return Cancellable(
+      [&] { return link->signals()->Atomic(Zone::kHost, request, OperationDeadline()); });
 }
 
 Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value,
                          Rank writer) {
   RETURN_IF_ERROR(transport::CheckAtomic(options_.rank, Zone::kHost,
-                                         {.operation = {}, .offset = offset}, options_.bytes));
+                                         {.operation = {}, .slot_offset = offset}, options_.bytes));
   if (static_cast<std::uint32_t>(comparison) >= kComparisons)
     return InvalidArgument("comparison {} is none of 0 to {}",
                            static_cast<std::uint32_t>(comparison), kComparisons - 1);

@@ -111,9 +111,10 @@ void ObjectPeers::OnLinkUp(std::shared_ptr<transport::Link> link) {
   Rank rank = link->rank();
   Peer& peer = peers_[rank];
   if (!std::exchange(peer.came, true)) ++linked_;
-  if (link->capabilities().load_store) {
+  if (link->load_store()) {
     mapped_[rank].store(ControlOf(rank), std::memory_order_release);
-    reach_.SetMapped(rank, link->allocated_bytes(), link->chunks());
+    transport::ZoneAccess& zones = *link->zones();
+    reach_.SetMapped(rank, zones.allocated_bytes(), *zones.load_store());
   } else {
     reach_.SetLink(rank, link);
   }

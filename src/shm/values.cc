@@ -10,21 +10,21 @@ using transport::AtomicRequest;
 // An atomic operation on the cell of a number.
 Result<std::uint64_t> OnCell(group::Members& members, std::uint32_t value, AtomicRequest request,
                              Deadline deadline) {
-  request.offset = offsetof(group::Control, owners) + value * sizeof(group::Cell);
+  request.slot_offset = offsetof(group::Control, owners) + value * sizeof(group::Cell);
   if (group::Control* first = members.Mapped(0)) {
     RETURN_IF_ERROR(members.WhyGone(0));
     return PerformAtomic(reinterpret_cast<std::uint64_t*>(&first->owners[value]), request);
   }
   auto link = members.LinkOf(0);
   if (link == nullptr) return Disconnected("{}", members.WhyGone(0).message());
-  return link->Atomic(members.zone(), request, deadline);
+  return link->signals()->Atomic(members.zone(), request, deadline);
 }
 
 Result<std::uint64_t> Exchange(group::Members& members, std::uint32_t value, std::uint64_t from,
                                std::uint64_t to, Deadline deadline) {
   return OnCell(members, value,
                 {.operation = AtomicRequest::Operation::kCompareSwap,
-                 .offset = 0,
+                 .slot_offset = 0,
                  .operand = to,
                  .expected = from},
                 deadline);

@@ -53,6 +53,11 @@ Status CheckPath(std::uint32_t op,
       fmt::format("transfers take the best of: {}", names));
 }
 
+Status Move(transport::RegisteredAccess& registered, TransferDirection direction,
+            std::span<const transport::Piece> pieces) {
+  return direction == TransferDirection::kWrite ? registered.Put(pieces) : registered.Get(pieces);
+}
+
 // Puts or gets what it is given, as many pieces at once as the link takes.
 class Mover {
  public:
@@ -60,13 +65,13 @@ class Mover {
       : link_(link),
         direction_(direction),
         bound_(bound),
-        most_(std::min(link.capabilities().max_pieces, kPiecesAtOnce)) {}
+        most_(std::min(link.registered()->max_pieces(), kPiecesAtOnce)) {}
 
   Status Add(const transport::Piece& piece) {
     if (count_ > 0) {
       transport::Piece& last = pieces_[count_ - 1];
       if (last.local + last.size_bytes == piece.local &&
-          last.remote_offset + last.size_bytes == piece.remote_offset) {
+          last.target + last.size_bytes == piece.target) {
         last.size_bytes += piece.size_bytes;
         return Ok();
       }
@@ -83,8 +88,7 @@ class Mover {
  private:
   Status Go() {
     std::span<const transport::Piece> pieces(pieces_.data(), std::exchange(count_, 0));
-    return direction_ == TransferDirection::kWrite ? link_.PutRegistered(pieces)
-                                                   : link_.GetRegistered(pieces);
+    return Move(*link_.registered(), direction_, pieces);
   }
 
   transport::Link& link_;
@@ -318,8 +322,8 @@ Status TransferEngine::Transfer(TransferDirection direction, const std::string& 
 Status TransferEngine::MoveOver(transport::Link& link, TransferDirection direction,
                                 const Batch& batch) {
   Bound bound = TimePoint::max();
-  transport::Capabilities can = link.capabilities();
-  if (!can.parallel) {
+  transport::RegisteredAccess& registered = *link.registered();
+  if (!registered.parallel()) {
     bound = Bound::WithoutProgress(options_.timeout);
   } else if (std::uint64_t total = SumOf(batch.sizes);
              total >= kTogetherBytes && runtime_.team().helpers() > 0) {
@@ -327,8 +331,7 @@ Status TransferEngine::MoveOver(transport::Link& link, TransferDirection directi
   }
   if (batch.sizes.size() == 1) {
     transport::Piece piece = PieceOf(batch, 0);
-    RETURN_IF_ERROR(direction == TransferDirection::kWrite ? link.PutRegistered({&piece, 1})
-                                                           : link.GetRegistered({&piece, 1}));
+    RETURN_IF_ERROR(Move(registered, direction, {&piece, 1}));
     return link.Flush(bound);
   }
   Mover mover(link, direction, bound);
@@ -383,7 +386,7 @@ Status TransferEngine::MoveTogether(transport::Link& link, TransferDirection dir
       std::uint64_t to = i == end.entry ? end.offset : batch.sizes[i];
       if (from == to) continue;
       transport::Piece piece = PieceOf(batch, i);
-      status = mover.Add({piece.local + from, piece.remote_offset + from, to - from});
+      status = mover.Add({piece.local + from, piece.target + from, to - from});
     }
     if (status.ok()) status = mover.End();
     if (status.ok()) return;
@@ -397,9 +400,8 @@ Status TransferEngine::MoveTogether(transport::Link& link, TransferDirection dir
 Status TransferEngine::MoveWithin(TransferDirection direction, const Batch& batch) {
   for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
     transport::Piece piece = PieceOf(batch, i);
-    ASSIGN_OR_RETURN(auto use,
-                     RegisteredUse::Acquire(*table_, piece.remote_offset, piece.size_bytes));
-    auto* there = reinterpret_cast<std::byte*>(piece.remote_offset);
+    ASSIGN_OR_RETURN(auto use, RegisteredUse::Acquire(*table_, piece.target, piece.size_bytes));
+    auto* there = reinterpret_cast<std::byte*>(piece.target);
     const bool writes = direction == TransferDirection::kWrite;
     RETURN_IF_ERROR(CheckOwnMemory(piece.local, piece.size_bytes, !writes));
     RETURN_IF_ERROR(CheckOwnMemory(there, piece.size_bytes, writes));
@@ -418,7 +420,7 @@ Result<std::string> TransferEngine::Path(const std::string& peer) {
     }
     ASSIGN_OR_RETURN(auto route, Find(peer));
     for (const auto& link : route->links) {
-      if (link->capabilities().registered) {
+      if (link->registered()->reaches_all()) {
         path = link->path();
         return Ok();
       }

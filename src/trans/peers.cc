@@ -319,7 +319,7 @@ Result<Route> EnginePeers::Link(const store::EngineRecord& record, Deadline dead
       auto link = links_.find({i, route.member});
       if (link != links_.end() && link->second->epoch() == route.epoch) {
         route.links.push_back(link->second);
-        if (link->second->capabilities().registered) return route;
+        if (link->second->registered()->reaches_all()) return route;
         continue;
       }
     }

@@ -11,12 +11,11 @@ std::string MemberAddress::ToString() const {
 Status CheckPieces(Rank rank, Zone zone, std::span<const Piece> pieces,
                    std::uint64_t allocated_bytes) {
   for (const Piece& piece : pieces) {
-    if (piece.size_bytes <= allocated_bytes &&
-        piece.remote_offset <= allocated_bytes - piece.size_bytes)
+    if (piece.size_bytes <= allocated_bytes && piece.target <= allocated_bytes - piece.size_bytes)
       continue;
     return InvalidArgument(
         "{} bytes at offset {} leave the {} bytes that rank {} has allocated in its {} zone",
-        piece.size_bytes, piece.remote_offset, allocated_bytes, rank, ZoneName(zone));
+        piece.size_bytes, piece.target, allocated_bytes, rank, ZoneName(zone));
   }
   return Ok();
 }
@@ -41,10 +40,10 @@ std::uint64_t PerformAtomic(std::uint64_t* cell, const AtomicRequest& request) {
 
 Status CheckAtomic(Rank rank, Zone zone, const AtomicRequest& request,
                    std::uint64_t allocated_bytes) {
-  if (request.offset % sizeof(std::uint64_t) != 0)
+  if (request.slot_offset % sizeof(std::uint64_t) != 0)
     return InvalidArgument("offset {} of an atomic operation on rank {} is no multiple of 8",
-                           request.offset, rank);
-  Piece piece{nullptr, request.offset, sizeof(std::uint64_t)};
+                           request.slot_offset, rank);
+  Piece piece{nullptr, request.slot_offset, sizeof(std::uint64_t)};
   return CheckPieces(rank, zone, {&piece, 1}, allocated_bytes);
 }
 

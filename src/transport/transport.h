@@ -37,11 +37,15 @@
 
 namespace memfabric::transport {
 
-// One contiguous piece. `local` is an address of this process, `remote_offset` counts from the
-// begin of the peer's slot.
+// Places in a peer's memory go by three names, everywhere. A slot_offset counts from the begin of
+// the peer's slot of a zone. An owner_address is one of the peer's process, in memory that its user
+// has registered. A target is either: the first in requests to a zone, the second in requests to
+// registered memory.
+
+// One contiguous piece. `local` is an address of this process.
 struct Piece {
   std::byte* local;
-  std::uint64_t remote_offset;
+  std::uint64_t target;
   std::size_t size_bytes;
 };
 
@@ -49,15 +53,8 @@ struct Piece {
 struct Capabilities {
   // the peer's memory is readable and writable by plain instructions, at its slot in our window
   bool load_store = false;
-  // Link::Atomic works, in one order with the peer's own std::atomic operations on the cell
-  bool atomics = false;
-  // memory that the peer's user has registered is reached: Put/GetRegistered work
-  bool registered = false;
-  bool zones = true;  // pools' memory is reached: Put and Get work
-  // a move is done when Put or Get returns, and several threads move more than one
-  bool parallel = false;
-  // pieces that one Put or Get carries; longer lists are split by copy/
-  std::size_t max_pieces = 1;
+  bool zones = true;        // pools' memory is reached: links have zones()
+  bool registered = false;  // memory that users have registered is reached: links have registered()
 };
 
 // An operation on an 8-byte cell, performed at the peer.
@@ -72,9 +69,9 @@ struct AtomicRequest {
     kFetchXor
   };
   Operation operation = Operation::kFetch;
-  std::uint64_t offset = 0;    // of the cell, from the begin of the peer's slot; a multiple of 8
-  std::uint64_t operand = 0;   // kFetch: unused
-  std::uint64_t expected = 0;  // kCompareSwap: the operand is stored if the cell holds this
+  std::uint64_t slot_offset = 0;  // of the cell; a multiple of 8
+  std::uint64_t operand = 0;      // kFetch: unused
+  std::uint64_t expected = 0;     // kCompareSwap: the operand is stored if the cell holds this
 };
 // Carries it out on a cell of this process's memory, sequentially consistent; returns what the cell
 // held before.
@@ -107,62 +104,95 @@ using ZoneChunks = std::array<std::shared_ptr<BackedChunks>, kZones>;
 Status CheckPieces(Rank rank, Zone zone, std::span<const Piece> pieces,
                    std::uint64_t allocated_bytes);
 
-// Moves bytes to and from one peer's memory, in the order of the calls of one thread.
-class Link {
+// A peer's slots, as far as the peer has allocated them.
+class ZoneAccess {
  public:
-  virtual ~Link() = default;  // Closes. Requests in flight complete with Disconnected first.
+  virtual ~ZoneAccess() = default;
 
-  virtual Rank rank() const = 0;
-  virtual std::uint64_t epoch() const = 0;
-  // "mapped", "cma", "tcp", "tcp+tls", "rdma", "fake": what the bytes really take
-  virtual std::string_view path() const = 0;
-  virtual Capabilities capabilities() const = 0;
   // What the peer has allocated, as far as this end knows; grows only.
   virtual ZoneBytes allocated_bytes() const = 0;
-  // With load_store: what is to be obtained before plain instructions first touch the peer's
-  // memory, by zone. Null: nothing.
-  virtual ZoneChunks chunks() const { return {}; }
+  // Null: plain instructions don't reach the peer's memory. Else they do, at its slot in our
+  // window; by zone, what is to be obtained before they first touch it, where that isn't null.
+  virtual const ZoneChunks* load_store() const = 0;
+  // Pieces that one Put or Get carries; longer lists are split by copy/.
+  virtual std::size_t max_pieces() const = 0;
 
   // Starts to move `pieces` into (Put) or out of (Get) the peer's slot. The bytes are in place, and
   // visible to the peer's threads, once a later Flush of this thread has returned Ok. REQUIRES:
-  // pieces.size() <= max_pieces, each piece's local range stays valid until that Flush returns.
+  // pieces.size() <= max_pieces(), each piece's local range stays valid until that Flush returns.
   // InvalidArgument: a piece leaves what the peer has allocated; nothing moved. Disconnected: the
   // peer is gone.
   virtual Status Put(Zone zone, std::span<const Piece> pieces) = 0;
   virtual Status Get(Zone zone, std::span<const Piece> pieces) = 0;
+};
 
-  // The same with memory that the peer's user owns and has registered there; Piece::remote_offset
-  // is that memory's own address. InvalidArgument, from here or from Flush: a piece isn't
-  // registered at the peer (any more); other pieces may have moved. Unsupported without
-  // Capabilities::registered.
-  virtual Status PutRegistered(std::span<const Piece> pieces) = 0;
-  virtual Status GetRegistered(std::span<const Piece> pieces) = 0;
+// Memory that the peer's user owns and has registered there.
+class RegisteredAccess {
+ public:
+  virtual ~RegisteredAccess() = default;
 
-  // Performs `request` on a cell of the peer's slot, after this thread's earlier Puts on this link;
-  // returns what the cell held before. Waits for the answer; Disconnected: it may or may not have
-  // been performed. Unsupported without Capabilities::atomics.
+  // False: only what lies in memory of the peer's shared blocks is reached. Then Put and Get give
+  // Unsupported for the rest.
+  virtual bool reaches_all() const = 0;
+  // Whether a move is done when Put or Get returns, and several threads move more than one.
+  virtual bool parallel() const = 0;
+  virtual std::size_t max_pieces() const = 0;
+
+  // As ZoneAccess::Put and Get. InvalidArgument, from here or from Flush: a piece isn't registered
+  // at the peer (any more); other pieces may have moved.
+  virtual Status Put(std::span<const Piece> pieces) = 0;
+  virtual Status Get(std::span<const Piece> pieces) = 0;
+};
+
+// Cells and flags in a peer's slots that plain instructions don't reach.
+class Signalling {
+ public:
+  virtual ~Signalling() = default;
+
+  // Performs `request` on a cell of the peer's slot, after this thread's earlier Puts on this link,
+  // in one order with the peer's own std::atomic operations on the cell; returns what the cell held
+  // before. Waits for the answer; Disconnected: it may or may not have been performed.
   virtual Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request,
                                        Deadline deadline) = 0;
 
   // Puts at most kMaxSignalBytes, after this thread's earlier Puts on this link; `bytes` is the
   // caller's again at once. Nobody hears whether it arrived, unless the link goes down: for flags
-  // that the peer waits for. It may wait for room, or, where a transport has nothing better, as Put
-  // and Flush do.
-  virtual Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes,
-                        Deadline deadline) {
-    Piece piece{const_cast<std::byte*>(bytes.data()), remote_offset, bytes.size()};
-    RETURN_IF_ERROR(Put(zone, {&piece, 1}));
-    return Flush(deadline);
-  }
+  // that the peer waits for. It may wait for room.
+  virtual Status Signal(Zone zone, std::uint64_t slot_offset, std::span<const std::byte> bytes,
+                        Deadline deadline) = 0;
   // Calls `begin` (which may signal, and must not wait for this link), then waits for what the peer
   // writes into this process's memory, where that takes this process's help: until `done`, which is
   // asked with locks of the transport held, must be quick, and is asked at least every
   // kInterruptPeriod. Where no help is needed it doesn't wait, whatever `done` says. `begin`'s
   // failure, DeadlineExceeded, Interrupted, Disconnected.
-  virtual Status AwaitSignal(Deadline, const std::function<Status()>& begin,
-                             const std::function<bool()>&) {
-    return begin();
-  }
+  virtual Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
+                             const std::function<bool()>& done) = 0;
+};
+
+// Which life of which member.
+struct MemberLife {
+  Rank rank = kNoRank;
+  std::uint64_t epoch = 0;
+};
+
+// A way to one peer's memory. Moves bytes in the order of the calls of one thread.
+class Link {
+ public:
+  virtual ~Link() = default;  // Closes. Requests in flight complete with Disconnected first.
+
+  virtual MemberLife peer() const = 0;
+  Rank rank() const { return peer().rank; }
+  std::uint64_t epoch() const { return peer().epoch; }
+  // "mapped", "cma", "tcp", "tcp+tls", "rdma", "fake": what the bytes really take
+  virtual std::string_view path() const = 0;
+
+  // What of the peer this link reaches; null: nothing of that kind. The same for the link's whole
+  // life, and gone with it. What plain instructions reach needs no signals().
+  virtual ZoneAccess* zones() = 0;
+  virtual RegisteredAccess* registered() = 0;
+  virtual Signalling* signals() = 0;
+  // Whether plain instructions reach the peer's zones.
+  bool load_store() { return zones() != nullptr && zones()->load_store() != nullptr; }
 
   // Waits until everything that this thread started on this link is in place. InvalidArgument: a
   // local range isn't there (any more), or what is registered at the peer isn't; the link stays
@@ -187,7 +217,7 @@ class PeerObserver {
   // connected to us; the peer's Connect returns after this has. The owner keeps the link for as
   // long as it uses it.
   virtual void OnLinkUp(std::shared_ptr<Link> link) = 0;
-  // The peer contributes more now; link->allocated_bytes() says how much. The peer's Announce
+  // The peer contributes more now; ZoneAccess::allocated_bytes() says how much. The peer's Announce
   // returns after this has.
   virtual void OnPeerGrown(Rank rank, std::uint64_t epoch) = 0;
   // The peer died (Disconnected, with how it showed) or left (Ok). At most once a link; none after
@@ -254,7 +284,7 @@ struct PortOptions {
   ZoneBytes max_bytes{};
   // this member's; null where it contributes nothing. Outlive the Port.
   std::array<const Segment*, kZones> segments{};
-  // what peers reach by Put/GetRegistered; may be null. Outlives the Port.
+  // what peers reach by RegisteredAccess; may be null. Outlives the Port.
   RegisteredMemory* registered = nullptr;
   // the same, as peers on this host map it; may be null. Outlives the Port.
   RegisteredTable* table = nullptr;

@@ -60,6 +60,7 @@ class Member final : public PeerObserver {
   ~Member() override;
 
   MemberAddress address() const;
+  const Transport& transport() const { return *transport_; }
   Port& port() { return *port_; }
   FakeFaults& faults() { return faults_; }
   RegisteredBuffers& registered() { return registered_; }

@@ -41,8 +41,8 @@ TEST_P(TransportContract, ALinkSaysWhoseItIs) {
   EXPECT_EQ(link->rank(), kPeer);
   EXPECT_EQ(link->epoch(), 1u);
   EXPECT_EQ(link->path(), transport());
-  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
-  EXPECT_GE(link->capabilities().max_pieces, 1u);
+  EXPECT_EQ(link->zones()->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
+  EXPECT_GE(link->zones()->max_pieces(), 1u);
 }
 
 TEST_P(TransportContract, PutIsVisibleToThePeerAfterFlushAndTouchesNothingElse) {
@@ -62,7 +62,7 @@ TEST_P(TransportContract, GetBringsThePeersBytesAndTouchesNothingElse) {
   ASSERT_OK(peer_->Fill(kDevice, 0, 2_MiB, 3));
   std::vector<std::byte> bytes(100'000 + 2, std::byte{0xee});
   Piece piece{bytes.data() + 1, 12'345, 100'000};
-  ASSERT_OK(link->Get(kDevice, {&piece, 1}));
+  ASSERT_OK(link->zones()->Get(kDevice, {&piece, 1}));
   ASSERT_OK(link->Flush(Soon()));
   for (std::uint64_t i = 0; i < 100'000; ++i)
     ASSERT_EQ(bytes[i + 1], PatternAt(3, 12'345 + i)) << i;
@@ -85,8 +85,8 @@ TEST_P(TransportContract, TheFirstAndTheLastByteAreReachedAndNoneBeyond) {
                               {~std::uint64_t{0}, 1},
                               {~std::uint64_t{0} - 1, 4}}) {
     Piece piece{all.data(), offset, size};
-    EXPECT_TRUE(IsInvalidArgument(link->Put(kHost, {&piece, 1}))) << offset << " " << size;
-    EXPECT_TRUE(IsInvalidArgument(link->Get(kHost, {&piece, 1}))) << offset << " " << size;
+    EXPECT_TRUE(IsInvalidArgument(link->zones()->Put(kHost, {&piece, 1}))) << offset << " " << size;
+    EXPECT_TRUE(IsInvalidArgument(link->zones()->Get(kHost, {&piece, 1}))) << offset << " " << size;
   }
   ASSERT_OK(link->Flush(Soon()));
   EXPECT_EQ(peer_->DigestOf(kHost, 1, 4_MiB - 2), DigestOfZeros(4_MiB - 2))
@@ -98,12 +98,9 @@ TEST_P(TransportContract, TheFirstAndTheLastByteAreReachedAndNoneBeyond) {
 TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory) {
   using Operation = AtomicRequest::Operation;
   auto link = Connect();
-  if (!link->capabilities().atomics) {
-    EXPECT_TRUE(IsUnsupported(link->Atomic(kHost, {}, Soon()).status()));
-    return;
-  }
+  if (link->signals() == nullptr) GTEST_SKIP() << "has no signals";
   auto perform = [&](Operation operation, std::uint64_t operand, std::uint64_t expected = 0) {
-    auto former = link->Atomic(kHost, {operation, 4_MiB - 8, operand, expected}, Soon());
+    auto former = link->signals()->Atomic(kHost, {operation, 4_MiB - 8, operand, expected}, Soon());
     EXPECT_TRUE(former.ok()) << former.status();
     return former.ok() ? *former : ~std::uint64_t{0};
   };
@@ -121,7 +118,7 @@ TEST_P(TransportContract, AtomicsArePerformedAtThePeerAndRefusedOutsideItsMemory
   EXPECT_EQ(cell, (std::vector<std::byte>{std::byte{0b0110}, {}, {}, {}, {}, {}, {}, {}}));
   for (std::uint64_t offset : {std::uint64_t{4_MiB}, std::uint64_t{4}, ~std::uint64_t{7}})
     EXPECT_TRUE(IsInvalidArgument(
-        link->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status()))
+        link->signals()->Atomic(kHost, {Operation::kFetchAdd, offset, 1, 0}, Soon()).status()))
         << offset;
 }
 
@@ -136,11 +133,13 @@ TEST_P(TransportContract, WhoServesRequestsSaysSoBeforeTheyAreAnswered) {
   EXPECT_EQ(each, me_->served(kHost));
   ASSERT_OK(GetNow(*link, kHost, bytes, 0));
   EXPECT_EQ(each, me_->served(kHost)) << "nothing has changed by a get";
-  if (!link->capabilities().atomics) return;
+  if (link->signals() == nullptr) return;
   ASSERT_TRUE(
-      link->Atomic(kHost,
-                   {.operation = AtomicRequest::Operation::kFetchAdd, .offset = 8, .operand = 1},
-                   Soon())
+      link->signals()
+          ->Atomic(
+              kHost,
+              {.operation = AtomicRequest::Operation::kFetchAdd, .slot_offset = 8, .operand = 1},
+              Soon())
           .ok());
   EXPECT_EQ(2 * each, me_->served(kHost));
   EXPECT_EQ(0, me_->served(Zone::kDevice));
@@ -151,6 +150,7 @@ TEST_P(TransportContract, WhoServesRequestsSaysSoBeforeTheyAreAnswered) {
 TEST_P(TransportContract, SignalsShowThePutsBeforeThemAndEndTheWaitForThem) {
   auto other = OpenMember(Options(2));
   ASSERT_OK(other->port().Connect(me_->address(), Soon()));
+  if (me_->LinkTo(2, 1)->signals() == nullptr) GTEST_SKIP() << "has no signals";
   constexpr std::uint64_t kTurns = 300;
   auto take_turns = [](Member& own, Link& link, std::uint64_t first) {
     std::atomic_ref<std::uint64_t> flag(*reinterpret_cast<std::uint64_t*>(own.memory(kDevice)));
@@ -159,8 +159,8 @@ TEST_P(TransportContract, SignalsShowThePutsBeforeThemAndEndTheWaitForThem) {
       auto signal = [&]() -> Status {
         if (turn == 0) return Ok();  // the other begins
         Piece piece{bytes.data(), 8, bytes.size()};
-        RETURN_IF_ERROR(link.Put(kHost, {&piece, 1}));
-        return link.Signal(kDevice, 0, std::as_bytes(std::span(&turn, 1)), Soon());
+        RETURN_IF_ERROR(link.zones()->Put(kHost, {&piece, 1}));
+        return link.signals()->Signal(kDevice, 0, std::as_bytes(std::span(&turn, 1)), Soon());
       };
       auto reached = [&] { return flag.load() >= turn + 1; };
       if (turn == kTurns) {
@@ -168,7 +168,7 @@ TEST_P(TransportContract, SignalsShowThePutsBeforeThemAndEndTheWaitForThem) {
         EXPECT_OK(link.Flush(Soon()));
         return;
       }
-      ASSERT_OK(link.AwaitSignal(Soon(), signal, reached));
+      ASSERT_OK(link.signals()->AwaitSignal(Soon(), signal, reached));
       while (!reached()) std::this_thread::yield();  // where nobody's help is needed
       ASSERT_OK(link.Flush(Soon()));
       auto expected = Pattern(static_cast<unsigned>(turn + 1), 5000);
@@ -182,45 +182,40 @@ TEST_P(TransportContract, SignalsShowThePutsBeforeThemAndEndTheWaitForThem) {
 
 TEST_P(TransportContract, AWaitForASignalEndsAtItsDeadlineAndWithThePeer) {
   auto link = Connect();
-  if (!transport().starts_with("tcp")) {  // nobody's help is needed
-    EXPECT_OK(link->AwaitSignal(
-        Soon(), [] { return Ok(); }, [] { return false; }));
-    return;
-  }
+  if (link->signals() == nullptr) GTEST_SKIP() << "has no signals";
   bool begun = false;
   auto begin = [&] { return begun = true, Ok(); };
   auto now = std::chrono::steady_clock::now();
-  EXPECT_TRUE(IsDeadlineExceeded(link->AwaitSignal(now, begin, [] { return false; })));
+  EXPECT_TRUE(IsDeadlineExceeded(link->signals()->AwaitSignal(now, begin, [] { return false; })));
   EXPECT_TRUE(begun);
-  EXPECT_TRUE(IsOutOfMemory(link->AwaitSignal(
+  EXPECT_TRUE(IsOutOfMemory(link->signals()->AwaitSignal(
       Soon(), [] { return OutOfMemory("begin's"); }, [] { return true; })));
   const std::vector<std::byte> many(kMaxSignalBytes + 1);
-  EXPECT_TRUE(IsInvalidArgument(link->Signal(kHost, 0, many, Soon())));
-  EXPECT_TRUE(IsInvalidArgument(link->Signal(kHost, 0, {}, Soon())));
-  EXPECT_TRUE(IsInvalidArgument(link->Signal(kHost, 4_MiB - 7, std::span(many).first(8), Soon())));
+  EXPECT_TRUE(IsInvalidArgument(link->signals()->Signal(kHost, 0, many, Soon())));
+  EXPECT_TRUE(IsInvalidArgument(link->signals()->Signal(kHost, 0, {}, Soon())));
+  EXPECT_TRUE(IsInvalidArgument(
+      link->signals()->Signal(kHost, 4_MiB - 7, std::span(many).first(8), Soon())));
   peer_.reset();
   begun = false;
-  EXPECT_TRUE(IsDisconnected(link->AwaitSignal(Soon(), begin, [] { return false; })));
+  EXPECT_TRUE(IsDisconnected(link->signals()->AwaitSignal(Soon(), begin, [] { return false; })));
   EXPECT_TRUE(begun);
   peer_ = StartPeer(Options(kPeer, 2));  // keeps its promises at the end
 }
 
-TEST_P(TransportContract, RegisteredMemoryIsReachedOrSaidNotToBe) {
+TEST_P(TransportContract, LinksHaveWhatTheirTransportSays) {
   auto link = Connect();
-  const bool supported = link->capabilities().registered;
-  std::vector<std::byte> one(1);
-  Piece piece{one.data(), peer_->RegisterBuffer(4096, 1), 1};
-  EXPECT_EQ(IsUnsupported(link->PutRegistered({&piece, 1})), !supported);
-  EXPECT_EQ(IsUnsupported(link->GetRegistered({&piece, 1})), !supported);
-  EXPECT_OK(link->Flush(Soon()));
+  const Capabilities can = me_->transport().capabilities();
+  EXPECT_EQ(link->zones() != nullptr, can.zones);
+  EXPECT_EQ(link->load_store(), can.load_store);
+  EXPECT_EQ(link->registered() != nullptr, can.registered);
 }
 
 TEST_P(TransportContract, ARefusedListMovesNothingOfIt) {
   auto link = Connect();
   auto bytes = Pattern(1, 4096);
   std::vector<Piece> pieces{{bytes.data(), 0, 4096}};
-  if (link->capabilities().max_pieces > 1) pieces.push_back({bytes.data(), 4_MiB - 4095, 4096});
-  Status status = link->Put(kHost, pieces);
+  if (link->zones()->max_pieces() > 1) pieces.push_back({bytes.data(), 4_MiB - 4095, 4096});
+  Status status = link->zones()->Put(kHost, pieces);
   if (pieces.size() > 1) {
     EXPECT_TRUE(IsInvalidArgument(status)) << status;
     EXPECT_THAT(status.message(), HasSubstr("4194304"));
@@ -231,12 +226,12 @@ TEST_P(TransportContract, ARefusedListMovesNothingOfIt) {
 
 TEST_P(TransportContract, AsManyPiecesAsItTakesArriveEachInItsPlace) {
   auto link = Connect();
-  std::size_t count = std::min<std::size_t>(link->capabilities().max_pieces, 100);
+  std::size_t count = std::min<std::size_t>(link->zones()->max_pieces(), 100);
   auto bytes = Pattern(9, count * 1000);
   std::vector<Piece> pieces;
   for (std::size_t i = 0; i < count; ++i)
     pieces.push_back({bytes.data() + i * 1000, (count - 1 - i) * 3000, 1000});
-  ASSERT_OK(link->Put(kHost, pieces));
+  ASSERT_OK(link->zones()->Put(kHost, pieces));
   ASSERT_OK(link->Flush(Soon()));
   std::vector<std::byte> back(count * 1000);
   for (std::size_t i = 0; i < count; ++i) {
@@ -244,7 +239,7 @@ TEST_P(TransportContract, AsManyPiecesAsItTakesArriveEachInItsPlace) {
               Digest(bytes.data() + i * 1000, 1000));
     pieces[i].local = back.data() + i * 1000;
   }
-  ASSERT_OK(link->Get(kHost, pieces));
+  ASSERT_OK(link->zones()->Get(kHost, pieces));
   ASSERT_OK(link->Flush(Soon()));
   EXPECT_EQ(back, bytes);
 }
@@ -255,8 +250,8 @@ TEST_P(TransportContract, LaterPutsOfAThreadWinOverEarlierOnes) {
   auto second = Pattern(2, 300'000);
   Piece a{first.data(), 0, first.size()};
   Piece b{second.data(), 100'000, second.size()};
-  ASSERT_OK(link->Put(kHost, {&a, 1}));
-  ASSERT_OK(link->Put(kHost, {&b, 1}));
+  ASSERT_OK(link->zones()->Put(kHost, {&a, 1}));
+  ASSERT_OK(link->zones()->Put(kHost, {&b, 1}));
   ASSERT_OK(link->Flush(Soon()));
   EXPECT_EQ(peer_->DigestOf(kHost, 100'000, 300'000), Digest(second));
   EXPECT_EQ(peer_->DigestOf(kHost, 0, 100'000), Digest(first.data(), 100'000));
@@ -284,7 +279,7 @@ TEST_P(TransportContract, BothEndsReachEachOther) {
       << "Connect returned before the peer's observer had its link";
   auto link = me_->LinkTo(kPeer, 1);
   FillPattern(me_->memory(kHost), 4_MiB, 5);
-  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
+  EXPECT_EQ(link->zones()->allocated_bytes(), (ZoneBytes{2_MiB, 4_MiB}));
 }
 
 TEST_P(TransportContract, APeerThatContributesNothingIsLinkedAndHasNoByte) {
@@ -293,7 +288,7 @@ TEST_P(TransportContract, APeerThatContributesNothingIsLinkedAndHasNoByte) {
   auto consumer = StartPeer(options);
   ASSERT_OK(me_->port().Connect(consumer->address(), Soon()));
   auto link = me_->LinkTo(2, 1);
-  EXPECT_EQ(link->allocated_bytes(), ZoneBytes{});
+  EXPECT_EQ(link->zones()->allocated_bytes(), ZoneBytes{});
   std::vector<std::byte> one(1);
   EXPECT_TRUE(IsInvalidArgument(PutNow(*link, kHost, one, 0)));
   EXPECT_TRUE(IsInvalidArgument(GetNow(*link, kDevice, one, 0)));
@@ -306,7 +301,7 @@ TEST_P(TransportContract, GrowthIsReachedOnceAnnounceHasReturned) {
   ASSERT_OK(PutNow(*link, kHost, bytes, 0));
   EXPECT_TRUE(IsInvalidArgument(PutNow(*link, kHost, bytes, 4_MiB)));
   ASSERT_OK(peer_->Grow(kHost, 8_MiB));
-  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 8_MiB}));
+  EXPECT_EQ(link->zones()->allocated_bytes(), (ZoneBytes{2_MiB, 8_MiB}));
   ASSERT_OK(PutNow(*link, kHost, bytes, 7_MiB));
   EXPECT_EQ(peer_->DigestOf(kHost, 7_MiB, 1_MiB), Digest(bytes));
   EXPECT_EQ(peer_->DigestOf(kHost, 0, 1_MiB), Digest(bytes)) << "growth lost what was there";
@@ -320,7 +315,7 @@ TEST_P(TransportContract, GrowthIsReachedOnceAnnounceHasReturned) {
 TEST_P(TransportContract, GrowthReachesThoseWhoConnectLater) {
   ASSERT_OK(peer_->Grow(kHost, 6_MiB));
   auto link = Connect();
-  EXPECT_EQ(link->allocated_bytes(), (ZoneBytes{2_MiB, 6_MiB}));
+  EXPECT_EQ(link->zones()->allocated_bytes(), (ZoneBytes{2_MiB, 6_MiB}));
   ASSERT_OK(me_->Grow(kHost, 8_MiB));
   auto third = StartPeer(Options(2));
   ASSERT_OK(third->Connect(me_->address()));
@@ -328,7 +323,7 @@ TEST_P(TransportContract, GrowthReachesThoseWhoConnectLater) {
 
 TEST_P(TransportContract, LoadsAndStoresReachWhatTheLinkSays) {
   auto link = Connect();
-  if (!link->capabilities().load_store) GTEST_SKIP() << "moves bytes by messages";
+  if (!link->load_store()) GTEST_SKIP() << "moves bytes by messages";
   std::byte* slot = me_->slot(kHost, kPeer);
   ASSERT_OK(peer_->Fill(kHost, 0, 4_MiB, 8));
   EXPECT_EQ(slot[4_MiB - 1], PatternAt(8, 4_MiB - 1));

@@ -183,10 +183,10 @@ TEST_P(TransportDeath, AFlushThatGivesUpLeavesTheCallersMemoryAloneAndTheLinkGoo
     peer_->Stop();
     Piece piece{memory, 0, kBytes};
     for (int i = 0; i < 16; ++i)
-      ASSERT_OK(put ? link->Put(kHost, {&piece, 1}) : link->Get(kHost, {&piece, 1}));
+      ASSERT_OK(put ? link->zones()->Put(kHost, {&piece, 1})
+                    : link->zones()->Get(kHost, {&piece, 1}));
     Status status = link->Flush(steady_clock::now() + milliseconds(100));
-    EXPECT_TRUE(link->capabilities().load_store ? status.ok() : IsDeadlineExceeded(status))
-        << status;
+    EXPECT_TRUE(link->load_store() ? status.ok() : IsDeadlineExceeded(status)) << status;
     const std::uint64_t left_as = Digest(memory, kBytes);
     if (put) ::mprotect(memory, kBytes, PROT_NONE);
     peer_->Continue();
@@ -225,7 +225,7 @@ TEST_P(FakeFaultsTest, FlushEndsAtTheDeadlineAndTheBytesArriveLater) {
   ASSERT_OK(peer_->HoldAnswers());
   auto bytes = Pattern(3, 200'000);
   Piece piece{bytes.data(), 0, bytes.size()};
-  ASSERT_OK(link->Put(kHost, {&piece, 1}));
+  ASSERT_OK(link->zones()->Put(kHost, {&piece, 1}));
   Status status = link->Flush(steady_clock::now() + milliseconds(50));
   EXPECT_TRUE(IsDeadlineExceeded(status)) << status;
   ASSERT_OK(peer_->ReleaseAnswers());

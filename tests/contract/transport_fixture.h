@@ -79,12 +79,12 @@ inline std::uint64_t DigestOfZeros(std::uint64_t size_bytes) {
 
 inline Status PutNow(Link& link, Zone zone, std::vector<std::byte>& bytes, std::uint64_t offset) {
   Piece piece{bytes.data(), offset, bytes.size()};
-  RETURN_IF_ERROR(link.Put(zone, {&piece, 1}));
+  RETURN_IF_ERROR(link.zones()->Put(zone, {&piece, 1}));
   return link.Flush(Soon());
 }
 inline Status GetNow(Link& link, Zone zone, std::vector<std::byte>& bytes, std::uint64_t offset) {
   Piece piece{bytes.data(), offset, bytes.size()};
-  RETURN_IF_ERROR(link.Get(zone, {&piece, 1}));
+  RETURN_IF_ERROR(link.zones()->Get(zone, {&piece, 1}));
   return link.Flush(Soon());
 }
 

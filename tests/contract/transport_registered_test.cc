@@ -23,16 +23,17 @@ class TransportRegistered : public TransportFixture,
     peer_ = StartPeer(Options(kPeer));
     ASSERT_OK(me_->port().Connect(peer_->address(), Soon()));
     link_ = me_->LinkTo(kPeer, 1);
-    ASSERT_TRUE(link_->capabilities().registered);
+    ASSERT_NE(link_->registered(), nullptr);
+    ASSERT_TRUE(link_->registered()->reaches_all());
   }
   Status Put(std::vector<std::byte>& bytes, std::uint64_t address) {
     Piece piece{bytes.data(), address, bytes.size()};
-    RETURN_IF_ERROR(link_->PutRegistered({&piece, 1}));
+    RETURN_IF_ERROR(link_->registered()->Put({&piece, 1}));
     return link_->Flush(Soon());
   }
   Status Get(std::vector<std::byte>& bytes, std::uint64_t address) {
     Piece piece{bytes.data(), address, bytes.size()};
-    RETURN_IF_ERROR(link_->GetRegistered({&piece, 1}));
+    RETURN_IF_ERROR(link_->registered()->Get({&piece, 1}));
     return link_->Flush(Soon());
   }
 
@@ -56,15 +57,15 @@ TEST_P(TransportRegistered, BytesGoInAndOutAndNothingElseChanges) {
 
 TEST_P(TransportRegistered, AListGoesToManyPlaces) {
   const std::uint64_t address = peer_->RegisterBuffer(1_MiB, 1);
-  const std::size_t count = std::min<std::size_t>(link_->capabilities().max_pieces, 200);
+  const std::size_t count = std::min<std::size_t>(link_->registered()->max_pieces(), 200);
   auto bytes = Pattern(3, count * 700);
   std::vector<Piece> pieces;
   for (std::size_t i = 0; i < count; ++i)
     pieces.push_back({bytes.data() + i * 700, address + (count - 1 - i) * 1500, 700});
-  ASSERT_OK(link_->PutRegistered(pieces));
+  ASSERT_OK(link_->registered()->Put(pieces));
   std::vector<std::byte> back(bytes.size());
   for (std::size_t i = 0; i < count; ++i) pieces[i].local = back.data() + i * 700;
-  ASSERT_OK(link_->GetRegistered(pieces));
+  ASSERT_OK(link_->registered()->Get(pieces));
   ASSERT_OK(link_->Flush(Soon()));
   EXPECT_EQ(back, bytes);
   EXPECT_EQ(peer_->DigestOfBuffer((count - 1) * 1500, 700), Digest(bytes.data(), 700));
@@ -98,7 +99,7 @@ TEST_P(TransportRegistered, AnErrorIsTheThreadsThatAsked) {
   std::thread wrong([&] {
     auto bytes = Pattern(2, 1000);
     Piece piece{bytes.data(), 0, bytes.size()};
-    EXPECT_OK(link_->PutRegistered({&piece, 1}));
+    EXPECT_OK(link_->registered()->Put({&piece, 1}));
     refused = true;
     refused.notify_all();
     EXPECT_TRUE(IsInvalidArgument(link_->Flush(Soon())));
@@ -116,8 +117,8 @@ TEST_P(TransportRegistered, MoreRequestsThanMayWaitForAnswersAreCarriedOutAll) {
   for (std::uint64_t i = 0; i < 1000; ++i) {
     Piece put{bytes.data() + i * 100, address + i * 1000, 100};
     Piece get{back.data() + i * 100, address + i * 1000, 100};
-    ASSERT_OK(link_->PutRegistered({&put, 1}));
-    ASSERT_OK(link_->GetRegistered({&get, 1}));
+    ASSERT_OK(link_->registered()->Put({&put, 1}));
+    ASSERT_OK(link_->registered()->Get({&get, 1}));
   }
   ASSERT_OK(link_->Flush(Soon()));
   EXPECT_EQ(back, bytes);

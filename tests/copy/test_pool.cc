@@ -28,9 +28,9 @@ Status LinkDouble::Start(bool put, Zone zone, std::span<const transport::Piece> 
   for (const transport::Piece& piece : pieces) {
     std::uint64_t allocated = allocated_[Index(zone)];
     CHECK(piece.size_bytes > 0);
-    if (piece.remote_offset > allocated || piece.size_bytes > allocated - piece.remote_offset) {
-      return InvalidArgument("piece of {} bytes at {} leaves {}", piece.size_bytes,
-                             piece.remote_offset, allocated);
+    if (piece.target > allocated || piece.size_bytes > allocated - piece.target) {
+      return InvalidArgument("piece of {} bytes at {} leaves {}", piece.size_bytes, piece.target,
+                             allocated);
     }
   }
   for (const transport::Piece& piece : pieces)
@@ -43,7 +43,7 @@ Status LinkDouble::Flush(Bound) {
   ++flushes_;
   if (!flush_error_.ok()) return flush_error_;
   for (const Pending& request : std::exchange(pending_[std::this_thread::get_id()], {})) {
-    std::byte* remote = memory(request.zone) + request.piece.remote_offset;
+    std::byte* remote = memory(request.zone) + request.piece.target;
     if (request.put) {
       std::memcpy(remote, request.piece.local, request.piece.size_bytes);
     } else {

@@ -23,29 +23,22 @@ namespace memfabric::copy {
 
 // A peer's memory behind Put and Get. Nothing moves before Flush, so that a missing one shows, and
 // all of the thread's requests move then, in their order. Errors can be ordered.
-class LinkDouble final : public transport::Link {
+class LinkDouble final : public transport::Link, public transport::ZoneAccess {
  public:
   LinkDouble(Rank rank, const transport::ZoneBytes& allocated, std::size_t max_pieces);
 
-  Rank rank() const override { return rank_; }
-  std::uint64_t epoch() const override { return 1; }
+  transport::MemberLife peer() const override { return {rank_, 1}; }
   std::string_view path() const override { return "double"; }
-  transport::Capabilities capabilities() const override {
-    return {.load_store = false, .max_pieces = max_pieces_};
-  }
+  transport::ZoneAccess* zones() override { return this; }
+  transport::RegisteredAccess* registered() override { return nullptr; }
+  transport::Signalling* signals() override { return nullptr; }
+  Status Flush(Bound bound) override;
+
   transport::ZoneBytes allocated_bytes() const override { return allocated_; }
+  const transport::ZoneChunks* load_store() const override { return nullptr; }
+  std::size_t max_pieces() const override { return max_pieces_; }
   Status Put(Zone zone, std::span<const transport::Piece> pieces) override;
   Status Get(Zone zone, std::span<const transport::Piece> pieces) override;
-  Status PutRegistered(std::span<const transport::Piece>) override {
-    return Unsupported("a double has no registrations");
-  }
-  Status GetRegistered(std::span<const transport::Piece>) override {
-    return Unsupported("a double has no registrations");
-  }
-  Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override {
-    return Unsupported("a double has no atomics");
-  }
-  Status Flush(Bound bound) override;
 
   std::byte* memory(Zone zone) { return memory_[Index(zone)].data(); }
   std::size_t requests() const { return requests_.load(); }

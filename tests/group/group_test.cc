@@ -53,14 +53,23 @@ class World {
   std::vector<std::atomic<bool>> left_;
 };
 
-class ByteLink final : public transport::Link {
+class ByteLink final : public transport::Link,
+                       public transport::ZoneAccess,
+                       public transport::Signalling {
  public:
   ByteLink(World& world, Rank own, Rank rank) : world_(world), own_(own), rank_(rank) {}
-  Rank rank() const override { return rank_; }
-  std::uint64_t epoch() const override { return 1; }
+  transport::MemberLife peer() const override { return {rank_, 1}; }
   std::string_view path() const override { return "bytes"; }
-  transport::Capabilities capabilities() const override { return {}; }
+  transport::ZoneAccess* zones() override { return this; }
+  transport::RegisteredAccess* registered() override { return nullptr; }
+  transport::Signalling* signals() override { return this; }
+  Status Flush(Bound) override {
+    return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok();
+  }
+
   transport::ZoneBytes allocated_bytes() const override { return {}; }
+  const transport::ZoneChunks* load_store() const override { return nullptr; }
+  std::size_t max_pieces() const override { return 1; }
   Status Put(Zone, std::span<const transport::Piece> pieces) override { return Move(pieces, true); }
   Status Get(Zone, std::span<const transport::Piece> pieces) override {
     if (world_.late_reads && own_ == world_.size() - 1 &&
@@ -71,10 +80,14 @@ class ByteLink final : public transport::Link {
     }
     return Move(pieces, false);
   }
-  Status PutRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
-  Status GetRegistered(std::span<const transport::Piece>) override { return Unsupported("no"); }
+
   Result<std::uint64_t> Atomic(Zone, const transport::AtomicRequest&, Deadline) override {
     return Unsupported("no");
+  }
+  Status Signal(Zone, std::uint64_t slot_offset, std::span<const std::byte> bytes,
+                Deadline) override {
+    const transport::Piece piece{const_cast<std::byte*>(bytes.data()), slot_offset, bytes.size()};
+    return Move({&piece, 1}, true);
   }
   Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
                      const std::function<bool()>& done) override {
@@ -85,9 +98,6 @@ class ByteLink final : public transport::Link {
     }
     return Ok();
   }
-  Status Flush(Bound) override {
-    return world_.gone(rank_) ? Disconnected("rank {} died", rank_) : Ok();
-  }
 
  private:
   Status Move(std::span<const transport::Piece> pieces, bool put) {
@@ -96,7 +106,7 @@ class ByteLink final : public transport::Link {
     for (const auto& piece : pieces) {
       auto* local = reinterpret_cast<unsigned char*>(piece.local);
       for (std::size_t i = 0; i < piece.size_bytes; ++i) {
-        std::atomic_ref<unsigned char> remote(slot[piece.remote_offset + i]);
+        std::atomic_ref<unsigned char> remote(slot[piece.target + i]);
         if (put) {
           remote.store(local[i], std::memory_order_release);
         } else {

@@ -66,9 +66,10 @@ void Send(Stream& stream, std::uint64_t turn, bool streaming) {
   } else {
     CopyBytes(to, from, sizeof(payload));
   }
-  PerformAtomic(
-      &stream.signal,
-      {.operation = AtomicRequest::Operation::kSwap, .offset = 0, .operand = turn, .expected = 0});
+  PerformAtomic(&stream.signal, {.operation = AtomicRequest::Operation::kSwap,
+                                 .slot_offset = 0,
+                                 .operand = turn,
+                                 .expected = 0});
   Ring(stream.receiver_bell);
 }
 
@@ -107,7 +108,7 @@ std::uint64_t WrongWords(std::uint64_t turns, bool streaming, bool two_mappings)
     for (; turn <= sent; ++turn)
       for (std::uint64_t word : receiver->slots[turn % kSlots]) wrong += word != turn;
     PerformAtomic(&receiver->taken, {.operation = AtomicRequest::Operation::kSwap,
-                                     .offset = 0,
+                                     .slot_offset = 0,
                                      .operand = sent,
                                      .expected = 0});
     Ring(receiver->sender_bell);

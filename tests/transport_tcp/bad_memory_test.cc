@@ -105,8 +105,9 @@ class TcpBadMemory : public TransportFixture, public testing::WithParamInterface
               std::uint64_t size_bytes) {
     Piece piece{local, remote, size_bytes};
     const std::span<const Piece> one(&piece, 1);
-    RETURN_IF_ERROR(registered ? (put ? link_->PutRegistered(one) : link_->GetRegistered(one))
-                               : (put ? link_->Put(kHost, one) : link_->Get(kHost, one)));
+    RETURN_IF_ERROR(
+        registered ? (put ? link_->registered()->Put(one) : link_->registered()->Get(one))
+                   : (put ? link_->zones()->Put(kHost, one) : link_->zones()->Get(kHost, one)));
     return link_->Flush(Soon());
   }
   // The same link, in step: both ways, and requests of all kinds.
@@ -117,7 +118,7 @@ class TcpBadMemory : public TransportFixture, public testing::WithParamInterface
     EXPECT_EQ(Digest(peer_->memory(kDevice) + 512, bytes.size()), Digest(bytes));
     EXPECT_OK(GetNow(*link_, kDevice, back, 512));
     EXPECT_EQ(back, bytes);
-    EXPECT_OK(link_->Atomic(kDevice, {.operand = 1}, Soon()).status());
+    EXPECT_OK(link_->signals()->Atomic(kDevice, {.operand = 1}, Soon()).status());
     auto other_way = peer_->LinkTo(kMe, 1);
     ASSERT_NE(other_way, nullptr);
     EXPECT_OK(PutNow(*other_way, kDevice, bytes, 0));
@@ -195,8 +196,8 @@ TEST_P(TcpBadMemory, OfTheCallersOwnIsAnErrorAndTheLinkGoesOn) {
   const Piece pieces[] = {{good.data(), 0, 100},
                           {reinterpret_cast<std::byte*>(4096), 200, 100}};  // NOLINT
   FillPattern(peer_->memory(kHost), 1000, 6);
-  ASSERT_OK(link_->Put(kHost, {pieces, 1}));
-  ASSERT_OK(link_->Put(kHost, {pieces + 1, 1}));
+  ASSERT_OK(link_->zones()->Put(kHost, {pieces, 1}));
+  ASSERT_OK(link_->zones()->Put(kHost, {pieces + 1, 1}));
   Status status = link_->Flush(Soon());
   EXPECT_TRUE(IsInvalidArgument(status)) << status;
   EXPECT_THAT(status.message(), HasSubstr("0x1000"));
@@ -256,9 +257,9 @@ TEST_P(TcpBadMemory, InAFileThatTheUserLentAndTruncatedIsAnError) {
       LinkIsGood();
     }
   }
-  auto former = link_->Atomic(kHost, {.offset = 2_MiB, .operand = 1}, Soon());
+  auto former = link_->signals()->Atomic(kHost, {.slot_offset = 2_MiB, .operand = 1}, Soon());
   EXPECT_TRUE(IsInvalidArgument(former.status())) << former.status();
-  ASSERT_OK(link_->Signal(kHost, 2_MiB, std::span(bytes).first(8), Soon()));
+  ASSERT_OK(link_->signals()->Signal(kHost, 2_MiB, std::span(bytes).first(8), Soon()));
   LinkIsGood();
   ASSERT_OK(GetNow(*link_, kHost, back = std::vector<std::byte>(1_MiB), 0));
 }

@@ -142,12 +142,13 @@ TEST_P(TcpSurvival, ADeadlineEndsAWaitAndTheBytesArriveLater) {
   auto bytes = Pattern(3, 4_MiB);
   Piece piece{bytes.data(), 0, bytes.size()};
   peer->Stop();
-  ASSERT_OK(link->Put(kHost, {&piece, 1}));
+  ASSERT_OK(link->zones()->Put(kHost, {&piece, 1}));
   auto begin = steady_clock::now();
   Status status = link->Flush(begin + milliseconds(100));
   EXPECT_TRUE(IsDeadlineExceeded(status)) << status;
   EXPECT_THAT(status.message(), HasSubstr("rank 1"));
-  Result<std::uint64_t> former = link->Atomic(kHost, {}, steady_clock::now() + milliseconds(50));
+  Result<std::uint64_t> former =
+      link->signals()->Atomic(kHost, {}, steady_clock::now() + milliseconds(50));
   EXPECT_TRUE(IsDeadlineExceeded(former.status())) << former.status();
   EXPECT_LT(steady_clock::now() - begin, kDeathBound);
   peer->Continue();
@@ -252,7 +253,8 @@ class TcpSlowly : public TcpSurvival {
   }
   Status Move(bool put, std::vector<std::byte>& bytes, Bound bound) {
     Piece piece{bytes.data(), 0, bytes.size()};
-    RETURN_IF_ERROR(put ? link_->Put(kHost, {&piece, 1}) : link_->Get(kHost, {&piece, 1}));
+    RETURN_IF_ERROR(put ? link_->zones()->Put(kHost, {&piece, 1})
+                        : link_->zones()->Get(kHost, {&piece, 1}));
     return link_->Flush(bound);
   }
 
@@ -290,7 +292,7 @@ TEST_P(TcpSlowly, WhatIsGivenUpDoesNotHoldUpTheNext) {
   for (bool put : {true, false}) {
     std::vector<std::byte> four(4_MiB, std::byte{9});
     std::vector<Piece> pieces(16, Piece{four.data(), 0, four.size()});
-    ASSERT_OK(put ? link_->Put(kHost, pieces) : link_->Get(kHost, pieces));
+    ASSERT_OK(put ? link_->zones()->Put(kHost, pieces) : link_->zones()->Get(kHost, pieces));
     SetCallDeadline(steady_clock::now() + milliseconds(300));
     Status status = link_->Flush(Bound::WithoutProgress(seconds(60)));
     SetCallDeadline(TimePoint::max());
@@ -340,8 +342,8 @@ TEST_P(TcpSurvival, AGetSeesWhatWasThereBeforeALaterPut) {
     auto new_bytes = Pattern(2 + round, 4_MiB);
     Piece get{got.data(), 0, got.size()};
     Piece put{new_bytes.data(), 0, new_bytes.size()};
-    ASSERT_OK(link->Get(kHost, {&get, 1}));
-    ASSERT_OK(link->Put(kHost, {&put, 1}));
+    ASSERT_OK(link->zones()->Get(kHost, {&get, 1}));
+    ASSERT_OK(link->zones()->Put(kHost, {&put, 1}));
     ASSERT_OK(link->Flush(Soon()));
     ASSERT_EQ(got, old_bytes) << "round " << round;
     old_bytes = std::move(new_bytes);

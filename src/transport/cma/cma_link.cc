@@ -9,7 +9,6 @@
 #include <chrono>
 #include <climits>
 #include <cstring>
-#include <limits>
 #include <thread>
 
 #include "base/wait.h"
@@ -77,7 +76,7 @@ struct CmaLink::Round {
     Piece piece = pieces[i];
     if (i == 0) {
       piece.local += first_offset;
-      piece.remote_offset += first_offset;
+      piece.target += first_offset;
       piece.size_bytes -= first_offset;
     }
     if (i + 1 == pieces.size()) piece.size_bytes = last_bytes;
@@ -88,8 +87,7 @@ struct CmaLink::Round {
 CmaLink::CmaLink(const PeerContribution& contribution, pid_t pid,
                  std::unique_ptr<RegisteredView> view, Mapping in_flight, RegisteredTable& own,
                  std::shared_ptr<MessageSocket> socket, std::function<void()> on_end)
-    : rank_(contribution.rank),
-      epoch_(contribution.epoch),
+    : peer_{contribution.rank, contribution.epoch},
       process_(pid),
       view_(std::move(view)),
       own_(own),
@@ -106,21 +104,6 @@ CmaLink::CmaLink(const PeerContribution& contribution, pid_t pid,
     socket->Post(Encode(BlockMessage::kGone, block));
   };
   own_.Admit(admitted_);
-}
-
-Capabilities CmaLink::capabilities() const {
-  return {.registered = attachable_.ok(),
-          .zones = false,
-          .parallel = true,
-          .max_pieces = std::numeric_limits<std::size_t>::max()};
-}
-
-Status CmaLink::Put(Zone, std::span<const Piece>) {
-  return Unsupported("engine {} is reached by cma: only what it has registered can be", rank_);
-}
-Status CmaLink::Get(Zone zone, std::span<const Piece> pieces) { return Put(zone, pieces); }
-Result<std::uint64_t> CmaLink::Atomic(Zone zone, const AtomicRequest&, Deadline) {
-  return Put(zone, {});
 }
 
 Status CmaLink::Grow(const PeerContribution&) {
@@ -171,14 +154,14 @@ Status CmaLink::Find(Round& round) const {
       std::optional<Piece> missing;
       for (std::size_t i = 0; i < round.pieces.size() && !missing.has_value(); ++i) {
         Piece piece = round.At(i);
-        if (!view_->Covers(piece.remote_offset, piece.size_bytes, &hint)) missing = piece;
+        if (!view_->Covers(piece.target, piece.size_bytes, &hint)) missing = piece;
         round.ranges[i] = hint;
       }
       if (view_->EndRead(*version)) {
         if (!missing.has_value()) return Ok();
         return InvalidArgument(
-            "the peer has not registered [{:#x}, +{}) as a whole, or not any more",
-            missing->remote_offset, missing->size_bytes);
+            "the peer has not registered [{:#x}, +{}) as a whole, or not any more", missing->target,
+            missing->size_bytes);
       }
     }
     if (tries < kSpins) continue;
@@ -208,12 +191,12 @@ Status CmaLink::MoveRound(Round& round, bool put) {
   for (std::size_t i = 0; i < round.pieces.size(); ++i) {
     const Piece piece = round.At(i);
     const Range& range = round.ranges[i];
-    if (range.block != 0 && piece.remote_offset + piece.size_bytes <= range.end) {
+    if (range.block != 0 && piece.target + piece.size_bytes <= range.end) {
       if (range.block != block_id) {
         block = BlockOf(range.block);
         block_id = range.block;
       }
-      std::uint64_t offset = range.block_offset + (piece.remote_offset - range.begin);
+      std::uint64_t offset = range.block_offset + (piece.target - range.begin);
       if (block != nullptr && offset <= block->size_bytes() &&
           piece.size_bytes <= block->size_bytes() - offset) {
         RETURN_IF_ERROR(call());  // in order
@@ -227,7 +210,7 @@ Status CmaLink::MoveRound(Round& round, bool put) {
     }
     if (!attachable_.ok()) return attachable_;
     Lists::Add(lists.local, lists.local_count, piece.local, piece.size_bytes);
-    Lists::Add(lists.remote, lists.remote_count, reinterpret_cast<std::byte*>(piece.remote_offset),
+    Lists::Add(lists.remote, lists.remote_count, reinterpret_cast<std::byte*>(piece.target),
                piece.size_bytes);
     if (lists.full()) RETURN_IF_ERROR(call());
   }

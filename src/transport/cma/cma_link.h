@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,7 +23,7 @@
 
 namespace memfabric::transport {
 
-class CmaLink final : public PeerLink {
+class CmaLink final : public PeerLink, public RegisteredAccess {
  public:
   // `view` is of the peer's table, `in_flight` the peer's page for ours. `on_end`: called once, by
   // MarkDown.
@@ -34,19 +35,20 @@ class CmaLink final : public PeerLink {
   // can be reached either way.
   const Status& attachable() const { return attachable_; }
 
-  Rank rank() const override { return rank_; }
-  std::uint64_t epoch() const override { return epoch_; }
+  MemberLife peer() const override { return peer_; }
   std::string_view path() const override { return "cma"; }
-  Capabilities capabilities() const override;
-  ZoneBytes allocated_bytes() const override { return {}; }
-  Status Put(Zone zone, std::span<const Piece> pieces) override;
-  Status Get(Zone zone, std::span<const Piece> pieces) override;
-  Status PutRegistered(std::span<const Piece> pieces) override { return Move(pieces, true); }
-  Status GetRegistered(std::span<const Piece> pieces) override { return Move(pieces, false); }
-  Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
+  ZoneAccess* zones() override { return nullptr; }
+  RegisteredAccess* registered() override { return this; }
+  Signalling* signals() override { return nullptr; }
   Status Flush(Bound) override {
     return down_.load(std::memory_order_acquire) ? DownStatus() : Ok();
   }
+
+  bool reaches_all() const override { return attachable_.ok(); }
+  bool parallel() const override { return true; }
+  std::size_t max_pieces() const override { return std::numeric_limits<std::size_t>::max(); }
+  Status Put(std::span<const Piece> pieces) override { return Move(pieces, true); }
+  Status Get(std::span<const Piece> pieces) override { return Move(pieces, false); }
 
   void MarkDown(const Status& why) override;
   Status Grow(const PeerContribution& contribution) override;
@@ -70,8 +72,7 @@ class CmaLink final : public PeerLink {
   std::shared_ptr<const Mapping> BlockOf(std::uint64_t id);
   Status OnBlock(std::uint64_t id, std::span<UniqueFd> files);
 
-  const Rank rank_;
-  const std::uint64_t epoch_;
+  const MemberLife peer_;
   const ForeignProcess process_;
   const std::unique_ptr<RegisteredView> view_;
   RegisteredTable& own_;

@@ -1,6 +1,5 @@
 #include "transport/cma/cma_transport.h"
 
-#include <limits>
 #include <map>
 #include <mutex>
 
@@ -75,12 +74,7 @@ class CmaBackend final : public PeerBackend {
 CmaTransport::CmaTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
     : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
 
-Capabilities CmaTransport::capabilities() const {
-  return {.registered = true,
-          .zones = false,
-          .parallel = true,
-          .max_pieces = std::numeric_limits<std::size_t>::max()};
-}
+Capabilities CmaTransport::capabilities() const { return {.zones = false, .registered = true}; }
 
 Status CmaTransport::CanReach(const MemberAddress& peer) const {
   return PeerPort::CanReach(peer, host_);

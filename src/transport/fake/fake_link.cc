@@ -16,7 +16,7 @@ struct RequestHeader {
   Op op;
   std::uint8_t zone;
   std::array<std::uint8_t, 6> unused;
-  std::uint64_t offset;
+  std::uint64_t slot_offset;
   std::uint64_t size_bytes;
 };
 static_assert(sizeof(RequestHeader) == 24);
@@ -32,13 +32,9 @@ std::vector<std::byte> DataMessage(std::span<const std::byte> header,
 
 }  // namespace
 
-FakeLink::FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory,
+FakeLink::FakeLink(const MemberLife& peer, std::shared_ptr<const FakeMemory> memory,
                    std::shared_ptr<MessageSocket> socket, FakeFaults* faults)
-    : rank_(rank),
-      epoch_(epoch),
-      memory_(std::move(memory)),
-      socket_(std::move(socket)),
-      faults_(faults) {}
+    : peer_(peer), memory_(std::move(memory)), socket_(std::move(socket)), faults_(faults) {}
 
 ZoneBytes FakeLink::allocated_bytes() const {
   std::lock_guard lock(mutex_);
@@ -56,14 +52,14 @@ Status FakeLink::Start(Zone zone, std::span<const Piece> pieces, bool put) {
   }
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(why_down_);
-  RETURN_IF_ERROR(CheckPieces(rank_, zone, pieces, allocated_bytes_[Index(zone)]));
+  RETURN_IF_ERROR(CheckPieces(peer_.rank, zone, pieces, allocated_bytes_[Index(zone)]));
   for (const Piece& piece : pieces) {
     for (std::size_t done = 0; done < piece.size_bytes;) {
       std::size_t part = std::min(piece.size_bytes - done, kMaxPayload);
       RequestHeader header{put ? Op::kPut : Op::kGet,
                            static_cast<std::uint8_t>(Index(zone)),
                            {},
-                           piece.remote_offset + done,
+                           piece.target + done,
                            part};
       std::span<const std::byte> payload(piece.local + done, put ? part : 0);
       requests_.push_back(
@@ -74,16 +70,6 @@ Status FakeLink::Start(Zone zone, std::span<const Piece> pieces, bool put) {
     }
   }
   return Ok();
-}
-
-Status FakeLink::PutRegistered(std::span<const Piece>) {
-  return Unsupported("the fake transport has no registrations");
-}
-
-Status FakeLink::GetRegistered(std::span<const Piece> pieces) { return PutRegistered(pieces); }
-
-Result<std::uint64_t> FakeLink::Atomic(Zone, const AtomicRequest&, Deadline) {
-  return Unsupported("the fake transport has no atomics");
 }
 
 Status FakeLink::Flush(Bound bound) {
@@ -101,7 +87,7 @@ Status FakeLink::Flush(Bound bound) {
   for (Request& request : requests_) {
     if (request.by == std::this_thread::get_id()) request.local = nullptr;
   }
-  return waited.WithContext(fmt::format("rank {} did not answer", rank_));
+  return waited.WithContext(fmt::format("rank {} did not answer", peer_.rank));
 }
 
 void FakeLink::MarkDown(const Status& why) {
@@ -135,14 +121,14 @@ Status FakeLink::OnRequest(std::span<const std::byte> bytes) {
   }
   const Segment* segment = memory_->segments[header.zone];
   std::uint64_t allocated = segment == nullptr ? 0 : segment->allocated_bytes();
-  if (header.size_bytes > allocated || header.offset > allocated - header.size_bytes) {
-    return InvalidArgument("a request for {} bytes at {}, of {}", header.size_bytes, header.offset,
-                           allocated);
+  if (header.size_bytes > allocated || header.slot_offset > allocated - header.size_bytes) {
+    return InvalidArgument("a request for {} bytes at {}, of {}", header.size_bytes,
+                           header.slot_offset, allocated);
   }
   moved_bytes_ += header.size_bytes;
   if (faults_ != nullptr && moved_bytes_ > faults_->die_after_bytes)
     return Disconnected("the test ends this link");
-  std::byte* memory = memory_->mappings[header.zone].data() + header.offset;
+  std::byte* memory = memory_->mappings[header.zone].data() + header.slot_offset;
   std::vector<std::byte> answer{static_cast<std::byte>(Op::kAnswer)};
   if (put) {
     std::memcpy(memory, payload.data(), payload.size());

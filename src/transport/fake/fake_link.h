@@ -28,25 +28,24 @@ struct FakeMemory {
   std::array<Mapping, kZones> mappings;
 };
 
-class FakeLink final : public PeerLink {
+class FakeLink final : public PeerLink, public ZoneAccess {
  public:
   // `memory` is shared with the port's other links; `faults` may be null.
-  FakeLink(Rank rank, std::uint64_t epoch, std::shared_ptr<const FakeMemory> memory,
+  FakeLink(const MemberLife& peer, std::shared_ptr<const FakeMemory> memory,
            std::shared_ptr<MessageSocket> socket, FakeFaults* faults);
 
-  Rank rank() const override { return rank_; }
-  std::uint64_t epoch() const override { return epoch_; }
+  MemberLife peer() const override { return peer_; }
   std::string_view path() const override { return "fake"; }
-  Capabilities capabilities() const override {
-    return {.load_store = false, .max_pieces = FakeTransport::kMaxPieces};
-  }
+  ZoneAccess* zones() override { return this; }
+  RegisteredAccess* registered() override { return nullptr; }
+  Signalling* signals() override { return nullptr; }
+  Status Flush(Bound bound) override;
+
   ZoneBytes allocated_bytes() const override;
+  const ZoneChunks* load_store() const override { return nullptr; }
+  std::size_t max_pieces() const override { return FakeTransport::kMaxPieces; }
   Status Put(Zone zone, std::span<const Piece> pieces) override;
   Status Get(Zone zone, std::span<const Piece> pieces) override;
-  Status PutRegistered(std::span<const Piece> pieces) override;
-  Status GetRegistered(std::span<const Piece> pieces) override;
-  Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Flush(Bound bound) override;
 
   void MarkDown(const Status& why) override;
   Status Grow(const PeerContribution& contribution) override;
@@ -65,8 +64,7 @@ class FakeLink final : public PeerLink {
   Status OnRequest(std::span<const std::byte> bytes);
   Status OnAnswer(std::span<const std::byte> bytes);
 
-  const Rank rank_;
-  const std::uint64_t epoch_;
+  const MemberLife peer_;
   const std::shared_ptr<const FakeMemory> memory_;
   const std::shared_ptr<MessageSocket> socket_;  // shared with the port's connection
   FakeFaults* const faults_;

@@ -21,8 +21,8 @@ class FakeBackend final : public PeerBackend {
       const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     if (faults_ != nullptr && faults_->refuse_links)
       return InvalidArgument("the test refuses links");
-    auto link =
-        std::make_shared<FakeLink>(contribution.rank, contribution.epoch, memory_, socket, faults_);
+    const MemberLife peer{contribution.rank, contribution.epoch};
+    auto link = std::make_shared<FakeLink>(peer, memory_, socket, faults_);
     RETURN_IF_ERROR(link->Grow(contribution));
     return std::shared_ptr<PeerLink>(std::move(link));
   }
@@ -64,9 +64,7 @@ FakeTransport::FakeTransport(Reactor& reactor, std::string host, FakeFaults* fau
                              StrangerLimits strangers)
     : reactor_(reactor), host_(std::move(host)), faults_(faults), strangers_(strangers) {}
 
-Capabilities FakeTransport::capabilities() const {
-  return {.load_store = false, .max_pieces = kMaxPieces};
-}
+Capabilities FakeTransport::capabilities() const { return {}; }
 
 Status FakeTransport::CanReach(const MemberAddress& peer) const {
   return PeerPort::CanReach(peer, host_);

@@ -1,7 +1,6 @@
 #include "transport/mapped/mapped_link.h"
 
 #include <cstring>
-#include <limits>
 
 #include "memory/kernels.h"
 
@@ -50,11 +49,6 @@ MappedLink::MappedLink(Options options) : options_(std::move(options)) {
   }
 }
 
-Capabilities MappedLink::capabilities() const {
-  return {
-      .load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
-}
-
 ZoneBytes MappedLink::allocated_bytes() const {
   ZoneBytes bytes;
   for (std::size_t zone = 0; zone < kZones; ++zone)
@@ -64,43 +58,26 @@ ZoneBytes MappedLink::allocated_bytes() const {
 
 Status MappedLink::Prepare(Zone zone, std::span<const Piece> pieces) const {
   if (down_.load(std::memory_order_acquire)) return DownStatus();
-  RETURN_IF_ERROR(CheckPieces(options_.rank, zone, pieces,
+  RETURN_IF_ERROR(CheckPieces(options_.peer.rank, zone, pieces,
                               allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
   for (const Piece& piece : pieces)
     if (piece.size_bytes > 0)
-      RETURN_IF_ERROR(chunks_[Index(zone)]->Obtain(piece.remote_offset, piece.size_bytes));
+      RETURN_IF_ERROR(chunks_[Index(zone)]->Obtain(piece.target, piece.size_bytes));
   return Ok();
 }
 
 Status MappedLink::Put(Zone zone, std::span<const Piece> pieces) {
   RETURN_IF_ERROR(Prepare(zone, pieces));
   std::byte* slot = Slot(zone);
-  for (const Piece& piece : pieces)
-    CopyBytes(slot + piece.remote_offset, piece.local, piece.size_bytes);
+  for (const Piece& piece : pieces) CopyBytes(slot + piece.target, piece.local, piece.size_bytes);
   return Ok();
 }
 
 Status MappedLink::Get(Zone zone, std::span<const Piece> pieces) {
   RETURN_IF_ERROR(Prepare(zone, pieces));
   const std::byte* slot = Slot(zone);
-  for (const Piece& piece : pieces)
-    CopyBytes(piece.local, slot + piece.remote_offset, piece.size_bytes);
+  for (const Piece& piece : pieces) CopyBytes(piece.local, slot + piece.target, piece.size_bytes);
   return Ok();
-}
-
-Status MappedLink::PutRegistered(std::span<const Piece>) {
-  return Unsupported("rank {} is reached by mapping: only what it contributes can be",
-                     options_.rank);
-}
-
-Status MappedLink::GetRegistered(std::span<const Piece> pieces) { return PutRegistered(pieces); }
-
-Result<std::uint64_t> MappedLink::Atomic(Zone zone, const AtomicRequest& request, Deadline) {
-  if (down_.load(std::memory_order_acquire)) return DownStatus();
-  RETURN_IF_ERROR(CheckAtomic(options_.rank, zone, request,
-                              allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
-  RETURN_IF_ERROR(chunks_[Index(zone)]->Obtain(request.offset, sizeof(std::uint64_t)));
-  return PerformAtomic(reinterpret_cast<std::uint64_t*>(Slot(zone) + request.offset), request);
 }
 
 Status MappedLink::Flush(Bound) {
@@ -117,9 +94,9 @@ Status MappedLink::Grow(const PeerContribution& contribution) {
         CheckSharedFile(contribution.files[i].get(), bytes[i], contribution.bytes.user_files[i]);
     if (!file.ok())
       return file.status().WithContext(
-          fmt::format("rank {}, {} memory", options_.rank, ZoneName(zone)));
+          fmt::format("rank {}, {} memory", options_.peer.rank, ZoneName(zone)));
     if (former[i] > 0 && *file != files_[i])
-      return InvalidArgument("rank {} grows by another file", options_.rank);
+      return InvalidArgument("rank {} grows by another file", options_.peer.rank);
     files_[i] = *file;
   }
   for (Zone zone : kAllZones) {
@@ -129,7 +106,7 @@ Status MappedLink::Grow(const PeerContribution& contribution) {
         options_.window
             ->Map(options_.slots[i] + former[i], bytes[i] - former[i], contribution.files[i].get(),
                   former[i])
-            .WithContext(fmt::format("rank {}, {} memory", options_.rank, ZoneName(zone))));
+            .WithContext(fmt::format("rank {}, {} memory", options_.peer.rank, ZoneName(zone))));
     allocated_bytes_[i].store(bytes[i], std::memory_order_release);
   }
   return Ok();
@@ -152,7 +129,7 @@ Status MappedLink::OnData(std::span<const std::byte> bytes, std::span<UniqueFd> 
     case ChunkMessage::kRefused:
       return chunks->OnRefused(
           message.first, message.count,
-          fmt::format("rank {} has no memory for it: {}", options_.rank,
+          fmt::format("rank {} has no memory for it: {}", options_.peer.rank,
                       Printable(std::string_view(reinterpret_cast<const char*>(text.data()),
                                                  text.size()))));
     default: return InvalidArgument("DATA of unknown type {}", message.type);

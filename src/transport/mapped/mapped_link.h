@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 
@@ -24,11 +25,12 @@
 
 namespace memfabric::transport {
 
-class MappedLink final : public PeerLink, public std::enable_shared_from_this<MappedLink> {
+class MappedLink final : public PeerLink,
+                         public ZoneAccess,
+                         public std::enable_shared_from_this<MappedLink> {
  public:
   struct Options {
-    Rank rank = kNoRank;
-    std::uint64_t epoch = 0;
+    MemberLife peer;
     std::shared_ptr<Window> window;  // keeps the mappings; shared with the pool
     // where the peer's zones begin, as offsets in the window
     std::array<std::uint64_t, kZones> slots{};
@@ -41,18 +43,18 @@ class MappedLink final : public PeerLink, public std::enable_shared_from_this<Ma
   // Nothing is mapped before Grow. REQUIRES: made by make_shared.
   explicit MappedLink(Options options);
 
-  Rank rank() const override { return options_.rank; }
-  std::uint64_t epoch() const override { return options_.epoch; }
+  MemberLife peer() const override { return options_.peer; }
   std::string_view path() const override { return "mapped"; }
-  Capabilities capabilities() const override;
+  ZoneAccess* zones() override { return this; }
+  RegisteredAccess* registered() override { return nullptr; }
+  Signalling* signals() override { return nullptr; }
+  Status Flush(Bound) override;
+
   ZoneBytes allocated_bytes() const override;
-  ZoneChunks chunks() const override { return chunks_; }
+  const ZoneChunks* load_store() const override { return &chunks_; }
+  std::size_t max_pieces() const override { return std::numeric_limits<std::size_t>::max(); }
   Status Put(Zone zone, std::span<const Piece> pieces) override;
   Status Get(Zone zone, std::span<const Piece> pieces) override;
-  Status PutRegistered(std::span<const Piece> pieces) override;
-  Status GetRegistered(std::span<const Piece> pieces) override;
-  Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Flush(Bound) override;
 
   void MarkDown(const Status& why) override;
   // Maps what is new. All files are checked before one is mapped.

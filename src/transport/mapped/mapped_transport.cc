@@ -1,7 +1,5 @@
 #include "transport/mapped/mapped_transport.h"
 
-#include <limits>
-
 #include "base/log.h"
 #include "transport/mapped/mapped_link.h"
 
@@ -24,14 +22,14 @@ class MappingBackend final : public PeerBackend {
       const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     std::array<std::uint64_t, kZones> slots;
     for (Zone zone : kAllZones) slots[Index(zone)] = slot_begin_(zone, contribution.rank);
-    auto link = std::make_shared<MappedLink>(MappedLink::Options{.rank = contribution.rank,
-                                                                 .epoch = contribution.epoch,
-                                                                 .window = window_,
-                                                                 .slots = slots,
-                                                                 .max_bytes = max_bytes_,
-                                                                 .own_segments = segments_,
-                                                                 .socket = socket,
-                                                                 .reactor = &reactor_});
+    auto link = std::make_shared<MappedLink>(
+        MappedLink::Options{.peer = {contribution.rank, contribution.epoch},
+                            .window = window_,
+                            .slots = slots,
+                            .max_bytes = max_bytes_,
+                            .own_segments = segments_,
+                            .socket = socket,
+                            .reactor = &reactor_});
     RETURN_IF_ERROR(link->Grow(contribution));
     for (bool user_file : contribution.bytes.user_files) {
       if (!user_file || std::exchange(warned_, true)) continue;
@@ -57,10 +55,7 @@ class MappingBackend final : public PeerBackend {
 MappedTransport::MappedTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
     : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
 
-Capabilities MappedTransport::capabilities() const {
-  return {
-      .load_store = true, .atomics = true, .max_pieces = std::numeric_limits<std::size_t>::max()};
-}
+Capabilities MappedTransport::capabilities() const { return {.load_store = true}; }
 
 Status MappedTransport::CanReach(const MemberAddress& peer) const {
   return PeerPort::CanReach(peer, host_);

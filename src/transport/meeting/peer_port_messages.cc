@@ -322,8 +322,10 @@ void PeerPort::OnReady(const ConnectionPtr& connection) {
 }
 
 void PeerPort::OnGrow(const ConnectionPtr& connection, const meeting::Grow& grow, Packet& packet) {
+  ZoneAccess* zones = connection->link->zones();
   auto taken = TakeContribution(connection->rank, connection->epoch,
-                                connection->link->allocated_bytes(), grow.contribution, packet);
+                                zones == nullptr ? ZoneBytes{} : zones->allocated_bytes(),
+                                grow.contribution, packet);
   Status grown = taken.ok() ? connection->link->Grow(*taken) : taken.status();
   if (!grown.ok()) {
     // Without the new part this end would refuse what the peer's others may do: better no link than

@@ -93,7 +93,7 @@ class TcpConnection final : public MessageSocket,
   // Starts to move. REQUIRES: `pieces` are checked, at most kMaxPieces.
   Status Start(Op op, Zone zone, std::span<const Piece> pieces);
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline);
-  Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes);
+  Status Signal(Zone zone, std::uint64_t slot_offset, std::span<const std::byte> bytes);
   // `begin` is called when the reactor doesn't look at the socket any more: the peer's signal would
   // wake it.
   Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,

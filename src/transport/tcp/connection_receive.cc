@@ -308,7 +308,7 @@ Status TcpConnection::PerformRequest() {
   AtomicRequest request = ParseAtomic(header_, std::span<const std::byte, 16>(body_.data(), 16));
   RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request,
                               memory_->allocated_bytes(header_.zone)));
-  auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.offset);
+  auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.slot_offset);
   if (memory_->lent[header_.zone]) {
     if (Status there = CheckOwnMemory(cell, sizeof *cell, true); !there.ok()) {
       std::unique_lock lock(send_mutex_);

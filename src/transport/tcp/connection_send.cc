@@ -59,7 +59,7 @@ Status TcpConnection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   parts.reserve(pieces.size());
   for (const Piece& piece : pieces) {
     request.size_bytes += piece.size_bytes;
-    request.remote.Add(piece.remote_offset, piece.size_bytes);
+    request.remote.Add(piece.target, piece.size_bytes);
     request.local.Add(reinterpret_cast<std::uint64_t>(piece.local), piece.size_bytes);
     if (piece.size_bytes > 0) parts.push_back({piece.local, piece.size_bytes});
   }
@@ -73,22 +73,22 @@ Status TcpConnection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   }
   Header header{.op = op, .zone = request.zone, .count = static_cast<std::uint32_t>(pieces.size())};
   header.size_bytes = request.size_bytes;
-  if (pieces.size() == 1) header.offset = pieces[0].remote_offset;
+  if (pieces.size() == 1) header.offset = pieces[0].target;
   if (pieces.size() > 1) queued.frame.body = EncodeTable(pieces);
   (PayloadBytes(header) > 0 ? queued.frame.payload : request.destination) = std::move(parts);
   queued.frame.unknown = !queued.frame.payload.empty();
   return Enqueue(header, std::move(queued));
 }
 
-Status TcpConnection::Signal(Zone zone, std::uint64_t remote_offset,
+Status TcpConnection::Signal(Zone zone, std::uint64_t slot_offset,
                              std::span<const std::byte> bytes) {
   Queued queued;
   queued.request.op = Op::kSignal;
   queued.request.zone = static_cast<std::uint8_t>(Index(zone));
-  queued.request.remote.Add(remote_offset, bytes.size());
+  queued.request.remote.Add(slot_offset, bytes.size());
   queued.frame.body.assign(bytes.begin(), bytes.end());
   Header header{.op = Op::kSignal, .zone = queued.request.zone, .count = 1};
-  header.offset = remote_offset;
+  header.offset = slot_offset;
   header.size_bytes = bytes.size();
   return Enqueue(header, std::move(queued));
 }
@@ -99,14 +99,14 @@ Result<std::uint64_t> TcpConnection::Atomic(Zone zone, const AtomicRequest& atom
   Queued queued;
   queued.request.op = Op::kAtomic;
   queued.request.zone = static_cast<std::uint8_t>(Index(zone));
-  queued.request.remote.Add(atomic.offset, sizeof(std::uint64_t));
+  queued.request.remote.Add(atomic.slot_offset, sizeof(std::uint64_t));
   queued.request.cell = cell;
   auto operands = EncodeOperands(atomic);
   queued.frame.body.assign(operands.begin(), operands.end());
   Header header{.op = Op::kAtomic,
                 .zone = queued.request.zone,
                 .count = static_cast<std::uint32_t>(atomic.operation)};
-  header.offset = atomic.offset;
+  header.offset = atomic.slot_offset;
   header.size_bytes = operands.size();
   RETURN_IF_ERROR(Enqueue(header, std::move(queued)));
   RETURN_IF_ERROR(Await(deadline, [&] { return cell->is_known; }));

@@ -132,7 +132,7 @@ std::uint64_t PayloadBytes(const Header& header) {
 std::vector<std::byte> EncodeTable(std::span<const Piece> pieces) {
   std::vector<std::byte> bytes(pieces.size() * kPieceBytes);
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    Put(&bytes[i * kPieceBytes], pieces[i].remote_offset);
+    Put(&bytes[i * kPieceBytes], pieces[i].target);
     Put(&bytes[i * kPieceBytes + 8], static_cast<std::uint64_t>(pieces[i].size_bytes));
   }
   return bytes;

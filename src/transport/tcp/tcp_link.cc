@@ -10,7 +10,9 @@ Status CheckCount(std::size_t pieces) {
 
 }  // namespace
 
-TcpLink::~TcpLink() { connection_->SetDown(Disconnected("the link to rank {} is closed", rank_)); }
+TcpLink::~TcpLink() {
+  connection_->SetDown(Disconnected("the link to rank {} is closed", peer_.rank));
+}
 
 ZoneBytes TcpLink::allocated_bytes() const {
   ZoneBytes bytes;
@@ -21,7 +23,7 @@ ZoneBytes TcpLink::allocated_bytes() const {
 
 Status TcpLink::Check(Zone zone, std::span<const Piece> pieces) const {
   RETURN_IF_ERROR(CheckCount(pieces.size()));
-  return CheckPieces(rank_, zone, pieces,
+  return CheckPieces(peer_.rank, zone, pieces,
                      allocated_bytes_[Index(zone)].load(std::memory_order_acquire));
 }
 
@@ -35,30 +37,30 @@ Status TcpLink::Get(Zone zone, std::span<const Piece> pieces) {
   return connection_->Start(tcp::Op::kGet, zone, pieces);
 }
 
-Status TcpLink::PutRegistered(std::span<const Piece> pieces) {
+Status TcpLink::Put(std::span<const Piece> pieces) {
   RETURN_IF_ERROR(CheckCount(pieces.size()));
   return connection_->Start(tcp::Op::kPutRegistered, Zone::kHost, pieces);
 }
 
-Status TcpLink::GetRegistered(std::span<const Piece> pieces) {
+Status TcpLink::Get(std::span<const Piece> pieces) {
   RETURN_IF_ERROR(CheckCount(pieces.size()));
   return connection_->Start(tcp::Op::kGetRegistered, Zone::kHost, pieces);
 }
 
 Result<std::uint64_t> TcpLink::Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) {
-  RETURN_IF_ERROR(CheckAtomic(rank_, zone, request,
+  RETURN_IF_ERROR(CheckAtomic(peer_.rank, zone, request,
                               allocated_bytes_[Index(zone)].load(std::memory_order_acquire)));
   return connection_->Atomic(zone, request, deadline);
 }
 
-Status TcpLink::Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes,
+Status TcpLink::Signal(Zone zone, std::uint64_t slot_offset, std::span<const std::byte> bytes,
                        Deadline) {
   if (bytes.empty() || bytes.size() > kMaxSignalBytes)
     return InvalidArgument("a signal of {} bytes; it must have from 1 to {}", bytes.size(),
                            kMaxSignalBytes);
-  Piece piece{nullptr, remote_offset, bytes.size()};
+  Piece piece{nullptr, slot_offset, bytes.size()};
   RETURN_IF_ERROR(Check(zone, {&piece, 1}));
-  return connection_->Signal(zone, remote_offset, bytes);
+  return connection_->Signal(zone, slot_offset, bytes);
 }
 
 Status TcpLink::AwaitSignal(Deadline deadline, const std::function<Status()>& begin,

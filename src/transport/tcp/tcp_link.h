@@ -14,30 +14,40 @@
 
 namespace memfabric::transport {
 
-class TcpLink final : public PeerLink {
+class TcpLink final : public PeerLink,
+                      public ZoneAccess,
+                      public RegisteredAccess,
+                      public Signalling {
  public:
-  static constexpr Capabilities kCapabilities{
-      .load_store = false, .atomics = true, .registered = true, .max_pieces = tcp::kMaxPieces};
-
-  TcpLink(Rank rank, std::uint64_t epoch, std::shared_ptr<tcp::TcpConnection> connection)
-      : rank_(rank), epoch_(epoch), connection_(std::move(connection)) {}
+  TcpLink(const MemberLife& peer, std::shared_ptr<tcp::TcpConnection> connection)
+      : peer_(peer), connection_(std::move(connection)) {}
   ~TcpLink() override;
 
-  Rank rank() const override { return rank_; }
-  std::uint64_t epoch() const override { return epoch_; }
+  MemberLife peer() const override { return peer_; }
   std::string_view path() const override { return connection_->encrypted() ? "tcp+tls" : "tcp"; }
-  Capabilities capabilities() const override { return kCapabilities; }
+  ZoneAccess* zones() override { return this; }
+  RegisteredAccess* registered() override { return this; }
+  Signalling* signals() override { return this; }
+  Status Flush(Bound bound) override { return connection_->Flush(bound); }
+
   ZoneBytes allocated_bytes() const override;
+  const ZoneChunks* load_store() const override { return nullptr; }
   Status Put(Zone zone, std::span<const Piece> pieces) override;
   Status Get(Zone zone, std::span<const Piece> pieces) override;
-  Status PutRegistered(std::span<const Piece> pieces) override;
-  Status GetRegistered(std::span<const Piece> pieces) override;
+
+  bool reaches_all() const override { return true; }
+  bool parallel() const override { return false; }
+  Status Put(std::span<const Piece> pieces) override;
+  Status Get(std::span<const Piece> pieces) override;
+
+  // of ZoneAccess and of RegisteredAccess
+  std::size_t max_pieces() const override { return tcp::kMaxPieces; }
+
   Result<std::uint64_t> Atomic(Zone zone, const AtomicRequest& request, Deadline deadline) override;
-  Status Signal(Zone zone, std::uint64_t remote_offset, std::span<const std::byte> bytes,
+  Status Signal(Zone zone, std::uint64_t slot_offset, std::span<const std::byte> bytes,
                 Deadline deadline) override;
   Status AwaitSignal(Deadline deadline, const std::function<Status()>& begin,
                      const std::function<bool()>& done) override;
-  Status Flush(Bound bound) override { return connection_->Flush(bound); }
 
   void MarkDown(const Status& why) override { connection_->SetDown(why); }
   Status Grow(const PeerContribution& contribution) override;
@@ -47,8 +57,7 @@ class TcpLink final : public PeerLink {
  private:
   Status Check(Zone zone, std::span<const Piece> pieces) const;
 
-  const Rank rank_;
-  const std::uint64_t epoch_;
+  const MemberLife peer_;
   const std::shared_ptr<tcp::TcpConnection> connection_;  // shared with the port
   std::array<std::atomic<std::uint64_t>, kZones> allocated_bytes_{};
 };

@@ -28,8 +28,8 @@ class TcpBackend final : public PeerBackend {
     // TcpVenue makes no others
     auto connection = std::static_pointer_cast<tcp::TcpConnection>(socket);
     connection->Attach(contribution.rank);
-    auto link =
-        std::make_shared<TcpLink>(contribution.rank, contribution.epoch, std::move(connection));
+    const MemberLife peer{contribution.rank, contribution.epoch};
+    auto link = std::make_shared<TcpLink>(peer, std::move(connection));
     RETURN_IF_ERROR(link->Grow(contribution));
     return std::shared_ptr<PeerLink>(std::move(link));
   }
@@ -53,7 +53,7 @@ Result<std::chrono::microseconds> SpinTime() {
 
 }  // namespace
 
-Capabilities TcpTransport::capabilities() const { return TcpLink::kCapabilities; }
+Capabilities TcpTransport::capabilities() const { return {.registered = true}; }
 
 Status TcpTransport::CanReach(const MemberAddress& peer) const {
   auto advert = tcp::ParseAdvert(peer.advert);
