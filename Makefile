@@ -13,7 +13,8 @@
 #             leaves
 #   sanitize  the C++ tests again, under address+undefined and under thread sanitizers
 #   fuzz      each fuzz target for FUZZ_SECONDS (20)
-#   lint      include direction, clang-format, headers alone, stubs in step, names, links
+#   lint      include direction, formats, columns, headers alone, stubs and picture in step, names,
+#             links
 #   format    clang-format all C and C++ files, ruff all Python files
 #   docs      check the pages' links, make the Python reference in build/docs
 #   clean     remove what was built; .venv stays
