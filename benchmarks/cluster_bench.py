@@ -238,7 +238,8 @@ if __name__ == "__main__":
         job = Job("tcp://10.77.0.1:8570", 64, sys.argv[2].split(","))
         seconds = job.start()
         print(
-            f"64 ranks on {len(sys.argv[2].split(','))} hosts: {seconds:.2f} s, {sum(job.cpu_seconds()):.1f} s of CPU since "
+            f"64 ranks on {len(sys.argv[2].split(','))} hosts: {seconds:.2f} s, "
+            f"{sum(job.cpu_seconds()):.1f} s of CPU since "
             "they were started",
             file=sys.stderr,
         )

@@ -226,7 +226,8 @@ def main() -> int:
         print("two_hosts: left out, network namespaces need root", flush=True)
     failed = [bar.name for bar in bars if bar.passed is False]
     print(
-        f"{len(bars) - len(failed)} passed, {len(failed)} FAILed{': ' + ', '.join(failed) if failed else ''}"
+        f"{len(bars) - len(failed)} passed, {len(failed)} "
+        f"FAILed{': ' + ', '.join(failed) if failed else ''}"
     )
     return 1 if failed else 0
 

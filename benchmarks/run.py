@@ -45,7 +45,8 @@ class Bar:
         ratio = "-" if self.ratio is None else f"{self.ratio:.3f}"
         verdict = {True: "pass", False: "FAIL", None: "-"}[self.passed]
         return (
-            f"{self.name + ',':<26} {number(self.ours) + ',':<14} {number(self.reference) + ',':<14} {ratio + ',':<8} "
+            f"{self.name + ',':<26} {number(self.ours) + ',':<14} "
+            f"{number(self.reference) + ',':<14} {ratio + ',':<8} "
             f"{self.bar + ',':<28} {verdict}"
         )
 
@@ -673,7 +674,8 @@ def main() -> int:
         + "\n"
     )
     print(
-        f"{sum(bar.passed is True for bar in bars)} passed, {len(failed)} FAILed{': ' + ', '.join(failed) if failed else ''}; "
+        f"{sum(bar.passed is True for bar in bars)} passed, {len(failed)} "
+        f"FAILed{': ' + ', '.join(failed) if failed else ''}; "
         f"details in {options.output}"
     )
     return 2 if broken else 1 if failed else 0

@@ -267,7 +267,8 @@ class Rank:
                 if wrong:
                     self.wrong_blocks += 1
                     report(
-                        error=f"block {number} of rank {source} has {wrong} wrong words at rank {self.rank}"
+                        error=f"block {number} of rank {source} has {wrong} wrong words at rank "
+                        f"{self.rank}"
                     )
                 self.verified[source] += 1
             self.tell(source, 1024 + self.rank, count)
@@ -481,12 +482,13 @@ def watch(
 
 
 def print_table(ranks: Ranks, options: argparse.Namespace, block_bytes: int) -> bool:
-    """Who reached whom, by which path, how fast. True when every block that was sent was verified."""
+    """Prints who reached whom, by which path, how fast. True: all that was sent was verified."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(
-        title=f"KV blocks of {options.block_layers} x ({options.sizes}) bytes, {block_bytes / 2**20:.1f} MiB each"
+        title=f"KV blocks of {options.block_layers} x ({options.sizes}) bytes, "
+        f"{block_bytes / 2**20:.1f} MiB each"
     )
     for name in ("from", "to", "path", "blocks", "GB", "GB/s", "p50 us", "p99 us", "verified"):
         table.add_column(name, justify="left" if name == "path" else "right")
@@ -548,7 +550,8 @@ def main() -> int:
         return 1
     where = f" on {len(options.hosts)} hosts" if options.hosts else ""
     print(
-        f"{options.ranks} ranks{where}, {options.pattern}, {options.seconds:g} s; the store is {store}, an etcd to etcdctl"
+        f"{options.ranks} ranks{where}, {options.pattern}, {options.seconds:g} s; the store is "
+        f"{store}, an etcd to etcdctl"
     )
     block_bytes = options.block_layers * sum(options.piece_bytes)
     ranks = Ranks(options)

@@ -49,7 +49,8 @@ def main() -> None:
         process.join()
     engine.destroy()
     print(
-        f"{BYTES >> 20} MiB to {WORKERS} workers, {'verified' if not any(p.exitcode for p in processes) else 'FAILED'}"
+        f"{BYTES >> 20} MiB to {WORKERS} workers, "
+        f"{'verified' if not any(p.exitcode for p in processes) else 'FAILED'}"
     )
     raise SystemExit(max(process.exitcode for process in processes))
 

@@ -138,14 +138,20 @@ def program_violations() -> Iterator[str]:
                     and "/" in included
                     and not (path.parent / included).exists()
                 ):
-                    yield f"{path.relative_to(ROOT)}:{number}: {included}: programs include only <memfabric/...>"
+                    yield (
+                        f"{path.relative_to(ROOT)}:{number}: {included}: programs include only "
+                        "<memfabric/...>"
+                    )
 
 
 def public_violations() -> Iterator[str]:
     for path in sorted((ROOT / "include").rglob("*.h")):
         for number, included in lines(path, ANY_INCLUDE):
             if "/" in included and not included.startswith(("memfabric/", "sys/")):
-                yield f"{path.relative_to(ROOT)}:{number}: {included}: public headers include the C library and each other only"
+                yield (
+                    f"{path.relative_to(ROOT)}:{number}: {included}: public headers include the "
+                    "C library and each other only"
+                )
 
 
 def violations() -> Iterator[str]:

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Links of the Markdown pages: every relative target exists, and every #anchor is a heading of its
-page. Exits 1 if not.
+"""Links of the Markdown pages: every relative target exists, every #anchor is a heading of its
+page, and every `file` that a page names is there. Exits 1 if not.
 """
 
 import pathlib
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
+# `a/file.h`, from the root, src/ or include/
+FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+\.(?:h|cc|c|py|md|cmake|txt|json))`")
 FENCE = re.compile(r"^\s*(```|~~~)")
 
 
@@ -54,7 +56,15 @@ def broken_links() -> Iterator[str]:
                     yield f"{where}: no such heading"
 
 
+def missing_files() -> Iterator[str]:
+    for page in pages():
+        for number, line in text_lines(page):
+            for match in FILE.finditer(line):
+                if not any((ROOT / root / match[1]).exists() for root in ("", "src", "include")):
+                    yield f"{page.relative_to(ROOT)}:{number}: {match[1]}: no such file"
+
+
 if __name__ == "__main__":
-    found = list(broken_links())
+    found = [*broken_links(), *missing_files()]
     print("\n".join(found) if found else f"{len(pages())} pages, every link leads somewhere")
     sys.exit(1 if found else 0)

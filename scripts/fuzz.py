@@ -58,7 +58,9 @@ def fuzz(target: pathlib.Path) -> Iterator[str]:
         return
     lines = done.stdout.splitlines()
     if done.returncode != 0:
-        yield f"exit status {done.returncode}; run it again with: {target} {crashes}/{target.name}-…"
+        yield (
+            f"exit status {done.returncode}; run it again with: {target} {crashes}/{target.name}-…"
+        )
         yield from lines[-60:]
     runs = [line.split()[-1] for line in lines if line.startswith("stat::number_of_executed_units")]
     if done.returncode == 0 and (not runs or int(runs[0]) < 100):

@@ -243,6 +243,7 @@ def main() -> int:
         "threads start, and wait, in one place": threads,
         "no name of this machine": no_machine_names,
         "links in the documentation": check_links.broken_links,
+        "files that pages name": check_links.missing_files,
         "docs/architecture.svg in step": picture.out_of_step,
     }
     if (ROOT / "python/check_stubs.py").exists():

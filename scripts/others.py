@@ -46,7 +46,8 @@ def _run(*command: object, **options: object) -> str:
     )
     if done.returncode != 0:
         raise Unavailable(
-            f"{' '.join(str(word) for word in command[:4])} …: {(done.stderr or done.stdout).strip()[-300:]}"
+            f"{' '.join(str(word) for word in command[:4])} …: "
+            f"{(done.stderr or done.stdout).strip()[-300:]}"
         )
     return done.stdout
 

@@ -1,4 +1,5 @@
-"""Makes the package of a build tree: <root>/memfabric_hybrid and mf_adapter, links to the sources, headers and libraries.
+"""Makes the package of a build tree: <root>/memfabric_hybrid and mf_adapter, which are links to the
+sources, headers and libraries.
 
 Arguments: the source tree, <root>, the built libraries.
 """

@@ -28,7 +28,8 @@ def main() -> int:
     code = mf.create_config_store(url)
     if code:
         print(
-            f"the store at {url} could not be served: {mf.get_last_err_msg()} ({mf.strerror(code)})",
+            f"the store at {url} could not be served: {mf.get_last_err_msg()} "
+            f"({mf.strerror(code)})",
             file=sys.stderr,
         )
         return 1

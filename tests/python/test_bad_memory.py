@@ -1,4 +1,4 @@
-"""Memory that isn't there is an error of that call, and no process ends of it: see docs/failure.md."""
+"""Memory that isn't there is an error of that call, and ends no process: see docs/failure.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def start(url, name):
     good = np.zeros(4 << 20, np.uint8)
     doomed = mmap.mmap(-1, 4 << 20)
     address = ctypes.addressof(ctypes.c_char.from_buffer(doomed))
-    return [code, engine.register_memory(good, good.nbytes), engine.register_memory(address, 4 << 20)]
+    again = engine.register_memory(good, good.nbytes)
+    return [code, again, engine.register_memory(address, 4 << 20)]
 def protect(how):
     return libc.mprotect(ctypes.c_void_p(address), 4 << 20, how)
 """
@@ -82,7 +83,8 @@ def test_a_copys_own_side(start_rank: Callable[..., Rank], across: bool) -> None
     assert [rank.finish() for rank in ranks] == [0, 0]
     rank = ranks[0]
     rank.run(
-        "there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST); block = np.zeros(4 << 20, np.uint8); types = mf.bm.BmCopyType"
+        "there = pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST); block = np.zeros(4 << 20, "
+        "np.uint8); types = mf.bm.BmCopyType"
     )
     for size in (8, 5000, 4 * MIB) if across else (4 * MIB,):
         assert rank(f"pool.copy_data(4096, there, {size}, types.H2G)") == INVALID
@@ -90,7 +92,8 @@ def test_a_copys_own_side(start_rank: Callable[..., Rank], across: bool) -> None
         assert rank(f"pool.copy_data(there, 4096, {size}, types.G2H)") == INVALID
         assert (
             rank(
-                f"pool.copy_data_batch([block.ctypes.data, 4096], [there] * 2, [{size}] * 2, 2, types.H2G)"
+                f"pool.copy_data_batch([block.ctypes.data, 4096], [there] * 2, [{size}] * 2, 2, "
+                "types.H2G)"
             )
             == INVALID
         )

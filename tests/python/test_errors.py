@@ -175,7 +175,10 @@ def test_the_environment_sets_the_level(variables: dict[str, str], level: int) -
     environment = {
         name: value for name, value in os.environ.items() if name not in names
     } | variables
-    program = f"import memfabric_hybrid as mf; mf.bm.initialize('{free_url()}', 1, 0, mf.bm.BmConfig()); mf.bm.create(0, 2 << 20).join()"
+    program = (
+        f"import memfabric_hybrid as mf; mf.bm.initialize('{free_url()}', 1, 0, "
+        "mf.bm.BmConfig()); mf.bm.create(0, 2 << 20).join()"
+    )
     errors = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stderr

@@ -81,8 +81,10 @@ PROGRAMS = {
     "sys.exit in mid-transfer": "transfers(); sys.exit(0)",
     "os._exit in mid-transfer": "transfers(); os._exit(0)",
     "atexit before us": "transfers(); atexit.register(mf.uninitialize)",
-    "atexit after us": "copies(); atexit.unregister(mf._memfabric._close); atexit.register(mf._memfabric._close)",
-    "destroyed by the garbage collection at the end": "transfers(); Cycle(one); copies(); Cycle(pool); gc.disable()",
+    "atexit after us": "copies(); atexit.unregister(mf._memfabric._close); "
+    "atexit.register(mf._memfabric._close)",
+    "destroyed by the garbage collection at the "
+    "end": "transfers(); Cycle(one); copies(); Cycle(pool); gc.disable()",
     "a generator that is suspended in a call": """
 pool = pool_of(url)
 def sizes():
@@ -105,7 +107,8 @@ class Slow:
         while True:
             time.sleep(0.0001)
 started = threading.Event()
-threading.Thread(target=lambda: pool.copy_data_batch([b'x'], [1], [Slow()], 1, 3), daemon=True).start()
+slow_copy = lambda: pool.copy_data_batch([b'x'], [1], [Slow()], 1, 3)
+threading.Thread(target=slow_copy, daemon=True).start()
 threading.Thread(target=lambda: pool.copy_data(b'x', 1, Slow(), 3), daemon=True).start()
 started.wait()
 """,

@@ -35,7 +35,8 @@ POOL_STEPS = {
     "initialize": "init(url, 4, 1)",
     "create": "globals().update(pool=mf.bm.create2(0, 2 << 20, 4 << 20)) or 0",
     "join": "pool.join()",
-    "copy": "max(pool.copy_data(bytes(300_000), pool.peer_rank_ptr(peer, mf.bm.BmMemType.HOST) + (1 << 20), 300_000, 3)"
+    "copy": "max(pool.copy_data(bytes(300_000), pool.peer_rank_ptr(peer, mf.bm.BmMemType.HOST) + "
+    "(1 << 20), 300_000, 3)"
     " for peer in (0, 2))",
     "extend": "pool.extend_local_mem(size=2 << 20)",
     "leave": "pool.leave()",
@@ -117,8 +118,9 @@ pool = mf.bm.create2(0, {2 * MIB}, {4 * MIB})
 assert pool.join() == 0, mf.get_last_err_msg()
 def exchange(peer, byte):
     there, back = pool.peer_rank_ptr(peer, mf.bm.BmMemType.HOST), bytearray(100_000)
-    codes = [pool.copy_data(bytes([byte]) * len(back), there, len(back), 3), pool.copy_data(there, back, len(back), 2)]
-    return mf.get_last_err_msg() if any(codes) else "" if back == bytes([byte]) * len(back) else "wrong bytes"
+    sent = bytes([byte]) * len(back)
+    codes = [pool.copy_data(sent, there, len(back), 3), pool.copy_data(there, back, len(back), 2)]
+    return mf.get_last_err_msg() if any(codes) else "" if back == sent else "wrong bytes"
 """)
 
     def victim(call: int) -> Victim:

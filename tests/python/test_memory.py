@@ -92,7 +92,8 @@ _ = None
     for number, rank in enumerate(ranks):
         rank.run(f"""
 assert obj.put({1 - number}, 0, array, 64) == 0
-assert engine.transfer_sync_write('engine-{1 - number}', array.ctypes.data, {places[1 - number]}, 64) == 0
+theirs = {places[1 - number]}
+assert engine.transfer_sync_write('engine-{1 - number}', array.ctypes.data, theirs, 64) == 0
 assert pool.copy_data(b'12345678', pool.peer_rank_ptr({1 - number}, H), 8, 3) == 0
 """)
 
@@ -211,7 +212,8 @@ def test_a_view_outlives_the_pool_and_keeps_its_own_slot_only(start_rank: Start)
     ranks = joined(start_rank, 2, 8)
     ranks[1].run("pool.view(1)[:] = bytes([7]) * (8 << 20)")
     ranks[0].run(
-        "array = np.frombuffer(pool.view(0), np.uint8); array[:] = 5; first = pool.peer_rank_ptr(0, H)"
+        "array = np.frombuffer(pool.view(0), np.uint8); array[:] = 5; first = "
+        "pool.peer_rank_ptr(0, H)"
     )
     ranks[0].run("pool.destroy()")
     assert ranks[0]("int(array.sum())") == 5 * 8 * MIB
@@ -324,7 +326,10 @@ def cgroup(rank: Rank, mib: int) -> Iterator[pathlib.Path]:
                 place.rmdir()
 
 
-WRITE = "[pool.copy_data(block, pool.peer_rank_ptr({to}, H) + at, 8 << 20, 3) for at in range(0, {mib} << 20, 8 << 20)]"
+WRITE = (
+    "[pool.copy_data(block, pool.peer_rank_ptr({to}, H) + at, 8 << 20, 3) for at in range(0, "
+    "{mib} << 20, 8 << 20)]"
+)
 
 
 def test_contributed_memory_is_charged_to_its_contributor(start_rank: Start) -> None:
@@ -365,7 +370,8 @@ def test_the_owner_takes_the_memory_that_a_peer_touches(start_rank: Start) -> No
     ranks[1].run(f"""
 sources = np.arange(4, dtype=np.uint64) * 8 + keep.ctypes.data
 destinations = {host} + np.arange(8, 16, 2, dtype=np.uint64) * {2 * MIB}
-assert pool.copy_data_batch(sources, destinations, np.full(4, 8, np.uint64), 4, 3) == 0, mf.get_last_err_msg()
+code = pool.copy_data_batch(sources, destinations, np.full(4, 8, np.uint64), 4, 3)
+assert code == 0, mf.get_last_err_msg()
 """)
     assert in_files(ranks[0]) == before + 16 * MIB
     # by several threads
@@ -386,7 +392,8 @@ def test_an_owner_that_is_stopped_keeps_nobody(start_rank: Start) -> None:
         assert ranks[1]("pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H), 8, 3)") == 0
         first = time.monotonic()
         codes = ranks[1](
-            f"[pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + at * {2 * MIB}, 8, 3) for at in range(1, 20)]"
+            f"[pool.copy_data(b'12345678', pool.peer_rank_ptr(0, H) + at * {2 * MIB}, 8, 3) for "
+            "at in range(1, 20)]"
         )
         assert codes == [0] * 19
         assert first - begin >= 0.2 and time.monotonic() - first < 1  # one wait, not twenty
@@ -413,7 +420,8 @@ def test_objects_and_registered_blocks_are_paid_for_by_their_ranks(start_rank: S
     ranks[0].run("more = mf.alloc(16 << 20)")
     assert in_files(ranks[0]) == before + 2 * MIB
     ranks[0].run(
-        "more = np.frombuffer(more, np.uint8); assert engine.register_memory(more, more.nbytes) == 0"
+        "more = np.frombuffer(more, np.uint8); assert engine.register_memory(more, more.nbytes) "
+        "== 0"
     )
     assert in_files(ranks[0]) == before + 18 * MIB
 

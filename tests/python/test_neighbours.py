@@ -66,7 +66,8 @@ TURN = f"""
 def turns(count):
     for turn in range(count):
         block = bytes([(rank * 31 + turn) % 251]) * (1 << 16)
-        target = pool.peer_rank_ptr((rank + 1 + turn % ({RANKS} - 1)) % {RANKS}, mf.bm.BmMemType.HOST) + (rank << 16)
+        other = (rank + 1 + turn % ({RANKS} - 1)) % {RANKS}
+        target = pool.peer_rank_ptr(other, mf.bm.BmMemType.HOST) + (rank << 16)
         back = bytearray(len(block))
         for code in (pool.copy_data(block, target, len(block), mf.bm.BmCopyType.H2GH),
                      pool.copy_data(target, back, len(block), mf.bm.BmCopyType.GH2H)):
@@ -114,7 +115,8 @@ def test_a_job_feels_nothing_of_its_neighbours(start_rank: Start) -> None:
     for number, rank in enumerate(ranks):
         assert rank(f"init('{url}', 16, {number})") == 0, rank("mf.get_last_err_msg()")
         rank.run(
-            f"rank = {number}\npool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, mf.get_last_err_msg()\n{TURN}"
+            f"rank = {number}\npool = mf.bm.create(0, {2 * MIB})\nassert pool.join() == 0, "
+            f"mf.get_last_err_msg()\n{TURN}"
         )
 
     port = int(url.rsplit(":", 1)[1])

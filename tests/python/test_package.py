@@ -172,9 +172,11 @@ int main(int argc, char **argv) {
   if (smem_bm_init(argv[1], 1, 0, &config) != SMEM_OK) return puts(smem_get_last_err_msg()), 1;
   pool = smem_bm_create(0, 1, SMEMB_DATA_OP_SDMA, 2 << 20, 0, 0);
   if (pool == NULL || smem_bm_join(pool, 0) != SMEM_OK) return puts(smem_get_last_err_msg()), 1;
-  put.src = text, put.dest = smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, 0), put.dataSize = 8, put.stream = NULL;
+  put.src = text, put.dest = smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, 0);
+  put.dataSize = 8, put.stream = NULL;
   get.src = put.dest, get.dest = back, get.dataSize = 8, get.stream = NULL;
-  if (smem_bm_copy(pool, &put, SMEMB_COPY_H2GH, 0) != SMEM_OK || smem_bm_copy(pool, &get, SMEMB_COPY_GH2H, 0) != SMEM_OK)
+  if (smem_bm_copy(pool, &put, SMEMB_COPY_H2GH, 0) != SMEM_OK ||
+      smem_bm_copy(pool, &get, SMEMB_COPY_GH2H, 0) != SMEM_OK)
     return puts(smem_get_last_err_msg()), 1;
   smem_bm_destroy(pool);
   smem_uninit();

@@ -1,4 +1,4 @@
-"""The life of a process: fork, spawn, Ctrl-C, and the interpreter's end with everything still open."""
+"""The life of a process: fork, spawn, Ctrl-C, and the interpreter's end with everything open."""
 
 from __future__ import annotations
 
@@ -254,7 +254,8 @@ def test_other_threads_run_while_a_call_waits(start_rank: Start) -> None:
     rank.run(f"""
 import threading
 ended = []
-thread = threading.Thread(target=lambda: ended.append(init('{free_url()}', 2, 1, start_store=False, init_timeout=2)))
+start = lambda: init('{free_url()}', 2, 1, start_store=False, init_timeout=2)
+thread = threading.Thread(target=lambda: ended.append(start()))
 thread.start()
 turns = 0
 while not ended:
@@ -276,7 +277,10 @@ def test_the_launcher_serves_until_a_signal() -> None:
         )
         try:
             assert url in launcher.stdout.readline()
-            program = f"config = bm.BmConfig(); config.start_store = False; assert bm.initialize('{url}', 2, 0, config) == 0"
+            program = (
+                "config = bm.BmConfig(); config.start_store = False; assert "
+                f"bm.initialize('{url}', 2, 0, config) == 0"
+            )
             run(PREAMBLE + program)
             launcher.send_signal(number)
             started = time.monotonic()

@@ -48,7 +48,8 @@ def test_pools(start_rank: Start, count: int, hosts: int) -> None:
             assert (
                 together(
                     ranks,
-                    f"pool.copy_data(np.zeros(100, np.uint8), pool.peer_rank_ptr((rank + 1) % {count}, "
+                    "pool.copy_data(np.zeros(100, np.uint8), pool.peer_rank_ptr((rank + 1) % "
+                    f"{count}, "
                     "mf.bm.BmMemType.HOST), 100, mf.bm.BmCopyType.H2G)",
                 )
                 == [0] * count
@@ -71,7 +72,8 @@ def test_shared_memory(start_rank: Start, count: int, hosts: int) -> None:
             # MTE, the default, asks for loads and stores, which between hosts there aren't: of that
             # a warning tells.
             rank.start(
-                f"shm = sm.create({number}, {count}, rank, 2 << 20, sm.ShmDataOpType.SDMA); _ = shm.barrier()"
+                f"shm = sm.create({number}, {count}, rank, 2 << 20, sm.ShmDataOpType.SDMA); _ = "
+                "shm.barrier()"
             )
         assert [rank.finish() for rank in ranks] == [0] * count
         assert together(ranks, "len(shm.all_gather(b'x' * 100))") == [100 * count] * count
@@ -97,13 +99,15 @@ def test_engines(start_rank: Start, count: int, hosts: int) -> None:
         assert together(ranks, "engine.register_memory(memory, memory.nbytes)") == [0] * count
         for rank in ranks:
             rank.run(
-                f"theirs = {[rank('memory.ctypes.data') for rank in ranks]}; own = np.zeros(1 << 20, np.uint8)"
+                f"theirs = {[rank('memory.ctypes.data') for rank in ranks]}; own = np.zeros(1 << "
+                "20, np.uint8)"
             )
         for size in (8, 1 << 20):  # all of them at once, so that they dial each other
             assert (
                 together(
                     ranks,
-                    f"[engine.transfer_sync_write(f'quiet{{i}}', own, theirs[i], {size}) for i in range({count})]",
+                    f"[engine.transfer_sync_write(f'quiet{{i}}', own, theirs[i], {size}) for i in "
+                    f"range({count})]",
                 )
                 == [[0] * count] * count
             )
@@ -126,7 +130,8 @@ def test_a_scanner_of_ports_is_no_news(start_rank: Start) -> None:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
     assert (
         ranks[0](
-            "pool.copy_data(np.zeros(8, np.uint8), pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST), 8, mf.bm.BmCopyType.H2G)"
+            "pool.copy_data(np.zeros(8, np.uint8), pool.peer_rank_ptr(1, mf.bm.BmMemType.HOST), "
+            "8, mf.bm.BmCopyType.H2G)"
         )
         == 0
     )

@@ -50,7 +50,8 @@ def test_addresses_agree_and_everybody_reaches_everybody(start_rank: Start) -> N
             text = f"{source}->{target}"
             assert (
                 rank(
-                    f"pool.copy_data(b'{text}', pool.peer_rank_ptr({target}, H) + {64 * source}, {len(text)}, 3)"
+                    f"pool.copy_data(b'{text}', pool.peer_rank_ptr({target}, H) + {64 * source}, "
+                    f"{len(text)}, 3)"
                 )
                 == 0
             )
@@ -62,7 +63,8 @@ def test_addresses_agree_and_everybody_reaches_everybody(start_rank: Start) -> N
             )
             assert (
                 rank(
-                    f"bytes(pool.view({(target + 1) % 3})[{64 * source}:{64 * source} + 4]).decode()"
+                    f"bytes(pool.view({(target + 1) % 3})[{64 * source}:{64 * source} + "
+                    "4]).decode()"
                 )
                 == f"{source}->{(target + 1) % 3}"
             )
@@ -74,7 +76,8 @@ def test_between_two_others_and_their_kinds_of_memory(start_rank: Start) -> None
     ranks[0].run(f"""
 a, b = pool.peer_rank_ptr(1, H), pool.peer_rank_ptr(2, D) + 100
 assert pool.copy_data(a, b, 4, bm.BmCopyType.G2G) == 0
-assert pool.copy_data_batch([a, b], [b, pool.peer_rank_ptr(2, H) + {MIB}], [4, 4], 2, bm.BmCopyType.AUTO) == 0
+there = pool.peer_rank_ptr(2, H) + {MIB}
+assert pool.copy_data_batch([a, b], [b, there], [4, 4], 2, bm.BmCopyType.AUTO) == 0
 """)
     assert ranks[2]("bytes(pool.view(2, D)[100:104]).decode()") == "from"
     assert ranks[2](f"bytes(pool.view(2)[{MIB}:{MIB} + 4]).decode()") == "from"
@@ -109,7 +112,10 @@ def test_events_come_in_order_and_stop(start_rank: Start) -> None:
     first.run("""
 import queue
 events = queue.Queue()
-assert pool.set_group_event_handler(lambda rank, event: events.put((rank, event.name, isinstance(event, bm.BmGroupEvent)))) == 0
+def hear(rank, event):
+    events.put((rank, event.name, isinstance(event, bm.BmGroupEvent)))
+
+assert pool.set_group_event_handler(hear) == 0
 """)
     second.run("assert pool.leave() == 0")
     assert first("events.get(timeout=10)") == [1, "LEAVE_EVENT", True]
@@ -133,7 +139,8 @@ import queue, sys
 seen, raised = queue.Queue(), queue.Queue()
 sys.unraisablehook = lambda report: raised.put(report.exc_type.__name__)
 def handler(rank, event):
-    seen.put((pool.copy_data(b'x', pool.peer_rank_ptr(0, H), 1, 3), [m.rank for m in pool.members()]))
+    code = pool.copy_data(b'x', pool.peer_rank_ptr(0, H), 1, 3)
+    seen.put((code, [m.rank for m in pool.members()]))
     pool.set_group_event_handler(None)
     raise LookupError
 assert pool.set_group_event_handler(handler) == 0

@@ -36,7 +36,7 @@ def listening(pid: int) -> set[tuple[str, int]]:
 
 
 def knock(names: set[tuple[str, int]]) -> None:
-    """Sends what no peer sends, which whoever listens logs on the thread that serves all its peers."""
+    """Sends what no peer sends; the listener logs it on the thread that serves all its peers."""
     for name, kind in sorted(names) * 5:  # one that is closed before it has spoken says nothing
         with socket.socket(socket.AF_UNIX, kind) as stranger, contextlib.suppress(BrokenPipeError):
             stranger.connect("\0" + name)
@@ -65,7 +65,8 @@ lines.clear()
     )
     marker = tmp_path / "busy"
     busy.start(
-        f"open({str(marker)!r}, 'w').close(); _ = time.monotonic(), ctypes.PyDLL(None).sleep(6), time.monotonic()"
+        f"open({str(marker)!r}, 'w').close(); _ = time.monotonic(), ctypes.PyDLL(None).sleep(6), "
+        "time.monotonic()"
     )
     while not marker.exists():
         assert busy.process.poll() is None
@@ -157,7 +158,8 @@ pool.set_group_event_handler(lambda rank, event: (seen.append(event), go.wait())
 """)
     peer = start_rank()
     peer.run(
-        f"assert init('{rank('url')}', 4, 1, start_store=False) == 0; pool = mf.bm.create(0, 2 << 20)"
+        f"assert init('{rank('url')}', 4, 1, start_store=False) == 0; pool = mf.bm.create(0, 2 << "
+        "20)"
     )
     begun = time.monotonic()
     peer.run(

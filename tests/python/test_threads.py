@@ -44,7 +44,8 @@ def threads():
 def takes_signals():
     found = []
     for tid in tasks():
-        masks = [line.split()[1] for line in read(tid, 'status').splitlines() if line.startswith('SigBlk:')]
+        lines = read(tid, 'status').splitlines()
+        masks = [line.split()[1] for line in lines if line.startswith('SigBlk:')]
         if masks and any(not int(masks[0], 16) >> n - 1 & 1 for n in BLOCKABLE):
             found.append((read(tid, 'comm').strip(), masks[0]))
     return found
@@ -59,7 +60,8 @@ assert pool.set_group_event_handler(lambda rank, event: None) == 0
 data = numpy.ones(8 << 20, numpy.uint8)
 for peer in (1, 2):
     for flags in (0, 1):
-        assert pool.copy_data(data, pool.peer_rank_ptr(peer, mf.bm.BmMemType.HOST), data.nbytes, mf.bm.BmCopyType.H2GH, flags) == 0
+        there = pool.peer_rank_ptr(peer, mf.bm.BmMemType.HOST)
+        assert pool.copy_data(data, there, data.nbytes, mf.bm.BmCopyType.H2GH, flags) == 0
 assert pool.wait() == 0
 engine = mf.TransferEngine()
 assert engine.initialize(url, 'one', 'Prefill', 0) == 0, mf.get_last_err_msg()
@@ -68,7 +70,8 @@ assert other.initialize(url, 'two', 'Decode', 0) == 0, mf.get_last_err_msg()
 target = numpy.zeros(1 << 20, numpy.uint8)
 assert other.register_memory(target, target.nbytes) == 0
 stream = mf.Stream()
-assert engine.transfer_async_write_submit('two', data, target.ctypes.data, target.nbytes, stream) == 0, mf.get_last_err_msg()
+code = engine.transfer_async_write_submit('two', data, target.ctypes.data, target.nbytes, stream)
+assert code == 0, mf.get_last_err_msg()
 assert stream.synchronize() == 0, mf.get_last_err_msg()
 config = shm.ShmConfig()
 assert shm.initialize(url, 1, 0, 0, config) == 0, mf.get_last_err_msg()
@@ -100,7 +103,8 @@ def test_all_have_names_and_take_no_signals(start_rank: Start) -> None:
     assert [name for name in names if name.startswith(("python", "rank"))] == [], names
     assert ranks[0]("takes_signals()") == []
     ranks[0].run(
-        "engine.destroy(); other.destroy(); shm.uninitialize(); pool.destroy(); mf.bm.uninitialize()"
+        "engine.destroy(); other.destroy(); shm.uninitialize(); pool.destroy(); "
+        "mf.bm.uninitialize()"
     )
     assert ranks[0]("takes_signals()") == []
 
@@ -117,7 +121,8 @@ def test_a_rank_has_few_threads(start_rank: Start) -> None:
     rank.run("""
 data = np.ones(8 << 20, np.uint8)
 for flags in (0, 1):
-    assert pool.copy_data(data, pool.peer_rank_ptr(0, mf.bm.BmMemType.HOST), data.nbytes, mf.bm.BmCopyType.H2GH, flags) == 0
+    there = pool.peer_rank_ptr(0, mf.bm.BmMemType.HOST)
+    assert pool.copy_data(data, there, data.nbytes, mf.bm.BmCopyType.H2GH, flags) == 0
 assert pool.wait() == 0
 """)
     names = rank("threads()")

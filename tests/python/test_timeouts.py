@@ -71,7 +71,8 @@ def test_call_timeouts_of_transfers(start_rank: Callable[..., Rank]) -> None:
     theirs = other("memory.ctypes.data")
     for call in (
         f"engine.transfer_sync_write('timeout-1', memory, {theirs}, memory.nbytes, timeout={{}})",
-        f"engine.batch_transfer_sync_read('timeout-1', [memory], [{theirs}], [memory.nbytes], timeout={{}})",
+        f"engine.batch_transfer_sync_read('timeout-1', [memory], [{theirs}], [memory.nbytes], "
+        f"timeout={{}})",
     ):
         assert rank(call.format(30)) == 0
         other.stop()

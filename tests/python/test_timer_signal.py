@@ -28,8 +28,8 @@ def copies(peer, rounds):
         for size in (8, 5000, 1 << 20) if i % 16 == 0 else (8, 5000):
             sent, got = np.full(size, i % 251, np.uint8), np.zeros(size, np.uint8)
             codes = [pool.copy_data(sent, theirs, size, mf.bm.BmCopyType.H2G),
-                     pool.copy_data_batch([sent.ctypes.data, sent.ctypes.data], [theirs, theirs + size // 2], [size // 2] * 2, 2,
-                                          mf.bm.BmCopyType.H2G),
+                     pool.copy_data_batch([sent.ctypes.data] * 2, [theirs, theirs + size // 2],
+                                          [size // 2] * 2, 2, mf.bm.BmCopyType.H2G),
                      pool.copy_data(theirs, got, size, mf.bm.BmCopyType.G2H, flags=1), pool.wait()]
             if any(codes) or not (got == sent).all():
                 return f"round {i}, {size} bytes: {codes}, {mf.get_last_err_msg()}"
@@ -158,7 +158,8 @@ def test_shared_memory(start_under_timer: Start, across: bool) -> None:
     assert (
         together(
             ranks,
-            f"[i for i in range({rounds}) if shm.all_gather(bytes([rank, i])) != bytes([0, i, 1, i, 2, i])]",
+            f"[i for i in range({rounds}) if shm.all_gather(bytes([rank, i])) != bytes([0, i, 1, "
+            "i, 2, i])]",
         )
         == [[]] * 3
     )
@@ -168,7 +169,8 @@ def test_shared_memory(start_under_timer: Start, across: bool) -> None:
 def go_round():
     for i in range(1, {rounds}):
         if rank == 0: shm.put_signal((rank + 1) % 3, 64, b'x' * 100, 0, i)
-        if code := shm.wait_until(0, sm.ShmCmp.GE, i): return f"round {{i}}: {{code}} {{mf.get_last_err_msg()}}"
+        if code := shm.wait_until(0, sm.ShmCmp.GE, i):
+            return f"round {{i}}: {{code}} {{mf.get_last_err_msg()}}"
         if rank != 0: shm.put_signal((rank + 1) % 3, 64, b'x' * 100, 0, i)
     return ""
 """)

@@ -103,7 +103,10 @@ def tls_off() -> Iterator[None]:
 
 
 def info(directory: pathlib.Path, name: str) -> str:
-    return f"tlsCaPath: {directory}; tlsCaFile: ca.pem; tlsCert: {directory / name}.pem; packagePath: /any;"
+    return (
+        f"tlsCaPath: {directory}; tlsCaFile: ca.pem; tlsCert: {directory / name}.pem; "
+        "packagePath: /any;"
+    )
 
 
 def key(directory: pathlib.Path, name: str) -> str:
@@ -225,7 +228,8 @@ def test_a_forked_child_does_not_forget(authority: pathlib.Path) -> None:
         f"assert mf.set_conf_store_tls(True, {info(authority, 'one')!r}) == 0\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        f"    os._exit(0 if mf.create_config_store({free_url()!r}) == mf.ErrorCode.NOT_STARTED else 1)\n"
+        f"    os._exit(0 if mf.create_config_store({free_url()!r}) == mf.ErrorCode.NOT_STARTED "
+        f"else 1)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -142,7 +142,8 @@ def test_peers_killed_in_mid_transfer_hinder_nobody(engine, start_peer) -> None:
         peer, _ = start_peer("writer")
         peer.run(f"big = np.full({size}, {life + 1}, np.uint8)")
         peer.start(
-            f"\nwhile engine.transfer_sync_write('tester', big, {page.ctypes.data}, {size}) == 0: pass"
+            f"\nwhile engine.transfer_sync_write('tester', big, {page.ctypes.data}, {size}) == 0: "
+            "pass"
         )
         until(lambda: page[size // 2] == life + 1)
         peer.kill()
@@ -202,7 +203,8 @@ def forbid():
     import ctypes, struct
     libc = ctypes.CDLL(None, use_errno=True)
     program = b"".join(struct.pack("HBBI", *line) for line in (
-        (0x20, 0, 0, 0), (0x15, 1, 0, 310), (0x15, 0, 1, 311), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)))
+        (0x20, 0, 0, 0), (0x15, 1, 0, 310), (0x15, 0, 1, 311),
+        (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)))
     code = ctypes.create_string_buffer(program)
     head = struct.pack("HxxxxxxQ", 5, ctypes.addressof(code))
     if libc.prctl(38, 1, 0, 0, 0): return ctypes.get_errno()
@@ -232,7 +234,8 @@ _ = []
 mine = np.full({size}, {k} + 1, np.uint8)
 for other, memories in enumerate({addresses}):
     for at in memories:
-        if engine.transfer_sync_write(f"member-{{other}}", mine, at + {k * size}, {size}): _.append(mf.get_last_err_msg())
+        if engine.transfer_sync_write(f"member-{{other}}", mine, at + {k * size}, {size}):
+            _.append(mf.get_last_err_msg())
 """)
         assert [peer.finish() for peer in peers] == [[]] * count
         for peer in peers:
@@ -298,7 +301,9 @@ def write(slot, value, pages):
     while True:
         page, k = pages[k % 2], k + 1
         if k % 3 == 0:
-            code = engine.batch_transfer_sync_write("tester", mine[0].ctypes.data + pieces, page + pieces, np.full(len(pieces), 4096, np.uint64))
+            sizes = np.full(len(pieces), 4096, np.uint64)
+            code = engine.batch_transfer_sync_write(
+                "tester", mine[0].ctypes.data + pieces, page + pieces, sizes)
         else:
             code = engine.transfer_sync_write("tester", mine[0], page, {size})
         if code not in (0, {int(INVALID_PARAM)}): raise RuntimeError(mf.get_last_err_msg())

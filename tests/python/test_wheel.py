@@ -81,7 +81,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class User:
-    """Who has installed the wheel, and nothing else of ours; where this process may, it is nobody."""
+    """A user who has installed the wheel and nothing else of ours: nobody, where that may be."""
 
     home: Path
 
@@ -167,7 +167,8 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
 before, begin = resident(), time.process_time()
 import memfabric_hybrid
-print((time.process_time() - begin) * 1e3, (resident() - before) / 2**20, "typer" in sys.modules or "rich" in sys.modules)
+spent, grown = (time.process_time() - begin) * 1e3, (resident() - before) / 2**20
+print(spent, grown, "typer" in sys.modules or "rich" in sys.modules)
 """
 
 
@@ -177,7 +178,8 @@ def test_another_library_of_that_name_is_not_taken(user: User) -> None:
     user.run(
         "sh",
         "-ec",
-        f"mkdir -p {other}; echo 'int other;' | cc -shared -x c - -o {other}/libmf_smem.so -Wl,-soname,libmf_smem.so",
+        f"mkdir -p {other}; echo 'int other;' | cc -shared -x c - -o {other}/libmf_smem.so "
+        "-Wl,-soname,libmf_smem.so",
     )
     assert user.run(
         "env",

@@ -90,7 +90,8 @@ def _problems() -> list[str]:
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         problems.append(
-            f"the address space is limited to {_size(soft)}: pools reserve addresses for all ranks (ulimit -v unlimited)"
+            f"the address space is limited to {_size(soft)}: pools reserve addresses for all "
+            "ranks (ulimit -v unlimited)"
         )
     return problems
 

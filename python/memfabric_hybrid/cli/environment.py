@@ -49,7 +49,8 @@ VARIABLES = (
     ),
     Variable(
         "MEMFABRIC_SPIN_US",
-        "how long a TCP transfer is polled for before it is slept for: 0 to 1000 microseconds, 50 when unset",
+        "how long a TCP transfer is polled for before it is slept for: 0 to 1000 microseconds, 50 "
+        "when unset",
     ),
     Variable(
         "MEMFABRIC_GVA_BASE",
