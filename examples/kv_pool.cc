@@ -55,7 +55,7 @@ constexpr std::uint64_t kGuard = 0xA5A5'5A5A'DEAD'BEEF;
 constexpr std::uint64_t kFinal = 1ULL << 63;  // in arrived[] and done[]: no more will come
 constexpr std::size_t kMailWords = 2048;      // arrived[1024], done[1024]
 constexpr std::size_t kPoolUnit = 2 << 20;
-// that a rank waits for a peer that neither fails nor gets on
+// that a rank waits for a peer without progress
 constexpr std::chrono::seconds kPatience{30};
 
 struct Options {
@@ -280,7 +280,7 @@ class Rank {
 
  private:
   struct Outgoing {
-    std::string path;  // asked while both are sure to be there
+    std::string path;  // asked while both ranks are there
     std::uint64_t put = 0;
     bool finished = false;
     std::vector<double> microseconds;
@@ -386,8 +386,8 @@ class Rank {
     return moved;
   }
 
-  // Nobody will touch our memory again: what we sent is acknowledged, and what we shall get is
-  // verified.
+  // Whether no rank will touch our memory again: what we sent is acknowledged, and what others send
+  // us is verified.
   bool IsComplete() const {
     for (auto& [target, out] : outgoing_) {
       if (!out.finished || Mail(1024 + target) != (out.put | kFinal)) return false;
@@ -579,7 +579,7 @@ class Ranks {
   std::uint64_t wrong_blocks_ = 0;
 };
 
-// Shows how it goes until every rank has ended; after a failure the others get three seconds to say
+// Shows progress until every rank has ended; after a failure the others get three seconds to say
 // what they saw.
 void Watch(Ranks& ranks, std::uint64_t block_bytes) {
   bool terminal = isatty(STDOUT_FILENO) == 1;

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Ranks on one host or several pool their memory and move KV-cache blocks between each other; every
-byte is verified where it arrives.
+"""Ranks on one host or several pool their memory and move KV-cache blocks between each other.
+
+Every byte is verified where it arrives.
 
 A block has the shape of DeepSeek-R1's KV cache: 61 layers, each a 128 KiB and a 16 KiB piece that
-lie apart at the receiver, so one block is one copy_data_batch of 122 pieces. The sender's pattern
-depends on the pair, the block's number and the offset; the receiver, which shares nothing with the
-sender but the pool, checks all of it and the guard bytes around each piece.
+lie apart at the receiver. So one block is one copy_data_batch of 122 pieces. The sender's pattern
+depends on the pair, the block's number and the offset. The receiver shares nothing with the sender
+but the pool. It checks the whole pattern, and the guard bytes around each piece.
 
 The receiver's memory, as all ranks compute it:
 
@@ -41,7 +42,7 @@ SLOTS = 2  # blocks under way for each pair
 GUARD_WORDS = 8
 GUARD = np.uint64(0xA5A5_5A5A_DEAD_BEEF)
 FINAL = 1 << 63  # in arrived[] and done[]: no more will come
-PATIENCE = 30.0  # seconds that a rank waits for a peer that neither fails nor gets on
+PATIENCE = 30.0  # seconds that a rank waits for a peer without progress
 MAIL_BYTES = 16 * 1024  # arrived[1024], done[1024]
 UNIT = 2 << 20  # what pool sizes are multiples of
 HOST = bm.BmMemType.HOST
@@ -165,7 +166,7 @@ def check(code: int, what: str) -> None:
 @dataclasses.dataclass
 class Outgoing:
     address: int  # of our inbox at the target
-    path: str  # asked while both are sure to be there
+    path: str  # asked while both ranks are there
     put: int = 0
     finished: bool = False
     microseconds: list[float] = dataclasses.field(default_factory=list)
@@ -324,8 +325,8 @@ class Rank:
         )
 
     def is_complete(self) -> bool:
-        """Nobody will touch our memory again: all that we sent is acknowledged, and all that we
-        shall get is verified.
+        """True when no rank will touch our memory again: all that we sent is acknowledged, and all
+        that others send us is verified.
         """
         sent = all(
             o.finished and int(self.done[t]) == o.put | FINAL for t, o in self.outgoing.items()
@@ -449,7 +450,7 @@ class Ranks:
 def watch(
     ranks: Ranks, options: argparse.Namespace, block_bytes: int, interrupted: threading.Event
 ) -> None:
-    """Shows how it goes until every rank has ended; after a failure the others get three seconds to
+    """Shows progress until every rank has ended; after a failure the others get three seconds to
     say what they saw.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

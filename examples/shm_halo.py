@@ -1,10 +1,11 @@
-"""A halo exchange: heat spreads along a rod that several ranks share, each with the ends of its
-neighbours beside its own.
+"""A halo exchange: heat spreads along a rod whose parts lie at several ranks.
+
+Each rank has the ends of its neighbours' parts beside its own.
 
     python shm_halo.py [--ranks 4] [--cells 1000] [--steps 500] [--store tcp://127.0.0.1:8571]
 
-Every rank puts its two outermost cells into its neighbours' halos, with a signal; nobody waits for
-all of them. At the end the parts are compared with the same rod computed in one piece.
+Every rank puts its two outermost cells into its neighbours' halos, with a signal. It waits for its
+neighbours only. At the end the parts are compared with the same rod, computed in one piece.
 """
 
 import argparse

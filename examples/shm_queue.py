@@ -2,8 +2,8 @@
 
     python shm_queue.py [--ranks 4] [--items 2000] [--store tcp://127.0.0.1:8572]
 
-Each item is taken once, by whoever is free. A rank that is slow takes fewer; one that dies keeps
-the item it had, and the others go on.
+Each item is taken once, by a rank that is free. A slow rank takes fewer items. A rank that dies
+keeps the item that it had, and the others go on.
 """
 
 import argparse

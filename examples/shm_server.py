@@ -1,11 +1,11 @@
-"""A parameter server: rank 0 has the weights, the others compute gradients on data of their own and
-send them.
+"""A parameter server: rank 0 has the weights, the others send it gradients of their own data.
 
     python shm_server.py [--workers 3] [--steps 200] [--store tcp://127.0.0.1:8573]
 
 Workers read the weights by get, put their gradient into the place that the server keeps for them,
-and signal it; the server takes all of a step, and publishes new weights by counting up a version
-that the workers wait for in their own memory."""
+and signal it. The server waits for all gradients of a step. Then it publishes new weights by
+counting up a version, which the workers wait for in their own memory.
+"""
 
 import argparse
 import multiprocessing
@@ -19,7 +19,7 @@ from memfabric_hybrid import shm
 FEATURES = 64
 # VERSION is in each worker's memory, the others are in the server's
 VERSION, WEIGHTS, GRADIENTS = 0, 4096, 65536
-ARRIVED = 8  # in the server's: how many gradients have come
+ARRIVED = 8  # how many gradients have come
 
 
 def train(area: shm.ShareMemory, rank: int, ranks: int, steps: int) -> None:

@@ -1,5 +1,6 @@
-"""Weights from one process to many, without a shared store: each engine is found at its own
-address.
+"""Weights from one process to many, without a shared store.
+
+Each engine is found at its own address.
 """
 
 import multiprocessing

@@ -1,6 +1,4 @@
-"""Prefill and decode: one process writes a KV cache into the memory of another, by name and
-address.
-"""
+"""Prefill and decode: one process writes a KV cache into another's memory, by name and address."""
 
 import multiprocessing
 

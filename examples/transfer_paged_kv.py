@@ -1,5 +1,6 @@
-"""A paged KV cache: 61 layers of pages that lie anywhere, handed over in one batch on a stream,
-every byte checked.
+"""A paged KV cache: 61 layers of pages that lie anywhere, handed over in one batch on a stream.
+
+Every byte is checked.
 """
 
 import multiprocessing

@@ -1,8 +1,7 @@
-"""Two machines, one pool: each writes 256 MiB into the memory of the other, reads it back, and says
-how fast that was.
+"""Two machines, one pool: each writes 256 MiB into the other's memory and reads it back.
 
-On machine A (10.0.0.1, say; its port 8570 and the ports that the kernel gives must be reachable
-from B):
+It prints how fast that was. On machine A, which is 10.0.0.1 here (B must reach its port 8570 and
+the ports that the kernel gives):
 
     python two_machines.py tcp://10.0.0.1:8570 0
 
@@ -10,11 +9,12 @@ On machine B, before or after:
 
     python two_machines.py tcp://10.0.0.1:8570 1
 
-A serves the store at that address. Each listens for data at the address that its route to A goes
-out of; a third argument chooses another: an interface's name, 'tcp://ip:port' or
-'tcp://ip/maskbits:port'. With an etcd cluster (etcd://host:2379) neither serves anything and either
-may go. MEMFABRIC_DATA_TLS=1 on both encrypts what goes between them; docs/security.md says what
-else to do."""
+A serves the store at that address. Each machine listens for data at the source address of its route
+to A. A third argument chooses another address: an interface's name, 'tcp://ip:port' or
+'tcp://ip/maskbits:port'. With an etcd cluster (etcd://host:2379) neither machine serves a store,
+and either may go. MEMFABRIC_DATA_TLS=1 on both encrypts what goes between them. docs/security.md
+says what else to do.
+"""
 
 import sys
 import threading

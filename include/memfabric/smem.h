@@ -72,7 +72,7 @@ enum {
   SMEM_TIMEOUT = -2004,           /* the configured bound has passed */
   SMEM_REPEAT_CALL = -2005,       /* called before, with other arguments */
   SMEM_DUPLICATED_OBJECT = -2006, /* the name, rank or range is taken by another */
-  SMEM_OBJECT_NOT_EXISTS = -2007, /* the handle or range names nothing (any more) */
+  SMEM_OBJECT_NOT_EXISTS = -2007, /* the handle or range doesn't exist */
   SMEM_NOT_INITIALIZED = -2008,   /* the service was not initialized, or has been uninitialized */
   /* full, or a port taken by something else: retry later or elsewhere */
   SMEM_RESOURCE_IN_USE = -2009,

@@ -55,7 +55,7 @@ bool IsNumber(nb::handle object) {
          (mapping == nullptr || mapping->mp_ass_subscript == nullptr);
 }
 
-// A number that can be no address, like np.float64: it has memory of its own, and nobody means
+// A number that can be no address, like np.float64: it has memory of its own, and no caller means
 // that.
 bool IsOtherNumber(nb::handle object) {
   const PyMappingMethods* mapping = Py_TYPE(object.ptr())->tp_as_mapping;

@@ -110,7 +110,7 @@ class Address {
   std::optional<std::uint64_t> size_bytes() const { return size_bytes_; }
   // Refused when the object is known to hold less than `size` bytes.
   void CheckHolds(std::uint64_t size, const char* name) const;
-  // Whether something keeps the memory alive that has to outlive an asynchronous copy.
+  // Whether an object keeps the memory alive, as an asynchronous copy needs it.
   bool owns() const { return buffer_.view.obj != nullptr || owner_.is_valid(); }
 
  private:

@@ -44,7 +44,7 @@ class BigMemory {
   nb::object& group_event_function() { return group_event_.function; }
 
  private:
-  smem_bm_t handle_ = nullptr;  // stays after Destroy: the library knows that it is none any more
+  smem_bm_t handle_ = nullptr;  // stays after Destroy: the library then refuses it
   std::uint32_t id_;
   bool destroyed_ = false;
   CallbackFunction group_event_;

@@ -30,7 +30,7 @@ class CallbackFunction {
   CallbackFunction& operator=(const CallbackFunction&) = delete;
 
   void* context() const { return reinterpret_cast<void*>(number_); }
-  // The function that a context stands for, empty for none (any more).
+  // The function that a context stands for; empty when there is none.
   static nb::object Find(void* context);
 
  private:

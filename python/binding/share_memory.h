@@ -67,7 +67,7 @@ class ShareMemory {
   // Opens a view; its holder keeps it.
   nb::object OpenView(std::uint32_t rank, void** address);
 
-  smem_shm_t handle_;  // stays after Destroy: the library knows that it is none any more
+  smem_shm_t handle_;  // stays after Destroy: the library then refuses it
   std::uint32_t id_;
   std::uint32_t rank_ = 0;
   std::uint32_t rank_size_ = 0;

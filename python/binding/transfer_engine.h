@@ -46,7 +46,7 @@ class Stream {
   static Stream* Find(smem_trans_stream_t handle);
 
  private:
-  smem_trans_stream_t handle_;  // stays after Destroy: the library knows that it is none any more
+  smem_trans_stream_t handle_;  // stays after Destroy: the library then refuses it
   bool destroyed_ = false;
   std::vector<Address> in_flight_;
 };
