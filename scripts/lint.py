@@ -209,6 +209,16 @@ def no_machine_names() -> Iterator[str]:
                     yield f"{path.relative_to(ROOT)}:{number}: names the machine it was written on"
 
 
+def citations() -> Iterator[str]:
+    """A page that code cites is in the tree."""
+    page = re.compile(r"(?<![\w./])[\w./-]+\.md\b")
+    for path in tracked(".h", ".cc", ".c", ".py", ".cmake", ".proto", "CMakeLists.txt"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for name in page.findall(line):
+                if not (ROOT / name).exists():
+                    yield f"{path.relative_to(ROOT)}:{number}: {name}: no such page"
+
+
 def threads() -> Iterator[str]:
     """Threads are started in one place, which names them, blocks their signals and turns a refusal
     into a Status; they wait for a limited time in one place, which goes by the kernel's clock."""
@@ -241,6 +251,7 @@ def main() -> int:
         "lines of at most 100 columns": columns,
         "names": names,
         "threads start, and wait, in one place": threads,
+        "pages that code cites": citations,
         "no name of this machine": no_machine_names,
         "links in the documentation": check_links.broken_links,
         "files that pages name": check_links.missing_files,
