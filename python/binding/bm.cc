@@ -277,8 +277,9 @@ type: BmCopyType; AUTO decides by the addresses.
 flags: 0, or a sum of 1: return at once, and keep objects alive until wait(); 2: accepted, without
     effect; 4: `stream` is given. Other bits are ignored.
 stream: has no effect, because pools have no device streams.
-timeout: seconds for the call as a whole. None: the copy goes on as long as bytes move, and ends when
-    none have moved for operation_timeout. It doesn't bound what flag 1 leaves to other threads.
+timeout: seconds for the call as a whole. None: the copy goes on as long as bytes move, and ends
+    when none have moved for operation_timeout. It doesn't bound what flag 1 leaves to other
+    threads.
 Returns 0 once the bytes are in place at the destination and visible to its owner, after this
     thread's earlier copies. INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the
     argument, its value and the limit. An int below 0 or above 2**64 - 1 is one case of it.
@@ -410,8 +411,8 @@ Raises RuntimeError when the pool is destroyed.)");
            R"(What has gone to and from each rank since the pool was created.
 
 Returns rank -> path -> counts, without those that are all 0. The paths are those of path(), and
-    'none' where there was no path. bytes: copied; a copy counts at each rank whose memory it read or
-    wrote. operations: copies, elements of batches, and pieces of large ones. errors: tries that
+    'none' where there was no path. bytes: copied; a copy counts at each rank whose memory it read
+    or wrote. operations: copies, elements of batches, and pieces of large ones. errors: tries that
     failed because the rank could not be reached. retries: tries to reach it again.
 Raises RuntimeError when the pool is destroyed.
 
@@ -583,8 +584,9 @@ Raises RuntimeError with a message that names the argument, its value and the li
           "tag_op_info: str = '') -> BigMemory"),
       R"(Opens a pool as create() does, with a given maximum a rank.
 
-max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0, the same on all ranks. A mismatch
-    is an error that names the rank and both values. BigMemory.extend_local_mem() grows up to them.
+max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0, the same on all ranks. A
+    mismatch is an error that names the rank and both values. BigMemory.extend_local_mem() grows up
+    to them.
 enable_56bits_gva: addresses are numbers above 2**48; BigMemory.gva_to_va() gives usable ones.
 flags: as create(). Bit 8: host memory is that of the file `shm_fd`.
 shm_fd: ignored without bit 8.

@@ -84,10 +84,10 @@ Where ranks are assigned it is the first process on the store's host that binds 
       "True: initialize() starts the store and returns, and create() fails. At first False.");
   BindFlagField<&BmConfig::dynamic_world_size>(
       type, "dynamic_world_size",
-      R"(True: world_size may differ between ranks; the first creator's is the pool's. At first False.
+      R"(True: world_size may differ between ranks. At first False.
 
-Either way world_size is a capacity: ranks come and go in any order, and nothing waits for all of
-them.)");
+The pool's is then the first creator's. Either way world_size is a capacity: ranks come and go in
+any order, and nothing waits for all of them.)");
   BindFlagField<&BmConfig::unified_address_space>(
       type, "unified_address_space",
       "Must be True: every process sees a pool at the same addresses. At first True.");
@@ -100,9 +100,10 @@ them.)");
   BindIntField<&BmConfig::flags>(type, "flags", "Reserved. At first 0.");
   BindFlagField<&BmConfig::data_tls>(
       type, "data_tls",
-      R"(True: what goes between hosts is encrypted, by TLS 1.3 with keys from the store. At first False.
+      R"(True: what goes between hosts is encrypted, by TLS 1.3. At first False.
 
-All ranks of a pool must say the same. The store must use TLS (set_conf_store_tls), or initialize()
+The keys come from the store. All ranks of a pool must say the same. The store must use TLS
+    (set_conf_store_tls), or initialize()
 fails: whoever can read the store's traffic can read the keys. The environment variable
 MEMFABRIC_DATA_TLS=1 encrypts with any store.)");
   type.def_prop_rw(
@@ -116,9 +117,9 @@ MEMFABRIC_DATA_TLS=1 encrypts with any store.)");
            R"(Chooses the network interface that the data plane listens at.
 
 nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's
-    name, in at most 63 bytes; or several of them with commas between, of which the first that exists
-    is used. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave the
-    choice to the library.
+    name, in at most 63 bytes; or several of them with commas between, of which the first that
+    exists is used. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave
+    the choice to the library.
 A port is the first of a range, so that all ranks of a host may be given the same: rank r listens at
 port + r. If that is taken, it listens at the next free port from port + world_size on. Port 0, or
 none: the kernel's choice.

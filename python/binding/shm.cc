@@ -116,11 +116,11 @@ void BindCollectives(nb::class_<ShareMemory>& type) {
 
 What a rank wrote before it, the others see after it.
 
-group: (key, size, rank): only the `size` ranks that call with the same key, of which this is `rank`.
-    A key has 1 to 128 bytes. The ranks meet in the store when a key is first used, and in
+group: (key, size, rank): only the `size` ranks that call with the same key, of which this is
+    `rank`. A key has 1 to 128 bytes. The ranks meet in the store when a key is first used, and in
     microseconds from then on. An object has room for 45 keys.
-Returns 0. NOT_CONNECTED (-2014): a rank died or left; get_last_err_msg() names it and the ranks that
-    are left. TIMEOUT (-2004): get_last_err_msg() names the ranks that did not call it within
+Returns 0. NOT_CONNECTED (-2014): a rank died or left; get_last_err_msg() names it and the ranks
+    that are left. TIMEOUT (-2004): get_last_err_msg() names the ranks that did not call it within
     operation_timeout; a second call goes on waiting for the same barrier.
 Threads: any. Calls of several threads are taken one after another, and each counts as one call of
     this rank.)");
@@ -227,8 +227,8 @@ put().)");
 The comparison is unsigned. Signals and atomics are seen at once, puts and plain stores within a
 millisecond. What was written before the cell is then seen, too.
 
-writer: the rank that is expected to write the cell; its end ends the wait. None: the end of any rank
-    does.
+writer: the rank that is expected to write the cell; its end ends the wait. None: the end of any
+    rank does.
 Returns 0. NOT_CONNECTED (-2014): the writer has gone. TIMEOUT (-2004): operation_timeout has
     passed.)");
   type.def(
@@ -352,9 +352,9 @@ void BindShareMemory(nb::module_& module) {
                                R"(Symmetric memory of several ranks, as this rank holds it.
 
 create() makes it. Rank r's memory begins at gva + r * symmetric_size in every process. On one host
-ranks can read and write it there, or by view(). Offsets are bytes from the begin of a rank's memory.
-Any thread may call any method. Methods that return a code return 0 or a negative ErrorCode, and
-get_last_err_msg() then says why. An object that is no longer referred to is destroyed.)");
+ranks can read and write it there, or by view(). Offsets are bytes from the begin of a rank's
+memory. Any thread may call any method. Methods that return a code return 0 or a negative ErrorCode,
+and get_last_err_msg() then says why. An object that is no longer referred to is destroyed.)");
 
   type.def_prop_ro("local_rank", &ShareMemory::local_rank, "This process's rank in the object.");
   type.def_prop_ro("rank_size", &ShareMemory::rank_size, "How many ranks the object has.");

@@ -239,7 +239,8 @@ void BindInitialize(nb::class_<TransferEngine>& type) {
 store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each
     other by name. '', 'tcp://host' or the engine's own unique_id: no shared store. Then each engine
     serves its record at its own address, unique_id is 'ip:port', and peers call the engine that. A
-    bare ip or host name gets the port of get_rpc_port(), and peers call the engine what `name` says.
+    bare ip or host name gets the port of get_rpc_port(), and peers call the engine what `name`
+    says.
 unique_id: the engine's name, 1 to 255 printable characters without '/'. (session_id is another name
     of this argument.)
 role: 'Prefill', 'Decode' or 'Both'. Any two engines may transfer, either way.
@@ -283,9 +284,9 @@ void BindTransfer(nb::module_& module) {
       R"(Memory that engines of the same host map: transfers to it run at the speed of memory.
 
 size: bytes, 1 and up.
-Returns zeros, backed by pages of 2 MiB when they are first touched or registered. Register them like
-    other memory. The memory stays as long as the memoryview, what was made of it, or a registration
-    in it exists. A forked child shares it.
+Returns zeros, backed by pages of 2 MiB when they are first touched or registered. Register them
+    like other memory. The memory stays as long as the memoryview, what was made of it, or a
+    registration in it exists. A forked child shares it.
 Raises RuntimeError when there is no memory.)");
 
   nb::class_<TransferEngine> type(module, "TransferEngine", nb::is_weak_referenceable(),

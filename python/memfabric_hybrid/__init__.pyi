@@ -208,7 +208,8 @@ class TransferEngine:
         store_url: 'tcp://host:port' or 'etcd://h1:p1,h2:p2[/prefix]': a store where all engines find each
             other by name. '', 'tcp://host' or the engine's own unique_id: no shared store. Then each engine
             serves its record at its own address, unique_id is 'ip:port', and peers call the engine that. A
-            bare ip or host name gets the port of get_rpc_port(), and peers call the engine what `name` says.
+            bare ip or host name gets the port of get_rpc_port(), and peers call the engine what `name`
+            says.
         unique_id: the engine's name, 1 to 255 printable characters without '/'. (session_id is another name
             of this argument.)
         role: 'Prefill', 'Decode' or 'Both'. Any two engines may transfer, either way.
@@ -527,9 +528,9 @@ def alloc(size: int) -> memoryview:
     Memory that engines of the same host map: transfers to it run at the speed of memory.
 
     size: bytes, 1 and up.
-    Returns zeros, backed by pages of 2 MiB when they are first touched or registered. Register them like
-        other memory. The memory stays as long as the memoryview, what was made of it, or a registration
-        in it exists. A forked child shares it.
+    Returns zeros, backed by pages of 2 MiB when they are first touched or registered. Register them
+        like other memory. The memory stays as long as the memoryview, what was made of it, or a
+        registration in it exists. A forked child shares it.
     Raises RuntimeError when there is no memory.
     """
 
@@ -569,13 +570,13 @@ def set_conf_store_tls(enable: bool, tls_info: str) -> int:
     Turns TLS on or off for the stores and store connections that are opened from now on.
 
     enable: False forgets everything that was given, the key included, and doesn't look at tls_info.
-    tls_info: pairs 'key: value;', 10 KiB at most. Required: tlsCaPath and tlsCaFile (certificates of the
-        trusted authorities, with commas between files), tlsCert (this process's certificate). Optional:
-        tlsCrlPath and tlsCrlFile (lists of revoked certificates), packagePath (not used). Files are PEM.
-        A relative name is below the path of its key.
+    tls_info: pairs 'key: value;', 10 KiB at most. Required: tlsCaPath and tlsCaFile (certificates of
+        the trusted authorities, with commas between files), tlsCert (this process's certificate).
+        Optional: tlsCrlPath and tlsCrlFile (lists of revoked certificates), packagePath (not used).
+        Files are PEM. A relative name is below the path of its key.
     Returns 0. INVALID_PARAM (-2000): get_last_err_msg() says what is wrong with the text, a file or the
-        certificate (expired, not valid yet, revoked, of an authority that isn't trusted, not the key's).
-        Nothing changes.
+        certificate (expired, not valid yet, revoked, of an authority that isn't trusted, not the
+        key's). Nothing changes.
 
     >>> mf.set_conf_store_tls(True, "tlsCaPath: /etc/mf; tlsCaFile: ca.pem; tlsCert: /etc/mf/rank.pem;")
     0
@@ -587,7 +588,8 @@ def set_conf_store_tls_key(tls_pk: str, tls_pk_pw: str, py_decrypt_func: Callabl
 
     tls_pk: the key as PEM text, 64 KiB at most.
     tls_pk_pw: its password, which is looked at when the key is encrypted.
-    py_decrypt_func: called at once with tls_pk_pw, returns the plain password. None: tls_pk_pw is plain.
+    py_decrypt_func: called at once with tls_pk_pw, returns the plain password. None: tls_pk_pw is
+        plain.
     Returns 0. INVALID_PARAM (-2000): no key, the wrong password, a key that isn't the certificate's, or
         py_decrypt_func raised or returned no str. get_last_err_msg() says which, and shows nothing of
         the key or the password.
@@ -598,12 +600,12 @@ def set_extern_logger(log_fn: Callable[[int, str], object] | None) -> int:
     Sends the log to a function instead of stderr.
 
     log_fn: called as log_fn(level, message), with the GIL, for one line at a time and in order. It runs
-        on a thread of its own, or in a call of this package that is about to return. A call's lines have
-        reached it when the call returns, unless it spends more than 100 ms on one. Nothing in the
+        on a thread of its own, or in a call of this package that is about to return. A call's lines
+        have reached it when the call returns, unless it spends more than 100 ms on one. Nothing in the
         library waits for it longer. At most 4096 lines wait; further ones are dropped, and a line says
         how many. The first exception that it raises goes to sys.unraisablehook, further ones are
-        dropped. Lines that it causes itself are dropped. None restores stderr; the former function still
-        gets the lines that wait.
+        dropped. Lines that it causes itself are dropped. None restores stderr; the former function
+        still gets the lines that wait.
     Returns 0.
     """
 

@@ -120,8 +120,9 @@ class BigMemory:
         flags: 0, or a sum of 1: return at once, and keep objects alive until wait(); 2: accepted, without
             effect; 4: `stream` is given. Other bits are ignored.
         stream: has no effect, because pools have no device streams.
-        timeout: seconds for the call as a whole. None: the copy goes on as long as bytes move, and ends when
-            none have moved for operation_timeout. It doesn't bound what flag 1 leaves to other threads.
+        timeout: seconds for the call as a whole. None: the copy goes on as long as bytes move, and ends
+            when none have moved for operation_timeout. It doesn't bound what flag 1 leaves to other
+            threads.
         Returns 0 once the bytes are in place at the destination and visible to its owner, after this
             thread's earlier copies. INVALID_PARAM (-2000): nothing was copied; get_last_err_msg() names the
             argument, its value and the limit. An int below 0 or above 2**64 - 1 is one case of it.
@@ -233,8 +234,8 @@ class BigMemory:
         What has gone to and from each rank since the pool was created.
 
         Returns rank -> path -> counts, without those that are all 0. The paths are those of path(), and
-            'none' where there was no path. bytes: copied; a copy counts at each rank whose memory it read or
-            wrote. operations: copies, elements of batches, and pieces of large ones. errors: tries that
+            'none' where there was no path. bytes: copied; a copy counts at each rank whose memory it read
+            or wrote. operations: copies, elements of batches, and pieces of large ones. errors: tries that
             failed because the rank could not be reached. retries: tries to reach it again.
         Raises RuntimeError when the pool is destroyed.
 
@@ -301,10 +302,10 @@ class BmConfig:
     @property
     def dynamic_world_size(self) -> bool:
         """
-        True: world_size may differ between ranks; the first creator's is the pool's. At first False.
+        True: world_size may differ between ranks. At first False.
 
-        Either way world_size is a capacity: ranks come and go in any order, and nothing waits for all of
-        them.
+        The pool's is then the first creator's. Either way world_size is a capacity: ranks come and go in
+        any order, and nothing waits for all of them.
         """
 
     @dynamic_world_size.setter
@@ -347,9 +348,10 @@ class BmConfig:
     @property
     def data_tls(self) -> bool:
         """
-        True: what goes between hosts is encrypted, by TLS 1.3 with keys from the store. At first False.
+        True: what goes between hosts is encrypted, by TLS 1.3. At first False.
 
-        All ranks of a pool must say the same. The store must use TLS (set_conf_store_tls), or initialize()
+        The keys come from the store. All ranks of a pool must say the same. The store must use TLS
+            (set_conf_store_tls), or initialize()
         fails: whoever can read the store's traffic can read the keys. The environment variable
         MEMFABRIC_DATA_TLS=1 encrypts with any store.
         """
@@ -371,9 +373,9 @@ class BmConfig:
         Chooses the network interface that the data plane listens at.
 
         nic: 'tcp://ip:port', 'tcp://ip/maskbits:port' (the interface in that network) or an interface's
-            name, in at most 63 bytes; or several of them with commas between, of which the first that exists
-            is used. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave the
-            choice to the library.
+            name, in at most 63 bytes; or several of them with commas between, of which the first that
+            exists is used. The addresses 0.0.0.0 and [::], with any mask, the empty string and None leave
+            the choice to the library.
         A port is the first of a range, so that all ranks of a host may be given the same: rank r listens at
         port + r. If that is taken, it listens at the next free port from port + world_size on. Port 0, or
         none: the kernel's choice.
@@ -542,8 +544,9 @@ def create2(id: int, local_dram_size: int, max_dram_size: int, local_hbm_size: i
     """
     Opens a pool as create() does, with a given maximum a rank.
 
-    max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0, the same on all ranks. A mismatch
-        is an error that names the rank and both values. BigMemory.extend_local_mem() grows up to them.
+    max_dram_size, max_hbm_size: bytes, multiples of 2 MiB, not both 0, the same on all ranks. A
+        mismatch is an error that names the rank and both values. BigMemory.extend_local_mem() grows up
+        to them.
     enable_56bits_gva: addresses are numbers above 2**48; BigMemory.gva_to_va() gives usable ones.
     flags: as create(). Bit 8: host memory is that of the file `shm_fd`.
     shm_fd: ignored without bit 8.
