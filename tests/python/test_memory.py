@@ -269,11 +269,11 @@ def test_a_dead_engines_memory_is_given_back(start_rank: Start) -> None:
     use_everything(ranks)
 
     def of_engines() -> int:
-        own = {
-            os.stat(f"/proc/{ranks[0].process.pid}/fd/{fd}").st_ino
-            for fd in os.listdir(f"/proc/{ranks[0].process.pid}/fd")
-            if "memfd" in os.readlink(f"/proc/{ranks[0].process.pid}/fd/{fd}")
-        }
+        own = set()
+        for fd in os.scandir(f"/proc/{ranks[0].process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if "memfd" in os.readlink(fd.path):
+                    own.add(os.stat(fd.path).st_ino)
         window = ranks[0]("(pool.peer_rank_ptr(0, H), obj.gva)")
         found = 0
         for line in pathlib.Path(f"/proc/{ranks[0].process.pid}/maps").read_text().splitlines():

@@ -93,7 +93,10 @@ def data_ports(pids: list[int]) -> list[int]:
     sockets = set()
     for pid in pids:
         for file in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-            found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(file))
+            try:
+                found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(file))
+            except FileNotFoundError:  # closed meanwhile
+                continue
             if found:
                 sockets.add(found[1])
     ports = []

@@ -49,7 +49,8 @@ def test_peers_do_not_feel_that_a_program_holds_the_gil(
     url = free_url()
     busy, other = start_rank(), start_rank()
     busy.run(f"""
-import ctypes, time
+import ctypes, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGURG])  # would end a sleep() (timer_signal.cc)
 lines = []
 mf.set_log_level(0)
 mf.set_extern_logger(lambda level, message: lines.append((time.monotonic(), message)))
