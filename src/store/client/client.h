@@ -3,9 +3,10 @@
 // Reconnects by itself with back-off. Calls return within their deadline; a watch resumes where it
 // was, without losing or repeating an event.
 //
-// Threads: any. Two of its own: one does the input and output, one calls the handlers of watches,
-// one call at a time, so a slow handler delays the others'. Handlers may call the client, but not
-// destroy it. Watches end before their client does.
+// Threads: any. One of its own does the input and output, and calls the handlers of watches, one
+// call at a time. A handler must return at once and wait for nothing of the client's: neither for a
+// call, nor for a lock that somebody holds during one. It may begin and end watches. Watches end
+// before their client does.
 
 #pragma once
 
@@ -151,9 +152,8 @@ class Client {
                                              WatchHandler handler) = 0;
 
   // Tells when the store is lost (false: the connection ended, or nothing is heard any more) and
-  // when one answers again (true; maybe another: see identity()). Called at changes only, on the
-  // thread that does the input and output: it must return at once and wait for nothing of the
-  // client's.
+  // when one answers again (true; maybe another: see identity()). Called at changes only; a
+  // handler like those of watches.
   virtual std::unique_ptr<Watch> WatchConnection(std::function<void(bool answers)> handler) = 0;
 
   // The store has moved: later calls and all watches go there. When nothing answers there, all

@@ -110,7 +110,6 @@ GrpcClient::~GrpcClient() {
 
 Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
   RETURN_IF_ERROR(io_.Start());
-  RETURN_IF_ERROR(watches_.Start());
   Caller caller(*this);
   auto began = steady_clock::now();
   auto patience = kPatienceBeforeProbing;

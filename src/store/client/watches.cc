@@ -25,20 +25,6 @@ class Watches::Handle final : public Watch {
   const std::shared_ptr<Entry> entry_;
 };
 
-Watches::~Watches() {
-  {
-    std::lock_guard lock(calls_mutex_);
-    stopping_ = true;
-    calls_changed_.notify_all();
-  }
-  caller_.Join();
-}
-
-Status Watches::Start() {
-  ASSIGN_OR_RETURN(caller_, Thread::Start("mf-watches", [this] { RunHandlers(); }));
-  return Ok();
-}
-
 void Watches::Attach(const std::shared_ptr<StoreConnection>& connection,
                      std::uint64_t incarnation) {
   // The stream knows itself weakly, so that it goes when it has ended.
@@ -148,17 +134,17 @@ void Watches::ReadPage(const std::shared_ptr<Entry>& entry,
 void Watches::OnPage(const std::shared_ptr<Entry>& entry,
                      const std::shared_ptr<StoreConnection>& connection,
                      const std::shared_ptr<PagedRead>& read, const pb::RangeResponse& response) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (connection != connection_ || entry->removed) return;
   if (!read->Add(response)) return ReadPage(entry, read);
-  Snapshot whole = read->Take();
-  entry->next_revision = whole.revision + 1;
+  const Snapshot snapshot = read->Take();
+  entry->next_revision = snapshot.revision + 1;
   entry->informed = true;
   Create(entry);
-  Post([entry, snapshot = std::move(whole), replaced = std::exchange(entry->replaced, false)] {
-    std::lock_guard calling(entry->calling);
-    if (!entry->ended) entry->handler.on_reset(snapshot, replaced);
-  });
+  const bool replaced = std::exchange(entry->replaced, false);
+  lock.unlock();
+  std::lock_guard calling(entry->calling);
+  if (!entry->ended) entry->handler.on_reset(snapshot, replaced);
 }
 
 void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream,
@@ -196,31 +182,9 @@ void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream,
     if (event.kv().mod_revision() >= entry->next_revision) events.push_back(FromWire(event));
   if (events.empty()) return;
   entry->next_revision = events.back().entry.mod_revision + 1;
-  Post([entry, events = std::move(events)] {
-    std::lock_guard calling(entry->calling);
-    if (!entry->ended) entry->handler.on_events(events);
-  });
-}
-
-void Watches::Post(std::function<void()> call) {
-  std::lock_guard lock(calls_mutex_);
-  if (stopping_) return;
-  calls_.push_back(std::move(call));
-  calls_changed_.notify_all();
-}
-
-void Watches::RunHandlers() {
-  std::unique_lock lock(calls_mutex_);
-  for (;;) {
-    calls_changed_.wait(lock, [&] { return stopping_ || !calls_.empty(); });
-    if (stopping_) return;
-    auto call = std::move(calls_.front());
-    calls_.pop_front();
-    lock.unlock();
-    call();
-    call = nullptr;  // what it holds must not go with the lock held
-    lock.lock();
-  }
+  lock.unlock();
+  std::lock_guard calling(entry->calling);
+  if (!entry->ended) entry->handler.on_events(events);
 }
 
 }  // namespace memfabric::store

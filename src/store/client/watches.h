@@ -5,12 +5,10 @@
 // revision is of. On every new connection it goes on from there; if the revision is gone, or is
 // another store's, it begins anew with a snapshot.
 //
-// Owner: the client. Threads: Add and Remove any; the rest on the IoThread. Handlers run on a
-// thread of its own.
+// Owner: the client. Threads: Add and Remove any; the rest on the IoThread, handlers too.
 
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -21,7 +19,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/thread.h"
 #include "store/client/client.h"
 #include "store/client/connection.h"
 #include "store/client/wire.h"
@@ -34,8 +31,7 @@ class Watches {
   using OnEnd = std::function<void(const std::shared_ptr<StoreConnection>&, const grpc::Status&)>;
 
   explicit Watches(OnEnd on_end) : on_end_(std::move(on_end)) {}
-  ~Watches();      // REQUIRES: the IoThread has drained.
-  Status Start();  // before all else
+  // REQUIRES of the end: the IoThread has drained.
 
   // Opens the stream, which ends with the connection, and resumes every watch on it.
   void Attach(const std::shared_ptr<StoreConnection>& connection, std::uint64_t incarnation);
@@ -77,8 +73,6 @@ class Watches {
   void Cancel(Entry& entry);
   void ReadSnapshot(const std::shared_ptr<Entry>& entry);
   void ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<PagedRead>& read);
-  void Post(std::function<void()> call);
-  void RunHandlers();
 
   const OnEnd on_end_;
 
@@ -90,12 +84,6 @@ class Watches {
   // asked for, in order; the server answers in that order
   std::deque<std::shared_ptr<Entry>> creating_;
   std::unordered_map<std::int64_t, std::shared_ptr<Entry>> by_server_id_;
-
-  std::mutex calls_mutex_;  // guards what follows
-  std::condition_variable calls_changed_;
-  std::deque<std::function<void()>> calls_;
-  bool stopping_ = false;
-  Thread caller_;
 };
 
 }  // namespace memfabric::store

@@ -15,9 +15,9 @@ namespace memfabric::store {
 namespace {
 
 // Of gRPC 1.51: two executors, two for timers, ours for its tasks; then what a client of ours
-// starts (input and output, watches, session), and two to spare.
+// starts (input and output, session), and two to spare.
 constexpr unsigned kGrpcThreads = 5;
-constexpr unsigned kClientThreads = 5;
+constexpr unsigned kClientThreads = 4;
 // Pollers of the server's completion queue: half the processors, within these bounds. Then our
 // listener's and leases' threads.
 constexpr unsigned kFewestPollers = 2;
