@@ -102,9 +102,9 @@ Status CopyEngine::CopyResolved(const Side& source, const Side& destination,
     return Ok();
   }
   // As memmove: what is read later must not be written earlier.
-  bool overlap = source.offset && destination.offset &&
-                 Distance(*source.offset, *destination.offset) < size_bytes;
-  bool backward = overlap && *destination.offset > *source.offset;
+  bool overlap = source.window_offset && destination.window_offset &&
+                 Distance(*source.window_offset, *destination.window_offset) < size_bytes;
+  bool backward = overlap && *destination.window_offset > *source.window_offset;
   for (std::uint64_t left = size_bytes; left > 0;) {
     Spot from;
     Spot to;

@@ -136,12 +136,13 @@ Status CopyEngine::PlanBatch(const BatchRequest& batch, Direction direction, Bat
     std::uint64_t bytes = element.size_bytes;
     if (__builtin_add_overflow(plan.total_bytes, bytes, &plan.total_bytes))
       plan.total_bytes = ~0ULL;
-    if (source.offset || destination.offset) plan.all_backed = false;  // those that Fast gave are
-    if (bytes >= kCheapCheckBytes && source.pointer != nullptr && !source.offset) {
+    if (source.window_offset || destination.window_offset)
+      plan.all_backed = false;  // those that Fast gave are
+    if (bytes >= kCheapCheckBytes && source.pointer != nullptr && !source.window_offset) {
       Status there = CheckOwnMemory(source.pointer, bytes, false);
       if (!there.ok()) return InElement(there.WithContext("source"), batch, i);
     }
-    if (bytes >= kCheapCheckBytes && destination.pointer != nullptr && !destination.offset) {
+    if (bytes >= kCheapCheckBytes && destination.pointer != nullptr && !destination.window_offset) {
       Status there = CheckOwnMemory(destination.pointer, bytes, true);
       if (!there.ok()) return InElement(there.WithContext("destination"), batch, i);
     }
@@ -160,7 +161,7 @@ Touched CopyEngine::TouchedBy(const Side& source, const Side& destination,
                               std::uint64_t size_bytes) const {
   auto place = [this](const Side& side) {
     return reinterpret_cast<std::uint64_t>(
-        side.pointer != nullptr ? side.pointer : reach_.local_base() + *side.offset);
+        side.pointer != nullptr ? side.pointer : reach_.local_base() + *side.window_offset);
   };
   return {place(source), place(destination), size_bytes};
 }

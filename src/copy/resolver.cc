@@ -118,7 +118,7 @@ Status Resolver::Locate(const Side& side, std::uint64_t position, std::uint64_t 
     spot.size_bytes = size_bytes;
     return Ok();
   }
-  std::uint64_t at = *side.offset + position;
+  std::uint64_t at = *side.window_offset + position;
   SlotOffset slot = finder_.Find(backward ? at - 1 : at);
   std::uint64_t room = backward ? slot.offset + 1 : finder_.max_bytes(slot.zone) - slot.offset;
   Spot found;
@@ -139,9 +139,9 @@ Status Resolver::Locate(const Side& side, std::uint64_t position, std::uint64_t 
 }
 
 Status Resolver::Obtain(const Side& side, std::uint64_t position, std::uint64_t size_bytes) const {
-  if (!side.offset) return Ok();
+  if (!side.window_offset) return Ok();
   for (std::uint64_t done = 0; done < size_bytes;) {
-    SlotOffset slot = finder_.Find(*side.offset + position + done);
+    SlotOffset slot = finder_.Find(*side.window_offset + position + done);
     std::uint64_t bytes = std::min(size_bytes - done, finder_.max_bytes(slot.zone) - slot.offset);
     if (reach_.MappedBytes(slot.zone, slot.rank) != 0)
       RETURN_IF_ERROR(reach_.Obtain(slot.zone, slot.rank, slot.offset, bytes));
@@ -158,7 +158,8 @@ void Resolver::Count(std::uint64_t address, std::uint64_t size_bytes, bool begin
 
 void Resolver::Count(const Side& side, std::uint64_t position, std::uint64_t size_bytes,
                      MappedTally& tally) const {
-  if (side.offset) CountSlots(*side.offset + position, size_bytes, /*begins=*/true, tally);
+  if (side.window_offset)
+    CountSlots(*side.window_offset + position, size_bytes, /*begins=*/true, tally);
 }
 
 void Resolver::CountSlots(std::uint64_t offset, std::uint64_t size_bytes, bool begins,

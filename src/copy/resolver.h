@@ -33,7 +33,7 @@ struct Side {
   // to all of it, when loads and stores reach all of it; else null
   std::byte* pointer = nullptr;
   // from the window's begin, when it lies in the pool; none: memory of this process
-  std::optional<std::uint64_t> offset;
+  std::optional<std::uint64_t> window_offset;
 };
 
 // What is at one place of a side, up to the edge of its slot.

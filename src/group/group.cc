@@ -371,12 +371,12 @@ std::string Group::Absent() {
   return fmt::format("{}{}", fmt::join(absent, ", "), cut ? ", …" : "");
 }
 
-std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t offset,
+std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t slot_offset,
                                                  Deadline deadline) {
   auto link = members_.LinkOf(seat.rank);
   if (link == nullptr) return std::nullopt;
   std::uint64_t number = 0;
-  Piece piece{reinterpret_cast<std::byte*>(&number), offset, sizeof(number)};
+  Piece piece{reinterpret_cast<std::byte*>(&number), slot_offset, sizeof(number)};
   if (!link->zones()->Get(members_.zone(), {&piece, 1}).ok() || !Land({&link, 1}, deadline).ok())
     return std::nullopt;
   return number;
@@ -386,9 +386,9 @@ void Group::Linger(Deadline deadline) {
   if (one_host_) return;
   for (const Seat& seat : seats_) {
     if (members_.Mapped(seat.rank) != nullptr) continue;
-    std::uint64_t offset = ChannelOffset(seat.channel) + offsetof(Channel, finished);
+    std::uint64_t finished = ChannelOffset(seat.channel) + offsetof(Channel, finished);
     while (steady_clock::now() < deadline &&
-           RemoteNumber(seat, offset, deadline).value_or(sequence_) < sequence_)
+           RemoteNumber(seat, finished, deadline).value_or(sequence_) < sequence_)
       if (!PauseUntil(steady_clock::now() + kLingerPoll).ok()) return;
   }
 }

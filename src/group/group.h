@@ -87,7 +87,7 @@ class Group {
   Status Gone(Rank rank) const;
   std::string Absent();
   // A number in a member's slot on another host; none if it doesn't say.
-  std::optional<std::uint64_t> RemoteNumber(const Seat& seat, std::uint64_t offset,
+  std::optional<std::uint64_t> RemoteNumber(const Seat& seat, std::uint64_t slot_offset,
                                             Deadline deadline);
   // Ends what gets were started; those that don't end in time write nowhere any more.
   static Status Land(std::span<const std::shared_ptr<transport::Link>> links, Deadline deadline);

@@ -127,88 +127,89 @@ Status Object::GlobalExit(int status) {
   return Cancellable([&] { return exits_->Tell(options_.rank, status, OperationDeadline()); });
 }
 
-Status Object::CheckRange(Rank rank, std::uint64_t offset, const void* local,
+Status Object::CheckRange(Rank rank, std::uint64_t slot_offset, const void* local,
                           std::uint64_t size_bytes) const {
   RETURN_IF_ERROR(CheckRank(rank));
   if (local == nullptr) return InvalidArgument("the local address is null");
   if (size_bytes == 0) return InvalidArgument("size is 0; it must be 1 or more");
-  if (size_bytes <= options_.bytes && offset <= options_.bytes - size_bytes) return Ok();
+  if (size_bytes <= options_.bytes && slot_offset <= options_.bytes - size_bytes) return Ok();
   return InvalidArgument(
       "{} bytes at offset {} leave the {} ({} bytes) that each rank of object {} has", size_bytes,
-      offset, SizeText(options_.bytes), options_.bytes, options_.id);
+      slot_offset, SizeText(options_.bytes), options_.bytes, options_.id);
 }
 
-std::uint64_t* Object::MappedCell(Rank rank, std::uint64_t offset) const {
+std::uint64_t* Object::MappedCell(Rank rank, std::uint64_t slot_offset) const {
   return reinterpret_cast<std::uint64_t*>(window_->data() + layout_.SlotBegin(Zone::kHost, rank) +
-                                          offset);
+                                          slot_offset);
 }
 
-inline std::byte* Object::Plain(Rank rank, std::uint64_t offset, const std::byte* local,
+inline std::byte* Object::Plain(Rank rank, std::uint64_t slot_offset, const std::byte* local,
                                 std::uint64_t size_bytes) const {
   if (rank >= options_.rank_size || local == nullptr || size_bytes - 1 >= copy::kParallelBytes - 1)
     return nullptr;
   std::uint64_t bytes = reach_->MappedBytes(Zone::kHost, rank);
-  if (size_bytes > bytes || offset > bytes - size_bytes) return nullptr;
-  if (!reach_->Backed(Zone::kHost, rank, offset, size_bytes)) return nullptr;
+  if (size_bytes > bytes || slot_offset > bytes - size_bytes) return nullptr;
+  if (!reach_->Backed(Zone::kHost, rank, slot_offset, size_bytes)) return nullptr;
   auto begin = reinterpret_cast<std::uintptr_t>(local);
   if (begin >= layout_.base ? begin - layout_.base < layout_.WindowBytes()
                             : layout_.base - begin < size_bytes)
     return nullptr;
-  return window_->data() + layout_.SlotBegin(Zone::kHost, rank) + offset;
+  return window_->data() + layout_.SlotBegin(Zone::kHost, rank) + slot_offset;
 }
 
 void Object::RingAt(Rank rank) const {
   if (group::Control* control = peers_->Mapped(rank)) group::Ring(control->cell_doorbell);
 }
 
-Status Object::Put(Rank rank, std::uint64_t offset, const std::byte* source,
+Status Object::Put(Rank rank, std::uint64_t slot_offset, const std::byte* source,
                    std::uint64_t size_bytes, bool blocking) {
-  if (std::byte* destination = Plain(rank, offset, source, size_bytes)) [[likely]] {
+  if (std::byte* destination = Plain(rank, slot_offset, source, size_bytes)) [[likely]] {
     CopyBytes(destination, source, size_bytes);
     reach_->counters().AddMapped(rank, size_bytes, 1);
     return Ok();
   }
-  RETURN_IF_ERROR(CheckRange(rank, offset, source, size_bytes));
+  RETURN_IF_ERROR(CheckRange(rank, slot_offset, source, size_bytes));
   if (!blocking && peers_->Mapped(rank) == nullptr) {
     auto link = peers_->LinkOf(rank);
     if (link == nullptr) return Disconnected("{}", peers_->WhyGone(rank).message());
     for (std::uint64_t done = 0; done < size_bytes; done += kMaxPieceBytes) {
-      Piece piece{const_cast<std::byte*>(source) + done, offset + done,
+      Piece piece{const_cast<std::byte*>(source) + done, slot_offset + done,
                   std::min(kMaxPieceBytes, size_bytes - done)};
       RETURN_IF_ERROR(link->zones()->Put(Zone::kHost, {&piece, 1}));
     }
     return Ok();
   }
-  std::uint64_t to = layout_.SlotAddress(Zone::kHost, rank).value + offset;
+  std::uint64_t to = layout_.SlotAddress(Zone::kHost, rank).value + slot_offset;
   return engine_->Copy({reinterpret_cast<std::uintptr_t>(source), to, size_bytes},
                        copy::Direction::kH2GH);
 }
 
-Status Object::Get(Rank rank, std::uint64_t offset, std::byte* destination,
+Status Object::Get(Rank rank, std::uint64_t slot_offset, std::byte* destination,
                    std::uint64_t size_bytes, bool blocking) {
-  if (const std::byte* source = Plain(rank, offset, destination, size_bytes)) [[likely]] {
+  if (const std::byte* source = Plain(rank, slot_offset, destination, size_bytes)) [[likely]] {
     CopyBytes(destination, source, size_bytes);
     reach_->counters().AddMapped(rank, size_bytes, 1);
     return Ok();
   }
-  RETURN_IF_ERROR(CheckRange(rank, offset, destination, size_bytes));
+  RETURN_IF_ERROR(CheckRange(rank, slot_offset, destination, size_bytes));
   if (!blocking && peers_->Mapped(rank) == nullptr) {
     auto link = peers_->LinkOf(rank);
     if (link == nullptr) return Disconnected("{}", peers_->WhyGone(rank).message());
     for (std::uint64_t done = 0; done < size_bytes; done += kMaxPieceBytes) {
-      Piece piece{destination + done, offset + done, std::min(kMaxPieceBytes, size_bytes - done)};
+      Piece piece{destination + done, slot_offset + done,
+                  std::min(kMaxPieceBytes, size_bytes - done)};
       RETURN_IF_ERROR(link->zones()->Get(Zone::kHost, {&piece, 1}));
     }
     return Ok();
   }
-  std::uint64_t from = layout_.SlotAddress(Zone::kHost, rank).value + offset;
+  std::uint64_t from = layout_.SlotAddress(Zone::kHost, rank).value + slot_offset;
   return engine_->Copy({from, reinterpret_cast<std::uintptr_t>(destination), size_bytes},
                        copy::Direction::kGH2H);
 }
 
-Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* source,
+Status Object::PutSignal(Rank rank, std::uint64_t slot_offset, const std::byte* source,
                          std::uint64_t size_bytes, const AtomicRequest& signal) {
-  if (std::byte* destination = Plain(rank, offset, source, size_bytes);
+  if (std::byte* destination = Plain(rank, slot_offset, source, size_bytes);
       destination != nullptr && signal.slot_offset % sizeof(std::uint64_t) == 0 &&
       signal.slot_offset < options_.bytes &&
       reach_->Backed(Zone::kHost, rank, signal.slot_offset, sizeof(std::uint64_t))) [[likely]] {
@@ -222,7 +223,7 @@ Status Object::PutSignal(Rank rank, std::uint64_t offset, const std::byte* sourc
   RETURN_IF_ERROR(transport::CheckAtomic(rank, Zone::kHost, signal, options_.bytes));
   // The signal goes after this thread's puts on the link, so the bytes need no wait of their own;
   // it is waited for.
-  RETURN_IF_ERROR(Put(rank, offset, source, size_bytes, /*blocking=*/false));
+  RETURN_IF_ERROR(Put(rank, slot_offset, source, size_bytes, /*blocking=*/false));
   if (peers_->Mapped(rank) != nullptr) {
     RETURN_IF_ERROR(reach_->Obtain(Zone::kHost, rank, signal.slot_offset, sizeof(std::uint64_t)));
     transport::PerformAtomic(MappedCell(rank, signal.slot_offset), signal);
@@ -253,15 +254,15 @@ Result<std::uint64_t> Object::Atomic(Rank rank, const AtomicRequest& request) {
       [&] { return link->signals()->Atomic(Zone::kHost, request, OperationDeadline()); });
 }
 
-Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value,
+Status Object::WaitUntil(std::uint64_t slot_offset, Comparison comparison, std::uint64_t value,
                          Rank writer) {
-  RETURN_IF_ERROR(transport::CheckAtomic(options_.rank, Zone::kHost,
-                                         {.operation = {}, .slot_offset = offset}, options_.bytes));
+  RETURN_IF_ERROR(transport::CheckAtomic(
+      options_.rank, Zone::kHost, {.operation = {}, .slot_offset = slot_offset}, options_.bytes));
   if (static_cast<std::uint32_t>(comparison) >= kComparisons)
     return InvalidArgument("comparison {} is none of 0 to {}",
                            static_cast<std::uint32_t>(comparison), kComparisons - 1);
   if (writer != kNoRank) RETURN_IF_ERROR(CheckRank(writer));
-  std::byte* place = window_->data() + layout_.SlotBegin(Zone::kHost, options_.rank) + offset;
+  std::byte* place = window_->data() + layout_.SlotBegin(Zone::kHost, options_.rank) + slot_offset;
   std::atomic_ref<std::uint64_t> cell(*reinterpret_cast<std::uint64_t*>(place));
   auto done = [&] { return Holds(comparison, cell.load(std::memory_order_seq_cst), value); };
   if (group::AwaitEagerly(crowded_, done)) return Ok();
@@ -284,8 +285,8 @@ Status Object::WaitUntil(std::uint64_t offset, Comparison comparison, std::uint6
     Status status =
         group::Await(peers_->Mapped(options_.rank)->cell_doorbell, patience, done, gone);
     if (status.ok()) return status;
-    return Status(status.kind(), fmt::format("wait_until on offset {}, which holds {}: {}", offset,
-                                             cell.load(), status.message()));
+    return Status(status.kind(), fmt::format("wait_until on offset {}, which holds {}: {}",
+                                             slot_offset, cell.load(), status.message()));
   });
 }
 

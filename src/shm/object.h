@@ -112,16 +112,15 @@ class Object {
   void RegisterExit(Exits::Function function) { exits_->Register(function); }
   Status GlobalExit(int status);
 
-  // `offset` is in the memory of `rank`. InvalidArgument: bad rank, null, size 0, or a range that
-  // leaves its memory. Disconnected: it has gone; the range may hold a part.
-  // Without `blocking`, Ok says that it was started: `source` must stay as it is until this
-  // thread's Quiet.
-  Status Put(Rank rank, std::uint64_t offset, const std::byte* source, std::uint64_t size_bytes,
-             bool blocking);
-  Status Get(Rank rank, std::uint64_t offset, std::byte* destination, std::uint64_t size_bytes,
+  // `slot_offset` is in the memory of `rank`. InvalidArgument: bad rank, null, size 0, or a range
+  // that leaves its memory. Disconnected: it has gone; the range may hold a part. Without
+  // `blocking`, Ok says that it was started: `source` must stay as it is until this thread's Quiet.
+  Status Put(Rank rank, std::uint64_t slot_offset, const std::byte* source,
+             std::uint64_t size_bytes, bool blocking);
+  Status Get(Rank rank, std::uint64_t slot_offset, std::byte* destination, std::uint64_t size_bytes,
              bool blocking);
   // The bytes, then kSwap or kFetchAdd of `signal`: whoever sees the signal sees them.
-  Status PutSignal(Rank rank, std::uint64_t offset, const std::byte* source,
+  Status PutSignal(Rank rank, std::uint64_t slot_offset, const std::byte* source,
                    std::uint64_t size_bytes, const transport::AtomicRequest& signal);
   // After this thread's earlier puts to that rank. Sequentially consistent among all atomics on the
   // cell.
@@ -129,7 +128,8 @@ class Object {
   // Waits until this rank's own cell compares true; acquires what was written before that.
   // `writer`: whom the wait depends on, kNoRank for anybody. Disconnected: that one (or anybody)
   // died. DeadlineExceeded: operation_timeout.
-  Status WaitUntil(std::uint64_t offset, Comparison comparison, std::uint64_t value, Rank writer);
+  Status WaitUntil(std::uint64_t slot_offset, Comparison comparison, std::uint64_t value,
+                   Rank writer);
   // This thread's puts before are seen before those after, rank by rank.
   void Fence();
   // This thread's puts and gets before are in place.
@@ -162,13 +162,13 @@ class Object {
   Deadline OperationDeadline() const;
   Bound OperationBound() const;  // of what moves bytes
   Status CheckRank(Rank rank) const;
-  Status CheckRange(Rank rank, std::uint64_t offset, const void* local,
+  Status CheckRange(Rank rank, std::uint64_t slot_offset, const void* local,
                     std::uint64_t size_bytes) const;
-  std::uint64_t* MappedCell(Rank rank, std::uint64_t offset) const;
+  std::uint64_t* MappedCell(Rank rank, std::uint64_t slot_offset) const;
   // What lies there, if all is right and as simple as it can be: loads and stores of this thread
   // alone reach it, and `local` is none of the object's memory. Null: ask the engine, which knows
   // every case, and every message.
-  std::byte* Plain(Rank rank, std::uint64_t offset, const std::byte* local,
+  std::byte* Plain(Rank rank, std::uint64_t slot_offset, const std::byte* local,
                    std::uint64_t size_bytes) const;
   // What an atomic did at `rank` may have been waited for.
   void RingAt(Rank rank) const;

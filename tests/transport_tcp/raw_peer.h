@@ -54,7 +54,7 @@ class RawPeer {
     Send(tcp::EncodePreface({11, 12, 13}));
     SendHello(rank, like);
     tcp::Header preface = NextHeader();
-    tokens_ = {preface.token, preface.offset, preface.size_bytes};
+    tokens_ = {preface.token, preface.target, preface.size_bytes};
     tcp::Header control = NextHeader();
     auto message = meeting::ParseMessage(Take(control.size_bytes));
     if (!message.ok() || !std::holds_alternative<meeting::Welcome>(*message)) return false;

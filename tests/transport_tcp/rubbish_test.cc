@@ -210,19 +210,19 @@ TEST_F(TcpRubbish, APeerThatBreaksTheProtocolLosesItsLinkAndNothingIsTouched) {
       },
       [&](RawPeer& peer) {  // beyond what is allocated
         auto header = request(Op::kPut, peer);
-        header.offset = 4_MiB - 7;
+        header.target = 4_MiB - 7;
         peer.Send(header);
         peer.Send(RandomBytes(1, 8));
       },
       [&](RawPeer& peer) {  // the same of a signal
         auto header = request(Op::kSignal, peer);
-        header.offset = 4_MiB - 7;
+        header.target = 4_MiB - 7;
         peer.Send(header);
         peer.Send(RandomBytes(1, 8));
       },
       [&](RawPeer& peer) {  // so that offset and size wrap around
         auto header = request(Op::kGet, peer);
-        header.offset = ~std::uint64_t{0} - 3;
+        header.target = ~std::uint64_t{0} - 3;
         peer.Send(header);
       },
       [&](RawPeer& peer) {  // one of a list beyond
@@ -244,7 +244,7 @@ TEST_F(TcpRubbish, APeerThatBreaksTheProtocolLosesItsLinkAndNothingIsTouched) {
       [&](RawPeer& peer) {  // a misaligned cell
         auto header = request(Op::kAtomic, peer);
         header.count = 0;
-        header.offset = 4;
+        header.target = 4;
         header.size_bytes = 16;
         peer.Send(header);
         peer.Send(RandomBytes(1, 16));

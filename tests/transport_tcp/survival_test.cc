@@ -180,7 +180,7 @@ TEST_P(TcpSurvival, AResetInMidPayloadHurtsNobodyElse) {
             .count = 1,
             .sequence = 1,
             .token = raw.tokens()[1],
-            .offset = 1_MiB,
+            .target = 1_MiB,
             .size_bytes = 1_MiB});
   raw.Send(Pattern(9, 500'000));
   raw.Send({.op = Op::kPing});  // inside the payload: it is no frame

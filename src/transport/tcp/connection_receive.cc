@@ -15,7 +15,7 @@ constexpr std::size_t kMaxInbox = 16;
 constexpr std::size_t kStagingBytes = 8 << 10;  // of the bounce buffer
 
 iovec At(std::byte* memory, const TargetRange& range) {
-  return {memory + range.offset, range.size_bytes};
+  return {memory + range.target, range.size_bytes};
 }
 
 }  // namespace
@@ -242,7 +242,7 @@ Status TcpConnection::FindParts(std::span<const TargetRange> ranges, Status& not
   if (IsRegistered(header_.op)) {
     for (const TargetRange& range : ranges) {
       if (range.size_bytes > 0)
-        parts_.push_back({reinterpret_cast<void*>(range.offset), range.size_bytes});  // NOLINT
+        parts_.push_back({reinterpret_cast<void*>(range.target), range.size_bytes});  // NOLINT
     }
     // All or nothing, as far as that goes: each part is looked up again when it is touched.
     std::vector<RegisteredUse> uses;
@@ -251,9 +251,9 @@ Status TcpConnection::FindParts(std::span<const TargetRange> ranges, Status& not
   }
   const std::uint64_t allocated = memory_->allocated_bytes(header_.zone);
   for (const TargetRange& range : ranges) {
-    if (range.size_bytes > allocated || range.offset > allocated - range.size_bytes) {
+    if (range.size_bytes > allocated || range.target > allocated - range.size_bytes) {
       return InvalidArgument("a {} of {} bytes at {}, of {}", OpName(header_.op), range.size_bytes,
-                             range.offset, allocated);
+                             range.target, allocated);
     }
     if (range.size_bytes > 0) parts_.push_back(At(memory_->slots[header_.zone], range));
   }
@@ -501,7 +501,7 @@ Status TcpConnection::OnDone() {
   if (status.ok() && request.op == Op::kGetRegistered && !request.has_data && !request.given_up)
     return InvalidArgument("DONE for a GET_REGISTERED without its DATA");
   if (request.cell != nullptr) {
-    *request.cell = {header_.offset, std::move(status), true};
+    *request.cell = {header_.target, std::move(status), true};
   } else if (!request.given_up) {
     if (status.ok() && request.aborted)
       status = Internal("{} sent a part of what was asked for, and no reason", name_);

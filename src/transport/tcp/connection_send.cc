@@ -42,7 +42,7 @@ TcpConnection::Outgoing TcpConnection::DoneFrame(std::uint64_t sequence, const S
   text = text.first(std::min(text.size(), kMaxErrorBytes));
   Header header{
       .op = Op::kDone, .zone = static_cast<std::uint8_t>(status.kind()), .sequence = sequence};
-  header.offset = value;
+  header.target = value;
   header.size_bytes = text.size();
   Outgoing frame = Frame(header);
   frame.body.assign(text.begin(), text.end());
@@ -73,7 +73,7 @@ Status TcpConnection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
   }
   Header header{.op = op, .zone = request.zone, .count = static_cast<std::uint32_t>(pieces.size())};
   header.size_bytes = request.size_bytes;
-  if (pieces.size() == 1) header.offset = pieces[0].target;
+  if (pieces.size() == 1) header.target = pieces[0].target;
   if (pieces.size() > 1) queued.frame.body = EncodeTable(pieces);
   (PayloadBytes(header) > 0 ? queued.frame.payload : request.destination) = std::move(parts);
   queued.frame.unknown = !queued.frame.payload.empty();
@@ -88,7 +88,7 @@ Status TcpConnection::Signal(Zone zone, std::uint64_t slot_offset,
   queued.request.remote.Add(slot_offset, bytes.size());
   queued.frame.body.assign(bytes.begin(), bytes.end());
   Header header{.op = Op::kSignal, .zone = queued.request.zone, .count = 1};
-  header.offset = slot_offset;
+  header.target = slot_offset;
   header.size_bytes = bytes.size();
   return Enqueue(header, std::move(queued));
 }
@@ -106,7 +106,7 @@ Result<std::uint64_t> TcpConnection::Atomic(Zone zone, const AtomicRequest& atom
   Header header{.op = Op::kAtomic,
                 .zone = queued.request.zone,
                 .count = static_cast<std::uint32_t>(atomic.operation)};
-  header.offset = atomic.slot_offset;
+  header.target = atomic.slot_offset;
   header.size_bytes = operands.size();
   RETURN_IF_ERROR(Enqueue(header, std::move(queued)));
   RETURN_IF_ERROR(Await(deadline, [&] { return cell->is_known; }));

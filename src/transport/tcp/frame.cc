@@ -38,8 +38,8 @@ Status CheckHeader(const Header& header) {
     if (header.op == Op::kSignal && (header.size_bytes == 0 || header.size_bytes > kMaxSignalBytes))
       return bad("size", header.size_bytes);
     if (header.zone >= (IsRegistered(header.op) ? 1 : kZones)) return bad("zone", header.zone);
-    if (header.count > 1 && header.op != Op::kAtomic && header.offset != 0)
-      return bad("offset", header.offset);
+    if (header.count > 1 && header.op != Op::kAtomic && header.target != 0)
+      return bad("target", header.target);
     if (header.sequence == 0) return bad("sequence", 0);
     return Ok();
   }
@@ -57,7 +57,7 @@ Status CheckHeader(const Header& header) {
   if (header.token != 0) return bad("token", header.token);
   if (!sized && header.size_bytes != 0) return bad("size", header.size_bytes);
   if (sequenced != (header.sequence != 0)) return bad("sequence", header.sequence);
-  if (header.op != Op::kDone && header.offset != 0) return bad("offset", header.offset);
+  if (header.op != Op::kDone && header.target != 0) return bad("target", header.target);
   if (header.op != Op::kDone && header.zone != 0) return bad("zone", header.zone);
   if (header.op == Op::kControl &&
       (header.size_bytes == 0 || header.size_bytes > kMaxControlBytes)) {
@@ -83,7 +83,7 @@ HeaderBytes EncodeHeader(const Header& header) {
   Put(&bytes[4], header.count);
   Put(&bytes[8], header.sequence);
   Put(&bytes[16], header.token);
-  Put(&bytes[24], header.offset);
+  Put(&bytes[24], header.target);
   Put(&bytes[32], header.size_bytes);
   return bytes;
 }
@@ -99,7 +99,7 @@ Result<Header> ParseHeader(std::span<const std::byte, kHeaderBytes> bytes) {
   header.count = Take<std::uint32_t>(&bytes[4]);
   header.sequence = Take<std::uint64_t>(&bytes[8]);
   header.token = Take<std::uint64_t>(&bytes[16]);
-  header.offset = Take<std::uint64_t>(&bytes[24]);
+  header.target = Take<std::uint64_t>(&bytes[24]);
   header.size_bytes = Take<std::uint64_t>(&bytes[32]);
   RETURN_IF_ERROR(CheckHeader(header));
   return header;
@@ -140,7 +140,7 @@ std::vector<std::byte> EncodeTable(std::span<const Piece> pieces) {
 
 Result<std::vector<TargetRange>> ParseTable(const Header& header,
                                             std::span<const std::byte> bytes) {
-  if (header.count == 1) return std::vector<TargetRange>{{header.offset, header.size_bytes}};
+  if (header.count == 1) return std::vector<TargetRange>{{header.target, header.size_bytes}};
   std::vector<TargetRange> ranges(header.count);
   std::uint64_t left = header.size_bytes;
   for (std::size_t i = 0; i < ranges.size(); ++i) {
@@ -160,7 +160,7 @@ Header EncodePreface(const Tokens& tokens) {
   header.op = Op::kPreface;
   header.count = kWireVersion;
   header.token = tokens[0];
-  header.offset = tokens[1];
+  header.target = tokens[1];
   header.size_bytes = tokens[2];
   return header;
 }
@@ -170,7 +170,7 @@ Result<Tokens> ParsePreface(const Header& header) {
     return InvalidArgument("a {} instead of a PREFACE", OpName(header.op));
   if (header.count != kWireVersion)
     return Unsupported("tcp version {}, not {}", header.count, kWireVersion);
-  return Tokens{header.token, header.offset, header.size_bytes};
+  return Tokens{header.token, header.target, header.size_bytes};
 }
 
 std::array<std::byte, 16> EncodeOperands(const AtomicRequest& request) {
@@ -181,7 +181,7 @@ std::array<std::byte, 16> EncodeOperands(const AtomicRequest& request) {
 }
 
 AtomicRequest ParseAtomic(const Header& header, std::span<const std::byte, 16> operands) {
-  return {static_cast<AtomicRequest::Operation>(header.count), header.offset,
+  return {static_cast<AtomicRequest::Operation>(header.count), header.target,
           Take<std::uint64_t>(&operands[0]), Take<std::uint64_t>(&operands[8])};
 }
 

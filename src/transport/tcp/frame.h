@@ -43,7 +43,7 @@ constexpr std::uint64_t kSegmentBytes = 1 << 20;
 constexpr std::uint64_t kBulkBytes = 64 << 10;
 
 enum class Op : std::uint8_t {
-  // count: version; token, offset, size_bytes: the tokens of device zone, host zone, registered
+  // count: version; token, target, size_bytes: the tokens of device zone, host zone, registered
   // memory
   kPreface = 1,
   kControl,        // size_bytes of payload
@@ -78,7 +78,7 @@ struct Header {
   std::uint32_t count = 0;  // pieces of a request
   std::uint64_t sequence = 0;
   std::uint64_t token = 0;
-  std::uint64_t offset = 0;      // of a request's only piece
+  std::uint64_t target = 0;      // of a request's only piece
   std::uint64_t size_bytes = 0;  // of the payload; of GETs: of what they ask for
 
   bool operator==(const Header&) const = default;
@@ -103,7 +103,7 @@ std::uint64_t PayloadBytes(const Header& header);
 
 // One piece at the target.
 struct TargetRange {
-  std::uint64_t offset = 0;
+  std::uint64_t target = 0;
   std::uint64_t size_bytes = 0;
   bool operator==(const TargetRange&) const = default;
 };
