@@ -15,6 +15,7 @@ constexpr Rank kNoRank = 0xffff'ffff;
 constexpr std::uint32_t kMaxWorldSize = 1024;  // API.md §2
 
 // The two halves of a pool. The order is the order in the address space.
+// The values travel in frames and messages.
 enum class Zone : std::uint8_t { kDevice = 0, kHost = 1 };
 constexpr std::size_t kZones = 2;
 constexpr std::array<Zone, kZones> kAllZones{Zone::kDevice, Zone::kHost};

@@ -20,23 +20,25 @@
 
 namespace memfabric {
 
+// Kinds travel in frames, refusals and records, so a value never changes its meaning. New ones go
+// to the end.
 enum class Kind : unsigned char {
   kOk = 0,
-  kInvalidArgument,   // the caller passed something that can never work
-  kNotFound,          // the thing that was named does not exist (any more)
-  kAlreadyExists,     // somebody else holds the name
-  kInUse,             // a resource is full or taken: retry later, or elsewhere
-  kOutOfMemory,       // the machine or a limit of the process refused memory
-  kNotStarted,        // another call has to come first
-  kNotInitialized,    // the library, or this service of it, is not initialized
-  kRepeatCall,        // done before, with other arguments
-  kDisconnected,      // the peer or the store is gone or was never there: reconnect
-  kReconnect,         // this process was given up by the others; it is coming back as a new epoch
-  kDeadlineExceeded,  // the caller's bound has passed
-  kUnsupported,       // not on this machine or build: fall back
-  kIoError,           // the operating system failed in a way that the caller can't mend
-  kInterrupted,       // a signal asked the waiting call to end
-  kInternal,          // our bug
+  kInvalidArgument = 1,  // the caller passed something that can never work
+  kNotFound = 2,         // the thing that was named does not exist (any more)
+  kAlreadyExists = 3,    // somebody else holds the name
+  kInUse = 4,            // a resource is full or taken: retry later, or elsewhere
+  kOutOfMemory = 5,      // the machine or a limit of the process refused memory
+  kNotStarted = 6,       // another call has to come first
+  kNotInitialized = 7,   // the library, or this service of it, is not initialized
+  kRepeatCall = 8,       // done before, with other arguments
+  kDisconnected = 9,     // the peer or the store is gone or was never there: reconnect
+  kReconnect = 10,  // this process was given up by the others; it is coming back as a new epoch
+  kDeadlineExceeded = 11,  // the caller's bound has passed
+  kUnsupported = 12,       // not on this machine or build: fall back
+  kIoError = 13,           // the operating system failed in a way that the caller can't mend
+  kInterrupted = 14,       // a signal asked the waiting call to end
+  kInternal = 15,          // our bug
 };
 
 std::string_view KindName(Kind kind);

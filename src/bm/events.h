@@ -9,6 +9,7 @@
 
 namespace memfabric::bm {
 
+// The values are the C ABI's.
 enum class GroupEvent { kJoin = 0, kLeave = 1 };
 using Events = UserCallback<Rank, GroupEvent>;
 using GroupEventHandler = std::function<void(Rank, GroupEvent)>;

@@ -7,17 +7,18 @@
 
 namespace memfabric::copy {
 
+// The values are the C ABI's.
 enum class Direction : std::uint8_t {
   kL2G = 0,
-  kG2L,
-  kG2H,
-  kH2G,
-  kL2GH,
-  kGH2L,
-  kGH2H,
-  kH2GH,
-  kG2G,
-  kAuto
+  kG2L = 1,
+  kG2H = 2,
+  kH2G = 3,
+  kL2GH = 4,
+  kGH2L = 5,
+  kGH2H = 6,
+  kH2GH = 7,
+  kG2G = 8,
+  kAuto = 9,
 };
 constexpr std::uint32_t kDirections = 10;
 

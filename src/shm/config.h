@@ -21,7 +21,7 @@ constexpr std::uint64_t kMaxSymmetricBytes = 64_GiB;
 constexpr std::uint64_t kMaxContextBytes = 64_KiB;
 constexpr std::uint64_t kMaxKeyBytes = 128;  // of a sub-group
 
-// ShmDataOpType, and the bits of what reaches a rank.
+// ShmDataOpType, and the bits of what reaches a rank. The values are the C ABI's.
 struct DataOp {
   static constexpr std::uint32_t kLoadStore = 1;   // MTE
   static constexpr std::uint32_t kCopyEngine = 2;  // SDMA: put, get, atomics of this library

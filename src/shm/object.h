@@ -43,14 +43,14 @@
 
 namespace memfabric::shm {
 
-// What wait_until compares a cell with, as OpenSHMEM's SHMEM_CMP_*.
+// What wait_until compares a cell with, as OpenSHMEM's SHMEM_CMP_*. The values are the C ABI's.
 enum class Comparison : std::uint32_t {
   kEqual = 0,
-  kNotEqual,
-  kGreater,
-  kLessOrEqual,
-  kLess,
-  kGreaterOrEqual
+  kNotEqual = 1,
+  kGreater = 2,
+  kLessOrEqual = 3,
+  kLess = 4,
+  kGreaterOrEqual = 5,
 };
 constexpr std::uint32_t kComparisons = 6;
 

@@ -15,7 +15,8 @@
 
 namespace memfabric::trans {
 
-enum class Role : std::uint8_t { kNone = 0, kSender, kReceiver, kBoth };
+// The values are the C ABI's.
+enum class Role : std::uint8_t { kNone = 0, kSender = 1, kReceiver = 2, kBoth = 3 };
 std::string_view RoleName(Role role);
 
 struct EngineOptions {

@@ -59,14 +59,15 @@ struct Capabilities {
 
 // An operation on an 8-byte cell, performed at the peer.
 struct AtomicRequest {
+  // The values travel in frames.
   enum class Operation : std::uint8_t {
     kFetchAdd = 0,
-    kSwap,
-    kCompareSwap,
-    kFetch,
-    kFetchAnd,
-    kFetchOr,
-    kFetchXor
+    kSwap = 1,
+    kCompareSwap = 2,
+    kFetch = 3,
+    kFetchAnd = 4,
+    kFetchOr = 5,
+    kFetchXor = 6,
   };
   Operation operation = Operation::kFetch;
   std::uint64_t slot_offset = 0;  // of the cell; a multiple of 8

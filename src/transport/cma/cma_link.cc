@@ -14,6 +14,7 @@
 #include "base/wait.h"
 #include "memory/bounce.h"
 #include "memory/kernels.h"
+#include "transport/cma/block_message.h"
 #include "transport/shared_file.h"
 
 namespace memfabric::transport {
@@ -30,10 +31,6 @@ constexpr std::size_t kRoundBytes = 64 << 20;  // then a deregistration that wai
 // before it sent a block.
 constexpr std::chrono::seconds kPatience{2};
 constexpr int kSpins = 256;
-
-// DATA: the type, then the block's id.
-enum class BlockMessage : std::uint64_t { kAsk = 1, kGive, kRefuse, kGone };
-constexpr std::size_t kBlockMessageBytes = 16;
 
 std::vector<std::byte> Encode(BlockMessage type, std::uint64_t id) {
   std::array<std::byte, kBlockMessageBytes> body;

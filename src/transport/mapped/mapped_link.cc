@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "memory/kernels.h"
+#include "transport/mapped/chunk_message.h"
 
 namespace memfabric::transport {
 namespace {
@@ -11,15 +12,6 @@ constexpr std::size_t kMaxWanted = 4096;  // questions of a peer's that wait
 constexpr std::size_t kMaxUnread = 64;    // answers that it hasn't read
 constexpr std::chrono::milliseconds kUnreadPause{5};
 constexpr std::size_t kMaxReasonBytes = 400;
-
-// DATA, followed by the reason where it is a refusal.
-struct ChunkMessage {
-  enum Type : std::uint64_t { kWant = 1, kBacked, kRefused };
-  std::uint64_t type;
-  std::uint64_t zone;
-  std::uint64_t first;
-  std::uint64_t count;
-};
 
 std::vector<std::byte> Encode(const ChunkMessage& message, std::string_view reason = {}) {
   auto head = std::as_bytes(std::span(&message, 1));

@@ -84,6 +84,8 @@ struct Data {
   std::span<const std::byte> bytes;  // of the buffer that was parsed, or that is to be encoded
 };
 
+// The index of a type is its number in the message's header: it never changes, new types go to the
+// end.
 using Message = std::variant<Hello, Welcome, Refused, Duplicate, Ready, Grow, Grown, Bye, Data>;
 
 std::string_view MessageName(const Message& message);

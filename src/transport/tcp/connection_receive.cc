@@ -481,11 +481,11 @@ Status TcpConnection::OnDone() {
   std::lock_guard lock(send_mutex_);
   received_.fetch_add(1, std::memory_order_relaxed);
   Status status;
-  if (header_.zone != 0) {
+  if (header_.kind != Kind::kOk) {
     std::string text(reinterpret_cast<const char*>(body_.data()), body_.size());
     std::replace_if(
         text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-    status = Status(static_cast<Kind>(header_.zone), name_ + ": " + text);
+    status = Status(header_.kind, name_ + ": " + text);
   }
   if (unanswered_.empty() || unanswered_.front().sequence != header_.sequence) {
     auto put = std::find_if(unacknowledged_.begin(), unacknowledged_.end(),
@@ -501,7 +501,7 @@ Status TcpConnection::OnDone() {
   if (status.ok() && request.op == Op::kGetRegistered && !request.has_data && !request.given_up)
     return InvalidArgument("DONE for a GET_REGISTERED without its DATA");
   if (request.cell != nullptr) {
-    *request.cell = {header_.target, std::move(status), true};
+    *request.cell = {header_.value, std::move(status), true};
   } else if (!request.given_up) {
     if (status.ok() && request.aborted)
       status = Internal("{} sent a part of what was asked for, and no reason", name_);

@@ -40,11 +40,11 @@ TcpConnection::Outgoing TcpConnection::DoneFrame(std::uint64_t sequence, const S
                                                  std::uint64_t value) {
   auto text = std::as_bytes(std::span(status.message()));
   text = text.first(std::min(text.size(), kMaxErrorBytes));
-  Header header{
-      .op = Op::kDone, .zone = static_cast<std::uint8_t>(status.kind()), .sequence = sequence};
-  header.target = value;
-  header.size_bytes = text.size();
-  Outgoing frame = Frame(header);
+  Outgoing frame = Frame({.op = Op::kDone,
+                          .kind = status.kind(),
+                          .sequence = sequence,
+                          .value = value,
+                          .size_bytes = text.size()});
   frame.body.assign(text.begin(), text.end());
   frame.answer = true;
   return frame;

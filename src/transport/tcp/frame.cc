@@ -57,8 +57,8 @@ Status CheckHeader(const Header& header) {
   if (header.token != 0) return bad("token", header.token);
   if (!sized && header.size_bytes != 0) return bad("size", header.size_bytes);
   if (sequenced != (header.sequence != 0)) return bad("sequence", header.sequence);
-  if (header.op != Op::kDone && header.target != 0) return bad("target", header.target);
-  if (header.op != Op::kDone && header.zone != 0) return bad("zone", header.zone);
+  if (header.target != 0) return bad("target", header.target);
+  if (header.zone != 0) return bad("zone", header.zone);
   if (header.op == Op::kControl &&
       (header.size_bytes == 0 || header.size_bytes > kMaxControlBytes)) {
     return bad("size", header.size_bytes);
@@ -66,8 +66,8 @@ Status CheckHeader(const Header& header) {
   if (header.op == Op::kMore && (header.size_bytes == 0 || header.size_bytes > kSegmentBytes))
     return bad("size", header.size_bytes);
   if (header.op == Op::kDone) {
-    if (header.zone > static_cast<std::uint8_t>(Kind::kInternal)) return bad("kind", header.zone);
-    if (header.size_bytes > (header.zone == 0 ? 0 : kMaxErrorBytes))
+    if (header.kind > Kind::kInternal) return bad("kind", static_cast<std::uint8_t>(header.kind));
+    if (header.size_bytes > (header.kind == Kind::kOk ? 0 : kMaxErrorBytes))
       return bad("size", header.size_bytes);
   }
   return Ok();
@@ -76,14 +76,15 @@ Status CheckHeader(const Header& header) {
 }  // namespace
 
 HeaderBytes EncodeHeader(const Header& header) {
+  const bool done = header.op == Op::kDone;
   HeaderBytes bytes;
   Put(&bytes[0], static_cast<std::uint8_t>(header.op));
-  Put(&bytes[1], header.zone);
+  Put(&bytes[1], done ? static_cast<std::uint8_t>(header.kind) : header.zone);
   Put(&bytes[2], kMagic);
   Put(&bytes[4], header.count);
   Put(&bytes[8], header.sequence);
   Put(&bytes[16], header.token);
-  Put(&bytes[24], header.target);
+  Put(&bytes[24], done ? header.value : header.target);
   Put(&bytes[32], header.size_bytes);
   return bytes;
 }
@@ -95,11 +96,16 @@ Result<Header> ParseHeader(std::span<const std::byte, kHeaderBytes> bytes) {
   if (op == 0 || op > kLastOp) return InvalidArgument("a frame of unknown type {}", op);
   Header header;
   header.op = static_cast<Op>(op);
-  header.zone = Take<std::uint8_t>(&bytes[1]);
+  if (header.op == Op::kDone) {
+    header.kind = static_cast<Kind>(bytes[1]);
+    header.value = Take<std::uint64_t>(&bytes[24]);
+  } else {
+    header.zone = Take<std::uint8_t>(&bytes[1]);
+    header.target = Take<std::uint64_t>(&bytes[24]);
+  }
   header.count = Take<std::uint32_t>(&bytes[4]);
   header.sequence = Take<std::uint64_t>(&bytes[8]);
   header.token = Take<std::uint64_t>(&bytes[16]);
-  header.target = Take<std::uint64_t>(&bytes[24]);
   header.size_bytes = Take<std::uint64_t>(&bytes[32]);
   RETURN_IF_ERROR(CheckHeader(header));
   return header;

@@ -42,28 +42,29 @@ constexpr std::uint64_t kSegmentBytes = 1 << 20;
 // What moves more is waited for asleep: for less it is worth to poll.
 constexpr std::uint64_t kBulkBytes = 64 << 10;
 
+// Byte 0 of every frame: both ends have to mean the same, so a value never changes its meaning.
 enum class Op : std::uint8_t {
   // count: version; token, target, size_bytes: the tokens of device zone, host zone, registered
   // memory
   kPreface = 1,
-  kControl,        // size_bytes of payload
-  kPut,            // acknowledged by ACK
-  kGet,            // answered by DATA
-  kPutRegistered,  // answered by DONE
-  kGetRegistered,  // answered by DATA and DONE, or by DONE alone, which says why
-  kAtomic,         // count: operation; payload: operand and expected value; answered by DONE
-  kSignal,         // as a PUT of one piece of at most kMaxSignalBytes; not acknowledged
-  kAck,            // all PUTs up to `sequence` are in place
-  kData,           // of request `sequence`, whole
-  // of request `sequence`; zone: 0 or the Kind of the error, whose text is the payload; offset: a
-  // cell's value. Of a PUT or GET only with an error; then before the PUT's ACK, and instead of
-  // DATA or after its ABORT
-  kDone,
-  kPing,  // answered by PONG at once
-  kPong,
-  kMore,    // size_bytes: the next segment of the payload under way, which is `sequence`'s
-  kAbort,   // instead of MORE: the rest isn't coming; after DATA, DONE follows
-  kCancel,  // the DATA of request `sequence` isn't wanted any more
+  kControl = 2,        // size_bytes of payload
+  kPut = 3,            // acknowledged by ACK
+  kGet = 4,            // answered by DATA
+  kPutRegistered = 5,  // answered by DONE
+  kGetRegistered = 6,  // answered by DATA and DONE, or by DONE alone, which says why
+  kAtomic = 7,         // count: operation; payload: operand and expected value; answered by DONE
+  kSignal = 8,         // as a PUT of one piece of at most kMaxSignalBytes; not acknowledged
+  kAck = 9,            // all PUTs up to `sequence` are in place
+  kData = 10,          // of request `sequence`, whole
+  // of request `sequence`; kind: kOk, or of the error whose text is the payload; value: what an
+  // ATOMIC's cell held. Of a PUT or GET only with an error; then before the PUT's ACK, and instead
+  // of DATA or after its ABORT
+  kDone = 11,
+  kPing = 12,  // answered by PONG at once
+  kPong = 13,
+  kMore = 14,    // size_bytes: the next segment of the payload under way, which is `sequence`'s
+  kAbort = 15,   // instead of MORE: the rest isn't coming; after DATA, DONE follows
+  kCancel = 16,  // the DATA of request `sequence` isn't wanted any more
 };
 constexpr std::uint8_t kLastOp = static_cast<std::uint8_t>(Op::kCancel);
 
@@ -75,10 +76,12 @@ using Tokens = std::array<std::uint64_t, kTokens>;
 struct Header {
   Op op = Op::kPing;
   std::uint8_t zone = 0;
+  Kind kind = Kind::kOk;    // of DONE, in the place of zone
   std::uint32_t count = 0;  // pieces of a request
   std::uint64_t sequence = 0;
   std::uint64_t token = 0;
   std::uint64_t target = 0;      // of a request's only piece
+  std::uint64_t value = 0;       // of DONE, in the place of target
   std::uint64_t size_bytes = 0;  // of the payload; of GETs: of what they ask for
 
   bool operator==(const Header&) const = default;
