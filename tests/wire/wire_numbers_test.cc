@@ -254,7 +254,8 @@ TEST(WireNumbers, ARecordIsJsonWithTheNamesOfItsFields) {
   record.set_rank(1);
   record.set_lead(2);
   record.set_object_rank(3);
-  EXPECT_EQ(store::EncodeRecord(record), R"({"rank":1,"lead":"2","object_rank":3})");
+  EXPECT_EQ(store::EncodeRecord(record),
+            R"({"rank":1,"lead":"2","object_rank":3,"rank_size":0,"channel":0,"processors":0})");
 }
 
 }  // namespace
