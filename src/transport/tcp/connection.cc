@@ -20,11 +20,6 @@ constexpr unsigned kPollsPerYield = 4;
 // of a turn, then others get theirs: 1 MiB and its frame
 constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);
 
-bool IsBye(std::span<const std::byte> message) {
-  auto parsed = meeting::ParseMessage(message);
-  return parsed.ok() && std::holds_alternative<meeting::Bye>(*parsed);
-}
-
 }  // namespace
 
 TcpConnection::TcpConnection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
@@ -36,7 +31,9 @@ TcpConnection::TcpConnection(Reactor& reactor, std::shared_ptr<const ServedMemor
       bounce_(std::move(bounce)),
       stream_(std::move(stream)),
       who_(std::move(who)),
-      spin_(spin) {}
+      spin_(spin),
+      outbound_(*memory_, *bounce_, *stream_),
+      inbound_(*memory_, *bounce_, *stream_, outbound_, [this] { WakePort(); }) {}
 
 TcpConnection::~TcpConnection() = default;
 
@@ -59,7 +56,7 @@ void TcpConnection::OnEvents(std::uint32_t events) {
     return;
   }
   if ((events & EPOLLOUT) != 0) {
-    std::unique_lock lock(send_mutex_);
+    std::unique_lock lock(outbound_.mutex());
     SendUntilBlocked(lock);
   }
   if ((events & ~std::uint32_t{EPOLLOUT}) != 0) (*on_ready)(false);
@@ -69,12 +66,10 @@ void TcpConnection::AdvanceHandshake() {
   auto need = stream_->Handshake();
   if (!need.ok() || *need == ByteStream::Need::kAnotherTry) {
     handshake_pending_ = false;
-    std::lock_guard lock(receive_mutex_);
-    ended_ = true;
-    end_why_ = need.status();
-    return;
+    std::lock_guard lock(inbound_.mutex());
+    return inbound_.Stop(need.status());
   }
-  std::unique_lock lock(send_mutex_);
+  std::unique_lock lock(outbound_.mutex());
   if (*need != ByteStream::Need::kNothing) {
     const std::uint32_t events = *need == ByteStream::Need::kReadable ? EPOLLIN : EPOLLOUT;
     if (events != watched_) reactor_.Modify(stream_->fd(), events);
@@ -83,39 +78,28 @@ void TcpConnection::AdvanceHandshake() {
   }
   handshake_pending_ = false;
   open_ = true;
-  CommitFrame(Frame(EncodePreface(memory_->tokens)));
+  outbound_.Open();
   SendUntilBlocked(lock);
 }
 
 Packet TcpConnection::Receive(std::span<std::byte> buffer) {
-  Packet packet;
   if (handshake_pending_) AdvanceHandshake();
-  if (handshake_pending_) return packet;
-  std::unique_lock lock(receive_mutex_);
-  if (inbox_.empty() && !driven_) {
-    const std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
-    const Pumped pumped = PumpIn(kReadBudget);
-    if (pumped != Pumped::kEnded && heard_ns_.load(std::memory_order_relaxed) != heard) {
-      if (header_.size_bytes < kBulkBytes) reactor_.StayAwake(spin_, stream_->fd());
-      if (pumped == Pumped::kBudget && stream_->HasReadAhead()) WakePort();
-      std::unique_lock send_lock(send_mutex_);
+  if (handshake_pending_) return {};
+  std::lock_guard lock(inbound_.mutex());
+  if (!inbound_.has_messages() && !driven_) {
+    const std::int64_t heard = inbound_.heard_ns();
+    const Inbound::Pumped pumped = inbound_.Pump(kReadBudget);
+    if (pumped != Inbound::Pumped::kEnded && inbound_.heard_ns() != heard) {
+      if (!inbound_.is_bulk()) reactor_.StayAwake(spin_, stream_->fd());
+      if (pumped == Inbound::Pumped::kBudget && stream_->HasReadAhead()) WakePort();
+      std::unique_lock send_lock(outbound_.mutex());
       SendUntilBlocked(send_lock);
     }
   }
-  if (!inbox_.empty()) {
-    CHECK(inbox_.front().size() <= buffer.size());
-    std::copy(inbox_.front().begin(), inbox_.front().end(), buffer.begin());
-    packet.state = Packet::State::kMessage;
-    packet.size_bytes = inbox_.front().size();
-    inbox_.pop_front();
-  } else if (ended_) {
-    packet.state = Packet::State::kEnded;
-    packet.why = end_why_;
-  }
-  return packet;
+  return inbound_.TakeMessage(buffer);
 }
 
-// Has the port look at inbox_, or at the end.
+// Has the port look for a message, or for the end.
 void TcpConnection::WakePort() {
   reactor_.Post([self = weak_from_this()] {
     auto connection = self.lock();
@@ -127,10 +111,9 @@ void TcpConnection::WakePort() {
 void TcpConnection::Send(std::vector<std::byte> bytes, std::vector<int> files,
                          std::shared_ptr<const void>) {
   CHECK(files.empty());
-  std::unique_lock lock(send_mutex_);
+  std::unique_lock lock(outbound_.mutex());
   if (closed_ || bytes.size() > kMaxControlBytes) return;
-  control_.push_back(std::move(bytes));
-  requests_open_ = attached_;
+  outbound_.QueueMessage(std::move(bytes));
   SendUntilBlocked(lock);
 }
 
@@ -141,163 +124,111 @@ void TcpConnection::Post(std::vector<std::byte> bytes) {
 }
 
 std::size_t TcpConnection::waiting_packets() const {
-  std::lock_guard lock(send_mutex_);
-  return control_.size();
+  std::lock_guard lock(outbound_.mutex());
+  return outbound_.waiting_messages();
 }
 
 void TcpConnection::Attach(Rank rank) {
-  std::lock_guard receive_lock(receive_mutex_);
-  std::lock_guard lock(send_mutex_);
-  attached_ = true;
-  rank_ = rank;
-  name_ = fmt::format("rank {} ({})", rank, who_);
+  std::lock_guard receive_lock(inbound_.mutex());
+  std::lock_guard lock(outbound_.mutex());
+  inbound_.Attach();
+  outbound_.Attach(rank, who_);
 }
 
 void TcpConnection::Close() {
   on_ready_ = nullptr;
-  std::lock_guard receive_lock(receive_mutex_);
-  std::lock_guard lock(send_mutex_);
+  std::lock_guard receive_lock(inbound_.mutex());
+  std::lock_guard lock(outbound_.mutex());
   if (std::exchange(closed_, true)) return;
   reactor_.Remove(stream_->fd());
-  ended_ = true;
-  // Who drives sleeps on the socket: he closes it.
+  inbound_.Stop(Ok());
+  outbound_.Stop();
+  // Who drives sleeps on the socket, and closes it.
   driven_ ? stream_->Shutdown() : stream_->Close();
 }
 
 void TcpConnection::UpdateWatch() {
   if (closed_ || !open_) return;
   const std::uint32_t wanted =
-      (driven_ ? 0u : EPOLLIN) | (blocked_ && !driver_sends_ ? EPOLLOUT : 0u);
+      (driven_ ? 0u : EPOLLIN) | (outbound_.blocked() && !driver_sends_ ? EPOLLOUT : 0u);
   if (wanted == watched_) return;
   reactor_.Modify(stream_->fd(), wanted);
   watched_ = wanted;
 }
 
-// The stream is over, or nothing sensible comes from it any more.
-void TcpConnection::End(const Status& why) {
-  ended_ = true;
-  end_why_ = why;
-  stream_->Shutdown();
-  std::lock_guard lock(send_mutex_);
-  if (!inbox_.empty() && IsBye(inbox_.back())) {
-    SetDownLocked(Disconnected("rank {} has left", rank_));
-  } else {
-    SetDownLocked(Disconnected("{} {}: {}", name_,
-                               IsInvalidArgument(why) ? "broke the protocol" : "died",
-                               why.ok() ? "its connection ended" : why.message()));
-  }
-  if (!reactor_.OnThread()) WakePort();
-}
-
 void TcpConnection::SetDown(const Status& why) {
-  std::lock_guard receive_lock(receive_mutex_);
-  std::lock_guard lock(send_mutex_);
-  SetDownLocked(why);
+  std::lock_guard receive_lock(inbound_.mutex());
+  std::lock_guard lock(outbound_.mutex());
+  if (outbound_.SetDown(why)) inbound_.DropPayload();
 }
 
-void TcpConnection::SetDownLocked(const Status& why) {
-  if (!down_.ok()) return;
-  down_ = why;
-  send_broken_ = true;
-  blocked_ = false;
-  committed_.clear();
-  rest_.reset();
-  put_errors_.clear();
-  cancels_.clear();
-  answers_.clear();
-  requests_.clear();
-  unanswered_.clear();
-  unacknowledged_.clear();
-  parts_.clear();
-  changed_.notify_all();
+void TcpConnection::SendUntilBlocked(std::unique_lock<std::mutex>& lock) {
+  if (!open_) return;
+  while (outbound_.Pump() == Outbound::Sent::kMore && !reactor_.OnThread()) {
+    lock.unlock();  // whoever reads may have something to say
+    lock.lock();
+  }
+  UpdateWatch();
 }
 
-void TcpConnection::WakeWaiters() {
-  if (waiting_ > 0) changed_.notify_all();
+Status TcpConnection::Enqueue(QueuedRequest queued) {
+  std::unique_lock lock(outbound_.mutex());
+  RETURN_IF_ERROR(outbound_.Enqueue(std::move(queued)));
+  SendUntilBlocked(lock);
+  return Ok();
 }
 
-bool TcpConnection::IsDone(std::uint64_t sequence) const {
-  return (unacknowledged_.empty() || unacknowledged_.front().sequence > sequence) &&
-         (unanswered_.empty() || unanswered_.front().sequence > sequence) &&
-         (requests_.empty() || requests_.front().request.sequence > sequence);
+Status TcpConnection::Start(Op op, Zone zone, std::span<const Piece> pieces) {
+  ASSIGN_OR_RETURN(QueuedRequest queued, QueuedRequest::Move(op, zone, pieces));
+  return queued.request.size_bytes == 0 ? Ok() : Enqueue(std::move(queued));
+}
+
+Status TcpConnection::Signal(Zone zone, std::uint64_t slot_offset,
+                             std::span<const std::byte> bytes) {
+  return Enqueue(QueuedRequest::Signal(zone, slot_offset, bytes));
+}
+
+Result<std::uint64_t> TcpConnection::Atomic(Zone zone, const AtomicRequest& request,
+                                            Deadline deadline) {
+  auto cell = std::make_shared<Cell>();
+  RETURN_IF_ERROR(Enqueue(QueuedRequest::Atomic(zone, request, cell)));
+  RETURN_IF_ERROR(Await(deadline, [&] { return cell->is_known; }));
+  RETURN_IF_ERROR(cell->status);
+  return cell->value;
 }
 
 Status TcpConnection::Flush(Bound bound) {
-  std::uint64_t until;
-  {
-    std::lock_guard lock(send_mutex_);
-    until = next_sequence_ - 1;  // other threads' too: more than asked, never less
-  }
-  Status waited = Await(bound, [&] { return IsDone(until); });
+  // other threads' too: more than asked, never less
+  const std::uint64_t until = outbound_.last_sequence();
+  Status waited = Await(bound, [&] { return outbound_.IsDone(until); });
   if (IsDeadlineExceeded(waited) || IsInterrupted(waited)) GiveUp();
   RETURN_IF_ERROR(waited);
-  std::lock_guard lock(send_mutex_);
-  if (errors_.empty()) return Ok();
-  auto found = errors_.extract(std::this_thread::get_id());
-  return found ? std::move(found.mapped()) : Ok();
+  return outbound_.TakeError();
 }
 
-// What the stream has begun with can't be taken back: the segment goes on, with zeros in place of
-// what isn't sent yet, then an ABORT; the peer is asked to do so with its DATA, and what still
-// comes is dropped.
 void TcpConnection::GiveUp() {
-  const auto me = std::this_thread::get_id();
-  std::lock_guard receive_lock(receive_mutex_);
-  std::lock_guard lock(send_mutex_);
-  for (const Queued& queued : requests_) {
-    if (queued.request.by != me) continue;
-    std::erase_if(unacknowledged_,
-                  [&](const auto& put) { return put.sequence == queued.request.sequence; });
-  }
-  for (Unacknowledged& put : unacknowledged_) {
-    if (put.by == me) put.by = {};
-  }
-  // Signals use nobody's memory, and somebody waits for them.
-  std::erase_if(requests_, [&](const Queued& queued) {
-    return queued.request.by == me && queued.request.op != Op::kSignal;
-  });
-  for (Request& request : unanswered_) {
-    if (request.by != me) continue;
-    const bool gets = request.op == Op::kGet || request.op == Op::kGetRegistered;
-    if (gets && !request.given_up && request.size_bytes >= kBulkBytes)
-      cancels_.push_back(request.sequence);
-    request.given_up = true;
-    request.destination.clear();
-    request.local = {};
-  }
-  if (payload_left_ > 0 && header_.op == Op::kData && unanswered_.front().given_up) {
-    parts_.clear();
-    (reading_ == Reading::kHeader ? resume_ : reading_) = Reading::kJunk;
-  }
-  for (Outgoing& frame : committed_) {
-    if (frame.by == me) SendZeros(frame);
-  }
-  if (rest_.has_value() && rest_->by == me) {
-    rest_->given_up = true;
-    rest_->payload.clear();
-  }
-  errors_.erase(me);
-  WakeWaiters();
-  (void)PumpOut();
+  std::lock_guard receive_lock(inbound_.mutex());
+  std::lock_guard lock(outbound_.mutex());
+  if (outbound_.GiveUp()) inbound_.DropData();
+  (void)outbound_.Pump();
   UpdateWatch();
 }
 
 // What rises as long as requests go on: bytes that came, and that the other host has taken; our own
 // questions aside.
 std::int64_t TcpConnection::Progress() const {
-  return static_cast<std::int64_t>(received_.load(std::memory_order_relaxed) +
-                                   stream_->TakenBytes() -
-                                   asked_bytes_.load(std::memory_order_relaxed));
+  return static_cast<std::int64_t>(inbound_.received() + stream_->TakenBytes() -
+                                   outbound_.asked_bytes());
 }
 
 Status TcpConnection::Await(Bound bound, const std::function<bool()>& done,
                             const std::function<Status()>& begin) {
   bound.end = std::min(bound.end, CallDeadline());
   ProgressWatch watch(bound, steady_clock::now());
-  std::unique_lock lock(send_mutex_);
+  std::unique_lock lock(outbound_.mutex());
   bool begun = !begin;
-  while (!begun || (down_.ok() && !done())) {
-    if (!begun && (driven_ || !down_.ok())) {
+  while (!begun || (outbound_.down().ok() && !done())) {
+    if (!begun && (driven_ || !outbound_.down().ok())) {
       begun = true;
       lock.unlock();
       RETURN_IF_ERROR(begin());
@@ -305,12 +236,9 @@ Status TcpConnection::Await(Bound bound, const std::function<bool()>& done,
       continue;
     }
     if (driven_) {
-      ++waiting_;
-      Status waited = WaitUntil(lock, changed_, watch.deadline(),
-                                [&] { return !down_.ok() || done() || !driven_; });
-      --waiting_;
+      Status waited = outbound_.Wait(lock, watch.deadline(), [&] { return done() || !driven_; });
       if (IsDeadlineExceeded(waited) && !watch.IsOver(steady_clock::now(), Progress())) continue;
-      if (!waited.ok()) return waited.WithContext(name_ + " has not answered");
+      if (!waited.ok()) return waited.WithContext(outbound_.peer_name() + " has not answered");
       continue;
     }
     driven_ = driver_sends_ = true;
@@ -323,11 +251,12 @@ Status TcpConnection::Await(Bound bound, const std::function<bool()>& done,
     driven_ = driver_sends_ = false;
     if (closed_) stream_->Close();
     UpdateWatch();
-    changed_.notify_all();
+    outbound_.WakeAll();
     RETURN_IF_ERROR(std::move(began));
-    if (!driven.ok() && down_.ok()) return driven.WithContext(name_ + " has not answered");
+    if (!driven.ok() && outbound_.down().ok())
+      return driven.WithContext(outbound_.peer_name() + " has not answered");
   }
-  return down_;
+  return outbound_.down();
 }
 
 // Reads and writes until `done`.
@@ -338,28 +267,28 @@ Status TcpConnection::Drive(Bound bound, const std::function<bool()>& done, bool
   TimePoint spin_until = begin + spin_;
   TimePoint next_look = begin + kInterruptPeriod;
   std::optional<Vigil> vigil;  // begins with the first look: most waits are over by then
-  std::int64_t heard = heard_ns_.load(std::memory_order_relaxed);
+  std::int64_t heard = inbound_.heard_ns();
   unsigned polls = 0;
   // The reactor may be in the middle of reading what this caller waits for; from the next time on
-  // it leaves that to him.
-  { std::lock_guard lock(receive_mutex_); }
+  // it leaves that to the caller.
+  { std::lock_guard lock(inbound_.mutex()); }
   // An answer to what was sent just now can't be there yet. (What OpenSSL has read ahead can.)
   for (bool look = look_first || stream_->encrypted();; look = true) {
-    Pumped pumped = Pumped::kDrained;
+    Inbound::Pumped pumped = Inbound::Pumped::kDrained;
     bool bulk;
     bool full;
     if (look) {
-      std::lock_guard lock(receive_mutex_);
-      pumped = PumpIn(kReadBudget);
+      std::lock_guard lock(inbound_.mutex());
+      pumped = inbound_.Pump(kReadBudget);
     }
     {
-      std::lock_guard lock(send_mutex_);
-      (void)PumpOut();
-      if (!down_.ok() || done()) return Ok();
+      std::lock_guard lock(outbound_.mutex());
+      (void)outbound_.Pump();
+      if (!outbound_.down().ok() || done()) return Ok();
       // from now on who finds the socket full asks the reactor, unless it is full already
-      full = driver_sends_ = blocked_;
+      full = driver_sends_ = outbound_.blocked();
       UpdateWatch();
-      bulk = full || !IsDone(bulk_sequence_);
+      bulk = full || !outbound_.IsBulkDone();
     }
     now = steady_clock::now();
     if (now >= watch.deadline() && watch.IsOver(now, Progress()))
@@ -372,19 +301,19 @@ Status TcpConnection::Drive(Bound bound, const std::function<bool()>& done, bool
       watch.Look(now, Progress());
       next_look = now + kInterruptPeriod;
     }
-    if (pumped == Pumped::kBudget) continue;
-    if (heard_ns_.load(std::memory_order_relaxed) != heard) {
-      heard = heard_ns_.load(std::memory_order_relaxed);
+    if (pumped == Inbound::Pumped::kBudget) continue;
+    if (inbound_.heard_ns() != heard) {
+      heard = inbound_.heard_ns();
       spin_until = now + spin_;
     }
-    if (!bulk && now < spin_until && pumped == Pumped::kDrained) {
+    if (!bulk && now < spin_until && pumped == Inbound::Pumped::kDrained) {
       if (++polls % kPollsPerYield == 0) ::sched_yield();
       continue;
     }
     pollfd ready{stream_->fd(), static_cast<short>(full ? POLLIN | POLLOUT : POLLIN), 0};
     auto left = std::chrono::ceil<milliseconds>(std::min(watch.deadline(), next_look) - now);
     // Paused: the port has to take what is there first. Ended: it says why.
-    if (pumped != Pumped::kDrained) {
+    if (pumped != Inbound::Pumped::kDrained) {
       ready.fd = -1;
       left = milliseconds(1);
     }
@@ -393,21 +322,8 @@ Status TcpConnection::Drive(Bound bound, const std::function<bool()>& done, bool
 }
 
 Vigil::Signs TcpConnection::SignsOfLife() const {
-  const auto heard = std::chrono::nanoseconds(heard_ns_.load(std::memory_order_relaxed));
-  return {TimePoint(heard), stream_->TakenBytes(), asked_bytes_.load(std::memory_order_relaxed)};
-}
-
-// One line for the owner of memory that peers reach and that is not as it should be; at most each
-// kWarnPeriod.
-void TcpConnection::WarnOfMemory(const Status& why) const {
-  constexpr std::chrono::seconds kWarnPeriod{10};
-  const std::int64_t now = steady_clock::now().time_since_epoch().count();
-  std::int64_t next = memory_->next_warning_ns.load(std::memory_order_relaxed);
-  if (now < next) return;
-  if (!memory_->next_warning_ns.compare_exchange_strong(
-          next, now + std::chrono::nanoseconds(kWarnPeriod).count()))
-    return;
-  LOG(kWarn, "a request of {} has failed: {}", name_, why.message());
+  const auto heard = std::chrono::nanoseconds(inbound_.heard_ns());
+  return {TimePoint(heard), stream_->TakenBytes(), outbound_.asked_bytes()};
 }
 
 // Asks a peer that says nothing whether it lives; true: it is given up.
@@ -418,16 +334,12 @@ bool TcpConnection::IsSilent(TimePoint now, std::optional<Vigil>& vigil) {
   }
   switch (vigil->Look(now, SignsOfLife())) {
     case Vigil::Verdict::kPatience: return false;
-    case Vigil::Verdict::kAsk: {
-      std::lock_guard lock(send_mutex_);
-      ping_ = true;
-      return false;
-    }
+    case Vigil::Verdict::kAsk: outbound_.Ping(); return false;
     case Vigil::Verdict::kSilent: break;
   }
-  std::lock_guard lock(receive_mutex_);
-  End(Disconnected("it has not answered for {} ms: it is stopped, or cut off",
-                   vigil->silence().count()));
+  std::lock_guard lock(inbound_.mutex());
+  inbound_.End(Disconnected("it has not answered for {} ms: it is stopped, or cut off",
+                            vigil->silence().count()));
   return true;
 }
 

@@ -39,9 +39,6 @@ constexpr std::size_t kMaxUnanswered = 64;
 // that who gives a transfer up is heard soon. All are this large but the last.
 constexpr std::uint64_t kSegmentBytes = 1 << 20;
 
-// What moves more is waited for asleep: for less it is worth to poll.
-constexpr std::uint64_t kBulkBytes = 64 << 10;
-
 // Byte 0 of every frame: both ends have to mean the same, so a value never changes its meaning.
 enum class Op : std::uint8_t {
   // count: version; token, target, size_bytes: the tokens of device zone, host zone, registered
