@@ -43,7 +43,8 @@ Headroom Needed(GrpcRole role) {
 Status PrepareGrpc(GrpcRole role) {
   RouteGrpcLog();
   UseOwnGrpcEngine();
-  // Debian's abseil is built with its detection of deadlocks, which every lock of gRPC then pays for.
+  // Debian's abseil is built with its detection of deadlocks, which every lock of gRPC then pays
+  // for.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   return CheckHeadroom(Needed(role), role == GrpcRole::kClient ? "the connection to the store"
                                                                : "serving the store");
