@@ -210,7 +210,10 @@ void ServeBare(UniqueFd socket) {
   }
 }
 
-void ServeTls(const tcp::Tls& tls, const tcp::Tls::Identity& identity, UniqueFd socket) {
+constexpr tcp::PresharedKey kBareKey{1, 2, 3};
+
+void ServeTls(const tcp::Tls& tls, UniqueFd socket) {
+  tcp::Tls::Identity identity([](std::string_view) { return &kBareKey; }, true);
   std::vector<std::byte> memory(kSlotBytes, std::byte{1});
   tcp::SslPtr ssl = Must(tls.Begin(socket.get(), false, identity));
   if (SSL_do_handshake(ssl.get()) != 1) return;
@@ -243,8 +246,6 @@ UniqueFd AcceptFrom(int listener) {
   return socket;
 }
 
-tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench", true}; }
-
 // One line each: the adverts of rank 1, plain and encrypted, and the ports of the bare servers.
 // Then a line of its CPU seconds for every line on `orders`; "fan N ADVERT" first puts 1 MiB at a
 // time from N ranks into the advert's for a second.
@@ -257,14 +258,13 @@ tcp::Tls::Identity BareIdentity() { return {tcp::PresharedKey{1, 2, 3}, "bench",
   auto bare = Must(tcp::Listen({host, 0}));
   auto bare_tls = Must(tcp::Listen({host, 0}));
   std::unique_ptr<tcp::Tls> tls = Must(tcp::Tls::Create());
-  const tcp::Tls::Identity identity = BareIdentity();
   std::thread([&] {
     while (true) std::thread(ServeBare, AcceptFrom(bare.socket.get())).detach();
   }).detach();
   std::thread([&] {
     while (true)
       std::thread([&, socket = AcceptFrom(bare_tls.socket.get())]() mutable {
-        ServeTls(*tls, identity, std::move(socket));
+        ServeTls(*tls, std::move(socket));
       }).detach();
   }).detach();
   std::FILE* out = ::fdopen(answers, "w");
@@ -486,7 +486,7 @@ class Client {
 
   void Tls(Link& link, std::vector<std::byte>& memory, int rounds) {
     auto tls = Must(tcp::Tls::Create());
-    auto identity = BareIdentity();
+    tcp::Tls::Identity identity(kBareKey, "bench", true);
     UniqueFd socket = ConnectTo({host_, tls_port_});
     tcp::SslPtr ssl = Must(tls->Begin(socket.get(), true, identity));
     if (SSL_do_handshake(ssl.get()) != 1) Must(IoError("no TLS: {}", tcp::TlsErrorText()));

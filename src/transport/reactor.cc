@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <future>
 #include <limits>
 
 #include "base/log.h"
@@ -111,6 +112,16 @@ void Reactor::Post(Work work) {
     has_posted_ = true;
   }
   if (first) Wake();
+}
+
+void Reactor::RunAndWait(const Work& work) {
+  CHECK(!OnThread());
+  std::promise<void> done;
+  Post([&] {
+    work();
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 void Reactor::StayAwake(std::chrono::microseconds time, int fd) {

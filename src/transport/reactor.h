@@ -52,6 +52,8 @@ class Reactor {
   // Runs `work` once, after all that was posted before. What was posted before the destructor began
   // runs before it ends.
   void Post(Work work);
+  // The same, and waits until it has run. REQUIRES: not on the reactor's thread.
+  void RunAndWait(const Work& work);
 
   // For so long from now on the thread polls, giving way to others, instead of sleeping: who has
   // just asked by `fd` will ask again. Its callback is then called with EPOLLIN also when there is

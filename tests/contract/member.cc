@@ -42,8 +42,14 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   auto member = std::make_unique<Member>(options);
   std::uint64_t slots = options.max_bytes[0] + options.max_bytes[1];
   ASSIGN_OR_RETURN(member->window_, Window::ReserveAnywhere(options.world_size * slots));
-  ASSIGN_OR_RETURN(member->reactor_, Reactor::Create());
-  if (options.transport == "mapped") {
+  if (options.beside != nullptr) {
+    member->reactor_ = options.beside->reactor_;
+  } else {
+    ASSIGN_OR_RETURN(member->reactor_, Reactor::Create());
+  }
+  if (options.beside != nullptr) {
+    member->transport_ = options.beside->transport_;
+  } else if (options.transport == "mapped") {
     member->transport_ =
         std::make_unique<MappedTransport>(*member->reactor_, "here", options.stranger_limits);
   } else if (options.transport.starts_with("tcp")) {
@@ -80,6 +86,8 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
   port.observer = member.get();
   port.on_served = [raw = member.get()](Zone zone) { ++raw->served_[Index(zone)]; };
   port.network.near_host = options.near_host;
+  port.network.nic = options.nic;
+  port.network.ports = options.ports;
   port.network.encrypt = options.transport == "tcp+tls";
   ASSIGN_OR_RETURN(member->port_, member->transport_->Open(port));
   return member;

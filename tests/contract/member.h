@@ -23,6 +23,8 @@
 
 namespace memfabric::transport::test {
 
+class Member;
+
 struct MemberOptions {
   std::string transport = "mapped";  // or "tcp", "tcp+tls", "fake"
   std::string pool = "job/7";
@@ -34,6 +36,9 @@ struct MemberOptions {
   StrangerLimits stranger_limits{};
   int user_fd = -1;                     // backs the host zone
   std::string near_host = "127.0.0.1";  // tcp listens where the route to it leads
+  std::string nic;
+  PortRange ports;
+  const Member* beside = nullptr;  // a member of the same process: one transport serves both
 };
 
 // Memory of a user, registered a buffer at a time. Threads: any.
@@ -103,8 +108,9 @@ class Member final : public PeerObserver {
   RegisteredBuffers registered_;
   std::shared_ptr<Window> window_;
   std::array<std::unique_ptr<Segment>, kZones> segments_;
-  std::unique_ptr<Reactor> reactor_;
-  std::unique_ptr<Transport> transport_;
+  // shared with the members beside it
+  std::shared_ptr<Reactor> reactor_;
+  std::shared_ptr<Transport> transport_;
   std::array<std::atomic<int>, kZones> served_{};
   mutable std::mutex mutex_;  // guards all below but port_
   std::condition_variable changed_;

@@ -42,15 +42,16 @@ struct World {
     segment = *Segment::Create(options);
     served->slots[1] = memory.data() + kGuardBytes;
     served->segments[1] = segment.get();
-    served->tokens = {1, 2, 3};
   }
 };
 
 std::unique_ptr<ByteStream> Shake(World& world, const BounceBuffer& bounce, UniqueFd& other) {
   int pair[2];
   CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
-  const Tls::Identity identity(PresharedKey{7}, "fuzz", false);
-  auto listener = *ByteStream::Open(*world.tls, UniqueFd(pair[0]), false, identity, bounce);
+  static const PresharedKey key{7};
+  const Tls::Identity identity(key, "fuzz", false);
+  const Tls::Identity accepting([](std::string_view) { return &key; }, false);
+  auto listener = *ByteStream::Open(*world.tls, UniqueFd(pair[0]), false, accepting, bounce);
   auto connector = *ByteStream::Open(*world.tls, UniqueFd(::dup(pair[1])), true, identity, bounce);
   for (bool done = false; !done;) {
     auto theirs = connector->Handshake();
@@ -71,13 +72,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto bounce = std::make_unique<BounceBuffer>(*world.bounce->Take());
   auto stream = Shake(world, *bounce, peer);
   auto connection =
-      std::make_shared<TcpConnection>(*world.reactor, world.served, std::move(bounce),
+      std::make_shared<TcpConnection>(*world.reactor, Tokens{1, 2, 3}, std::move(bounce),
                                       std::move(stream), "fuzz", std::chrono::microseconds(0));
   auto preface = EncodeHeader(EncodePreface({4, 5, 6}));
   (void)::send(peer.get(), preface.data(), preface.size(), MSG_NOSIGNAL);
   std::vector<std::byte> buffer(meeting::kMaxMessageBytes);
   (void)connection->Receive(buffer);
-  if ((data[0] & 1) != 0) connection->Attach(3);
+  if ((data[0] & 1) != 0) connection->Attach(3, world.served);
   for (std::size_t done = 1; done < size;) {
     ssize_t sent = ::send(peer.get(), data + done, size - done, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent <= 0) break;

@@ -41,7 +41,8 @@ class RawPeer {
   int socket() const { return socket_.get(); }
 
   bool ShakeHands() {
-    tcp::Tls::Identity identity(advert_.key, "a test", advert_.encrypt);
+    const meeting::Addressee whose{to_.pool, to_.rank, to_.epoch};
+    tcp::Tls::Identity identity(advert_.key, whose.ToString(), advert_.encrypt);
     tcp::SslPtr ssl = *tls_->Begin(socket_.get(), true, identity);
     return RetryOnSignal([&] {
              errno = 0;

@@ -72,7 +72,7 @@ class CmaBackend final : public PeerBackend {
 }  // namespace
 
 CmaTransport::CmaTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
-    : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
+    : host_(std::move(host)), listeners_(reactor, strangers) {}
 
 Capabilities CmaTransport::capabilities() const { return {.zones = false, .registered = true}; }
 
@@ -85,7 +85,7 @@ Result<std::unique_ptr<Port>> CmaTransport::Open(const PortOptions& options) {
   PortOptions ours = options;
   ours.max_bytes = kFileBytes;
   ours.segments = {};
-  return PeerPort::Open(reactor_, ours, strangers_, std::make_unique<CmaBackend>(*options.table));
+  return PeerPort::Open(listeners_, ours, std::make_unique<CmaBackend>(*options.table));
 }
 
 }  // namespace memfabric::transport

@@ -28,9 +28,8 @@ class CmaTransport final : public Transport {
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:
-  Reactor& reactor_;
   std::string host_;
-  StrangerLimits strangers_;
+  PeerListeners listeners_;
 };
 
 }  // namespace memfabric::transport

@@ -62,7 +62,7 @@ void FakeFaults::Answer(std::function<void()> answer) {
 
 FakeTransport::FakeTransport(Reactor& reactor, std::string host, FakeFaults* faults,
                              StrangerLimits strangers)
-    : reactor_(reactor), host_(std::move(host)), faults_(faults), strangers_(strangers) {}
+    : host_(std::move(host)), faults_(faults), listeners_(reactor, strangers) {}
 
 Capabilities FakeTransport::capabilities() const { return {}; }
 
@@ -83,7 +83,7 @@ Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
     memory->segments[zone] = segment;
     memory->mappings[zone] = std::move(mapping);
   }
-  return PeerPort::Open(reactor_, options, strangers_,
+  return PeerPort::Open(listeners_, options,
                         std::make_unique<FakeBackend>(std::move(memory), faults_));
 }
 

@@ -65,10 +65,9 @@ class FakeTransport final : public Transport {
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:
-  Reactor& reactor_;
   std::string host_;
   FakeFaults* faults_;
-  StrangerLimits strangers_;
+  PeerListeners listeners_;
 };
 
 }  // namespace memfabric::transport

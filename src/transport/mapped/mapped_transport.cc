@@ -53,7 +53,7 @@ class MappingBackend final : public PeerBackend {
 }  // namespace
 
 MappedTransport::MappedTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
-    : reactor_(reactor), host_(std::move(host)), strangers_(strangers) {}
+    : reactor_(reactor), host_(std::move(host)), listeners_(reactor, strangers) {}
 
 Capabilities MappedTransport::capabilities() const { return {.load_store = true}; }
 
@@ -64,8 +64,7 @@ Status MappedTransport::CanReach(const MemberAddress& peer) const {
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
   if (options.window == nullptr || !options.slot_begin)
     return InvalidArgument("a mapped port needs a window and slots in it");
-  return PeerPort::Open(reactor_, options, strangers_,
-                        std::make_unique<MappingBackend>(reactor_, options));
+  return PeerPort::Open(listeners_, options, std::make_unique<MappingBackend>(reactor_, options));
 }
 
 }  // namespace memfabric::transport

@@ -29,7 +29,7 @@ class MappedTransport final : public Transport {
  private:
   Reactor& reactor_;
   std::string host_;
-  StrangerLimits strangers_;
+  PeerListeners listeners_;
 };
 
 }  // namespace memfabric::transport

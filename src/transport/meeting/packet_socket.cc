@@ -12,14 +12,18 @@ constexpr std::chrono::milliseconds kRetryPeriod{5};
 }  // namespace
 
 Status PacketSocket::Watch(std::function<void(bool hung_up)> on_ready) {
-  return reactor_.Add(
-      socket_.get(), EPOLLIN,
-      [self = weak_from_this(), on_ready = std::move(on_ready)](std::uint32_t events) {
-        auto socket = self.lock();
-        if (socket == nullptr) return;
-        if ((events & EPOLLOUT) != 0) socket->Flush();
-        if ((events & ~EPOLLOUT) != 0 && socket->socket_) on_ready((events & EPOLLHUP) != 0);
-      });
+  if (on_ready_ == nullptr) {
+    RETURN_IF_ERROR(
+        reactor_.Add(socket_.get(), EPOLLIN, [self = weak_from_this()](std::uint32_t events) {
+          auto socket = self.lock();
+          if (socket == nullptr) return;
+          if ((events & EPOLLOUT) != 0) socket->Flush();
+          auto ready = socket->on_ready_;
+          if ((events & ~EPOLLOUT) != 0 && ready != nullptr) (*ready)((events & EPOLLHUP) != 0);
+        }));
+  }
+  on_ready_ = std::make_shared<std::function<void(bool)>>(std::move(on_ready));
+  return Ok();
 }
 
 void PacketSocket::Send(std::vector<std::byte> bytes, std::vector<int> files,
@@ -70,6 +74,7 @@ void PacketSocket::Close() {
   if (!socket_) return;
   reactor_.Cancel(std::exchange(retry_, 0));
   reactor_.Remove(socket_.get());
+  on_ready_ = nullptr;
   socket_.Reset();
   outbox_.clear();
 }

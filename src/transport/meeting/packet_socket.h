@@ -48,6 +48,8 @@ class PacketSocket final : public MessageSocket, public std::enable_shared_from_
 
   Reactor& reactor_;
   UniqueFd socket_;
+  // shared: a callback that replaces or closes this runs on
+  std::shared_ptr<std::function<void(bool)>> on_ready_;
   std::deque<Outgoing> outbox_;
   bool waiting_for_room_ = false;
   Reactor::TimerId retry_ = 0;

@@ -1,10 +1,6 @@
 #include "transport/meeting/peer_port.h"
 
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-
 #include <algorithm>
-#include <future>
 
 #include "base/log.h"
 
@@ -12,9 +8,6 @@ namespace memfabric::transport {
 namespace {
 
 using std::chrono::steady_clock;
-
-constexpr std::chrono::milliseconds kListenPause{50};
-constexpr int kAcceptsAtOnce = 64;  // then others get their turn
 
 std::vector<int> FilesOf(const PeerOffer& offer) {
   std::vector<int> files;
@@ -26,21 +19,26 @@ std::vector<int> FilesOf(const PeerOffer& offer) {
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> PeerPort::Open(Reactor& reactor, const PortOptions& options,
-                                             const StrangerLimits& limits,
+Result<std::unique_ptr<Port>> PeerPort::Open(PeerListeners& listeners, const PortOptions& options,
                                              std::unique_ptr<PeerBackend> backend) {
-  RETURN_IF_ERROR(Check(options));
-  ASSIGN_OR_RETURN(auto venue, OpenUnixVenue(reactor));
-  return OpenAt(reactor, options, limits, std::move(venue), std::move(backend));
+  auto choose = [&](const auto& open) -> Result<PeerListeners::Choice> {
+    if (!open.empty()) return PeerListeners::Choice{open.front(), nullptr};
+    ASSIGN_OR_RETURN(auto venue, OpenUnixVenue(listeners.reactor()));
+    return PeerListeners::Choice{nullptr, std::move(venue)};
+  };
+  return Open(listeners, choose, options, std::move(backend));
 }
 
-Result<std::unique_ptr<Port>> PeerPort::OpenAt(Reactor& reactor, const PortOptions& options,
-                                               const StrangerLimits& limits,
-                                               std::unique_ptr<PeerVenue> venue,
-                                               std::unique_ptr<PeerBackend> backend) {
-  auto port =
-      std::make_unique<PeerPort>(reactor, options, limits, std::move(venue), std::move(backend));
-  RETURN_IF_ERROR(port->StartListening());
+Result<std::unique_ptr<Port>> PeerPort::Open(PeerListeners& listeners,
+                                             const PeerListeners::Choose& choose,
+                                             const PortOptions& options,
+                                             std::unique_ptr<PeerBackend> backend) {
+  RETURN_IF_ERROR(Check(options));
+  ASSIGN_OR_RETURN(PeerListener * listener, listeners.Take(choose));
+  auto port = std::make_unique<PeerPort>(listeners, *listener, options, std::move(backend));
+  ASSIGN_OR_RETURN(port->advert_, listener->Join(port->Self(), [raw = port.get()](auto&&... call) {
+    raw->OnCaller(std::forward<decltype(call)>(call)...);
+  }));
   return std::unique_ptr<Port>(std::move(port));
 }
 
@@ -57,12 +55,13 @@ Status PeerPort::Check(const PortOptions& options) {
   return options.observer != nullptr ? Ok() : InvalidArgument("a port needs an observer");
 }
 
-PeerPort::PeerPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-                   std::unique_ptr<PeerVenue> venue, std::unique_ptr<PeerBackend> backend)
-    : reactor_(reactor),
+PeerPort::PeerPort(PeerListeners& listeners, PeerListener& listener, const PortOptions& options,
+                   std::unique_ptr<PeerBackend> backend)
+    : reactor_(listeners.reactor()),
+      listeners_(listeners),
+      listener_(listener),
+      venue_(listener.venue()),
       options_(options),
-      limits_(limits),
-      venue_(std::move(venue)),
       backend_(std::move(backend)) {}
 
 Status PeerPort::CanReach(const MemberAddress& peer, const std::string& host) {
@@ -73,14 +72,8 @@ Status PeerPort::CanReach(const MemberAddress& peer, const std::string& host) {
 }
 
 PeerPort::~PeerPort() {
-  CHECK(!reactor_.OnThread());
-  std::promise<void> closed;
-  // Behind everything that calls of this port have posted.
-  reactor_.Post([&] {
-    Close();
-    closed.set_value();
-  });
-  closed.get_future().wait();
+  reactor_.RunAndWait([&] { Close(); });  // behind everything that calls of this port have posted
+  listeners_.Release(listener_);
 }
 
 std::vector<Status> PeerPort::ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) {
@@ -98,7 +91,7 @@ std::vector<Status> PeerPort::ConnectAll(std::span<const MemberAddress> peers, D
   if (gave_up) reactor_.Post([this, calls] { Abandon(*calls); });
   for (std::size_t i = 0; i < peers.size(); ++i)
     if (IsDeadlineExceeded(statuses[i]))
-      statuses[i] = DeadlineExceeded("{}{}", statuses[i].message(), venue_->Trouble(peers[i]));
+      statuses[i] = DeadlineExceeded("{}{}", statuses[i].message(), venue_.Trouble(peers[i]));
   return statuses;
 }
 
@@ -121,79 +114,9 @@ Status PeerPort::Announce(Deadline deadline) {
   return Status(kind, "the growth is not mapped everywhere: " + text);
 }
 
-Status PeerPort::StartListening() {
-  if (venue_->listener() < 0) return Ok();
-  // now: when it is needed, there is none to be had
-  if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
-  return reactor_.Add(venue_->listener(), EPOLLIN, [this](std::uint32_t) { OnCallers(); });
-}
-
-void PeerPort::PauseListening() {
-  reactor_.Remove(venue_->listener());
-  resume_listening_ = reactor_.CallAt(steady_clock::now() + kListenPause, [this] {
-    resume_listening_ = 0;
-    if (!StartListening().ok()) PauseListening();
-  });
-}
-
-void PeerPort::OnCallers() {
-  for (int i = 0; i < kAcceptsAtOnce; ++i) {
-    if (!spare_) spare_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
-    auto caller = venue_->Accept();
-    std::string no_room;
-    if (!caller.ok() && !std::exchange(warned_of_fds_, true))
-      LOG(kWarn, "peers can't be accepted for now: {}", caller.status().message());
-    if (!caller.ok() && spare_) {
-      no_room = fmt::format("it can't accept its peers: {}", caller.status().message());
-      spare_.Reset();
-      caller = venue_->Accept();
-    }
-    if (!caller.ok()) {
-      PauseListening();
-      return;
-    }
-    if (!caller->has_value()) return;
-    auto connection = std::make_shared<Connection>();
-    connection->socket = std::move((*caller)->socket);
-    connection->who = std::move((*caller)->who);
-    connection->no_room = std::move(no_room);
-    if (const Status& trusted = (*caller)->trusted; !trusted.ok()) {
-      if (!IsUnsupported(trusted)) {
-        Misbehaved(connection, trusted.message());
-        continue;
-      }
-      if (!std::exchange(warned_of_users_, true))
-        LOG(kWarn, "pool {}: {}; it and others like it are told to come another way", options_.pool,
-            trusted.message());
-      const meeting::Message refused = meeting::Refused{trusted.kind(), trusted.message()};
-      CloseConnection(connection, Ok(), &refused);
-      continue;
-    }
-    if (!AddConnection(connection).ok()) continue;
-    Receive(connection);  // the HELLO is here already, as a rule
-    if (connection->phase != Connection::Phase::kStranger) continue;
-    strangers_.push_back(connection);
-    connection->patience =
-        reactor_.CallAt(steady_clock::now() + limits_.patience, [this, connection] {
-          connection->patience = 0;
-          Misbehaved(connection, "it said nothing");
-        });
-    if (strangers_.size() > limits_.count) {
-      Misbehaved(ConnectionPtr(strangers_.front()),
-                 "it said nothing, and too many others do so too");
-    }
-  }
-}
-
-void PeerPort::Forget(const ConnectionPtr& stranger) {
-  reactor_.Cancel(std::exchange(stranger->patience, 0));
-  std::erase(strangers_, stranger);
-}
-
 void PeerPort::Close() {
   closing_ = true;
-  reactor_.Remove(venue_->listener());
-  reactor_.Cancel(resume_listening_);
+  if (!advert_.empty()) listener_.Leave(Self());
   while (!attempts_.empty())
     FinishAttempt(attempts_.begin()->first, Disconnected("this member has left"));
   const meeting::Message bye = meeting::Bye{};
@@ -202,9 +125,6 @@ void PeerPort::Close() {
     bool linked = connection->phase == Connection::Phase::kLinked;
     CloseConnection(connection, Disconnected("this member has left"), linked ? &bye : nullptr);
   }
-  if (strangers_refused_ > 1)
-    LOG(kWarn, "{} connections in all to the port of pool {} were no peers", strangers_refused_,
-        options_.pool);
 }
 
 PeerPort::ConnectionPtr PeerPort::LinkedConnection(Rank rank) {
@@ -229,7 +149,7 @@ void PeerPort::StartConnect(const Waiter& waiter) {
     return answer(InvalidArgument("{} can't be a peer of rank {} in a pool of {}",
                                   address.ToString(), options_.rank, options_.world_size));
   }
-  if (Status suits = venue_->CheckAdvert(address); !suits.ok()) return answer(suits);
+  if (Status suits = venue_.CheckAdvert(address); !suits.ok()) return answer(suits);
   if (ConnectionPtr link = LinkedConnection(address.rank);
       link != nullptr && link->epoch == address.epoch) {
     if (link->confirmed) return answer(Ok());
@@ -266,7 +186,7 @@ void PeerPort::TryConnect(Rank rank) {
   const std::string name = attempt.address.ToString();
   PeerOffer offer = backend_->Offer(rank);
   attempt.told = offer.bytes;
-  auto peer = venue_->Connect(
+  auto peer = venue_.Connect(
       attempt.address, {Introduce(rank, attempt.address.epoch, attempt.told)}, FilesOf(offer));
   if (IsInUse(peer.status())) return RetryConnect(rank, peer.status().message());
   if (peer.ok() && !peer->trusted.ok()) peer = peer->trusted;
@@ -339,13 +259,7 @@ void PeerPort::StartAnnounce(const std::shared_ptr<PendingCalls>& calls) {
 }
 
 Status PeerPort::AddConnection(const ConnectionPtr& connection) {
-  RETURN_IF_ERROR(connection->socket->Watch([this, connection](bool hung_up) {
-    if (hung_up && connection->phase == Connection::Phase::kStranger) {
-      CloseConnection(connection, Ok());  // one that has gone needs no link
-    } else {
-      Receive(connection);
-    }
-  }));
+  RETURN_IF_ERROR(connection->socket->Watch([this, connection](bool) { Receive(connection); }));
   connections_.insert(connection);
   return Ok();
 }
@@ -354,7 +268,6 @@ void PeerPort::CloseConnection(const ConnectionPtr& connection, const Status& wh
                                const meeting::Message* last_words) {
   auto phase = std::exchange(connection->phase, Connection::Phase::kClosed);
   if (phase == Connection::Phase::kClosed) return;
-  Forget(connection);
   if (last_words != nullptr) connection->socket->Send(meeting::EncodeMessage(*last_words));
   connection->socket->Close();
   connections_.erase(connection);

@@ -1,7 +1,6 @@
-// transport/meeting/peer_port.h: a member's presence at a venue (venue.h): one connection a peer,
-// and the handshakes that are under way. docs/ has the sequence; peer_protocol.h the messages. What
-// a
-// connection is used for is its backend's.
+// transport/meeting/peer_port.h: a member's presence at a venue (peer_venue.h): one connection a
+// peer, and the handshakes that are under way. docs/ has the sequence; peer_protocol.h the
+// messages. What a connection is used for is its backend's.
 //
 // Owned by the pool. Threads: the Port's functions from any thread; they hand their work to the
 // reactor and wait. All state is the reactor thread's alone, so there is no lock, and observers are
@@ -18,7 +17,6 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -26,44 +24,37 @@
 #include <vector>
 
 #include "base/backoff.h"
-#include "base/fd.h"
 #include "transport/meeting/peer_backend.h"
+#include "transport/meeting/peer_listener.h"
 #include "transport/meeting/peer_protocol.h"
-#include "transport/meeting/peer_venue.h"
 #include "transport/meeting/pending_calls.h"
 #include "transport/reactor.h"
 #include "transport/transport.h"
 
 namespace memfabric::transport {
 
-// What is granted to connections that have not introduced themselves.
-struct StrangerLimits {
-  std::chrono::milliseconds patience{5000};
-  std::size_t count = 64;  // one more, and the one that has been silent for longest goes
-};
-
 class PeerPort final : public Port {
  public:
-  static Result<std::unique_ptr<Port>> Open(Reactor& reactor, const PortOptions& options,
-                                            const StrangerLimits& limits,
+  // At the venue that `choose` returns. `listeners` outlives the port.
+  static Result<std::unique_ptr<Port>> Open(PeerListeners& listeners,
+                                            const PeerListeners::Choose& choose,
+                                            const PortOptions& options,
                                             std::unique_ptr<PeerBackend> backend);
-  // The same at another venue than this host's sockets.
-  static Result<std::unique_ptr<Port>> OpenAt(Reactor& reactor, const PortOptions& options,
-                                              const StrangerLimits& limits,
-                                              std::unique_ptr<PeerVenue> venue,
-                                              std::unique_ptr<PeerBackend> backend);
+  // At this host's, of which a transport needs one.
+  static Result<std::unique_ptr<Port>> Open(PeerListeners& listeners, const PortOptions& options,
+                                            std::unique_ptr<PeerBackend> backend);
   // InvalidArgument: options that no port can be opened with.
   static Status Check(const PortOptions& options);
   // Whether a process on `host` may find `peer` by such a port; Unsupported says why not.
   static Status CanReach(const MemberAddress& peer, const std::string& host);
   ~PeerPort() override;
 
-  std::string advert() const override { return venue_->advert(); }
+  std::string advert() const override { return advert_; }
   std::vector<Status> ConnectAll(std::span<const MemberAddress> peers, Deadline deadline) override;
   Status Announce(Deadline deadline) override;
 
-  PeerPort(Reactor& reactor, const PortOptions& options, const StrangerLimits& limits,
-           std::unique_ptr<PeerVenue> venue, std::unique_ptr<PeerBackend> backend);
+  PeerPort(PeerListeners& listeners, PeerListener& listener, const PortOptions& options,
+           std::unique_ptr<PeerBackend> backend);
 
  private:
   // A caller that waits for a link to `address`.
@@ -81,12 +72,12 @@ class PeerPort final : public Port {
   };
   struct Connection {
     enum class Phase {
-      kStranger,    // accepted, has not introduced itself
+      kCalling,     // accepted, its HELLO is being looked at
       kIntroduced,  // ours, HELLO sent, no answer yet
       kLinked,      // the observer has the link
       kClosed,
     };
-    Phase phase = Phase::kStranger;
+    Phase phase = Phase::kCalling;
     std::shared_ptr<MessageSocket> socket;  // shared with a link that sends
     std::string who;                        // is at the other end: "pid 4711"
     Rank rank = kNoRank;
@@ -98,9 +89,6 @@ class PeerPort final : public Port {
     ZoneBytes mapped{};              // what the peer has answered to
     std::vector<Waiter> waiters;     // for `confirmed`
     std::vector<GrowthWaiter> growth_waiters;
-    Reactor::TimerId patience = 0;
-    // not empty: accepted by means of the spare descriptor, only to be told this
-    std::string no_room;
   };
   // shared: the reactor's callback and the tables below; a connection may close while one of its
   // messages is worked on
@@ -119,10 +107,9 @@ class PeerPort final : public Port {
     meeting::Contribution told;
   };
 
-  // Everything below runs on the reactor's thread. mapped_port.cc: listening, attempts, closing.
-  Status StartListening();
-  void PauseListening();
-  void OnCallers();
+  meeting::Addressee Self() const { return {options_.pool, options_.rank, options_.epoch}; }
+
+  // Everything below runs on the reactor's thread. peer_port.cc: attempts, closing.
   void Close();
   void StartConnect(const Waiter& waiter);
   void TryConnect(Rank rank);
@@ -137,7 +124,6 @@ class PeerPort final : public Port {
   Status AddConnection(const ConnectionPtr& connection);
   void CloseConnection(const ConnectionPtr& connection, const Status& why,
                        const meeting::Message* last_words = nullptr);
-  void Forget(const ConnectionPtr& stranger);
   static bool Covers(const ZoneBytes& have, const ZoneBytes& want);
   void Send(const ConnectionPtr& connection, const meeting::Message& message,
             const PeerOffer& offer);
@@ -145,10 +131,12 @@ class PeerPort final : public Port {
                                   const meeting::Contribution& contribution) const;
   ConnectionPtr LinkedConnection(Rank rank);
 
-  // mapped_port_messages.cc: what peers send.
+  // peer_port_messages.cc: what peers send.
   void Receive(const ConnectionPtr& connection);
   void OnEnded(const ConnectionPtr& connection, const Status& why);
   void OnMessage(const ConnectionPtr& connection, const meeting::Message& message, Packet& packet);
+  void OnCaller(std::shared_ptr<MessageSocket> socket, std::string who, const meeting::Hello& hello,
+                Packet& packet);
   void OnHello(const ConnectionPtr& connection, const meeting::Hello& hello, Packet& packet);
   void OnWelcome(const ConnectionPtr& connection, const meeting::Welcome& welcome, Packet& packet);
   void OnRefused(const ConnectionPtr& connection, const meeting::Refused& refused);
@@ -163,27 +151,21 @@ class PeerPort final : public Port {
                                             Packet& packet) const;
   void Refuse(const ConnectionPtr& connection, Kind kind, const std::string& reason);
   void Misbehaved(const ConnectionPtr& connection, const std::string& how);
-  void CountStranger(const ConnectionPtr& connection, std::string_view how);
   void SendGrowth(const ConnectionPtr& connection, const PeerOffer& offer);
 
   Reactor& reactor_;
+  PeerListeners& listeners_;
+  PeerListener& listener_;  // released when this port ends
+  PeerVenue& venue_;        // the listener's
   const PortOptions options_;
-  const StrangerLimits limits_;
-  const std::unique_ptr<PeerVenue> venue_;
   const std::unique_ptr<PeerBackend> backend_;
+  std::string advert_;  // set before anybody else has the port
 
   bool closing_ = false;
-  Reactor::TimerId resume_listening_ = 0;
   std::unordered_set<ConnectionPtr> connections_;  // all
-  std::deque<ConnectionPtr> strangers_;            // oldest first
   std::map<Rank, ConnectionPtr> links_;
   std::map<Rank, Attempt> attempts_;
   std::map<Rank, std::uint64_t> epochs_;  // the latest life of each rank that was linked
-  std::uint64_t strangers_refused_ = 0;
-  // a descriptor that is given up for a moment to tell a caller that there is no other
-  UniqueFd spare_;
-  bool warned_of_fds_ = false;
-  bool warned_of_users_ = false;
 };
 
 }  // namespace memfabric::transport

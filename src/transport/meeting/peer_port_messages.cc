@@ -35,9 +35,6 @@ void PeerPort::Receive(const ConnectionPtr& connection) {
     if (packet.state == Packet::State::kEnded) return OnEnded(connection, packet.why);
     if (packet.truncated) return Misbehaved(connection, "its message is longer than any of ours");
     auto message = meeting::ParseMessage(std::span(buffer).first(packet.size_bytes));
-    if (IsUnsupported(message.status()) && connection->phase == Connection::Phase::kStranger) {
-      return Refuse(connection, Kind::kInvalidArgument, "you speak " + message.status().message());
-    }
     if (IsUnsupported(message.status()) && connection->phase == Connection::Phase::kIntroduced) {
       return FinishAttempt(connection->rank,
                            InvalidArgument("{} speaks {}", Name(connection->rank, connection->who),
@@ -57,15 +54,11 @@ void PeerPort::OnMessage(const ConnectionPtr& connection, const meeting::Message
   };
   std::visit(
       Match{
-          [&](const meeting::Hello& hello) {
-            phase == Phase::kStranger ? OnHello(connection, hello, packet) : unexpected();
-          },
+          [&](const meeting::Hello&) { unexpected(); },
           [&](const meeting::Welcome& welcome) {
             phase == Phase::kIntroduced ? OnWelcome(connection, welcome, packet) : unexpected();
           },
-          [&](const meeting::Refused& refused) {
-            phase != Phase::kStranger ? OnRefused(connection, refused) : unexpected();
-          },
+          [&](const meeting::Refused& refused) { OnRefused(connection, refused); },
           [&](const meeting::Duplicate&) {
             if (phase != Phase::kIntroduced) return unexpected();
             Rank rank = connection->rank;
@@ -106,7 +99,7 @@ void PeerPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
       // dead.
       Rank rank = connection->rank;
       if (!why.ok()) {
-        const std::string trouble = venue_->Trouble(attempts_.at(rank).address);
+        const std::string trouble = venue_.Trouble(attempts_.at(rank).address);
         return FinishAttempt(rank,
                              Status(why.kind(), fmt::format("{}: {}{}", Name(rank, connection->who),
                                                             why.message(), trouble)));
@@ -118,11 +111,7 @@ void PeerPort::OnEnded(const ConnectionPtr& connection, const Status& why) {
       return CloseConnection(connection,
                              Disconnected("{} died: {}", Name(connection->rank, connection->who),
                                           why.ok() ? "its connection ended" : why.message()));
-    default:
-      if (!why.ok())
-        LOG(kDebug, "a connection of {} to the port of pool {}: {}", connection->who, options_.pool,
-            why.message());
-      return CloseConnection(connection, Ok());
+    default: return;
   }
 }
 
@@ -149,21 +138,19 @@ Status PeerPort::CheckIntroduction(const meeting::Introduction& introduction) co
   return Ok();
 }
 
+void PeerPort::OnCaller(std::shared_ptr<MessageSocket> socket, std::string who,
+                        const meeting::Hello& hello, Packet& packet) {
+  auto connection = std::make_shared<Connection>();
+  connection->socket = std::move(socket);
+  connection->who = std::move(who);
+  if (!AddConnection(connection).ok()) return connection->socket->Close();
+  OnHello(connection, hello, packet);
+  if (connection->phase == Connection::Phase::kLinked) Receive(connection);  // what came behind it
+}
+
 void PeerPort::OnHello(const ConnectionPtr& connection, const meeting::Hello& hello,
                        Packet& packet) {
   const Rank rank = hello.from;
-  if (hello.key != venue_->key()) {
-    CountStranger(connection, "its key is wrong");
-    return Refuse(connection, Kind::kDisconnected,
-                  "the key is not this member's: its address in the directory is newer");
-  }
-  Forget(connection);
-  if (!connection->no_room.empty()) return Refuse(connection, Kind::kInUse, connection->no_room);
-  if (hello.to != options_.rank || hello.to_epoch != options_.epoch) {
-    return Refuse(connection, Kind::kDisconnected,
-                  fmt::format("this is rank {} in epoch {}, not rank {} in epoch {}", options_.rank,
-                              options_.epoch, hello.to, hello.to_epoch));
-  }
   if (Status fits = CheckIntroduction(hello); !fits.ok())
     return Refuse(connection, Kind::kInvalidArgument, fits.message());
   if (auto known = epochs_.find(rank); known != epochs_.end() && hello.from_epoch < known->second) {
@@ -372,15 +359,6 @@ void PeerPort::Misbehaved(const ConnectionPtr& connection, const std::string& ho
     return CloseConnection(connection, Disconnected("{} broke the protocol: {}",
                                                     Name(connection->rank, connection->who), how));
   }
-  CountStranger(connection, how);
-  CloseConnection(connection, Ok());
-}
-
-void PeerPort::CountStranger(const ConnectionPtr& connection, std::string_view how) {
-  if (strangers_refused_++ > 0) return;
-  LOG(kWarn,
-      "a connection to the port of pool {} was no peer ({}): {}; others like it are only counted",
-      options_.pool, connection->who, how);
 }
 
 }  // namespace memfabric::transport

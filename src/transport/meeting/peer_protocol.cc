@@ -214,6 +214,10 @@ std::string KeyText(const Key& key) {
 
 }  // namespace
 
+std::string Addressee::ToString() const {
+  return fmt::format("rank {} epoch {} of {}", rank, epoch, pool);
+}
+
 std::string_view MessageName(const Message& message) {
   constexpr std::array<std::string_view, std::variant_size_v<Message>> kNames{
       "HELLO", "WELCOME", "REFUSED", "DUPLICATE", "READY", "GROW", "GROWN", "BYE", "DATA"};

@@ -49,6 +49,15 @@ struct Contribution {
   std::array<bool, kZones> user_files{};  // given by the sender's user, who may not have sealed it
 };
 
+// One life of a member, which a HELLO is for.
+struct Addressee {
+  std::string pool;
+  Rank rank = kNoRank;
+  std::uint64_t epoch = 0;
+  auto operator<=>(const Addressee&) const = default;
+  std::string ToString() const;  // "rank 3 epoch 17 of job/7"
+};
+
 // HELLO and WELCOME.
 struct Introduction {
   Key key{};  // the listener's, as its advert says; zero in a WELCOME
@@ -60,6 +69,7 @@ struct Introduction {
   std::uint32_t world_size = 0;
   ZoneBytes max_bytes{};
   Contribution contribution;
+  Addressee addressee() const { return {pool, to, to_epoch}; }
 };
 
 struct Hello : Introduction {};

@@ -1,9 +1,9 @@
-// transport/meeting/peer_venue.h: where the members of a pool meet: how one listens, how another
-// finds it, and what carries messages between the two. A port (peer_port.h) does the meeting
-// itself, the same
-// for all of them.
+// transport/meeting/peer_venue.h: where this process meets its peers, for all members that it has
+// there: how it listens, how others find each member, and what carries messages. A listener
+// (peer_listener.h) takes in who calls, a port (peer_port.h) does the meeting itself, both the same
+// for all venues.
 //
-// Owned by a port. Threads: the reactor's, but for advert(), key(), CheckAdvert and Trouble.
+// Owned by a listener. Threads: the reactor's, but for CheckAdvert and Trouble.
 
 #pragma once
 
@@ -28,8 +28,8 @@ class MessageSocket {
  public:
   virtual ~MessageSocket() = default;
 
-  // Calls `on_ready` when there is something to receive, until Close. `hung_up`: the other end is
-  // gone.
+  // Calls `on_ready` when there is something to receive, until Close or the next Watch. `hung_up`:
+  // the other end is gone.
   virtual Status Watch(std::function<void(bool hung_up)> on_ready) = 0;
   virtual Packet Receive(std::span<std::byte> buffer) = 0;
   // Sends now, or as soon as there is room. What can't be sent because the other end is gone is
@@ -55,10 +55,13 @@ class PeerVenue {
 
   virtual ~PeerVenue() = default;
 
-  virtual std::string advert() const = 0;
-  // What HELLOs to this member carry, where the venue doesn't prove by itself that they come from
-  // readers of the directory.
-  virtual meeting::Key key() const = 0;
+  // That life of a member of this process can be met here until it leaves; returns its advert, in
+  // which a new key is its own.
+  virtual Result<std::string> Enter(const meeting::Addressee& member) = 0;
+  virtual void Leave(const meeting::Addressee& member) = 0;
+  // Whether who sent `hello` by `socket` has read the advert of the member that it is for.
+  // REQUIRES: that one has entered.
+  virtual bool HasKey(const meeting::Hello& hello, const MessageSocket& socket) const = 0;
   // Becomes readable when somebody calls; -1: nobody can.
   virtual int listener() const = 0;
   // The next caller; none: there is none now. An error: it can't be accepted for now.
@@ -75,7 +78,7 @@ class PeerVenue {
                                     const std::vector<int>& files) = 0;
 };
 
-// Unix sockets in the abstract namespace, for processes of one host. InvalidArgument:
+// A Unix socket in the abstract namespace, for processes of one host. InvalidArgument:
 // MEMFABRIC_ALLOW_UIDS.
 Result<std::unique_ptr<PeerVenue>> OpenUnixVenue(Reactor& reactor);
 

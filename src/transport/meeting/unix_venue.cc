@@ -1,6 +1,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <map>
 
 #include "base/descriptor_limit.h"
 #include "base/log.h"
@@ -13,14 +14,23 @@ namespace {
 
 class UnixVenue final : public PeerVenue {
  public:
-  UnixVenue(Reactor& reactor, AllowedUsers users, meeting::Advert advert, UniqueFd listener)
+  UnixVenue(Reactor& reactor, AllowedUsers users, std::string name, UniqueFd listener)
       : reactor_(reactor),
         users_(std::move(users)),
-        advert_(std::move(advert)),
+        name_(std::move(name)),
         listener_(std::move(listener)) {}
 
-  std::string advert() const override { return meeting::EncodeAdvert(advert_); }
-  meeting::Key key() const override { return advert_.key; }
+  Result<std::string> Enter(const meeting::Addressee& member) override {
+    // Through the text form, so that the key is exactly what connectors will read.
+    std::string text = fmt::format("1 {} {}", name_, RandomHex128());
+    ASSIGN_OR_RETURN(meeting::Advert advert, meeting::ParseAdvert(text));
+    keys_[member] = advert.key;
+    return text;
+  }
+  void Leave(const meeting::Addressee& member) override { keys_.erase(member); }
+  bool HasKey(const meeting::Hello& hello, const MessageSocket&) const override {
+    return keys_.at(hello.addressee()) == hello.key;
+  }
   int listener() const override { return listener_.get(); }
 
   Result<std::optional<Encounter>> Accept() override {
@@ -66,21 +76,19 @@ class UnixVenue final : public PeerVenue {
 
   Reactor& reactor_;
   const AllowedUsers users_;
-  const meeting::Advert advert_;
+  const std::string name_;  // of the socket
   const UniqueFd listener_;
+  std::map<meeting::Addressee, meeting::Key> keys_;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<PeerVenue>> OpenUnixVenue(Reactor& reactor) {
   ASSIGN_OR_RETURN(AllowedUsers users, AllowedUsers::FromEnvironment());
-  // Through the text form, so that the key is exactly what connectors will read.
-  auto advert =
-      meeting::ParseAdvert(fmt::format("1 memfabric-port-{} {}", RandomHex128(), RandomHex128()));
-  CHECK(advert.ok());
-  ASSIGN_OR_RETURN(UniqueFd listener, ListenUnix(SOCK_SEQPACKET, advert->socket, SOMAXCONN));
-  return std::unique_ptr<PeerVenue>(std::make_unique<UnixVenue>(
-      reactor, std::move(users), *std::move(advert), std::move(listener)));
+  std::string name = "memfabric-port-" + RandomHex128();
+  ASSIGN_OR_RETURN(UniqueFd listener, ListenUnix(SOCK_SEQPACKET, name, SOMAXCONN));
+  return std::unique_ptr<PeerVenue>(
+      std::make_unique<UnixVenue>(reactor, std::move(users), std::move(name), std::move(listener)));
 }
 
 }  // namespace memfabric::transport

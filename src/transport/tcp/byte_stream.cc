@@ -81,8 +81,10 @@ Result<ByteStream::Need> ByteStream::Handshake() {
     case SSL_ERROR_SSL: {
       std::string text = TlsErrorText();
       if (connector_)
-        return Disconnected("it doesn't take the key of its address, which is an older one's ({})",
-                            text);
+        return Disconnected("{} isn't there, or no longer: the key of its address isn't taken ({})",
+                            whose(), text);
+      // No stranger: it has read the directory before that member left.
+      if (identity_.absent) return Disconnected("it looks for a member that isn't here");
       return InvalidArgument("it doesn't have this member's key, or speaks no TLS 1.3 ({})", text);
     }
     default:

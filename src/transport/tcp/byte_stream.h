@@ -33,7 +33,7 @@ class ByteStream {
   };
   enum class Need { kNothing, kReadable, kWritable, kAnotherTry };
 
-  // `connector`: the socket is connecting, or connected. `identity` is the listener's.
+  // `connector`: the socket is connecting, or connected.
   // `bounce`: kBounceBytes at its end are this stream's.
   static Result<std::unique_ptr<ByteStream>> Open(const Tls& tls, UniqueFd socket, bool connector,
                                                   const Tls::Identity& identity,
@@ -62,6 +62,8 @@ class ByteStream {
 
   bool connector() const { return connector_; }
   bool encrypted() const { return identity_.encrypt; }
+  // Whom the handshake was with, for the connecting end, or whom the connector meant by it.
+  std::string_view whose() const { return identity_.whose(); }
   int fd() const { return socket_.get(); }
   // Read gives what has arrived, then the end.
   void Shutdown();
@@ -85,7 +87,7 @@ class ByteStream {
   std::size_t GatherRecord(std::span<const iovec> parts, std::size_t known);
   Moved TlsProblem(int returned);
 
-  const Tls::Identity identity_;
+  Tls::Identity identity_;  // the accepting end's handshake fills it in
   const BounceBuffer& bounce_;
   UniqueFd socket_;
   const bool connector_;

@@ -22,27 +22,28 @@ constexpr std::size_t kReadBudget = (1 << 20) + (64 << 10);
 
 }  // namespace
 
-TcpConnection::TcpConnection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
+TcpConnection::TcpConnection(Reactor& reactor, const Tokens& tokens,
                              std::unique_ptr<BounceBuffer> bounce,
                              std::unique_ptr<ByteStream> stream, std::string who,
                              std::chrono::microseconds spin)
     : reactor_(reactor),
-      memory_(std::move(memory)),
       bounce_(std::move(bounce)),
       stream_(std::move(stream)),
       who_(std::move(who)),
       spin_(spin),
-      outbound_(*memory_, *bounce_, *stream_),
-      inbound_(*memory_, *bounce_, *stream_, outbound_, [this] { WakePort(); }) {}
+      outbound_(tokens, *bounce_, *stream_),
+      inbound_(tokens, *bounce_, *stream_, outbound_, [this] { WakePort(); }) {}
 
 TcpConnection::~TcpConnection() = default;
 
 Status TcpConnection::Watch(std::function<void(bool hung_up)> on_ready) {
-  watched_ = stream_->connector() ? EPOLLOUT : EPOLLIN;
-  RETURN_IF_ERROR(
-      reactor_.Add(stream_->fd(), watched_, [self = weak_from_this()](std::uint32_t events) {
-        if (auto connection = self.lock(); connection != nullptr) connection->OnEvents(events);
-      }));
+  if (on_ready_ == nullptr) {
+    watched_ = stream_->connector() ? EPOLLOUT : EPOLLIN;
+    RETURN_IF_ERROR(
+        reactor_.Add(stream_->fd(), watched_, [self = weak_from_this()](std::uint32_t events) {
+          if (auto connection = self.lock(); connection != nullptr) connection->OnEvents(events);
+        }));
+  }
   on_ready_ = std::make_shared<std::function<void(bool)>>(std::move(on_ready));
   return Ok();
 }
@@ -128,11 +129,12 @@ std::size_t TcpConnection::waiting_packets() const {
   return outbound_.waiting_messages();
 }
 
-void TcpConnection::Attach(Rank rank) {
+void TcpConnection::Attach(Rank rank, std::shared_ptr<const ServedMemory> memory) {
   std::lock_guard receive_lock(inbound_.mutex());
   std::lock_guard lock(outbound_.mutex());
-  inbound_.Attach();
-  outbound_.Attach(rank, who_);
+  memory_ = std::move(memory);
+  inbound_.Attach(*memory_);
+  outbound_.Attach(*memory_, rank, who_);
 }
 
 void TcpConnection::Close() {

@@ -42,11 +42,11 @@ namespace memfabric::transport::tcp {
 class TcpConnection final : public MessageSocket,
                             public std::enable_shared_from_this<TcpConnection> {
  public:
-  // `who` is at the other end, for messages; `spin`: how long after activity an end polls before it
-  // sleeps. `bounce` is what `stream` was made with.
-  TcpConnection(Reactor& reactor, std::shared_ptr<const ServedMemory> memory,
-                std::unique_ptr<BounceBuffer> bounce, std::unique_ptr<ByteStream> stream,
-                std::string who, std::chrono::microseconds spin);
+  // `tokens` are random; `who` is at the other end, for messages; `spin`: how long after activity
+  // an end polls before it sleeps. `bounce` is what `stream` was made with.
+  TcpConnection(Reactor& reactor, const Tokens& tokens, std::unique_ptr<BounceBuffer> bounce,
+                std::unique_ptr<ByteStream> stream, std::string who,
+                std::chrono::microseconds spin);
   ~TcpConnection() override;
 
   Status Watch(std::function<void(bool hung_up)> on_ready) override;
@@ -58,8 +58,8 @@ class TcpConnection final : public MessageSocket,
   void Close() override;
 
   // The peer is met: requests of both ends may come, ours once the next message of the port is
-  // sent.
-  void Attach(Rank rank);
+  // sent. The peer's are served from `memory`.
+  void Attach(Rank rank, std::shared_ptr<const ServedMemory> memory);
   // Requests in flight and later ones fail with `why`, unless they do already.
   void SetDown(const Status& why);
 
@@ -79,6 +79,8 @@ class TcpConnection final : public MessageSocket,
   Status Flush(Bound bound);
 
   bool encrypted() const { return stream_->encrypted(); }
+  // Whose key the handshake took; REQUIRES: it is over.
+  std::string_view whose() const { return stream_->whose(); }
 
  private:
   void OnEvents(std::uint32_t events);
@@ -98,7 +100,6 @@ class TcpConnection final : public MessageSocket,
   bool IsSilent(TimePoint now, std::optional<Vigil>& vigil);
 
   Reactor& reactor_;
-  const std::shared_ptr<const ServedMemory> memory_;
   const std::unique_ptr<BounceBuffer> bounce_;  // staging, scratch, and what the stream uses
   const std::unique_ptr<ByteStream> stream_;
   const std::string who_;
@@ -107,6 +108,8 @@ class TcpConnection final : public MessageSocket,
   std::shared_ptr<std::function<void(bool)>> on_ready_;
   bool handshake_pending_ = true;
 
+  // from Attach on, by both mutexes; Inbound and Outbound borrow it
+  std::shared_ptr<const ServedMemory> memory_;
   Outbound outbound_;
   Inbound inbound_;
 

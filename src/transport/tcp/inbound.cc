@@ -83,7 +83,7 @@ Inbound::Pumped Inbound::Pump(std::size_t budget) {
     const std::size_t unknown = IntoUnknown() ? gathered_.size() : 0;
     std::vector<RegisteredUse> uses;
     if (reading_ == Reading::kPayload && header_.op == Op::kPutRegistered &&
-        !memory_.Acquire(gathered_, uses, put_error_)) {
+        !memory_->Acquire(gathered_, uses, put_error_)) {
       reading_ = Reading::kJunk;
       continue;
     }
@@ -195,7 +195,7 @@ Status Inbound::StorePayload(std::span<const std::byte> staged) {
   gathered_.clear();
   std::size_t size = GatherParts(std::min<std::uint64_t>(staged.size(), segment_left_), gathered_);
   std::vector<RegisteredUse> uses;
-  if (header_.op == Op::kPutRegistered && !memory_.Acquire(gathered_, uses, put_error_)) {
+  if (header_.op == Op::kPutRegistered && !memory_->Acquire(gathered_, uses, put_error_)) {
     reading_ = Reading::kJunk;
     return Ok();
   }
@@ -262,7 +262,7 @@ Status Inbound::OnWhole() {
 
 Status Inbound::CheckRequest() {
   const std::size_t token = IsRegistered(header_.op) ? kRegisteredToken : header_.zone;
-  if (header_.token != memory_.tokens[token])
+  if (header_.token != tokens_[token])
     return InvalidArgument("a {} with a wrong token", OpName(header_.op));
   if (header_.sequence <= seen_sequence_) {
     return InvalidArgument("request {} after request {}", header_.sequence, seen_sequence_);
@@ -282,16 +282,16 @@ Status Inbound::FindParts(std::span<const TargetRange> ranges, Status& not_regis
     }
     // All or nothing, as far as that goes: each part is looked up again when it is touched.
     std::vector<RegisteredUse> uses;
-    (void)memory_.Acquire(parts_, uses, not_registered);
+    (void)memory_->Acquire(parts_, uses, not_registered);
     return Ok();
   }
-  const std::uint64_t allocated = memory_.allocated_bytes(header_.zone);
+  const std::uint64_t allocated = memory_->allocated_bytes(header_.zone);
   for (const TargetRange& range : ranges) {
     if (range.size_bytes > allocated || range.target > allocated - range.size_bytes) {
       return InvalidArgument("a {} of {} bytes at {}, of {}", OpName(header_.op), range.size_bytes,
                              range.target, allocated);
     }
-    if (range.size_bytes > 0) parts_.push_back(At(memory_.slots[header_.zone], range));
+    if (range.size_bytes > 0) parts_.push_back(At(memory_->slots[header_.zone], range));
   }
   return Ok();
 }
@@ -316,7 +316,7 @@ Status Inbound::BeginRequest() {
   frame.is_data = true;
   frame.registered_bytes = frame.unknown = frame.done_follows = header_.op == Op::kGetRegistered;
   frame.answer = !frame.done_follows;
-  frame.lent = header_.op == Op::kGet && memory_.lent[header_.zone];
+  frame.lent = header_.op == Op::kGet && memory_->lent[header_.zone];
   outbound_.Answer(std::move(frame));
   return Ok();
 }
@@ -324,9 +324,9 @@ Status Inbound::BeginRequest() {
 Status Inbound::PerformRequest() {
   AtomicRequest request = ParseAtomic(header_, std::span<const std::byte, 16>(body_.data(), 16));
   RETURN_IF_ERROR(CheckAtomic(kNoRank, kAllZones[header_.zone], request,
-                              memory_.allocated_bytes(header_.zone)));
-  auto* cell = reinterpret_cast<std::uint64_t*>(memory_.slots[header_.zone] + request.slot_offset);
-  if (memory_.lent[header_.zone]) {
+                              memory_->allocated_bytes(header_.zone)));
+  auto* cell = reinterpret_cast<std::uint64_t*>(memory_->slots[header_.zone] + request.slot_offset);
+  if (memory_->lent[header_.zone]) {
     if (Status there = CheckOwnMemory(cell, sizeof *cell, true); !there.ok()) {
       outbound_.Warn(there);
       outbound_.Answer(Outgoing::Done(header_.sequence, there));
@@ -334,7 +334,7 @@ Status Inbound::PerformRequest() {
     }
   }
   outbound_.Answer(Outgoing::Done(header_.sequence, Ok(), PerformAtomic(cell, request)));
-  memory_.Served(header_.zone);
+  memory_->Served(header_.zone);
   return Ok();
 }
 
@@ -356,7 +356,7 @@ void Inbound::BeginPayload(bool wanted) {
 // copy's destination may not be.
 bool Inbound::IntoUnknown() const {
   if (reading_ != Reading::kPayload) return false;
-  return header_.op == Op::kPutRegistered || header_.op == Op::kData || memory_.lent[header_.zone];
+  return header_.op == Op::kPutRegistered || header_.op == Op::kData || memory_->lent[header_.zone];
 }
 
 // The place at `address` can't be written to: the rest of the payload is taken off the stream, and
@@ -379,7 +379,7 @@ void Inbound::FailPayload(std::uint64_t address) {
     put_error_ = InvalidArgument(
         "{} byte {} can't be written to: the user's file that it lies in has shrunk",
         ZoneName(kAllZones[header_.zone]),
-        address - reinterpret_cast<std::uint64_t>(memory_.slots[header_.zone]));
+        address - reinterpret_cast<std::uint64_t>(memory_->slots[header_.zone]));
   }
   outbound_.Warn(put_error_);
 }
@@ -419,7 +419,7 @@ void Inbound::OnAborted() {
 // A payload is in its place.
 Status Inbound::OnPayload() {
   reading_ = Reading::kHeader;
-  if (header_.op == Op::kPut || header_.op == Op::kSignal) memory_.Served(header_.zone);
+  if (header_.op == Op::kPut || header_.op == Op::kSignal) memory_->Served(header_.zone);
   switch (header_.op) {
     case Op::kPut: outbound_.Acknowledge(header_.sequence, std::exchange(put_error_, Ok())); break;
     case Op::kSignal: outbound_.OnSignal(); break;

@@ -29,11 +29,12 @@ namespace memfabric::transport::tcp {
 
 class Inbound {
  public:
-  // All outlive this object. `bounce`: its begin is this object's, to stage what isn't payload.
-  // `wake_port` has the port look for a message, or for the end; it must not wait.
-  Inbound(const ServedMemory& memory, const BounceBuffer& bounce, ByteStream& stream,
-          Outbound& outbound, std::function<void()> wake_port)
-      : memory_(memory),
+  // `bounce`, `stream` and `outbound` outlive this object. `bounce`: its begin is this object's, to
+  // stage what isn't payload. `wake_port` has the port look for a message, or for the end; it must
+  // not wait.
+  Inbound(const Tokens& tokens, const BounceBuffer& bounce, ByteStream& stream, Outbound& outbound,
+          std::function<void()> wake_port)
+      : tokens_(tokens),
         bounce_(bounce),
         stream_(stream),
         outbound_(outbound),
@@ -41,8 +42,11 @@ class Inbound {
 
   std::mutex& mutex() { return mutex_; }
 
-  // The peer is met: its requests may come.
-  void Attach() { attached_ = true; }
+  // The peer is met: its requests may come, and are served from `memory`.
+  void Attach(const ServedMemory& memory) {
+    attached_ = true;
+    memory_ = &memory;
+  }
   enum class Pumped { kDrained, kBudget, kPaused, kEnded };
   // Reads what there is, at most `budget`; kPaused: the port has to take its messages first.
   Pumped Pump(std::size_t budget);
@@ -89,7 +93,7 @@ class Inbound {
   std::size_t GatherParts(std::size_t limit, std::vector<iovec>& into);
   void AdvancePayload(std::size_t bytes);
 
-  const ServedMemory& memory_;
+  const Tokens tokens_;
   const BounceBuffer& bounce_;
   ByteStream& stream_;
   Outbound& outbound_;
@@ -99,6 +103,7 @@ class Inbound {
 
   std::mutex mutex_;  // guards all below
   bool attached_ = false;
+  const ServedMemory* memory_ = nullptr;  // from Attach on; outlives this object
   bool has_preface_ = false;
   bool ended_ = false;
   Status end_why_;

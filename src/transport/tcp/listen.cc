@@ -248,8 +248,24 @@ Result<ListeningSocket> Listen(const HostPort& address) {
                OwnerText(OwnerOf(address.port)));
 }
 
-Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& range) {
-  if (address.port == 0) return Listen(address);
+Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& range,
+                                      std::span<const std::uint16_t> ours) {
+  auto one_of_ours = [&](std::uint32_t first,
+                         std::uint32_t last) -> std::optional<ListeningSocket> {
+    auto found = std::ranges::find_if(
+        ours, [&](std::uint32_t port) { return first <= port && port <= last; });
+    if (found == ours.end()) return std::nullopt;
+    return ListeningSocket{UniqueFd(), {address.host, *found}};
+  };
+  if (address.port == 0) {
+    auto any = one_of_ours(0, kHighestPort);
+    return any.has_value() ? *std::move(any) : Listen(address);
+  }
+  const std::uint32_t own_port = address.port + range.own;
+  const std::uint32_t first_spare = address.port + range.spare;
+  if (auto known = one_of_ours(own_port, own_port); known.has_value()) return *std::move(known);
+  auto spare_known = one_of_ours(first_spare, first_spare + kSparePorts);
+  if (spare_known.has_value() && !range.says_which) return *std::move(spare_known);
   auto at = [&](std::uint32_t offset) -> Result<ListeningSocket> {
     const std::uint32_t port = address.port + offset;
     if (port > kHighestPort)
@@ -258,20 +274,21 @@ Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& 
   };
   auto own = at(range.own);
   if (!IsInUse(own.status())) return own;
+  if (spare_known.has_value()) return *std::move(spare_known);
   for (std::uint32_t spare = range.spare;
        spare <= range.spare + kSparePorts && address.port + spare <= kHighestPort; ++spare) {
     auto other = at(spare);
     if (IsInUse(other.status())) continue;
     if (!other.ok() || !range.says_which) return other;
-    const Owner owner = OwnerOf(address.port + range.own);
-    // That this process itself has the port, for another pool, is as it should be.
+    const Owner owner = OwnerOf(own_port);
+    // That this process itself has the port, for members who encrypt otherwise, is as it should be.
     if (owner.pid != ::getpid())
       LOG(kWarn, "{}{}; listening at {} instead, which a firewall may not let through",
           own.status().message(), OwnerText(owner), other->address.ToString());
     return other;
   }
   return InUse("{}, and so is every one that may be used instead, from {} on",
-               own.status().message(), address.port + range.spare);
+               own.status().message(), first_spare);
 }
 
 }  // namespace memfabric::transport::tcp

@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 
 #include "base/addresses.h"
@@ -24,7 +26,7 @@ struct Choice {
 Result<Choice> ChooseAddress(const NetworkOptions& options);
 
 struct ListeningSocket {
-  UniqueFd socket;
+  UniqueFd socket;   // none: this process listens there already
   HostPort address;  // with the port that it got
 };
 // InUse: taken, or kept from this user; names the port's owner where this process may see it.
@@ -32,6 +34,9 @@ Result<ListeningSocket> Listen(const HostPort& address);
 
 // The same at `address.port` + range.own; if that is taken, at the next free one from
 // `address.port` + range.spare on, up to 1,024 further. With port 0 at any. InUse: none is free.
-Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& range);
+// `ours`: ports where this process listens for all of its members. One of them is taken instead of
+// another, unless the member's own one is free and peers' firewalls count on it.
+Result<ListeningSocket> ListenInRange(const HostPort& address, const PortRange& range,
+                                      std::span<const std::uint16_t> ours = {});
 
 }  // namespace memfabric::transport::tcp

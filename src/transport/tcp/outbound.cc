@@ -10,11 +10,12 @@ namespace memfabric::transport::tcp {
 
 void Outbound::Open() {
   open_ = true;
-  CommitFrame(Outgoing::Frame(EncodePreface(memory_.tokens)));
+  CommitFrame(Outgoing::Frame(EncodePreface(tokens_)));
 }
 
-void Outbound::Attach(Rank rank, const std::string& who) {
+void Outbound::Attach(const ServedMemory& memory, Rank rank, const std::string& who) {
   attached_ = true;
+  memory_ = &memory;
   rank_ = rank;
   name_ = fmt::format("rank {} ({})", rank, who);
 }
@@ -266,7 +267,7 @@ void Outbound::OnDataPlaced() {
 
 void Outbound::Warn(const Status& why) {
   std::lock_guard lock(mutex_);
-  if (down_.ok()) memory_.Warn(name_, why);
+  if (down_.ok()) memory_->Warn(name_, why);
 }
 
 }  // namespace memfabric::transport::tcp

@@ -36,8 +36,8 @@ namespace memfabric::transport::tcp {
 class Outbound {
  public:
   // All outlive this object. `bounce`: its scratch is this object's.
-  Outbound(const ServedMemory& memory, const BounceBuffer& bounce, ByteStream& stream)
-      : memory_(memory), bounce_(bounce), stream_(stream) {}
+  Outbound(const Tokens& tokens, const BounceBuffer& bounce, ByteStream& stream)
+      : tokens_(tokens), bounce_(bounce), stream_(stream) {}
 
   std::mutex& mutex() const { return mutex_; }
 
@@ -45,7 +45,7 @@ class Outbound {
   // Hands are shaken: the PREFACE goes first.
   void Open();
   // The peer is met; requests go out once the port has sent its next message.
-  void Attach(Rank rank, const std::string& who);
+  void Attach(const ServedMemory& memory, Rank rank, const std::string& who);
   void QueueMessage(std::vector<std::byte> message);
   std::size_t waiting_messages() const { return control_.size(); }
   Status Enqueue(QueuedRequest queued);
@@ -125,7 +125,7 @@ class Outbound {
   void Fail(Outgoing& frame, const Status& why);
   bool IsRestOf(const Outgoing& frame) const;
 
-  const ServedMemory& memory_;
+  const Tokens tokens_;
   const BounceBuffer& bounce_;
   ByteStream& stream_;
   std::atomic<std::uint64_t> asked_bytes_{0};
@@ -139,7 +139,8 @@ class Outbound {
   Status down_;  // not Ok: nothing more is sent or received
   bool open_ = false;
   bool attached_ = false;
-  bool requests_open_ = false;  // the peer is told that it has a link
+  const ServedMemory* memory_ = nullptr;  // from Attach on; outlives this object
+  bool requests_open_ = false;            // the peer is told that it has a link
   bool stopped_ = false;
   bool blocked_ = false;
   std::deque<Outgoing> committed_;  // in the order of the stream

@@ -17,10 +17,8 @@
 #include <vector>
 
 #include "address/window.h"
-#include "memory/bounce.h"
 #include "memory/registered_memory.h"
 #include "memory/segment.h"
-#include "transport/tcp/frame.h"
 
 namespace memfabric::transport::tcp {
 
@@ -30,10 +28,8 @@ struct ServedMemory {
   std::array<const Segment*, kZones> segments{};  // null: nothing there
   RegisteredMemory* registered = nullptr;
   std::function<void(Zone)> on_served;
-  Tokens tokens{};
   // a file of the user's, who may truncate it
   std::array<bool, kZones> lent{};
-  std::shared_ptr<BounceArena> bounce;  // shared with the connections' buffers
   // of memory that can't be touched, steady clock
   mutable std::atomic<std::int64_t> next_warning_ns{0};
 

@@ -18,7 +18,8 @@ constexpr int kMaxSpinUs = 1000;
 
 class TcpBackend final : public PeerBackend {
  public:
-  explicit TcpBackend(const PortOptions& options) : segments_(options.segments) {}
+  TcpBackend(const PortOptions& options, std::shared_ptr<const tcp::ServedMemory> memory)
+      : segments_(options.segments), memory_(std::move(memory)) {}
 
   bool shares_files() const override { return false; }
   PeerOffer Offer(Rank) override { return OfferSegments(segments_, false); }
@@ -27,7 +28,7 @@ class TcpBackend final : public PeerBackend {
       const PeerContribution& contribution, const std::shared_ptr<MessageSocket>& socket) override {
     // TcpVenue makes no others
     auto connection = std::static_pointer_cast<tcp::TcpConnection>(socket);
-    connection->Attach(contribution.rank);
+    connection->Attach(contribution.rank, memory_);
     const MemberLife peer{contribution.rank, contribution.epoch};
     auto link = std::make_shared<TcpLink>(peer, std::move(connection));
     RETURN_IF_ERROR(link->Grow(contribution));
@@ -36,6 +37,7 @@ class TcpBackend final : public PeerBackend {
 
  private:
   const std::array<const Segment*, kZones> segments_;
+  const std::shared_ptr<const tcp::ServedMemory> memory_;  // shared with the connections
 };
 
 Result<std::chrono::microseconds> SpinTime() {
@@ -82,12 +84,11 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
     memory->lent[Index(zone)] = MayShrink(*options.segments[Index(zone)]);
     memory->slots[Index(zone)] = options.window->data() + options.slot_begin(zone, options.rank);
   }
-  ASSIGN_OR_RETURN(memory->bounce, BounceArena::Create());
-  RETURN_IF_ERROR(tcp::FillRandom(memory->tokens.data(), sizeof memory->tokens));
-  ASSIGN_OR_RETURN(auto venue,
-                   tcp::TcpVenue::Open(reactor_, options.network, std::move(memory), spin));
-  return PeerPort::OpenAt(reactor_, options, strangers_, std::move(venue),
-                          std::make_unique<TcpBackend>(options));
+  auto choose = [&](const auto& open) {
+    return tcp::TcpVenue::Choose(listeners_.reactor(), options.network, spin, open);
+  };
+  return PeerPort::Open(listeners_, choose, options,
+                        std::make_unique<TcpBackend>(options, std::move(memory)));
 }
 
 }  // namespace memfabric::transport

@@ -15,7 +15,7 @@ class TcpTransport final : public Transport {
  public:
   // `reactor` outlives it and its ports.
   explicit TcpTransport(Reactor& reactor, StrangerLimits strangers = {})
-      : reactor_(reactor), strangers_(strangers) {}
+      : listeners_(reactor, strangers) {}
 
   std::string_view name() const override { return "tcp"; }
   Capabilities capabilities() const override;
@@ -30,8 +30,7 @@ class TcpTransport final : public Transport {
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:
-  Reactor& reactor_;
-  const StrangerLimits strangers_;
+  PeerListeners listeners_;
 };
 
 }  // namespace memfabric::transport

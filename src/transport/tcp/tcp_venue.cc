@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/addresses.h"
@@ -26,24 +27,45 @@ std::string ZoneOf(const std::string& host) {
   return percent == std::string::npos ? "" : host.substr(percent + 1);
 }
 
+std::string WithoutZone(const std::string& host) { return host.substr(0, host.find('%')); }
+
 }  // namespace
 
-Result<std::unique_ptr<TcpVenue>> TcpVenue::Open(Reactor& reactor, const NetworkOptions& network,
-                                                 std::shared_ptr<const ServedMemory> memory,
-                                                 std::chrono::microseconds spin) {
+Result<PeerListeners::Choice> TcpVenue::Choose(Reactor& reactor, const NetworkOptions& network,
+                                               std::chrono::microseconds spin,
+                                               const std::vector<PeerVenue*>& open) {
   Advert advert;
   advert.encrypt = network.encrypt;
   UniqueFd socket;
   auto choice = ChooseAddress(network);
+  std::string zone = choice.ok() ? ZoneOf(choice->address.host) : "";
+  if (zone.empty()) zone = ZoneOf(network.near_host);
+  // it means nothing to others
+  const std::string host = !choice.ok() ? "" : WithoutZone(choice->address.host);
+  std::vector<TcpVenue*> suit;
+  std::vector<std::uint16_t> ports;
+  for (PeerVenue* each : open) {
+    auto* venue = static_cast<TcpVenue*>(each);
+    if (venue->listener() < 0 || venue->advert_.address.host != host ||
+        venue->advert_.encrypt != network.encrypt || venue->zone_ != zone)
+      continue;
+    suit.push_back(venue);
+    ports.push_back(venue->advert_.address.port);
+  }
   auto tls = Tls::Create();
   auto listener = !tls.ok()      ? tls.status()
                   : !choice.ok() ? choice.status()
-                                 : ListenInRange(choice->address, network.ports);
+                                 : ListenInRange(choice->address, network.ports, ports);
+  if (listener.ok() && !listener->socket) {
+    auto same = [&](TcpVenue* each) {
+      return each->advert_.address.port == listener->address.port;
+    };
+    return PeerListeners::Choice{*std::ranges::find_if(suit, same), nullptr};
+  }
   if (listener.ok()) {
-    RETURN_IF_ERROR(FillRandom(advert.key.data(), advert.key.size()));
-    advert.address = std::move(listener->address);
+    advert.address = {host, listener->address.port};
     socket = std::move(listener->socket);
-    LOG(kInfo, "the data port listens at {} ({})", advert.address.ToString(), choice->why);
+    LOG(kInfo, "the data port listens at {} ({})", listener->address.ToString(), choice->why);
   } else if (IsInUse(listener.status()) || IsNotFound(listener.status()) ||
              IsUnsupported(listener.status())) {
     // Members that are reached by memory need no port.
@@ -53,21 +75,34 @@ Result<std::unique_ptr<TcpVenue>> TcpVenue::Open(Reactor& reactor, const Network
   } else {
     return listener.status();
   }
-  const std::string zone = listener.ok() ? ZoneOf(advert.address.host) : "";
-  // it means nothing to others
-  advert.address.host = advert.address.host.substr(0, advert.address.host.find('%'));
-  return std::make_unique<TcpVenue>(
-      reactor, std::move(memory), tls.ok() ? *std::move(tls) : nullptr, std::move(advert),
-      std::move(socket), zone.empty() ? ZoneOf(network.near_host) : zone, spin);
+  ASSIGN_OR_RETURN(auto bounce, BounceArena::Create());
+  return PeerListeners::Choice{
+      nullptr,
+      std::make_unique<TcpVenue>(reactor, tls.ok() ? *std::move(tls) : nullptr, std::move(bounce),
+                                 std::move(advert), std::move(socket), std::move(zone), spin)};
+}
+
+Result<std::string> TcpVenue::Enter(const meeting::Addressee& member) {
+  Advert own = advert_;
+  RETURN_IF_ERROR(FillRandom(own.key.data(), own.key.size()));
+  keys_[member.ToString()] = own.key;
+  return EncodeAdvert(own);
+}
+
+bool TcpVenue::HasKey(const meeting::Hello& hello, const MessageSocket& socket) const {
+  // Accept makes no others.
+  return static_cast<const TcpConnection&>(socket).whose() == hello.addressee().ToString();
 }
 
 Result<PeerVenue::Encounter> TcpVenue::Meet(UniqueFd socket, const Tls::Identity& identity,
                                             bool connector, std::string who) const {
-  ASSIGN_OR_RETURN(BounceBuffer taken, memory_->bounce->Take());
+  ASSIGN_OR_RETURN(BounceBuffer taken, bounce_->Take());
   auto bounce = std::make_unique<BounceBuffer>(std::move(taken));
   ASSIGN_OR_RETURN(auto stream,
                    ByteStream::Open(*tls_, std::move(socket), connector, identity, *bounce));
-  auto connection = std::make_shared<TcpConnection>(reactor_, memory_, std::move(bounce),
+  Tokens tokens;
+  RETURN_IF_ERROR(FillRandom(tokens.data(), sizeof tokens));
+  auto connection = std::make_shared<TcpConnection>(reactor_, tokens, std::move(bounce),
                                                     std::move(stream), who, spin_);
   return Encounter{std::move(connection), std::move(who), Ok()};
 }
@@ -84,9 +119,13 @@ Result<std::optional<PeerVenue::Encounter>> TcpVenue::Accept() {
   } while (!socket && errno == ECONNABORTED);
   if (!socket && errno == EAGAIN) return std::optional<Encounter>();
   if (!socket) return OutOfMemory("{}; {}", ErrnoText(errno), DescriptorLimitText());
+  auto find_key = [this](std::string_view whose) {
+    auto found = keys_.find(whose);
+    return found == keys_.end() ? nullptr : &found->second;
+  };
   const std::string who = FromSocketAddress(reinterpret_cast<sockaddr*>(&peer)).ToString();
   ASSIGN_OR_RETURN(Encounter encounter,
-                   Meet(std::move(socket), {advert_.key, who, advert_.encrypt}, false, who));
+                   Meet(std::move(socket), {find_key, advert_.encrypt}, false, who));
   return std::optional<Encounter>(std::move(encounter));
 }
 
@@ -138,7 +177,7 @@ Result<PeerVenue::Encounter> TcpVenue::Connect(const MemberAddress& peer, meetin
                         ErrnoText(error), AddressTrouble(advert.address));
   }
   no_port_since_.reset();
-  std::string whose = fmt::format("rank {} epoch {} of {}", peer.rank, peer.epoch, peer.pool);
+  const std::string whose = hello.addressee().ToString();
   ASSIGN_OR_RETURN(Encounter encounter,
                    Meet(std::move(socket), {advert.key, whose, advert.encrypt}, true,
                         fmt::format("pid {} at {}", peer.pid, advert.address.ToString())));

@@ -20,6 +20,10 @@ constexpr std::string_view kPlainIdentity = "memfabric-1 plain ";
 constexpr std::string_view kEncryptedIdentity = "memfabric-1 encrypted ";
 constexpr std::array<unsigned char, 2> kAes128Gcm{0x13, 0x01};
 
+std::string_view Prefix(const Tls::Identity& identity) {
+  return identity.encrypt ? kEncryptedIdentity : kPlainIdentity;
+}
+
 SSL_SESSION* SessionOf(SSL* ssl, const Tls::Identity& identity) {
   SSL_SESSION* session = SSL_SESSION_new();
   const SSL_CIPHER* cipher = SSL_CIPHER_find(ssl, kAes128Gcm.data());
@@ -43,14 +47,20 @@ int OfferKey(SSL* ssl, const EVP_MD*, const unsigned char** id, std::size_t* id_
   return *session != nullptr ? 1 : 0;
 }
 
-// The listener takes its own key, whoever the connector takes it for: the introduction tells them
-// apart.
+// The listener takes the key of the member that the connector means.
 int FindKey(SSL* ssl, const unsigned char* id, std::size_t id_bytes, SSL_SESSION** session) {
-  const auto& identity = *static_cast<const Tls::Identity*>(SSL_get_app_data(ssl));
-  const std::string_view begin = identity.encrypt ? kEncryptedIdentity : kPlainIdentity;
+  auto& identity = *static_cast<Tls::Identity*>(SSL_get_app_data(ssl));
   const std::string_view offered(reinterpret_cast<const char*>(id), id_bytes);
-  *session = offered.starts_with(begin) ? SessionOf(ssl, identity) : nullptr;
-  return 1;  // without a session the handshake fails for want of a certificate
+  *session = nullptr;
+  // Without a session the handshake fails for want of a certificate.
+  if (!offered.starts_with(Prefix(identity))) return 1;
+  const PresharedKey* key = identity.find_key(offered.substr(Prefix(identity).size()));
+  identity.absent = key == nullptr;
+  if (key == nullptr) return 1;
+  identity.key = *key;
+  identity.name = offered;
+  *session = SessionOf(ssl, identity);
+  return 1;
 }
 
 // Once the kernel encrypts, what isn't payload goes by control messages, which only OpenSSL's own
@@ -104,10 +114,15 @@ const BIO_METHOD* SocketMethod() {
 
 Tls::Identity::Identity(const PresharedKey& preshared_key, std::string_view whose,
                         bool stay_encrypted)
-    : key(preshared_key),
-      encrypt(stay_encrypted),
-      name(encrypt ? kEncryptedIdentity : kPlainIdentity) {
+    : key(preshared_key), encrypt(stay_encrypted), name(Prefix(*this)) {
   name += whose;
+}
+
+Tls::Identity::Identity(Lookup find, bool stay_encrypted)
+    : encrypt(stay_encrypted), find_key(std::move(find)) {}
+
+std::string_view Tls::Identity::whose() const {
+  return std::string_view(name).substr(Prefix(*this).size());
 }
 
 std::string TlsErrorText() {
@@ -142,14 +157,14 @@ Result<std::unique_ptr<Tls>> Tls::Create() {
   return std::make_unique<Tls>(std::move(context));
 }
 
-Result<SslPtr> Tls::Begin(int socket, bool connector, const Identity& identity) const {
+Result<SslPtr> Tls::Begin(int socket, bool connector, Identity& identity) const {
   SslPtr ssl(SSL_new(context_.get()));
   const BIO_METHOD* method = SocketMethod();
   BIO* bio = ssl != nullptr && method != nullptr ? BIO_new(method) : nullptr;
   if (bio == nullptr) return OutOfMemory("no TLS session from OpenSSL: {}", TlsErrorText());
   BIO_set_fd(bio, socket, BIO_NOCLOSE);
   SSL_set_bio(ssl.get(), bio, bio);
-  SSL_set_app_data(ssl.get(), const_cast<Identity*>(&identity));
+  SSL_set_app_data(ssl.get(), &identity);
   // The kernel's TLS, where it has it. Never for a stream that is plain later: the kernel doesn't
   // let go of it.
   if (identity.encrypt) SSL_set_options(ssl.get(), SSL_OP_ENABLE_KTLS);

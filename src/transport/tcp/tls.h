@@ -2,7 +2,7 @@
 // external PSK), by OpenSSL: a handshake proves to both ends that the other has read the listener's
 // directory record.
 //
-// Owned by a port. Threads: a Tls any; a session's SSL one at a time.
+// Owned by a venue. Threads: a Tls any; a session's SSL one at a time.
 
 #pragma once
 
@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,20 +33,27 @@ using SslPtr = std::unique_ptr<SSL, SslFree>;
 
 class Tls {
  public:
+  // The key of the member that a connector means by `whose`; null: there is none.
+  using Lookup = std::function<const PresharedKey*(std::string_view whose)>;
   // What a handshake has to know; outlives its SSL.
   struct Identity {
+    // Of the connecting end, which means `whose`.
     Identity(const PresharedKey& preshared_key, std::string_view whose, bool stay_encrypted);
-    PresharedKey key;
+    // Of the accepting end: the handshake sets key and name.
+    Identity(Lookup find, bool stay_encrypted);
+    std::string_view whose() const;  // the part of the name that the caller gave
+    PresharedKey key{};
     bool encrypt;      // whether traffic stays in TLS afterwards; both ends have to mean the same
     std::string name;  // sent in the clear: no secret
+    Lookup find_key;
+    bool absent = false;  // the connector means somebody whom find_key doesn't know
   };
 
   // Unsupported: this machine's OpenSSL speaks no TLS 1.3, or may not.
   static Result<std::unique_ptr<Tls>> Create();
 
-  // An end of a handshake on a connected or connecting `socket`, which outlives it. `identity` is
-  // the listener's for both.
-  Result<SslPtr> Begin(int socket, bool connector, const Identity& identity) const;
+  // An end of a handshake on a connected or connecting `socket`, which outlives it.
+  Result<SslPtr> Begin(int socket, bool connector, Identity& identity) const;
 
   using ContextPtr = std::unique_ptr<SSL_CTX, SslFree>;
   explicit Tls(ContextPtr context) : context_(std::move(context)) {}
