@@ -35,7 +35,7 @@ namespace memfabric::transport::tcp {
 
 class Outbound {
  public:
-  // All outlive this object. `bounce`: its scratch is this object's.
+  // `bounce` and `stream` outlive this object. `bounce`: its scratch is this object's.
   Outbound(const Tokens& tokens, const BounceBuffer& bounce, ByteStream& stream)
       : tokens_(tokens), bounce_(bounce), stream_(stream) {}
 

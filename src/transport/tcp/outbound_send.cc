@@ -46,7 +46,7 @@ void Outbound::CopyLent(Outgoing& frame) {
       if (bounce_.Load(kScratchOffset, from + done, size) < size) {
         const Status why = InvalidArgument(
             "what was asked for can't be read: the user's file that it lies in has shrunk");
-        memory_.Warn(name_, why);
+        memory_->Warn(name_, why);
         rest_.reset();
         Outgoing end = Outgoing::Done(frame.sequence, why);
         if (frame.is_rest) {
@@ -140,7 +140,7 @@ bool Outbound::FailUnreadable() {
         "protected it without "
         "unregistering it, or its file has shrunk",
         address_of(part), part.iov_len);
-    memory_.Warn(name_, why);
+    memory_->Warn(name_, why);
     Fail(frame, why);
   };
   for (Outgoing& frame : committed_) {
@@ -232,7 +232,7 @@ std::size_t Outbound::Gather(std::vector<iovec>& into, std::vector<RegisteredUse
       next = {static_cast<std::byte*>(next.iov_base) + done,
               std::min(next.iov_len - done, kSendBytes - bytes)};
       Status registered;
-      if (part >= 2 && frame.registered_bytes && !memory_.Acquire({&next, 1}, uses, registered)) {
+      if (part >= 2 && frame.registered_bytes && !memory_->Acquire({&next, 1}, uses, registered)) {
         Fail(frame, registered);
         return Gather(into, uses, known);
       }
