@@ -91,16 +91,16 @@ class Member final : public PeerObserver {
       segment.fault_in = true;
       segment_ = Must(Segment::Create(segment));
       Must(segment_->MapInto(window_, rank * kSlotBytes));
-      options.segments[Index(Zone::kHost)] = segment_.get();
+      options.zones.segments[Index(Zone::kHost)] = segment_.get();
     }
     options.pool = encrypt ? "bench/tls" : "bench/plain";
     options.rank = rank;
     options.epoch = 1;
     options.host = "bench";
     options.world_size = kWorldSize;
-    options.window = window_;
-    options.slot_begin = [](Zone, Rank of) { return of * kSlotBytes; };
-    options.max_bytes[Index(Zone::kHost)] = kSlotBytes;
+    options.zones.window = window_;
+    options.zones.slot_begin = [](Zone, Rank of) { return of * kSlotBytes; };
+    options.zones.max_bytes[Index(Zone::kHost)] = kSlotBytes;
     options.observer = this;
     options.network.nic = nic;
     options.network.encrypt = encrypt;

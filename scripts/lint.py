@@ -238,6 +238,25 @@ def threads() -> Iterator[str]:
                     yield f"{file}:{number}: {match[0]}: that is for {place}.h"
 
 
+def transport_names() -> Iterator[str]:
+    """Services ask transports what they can do (transport::Capabilities), never who they are: a new
+    one needs no line in a service."""
+    names = {folder.parent.name for folder in (ROOT / "src/transport").glob("*/*_transport.h")}
+    each = "|".join(sorted(names | {"rdma", "ucx"}))
+    named = re.compile(
+        rf'"(?:{each})(?:\+\w+)?"|\b(?:name|path)\(\) *[!=]=|\b(?:{each})::|'
+        rf"\b(?:{each})(?:Transport|Link|Port)\b",
+        re.IGNORECASE,
+    )
+    for path in c_files(".h", ".cc"):
+        file = str(path.relative_to(ROOT))
+        if not file.startswith(("src/bm/", "src/shm/", "src/trans/")):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if match := named.search(re.sub(r"(^|\s)//.*", "", line)):
+                yield f"{file}:{number}: {match[0]}: a service asks for capabilities"
+
+
 def stubs() -> Iterator[str]:
     return output(str(ROOT / ".venv/bin/python"), "python/check_stubs.py")
 
@@ -252,6 +271,7 @@ def main() -> int:
         "names": names,
         "threads start, and wait, in one place": threads,
         "pages that code cites": citations,
+        "no service names a transport": transport_names,
         "no name of this machine": no_machine_names,
         "links in the documentation": check_links.broken_links,
         "files that pages name": check_links.missing_files,

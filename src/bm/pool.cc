@@ -10,6 +10,8 @@
 #include "base/next_best.h"
 #include "base/wait.h"
 #include "memory/numa.h"
+#include "runtime/presence.h"
+#include "runtime/while_open.h"
 #include "store/recipes/records.h"
 
 namespace memfabric::bm {
@@ -27,20 +29,17 @@ constexpr milliseconds kWithdrawTimeoutUnanswered{100};  // when the store didn'
 constexpr std::chrono::seconds kFirstEpochStep{1};
 constexpr int kEpochStepGrowth = 8;
 constexpr std::chrono::hours kLongestEpochStep{24 * 365 * 100};
-constexpr std::uint32_t kSdma = 1, kHostTcp = 4, kHostShm = 32;
+constexpr std::uint32_t kSdma = 1, kHostNetwork = 4, kHostShm = 32;
 
-Status CheckPath(std::uint32_t op,
-                 std::span<const std::unique_ptr<transport::Transport>> transports) {
+bool ReachesPools(const transport::Capabilities& can) { return can.zones; }
+
+Status CheckPath(std::uint32_t op, Runtime& runtime) {
   if (op == kSdma || op == kHostShm) return Ok();
-  std::string names;
-  for (const auto& transport : transports) {
-    if (!transport->capabilities().zones) continue;
-    if (op == kHostTcp && transport->name() == "tcp") return Ok();
-    names += (names.empty() ? "" : ", ") + std::string(transport->name());
+  for (const auto& transport : runtime.transports()) {
+    const transport::Capabilities can = transport->capabilities();
+    if (op == kHostNetwork && ReachesPools(can) && !can.same_host) return Ok();
   }
-  return UseNextBest(
-      fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
-      fmt::format("copies take the best of: {}", names));
+  return TakeBestPath(runtime, op, "copies", ReachesPools);
 }
 
 }  // namespace
@@ -60,7 +59,7 @@ Result<std::shared_ptr<Pool>> Pool::Create(Job& job, Runtime& runtime, const Ini
                                            unsigned device_node, const CreateOptions& options,
                                            ReadGate& gate) {
   RETURN_IF_ERROR(Check(options));
-  RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
+  RETURN_IF_ERROR(CheckPath(options.op, runtime));
   // shared with control calls under way
   std::shared_ptr<Pool> pool(new Pool(job, runtime, init, device_node, options, gate));
   if (Status status = pool->Prepare(After(init.config.create_timeout)); !status.ok()) {
@@ -157,11 +156,9 @@ Status Pool::Join() {
 }
 
 Status Pool::OrDestroyed(const std::function<Status()>& call) {
-  CancelScope scope(closing_);
-  Status status = call();
-  if (IsInterrupted(status) && closing_)
+  return WhileOpen(closing_, call, [&] {
     return NotFound("pool {} was destroyed while the call ran", options_.id);
-  return status;
+  });
 }
 
 Status Pool::JoinLocked(Deadline deadline) {
@@ -197,22 +194,16 @@ Status Pool::OpenPorts() {
   port.epoch = epoch_;
   port.host = job_.host();
   port.world_size = agreed_.layout.world_size;
-  port.window = agreed_.window;
-  port.slot_begin = [layout = agreed_.layout](Zone zone, Rank rank) {
+  port.zones.window = agreed_.window;
+  port.zones.slot_begin = [layout = agreed_.layout](Zone zone, Rank rank) {
     return layout.SlotBegin(zone, rank);
   };
-  port.max_bytes = agreed_.layout.max_bytes;
-  for (Zone zone : kAllZones) port.segments[Index(zone)] = segments_[Index(zone)].get();
+  port.zones.max_bytes = agreed_.layout.max_bytes;
+  for (Zone zone : kAllZones) port.zones.segments[Index(zone)] = segments_[Index(zone)].get();
   port.observer = peers_.get();
-  port.network.nic = init_.config.nic;
-  port.network.near_host = job_.url().endpoints.front().host;
+  port.network = NetworkOf(job_.url(), init_.config.nic, init_.config.data_tls);
   port.network.ports = {.own = job_.rank(), .spare = agreed_.layout.world_size, .says_which = true};
-  port.network.encrypt = init_.config.data_tls || EnvironmentAsks("MEMFABRIC_DATA_TLS");
-  for (const auto& transport : runtime_.transports()) {
-    if (!transport->capabilities().zones) continue;
-    ASSIGN_OR_RETURN(auto opened, transport->Open(port));
-    ports_.emplace_back(transport.get(), std::move(opened));
-  }
+  ASSIGN_OR_RETURN(ports_, OpenZonePorts(runtime_, port));
   return Ok();
 }
 
@@ -226,8 +217,7 @@ Status Pool::PublishMember(Deadline deadline) {
   record.set_protocol(kMemberProtocol);
   record.set_device_bytes(LocalBytes(Zone::kDevice));
   record.set_host_bytes(LocalBytes(Zone::kHost));
-  for (const auto& [transport, port] : ports_)
-    (*record.mutable_transports())[std::string(transport->name())] = port->advert();
+  SetAdverts(record, ports_);
   std::string key = job_.keys().PoolMember(options_.id, job_.rank());
   // Unconditionally: this process holds the rank, so what stands there is of a former life.
   store::Transaction transaction;
@@ -415,7 +405,7 @@ Result<std::string> Pool::Path(Rank rank) const {
     return InvalidArgument("rank {} is outside pool {}, which has {} ranks", rank, options_.id,
                            agreed_.layout.world_size);
   RETURN_IF_ERROR(reach_->WhyNot(rank));
-  if (rank == job_.rank()) return std::string("mapped");
+  if (rank == job_.rank()) return std::string(transport::kPlainPath);
   auto link = peers_->LinkOf(rank);
   if (link == nullptr) return Disconnected("rank {} is gone", rank);
   return std::string(link->path());

@@ -74,7 +74,7 @@ class Pool {
   void Close();
 
   // REQUIRES for what follows up to Translate: inside the gate.
-  // Copies to ranks that aren't linked fail with Disconnected; LinkMissing may help.
+  // Copies to ranks that aren't linked fail with Disconnected; CopyOrLink may help.
   Status Copy(const copy::CopyRequest& request, copy::Direction direction, CopyOptions options);
   Status CopyBatch(const copy::BatchRequest& batch, copy::Direction direction, CopyOptions options);
   // 0 for a rank outside the pool or a zone of size 0.
@@ -135,8 +135,6 @@ class Pool {
   // Until nothing is broken any more.
   Status Relink();
   bool RelinkOnce();  // false: there is nothing to link again
-  transport::MemberAddress AddressOf(const store::PoolRecord& record,
-                                     const transport::Transport& transport) const;
   // control_, which a try to relink gives up soon.
   std::unique_lock<std::mutex> LockControl();
   std::string PoolName() const;
@@ -188,5 +186,16 @@ class Pool {
   transport::Reactor::TimerId relink_retry_ = 0;  // the machine refused the thread
   WorkQueue relinks_{"mf-relinks"};               // ends first: it uses the rest
 };
+
+// `copy()` of `batch` inside the pool's gate, and once more when it met a rank without a link that
+// turned out to be there. `with_pool(call)` returns call(pool), outside the gate.
+template <typename Copy, typename WithPool>
+Status CopyOrLink(const copy::BatchRequest& batch, Copy&& copy, WithPool&& with_pool) {
+  Status status = copy();
+  if (!IsDisconnected(status)) return status;
+  Status found =
+      with_pool([&](Pool& pool) -> Status { return pool.LinkMissing(batch) ? Ok() : status; });
+  return found.ok() ? copy() : status;
+}
 
 }  // namespace memfabric::bm

@@ -5,10 +5,12 @@
 #include <set>
 #include <string>
 
+#include "address/rank_list.h"
 #include "base/backoff.h"
 #include "base/log.h"
 #include "base/wait.h"
 #include "bm/pool.h"
+#include "runtime/presence.h"
 #include "store/recipes/records.h"
 
 namespace memfabric::bm {
@@ -27,23 +29,8 @@ constexpr milliseconds kLongLinkPause{320};  // grows up to this while nobody an
 constexpr milliseconds kRelinkPause{500};
 // API.md: a copy to a peer that can't be reached ends within 2 s
 constexpr milliseconds kLookTimeout{2000};
-constexpr std::uint32_t kMostNamed = 8;  // ranks in one message
 
 }  // namespace
-
-transport::MemberAddress Pool::AddressOf(const store::PoolRecord& record,
-                                         const transport::Transport& transport) const {
-  transport::MemberAddress address;
-  address.pool = PoolName();
-  address.rank = record.rank();
-  address.epoch = record.epoch();
-  address.host = record.host();
-  address.pid = record.pid();
-  if (auto advert = record.transports().find(std::string(transport.name()));
-      advert != record.transports().end())
-    address.advert = advert->second;
-  return address;
-}
 
 Status Pool::LinkEverybody(Deadline deadline) {
   // The directory is followed from before the members are read, so nobody who comes between is
@@ -124,10 +111,9 @@ Status Pool::LinkEverybody(Deadline deadline) {
     if (closing_) return NotFound("pool {} is being destroyed", options_.id);
     RETURN_IF_ERROR(PauseUntil(std::min(deadline, After(backoff.Next()))));
     if (steady_clock::now() >= deadline) {
-      std::string ranks;
-      for (std::size_t i = 0; i < std::min<std::size_t>(tried.size(), kMostNamed); ++i)
-        ranks += fmt::format("{}{}", i == 0 ? "" : ", ", tried[i].rank);
-      return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ranks,
+      std::vector<Rank> ranks;
+      for (const Tried& member : tried) ranks.push_back(member.rank);
+      return DeadlineExceeded("no link to rank(s) {} within operation_timeout: {}", ListOf(ranks),
                               status.message());
     }
   }
@@ -143,19 +129,16 @@ bool Pool::GivenUp(Deadline deadline) {
 
 Status Pool::LinkMembers(const std::vector<store::PoolRecord>& members, Deadline deadline,
                          std::set<Rank>* detoured) {
+  const std::string name = PoolName();
   auto address_of = [&](std::size_t i, const transport::Transport& transport) {
-    return AddressOf(members[i], transport);
+    return AddressOf(name, members[i].rank(), members[i], transport);
   };
   const auto results =
       transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
   Status worst;
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (detoured != nullptr && results[i].detoured) detoured->insert(members[i].rank());
-    Status status = results[i].status;
-    if (IsUnsupported(status))
-      status = status.WithContext(
-          fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
-                      members[i].host_name(), job_.host_name()));
+    Status status = OfLinking(results[i].status, members[i], job_);
     // A refusal is final; one for this epoch's sake until there is another; a peer that doesn't
     // answer yet may, a peer that is gone won't.
     if (status.ok() || IsInvalidArgument(worst) ||

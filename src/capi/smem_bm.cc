@@ -104,15 +104,13 @@ std::string PeerOf(Pools::Handle handle, const copy::BatchRequest& batch) {
   return fmt::format("{:x} {}", handle, rank);
 }
 
-// `copy(pool)` inside the gate; once more when it met a rank that turned out to be there.
+// `copy(pool)` inside the gate.
 template <typename Copy>
 Status CopyOrLink(Pools::Handle handle, const copy::BatchRequest& batch, Copy&& copy) {
   Library& library = Library::Instance();
-  Status status = library.pools().With(handle, copy);
-  if (!IsDisconnected(status)) return status;
-  Status found = library.WithPool(
-      handle, [&](bm::Pool& pool) { return pool.LinkMissing(batch) ? Ok() : status; });
-  return found.ok() ? library.pools().With(handle, copy) : status;
+  return bm::CopyOrLink(
+      batch, [&] { return library.pools().With(handle, copy); },
+      [&](auto&& link) { return library.WithPool(handle, link); });
 }
 
 }  // namespace

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "copy/batch_parts.h"
 #include "copy/direction.h"
 #include "copy/reach.h"
 #include "copy/resolver.h"
@@ -65,7 +66,6 @@ class CopyEngine {
 
  private:
   struct BatchPlan;
-  struct BatchPlace;
   struct BatchWave;
 
   Status CopyResolved(const Side& source, const Side& destination, std::uint64_t size_bytes,

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "copy/batch_order.h"
+#include "copy/batch_parts.h"
 #include "copy/engine.h"
 #include "copy/link_mover.h"
 #include "copy/relay.h"
@@ -85,11 +86,6 @@ struct CopyEngine::BatchPlan {
 };
 
 // A byte of a batch, its elements taken end to end.
-struct CopyEngine::BatchPlace {
-  std::size_t index = 0;
-  std::uint64_t offset = 0;  // in the element
-};
-
 // Elements from `begin` to before `end`.
 struct CopyEngine::BatchWave {
   std::size_t begin = 0;
@@ -248,18 +244,8 @@ Status CopyEngine::CopyMappedWave(const BatchRequest& batch, Direction direction
   // Parts are equally many bytes; each begins where the one before has ended.
   std::uint64_t part_bytes = std::max(kPartBytes, (wave.total_bytes + kMaxParts - 1) / kMaxParts);
   std::array<BatchPlace, kMaxParts> begins;
-  std::size_t parts = 0;
-  std::uint64_t until_begin = 0;  // bytes from here to the next part's begin
-  for (std::size_t i = wave.begin; i < wave.end; ++i) {
-    std::uint64_t bytes = batch.sizes_bytes[i];
-    std::uint64_t offset = 0;
-    while (bytes - offset > until_begin && parts < kMaxParts) {
-      offset += until_begin;
-      begins[parts++] = {i, offset};
-      until_begin = part_bytes;
-    }
-    until_begin -= std::min(until_begin, bytes - offset);
-  }
+  const std::size_t parts =
+      FindParts(batch.sizes_bytes.first(wave.end), wave.begin, part_bytes, begins);
   std::array<Status, kMaxParts> statuses;
   auto copy_part = [&](std::size_t part) {
     std::uint64_t before = part * part_bytes;  // of the wave

@@ -9,6 +9,7 @@
 #include <map>
 #include <utility>
 
+#include "address/rank_list.h"
 #include "base/wait.h"
 #include "group/doorbell.h"
 #include "memory/kernels.h"
@@ -23,7 +24,6 @@ using transport::Piece;
 constexpr std::uint64_t kBarrier = 0;
 constexpr std::chrono::milliseconds kAbsentLook{1000};  // to ask other hosts who has not arrived
 constexpr std::chrono::milliseconds kLingerPoll{1};
-constexpr std::size_t kMostNamed = 16;
 // members that each looks at all of: one line to fetch of each, against log2 of them in turn
 constexpr std::size_t kFew = 8;
 
@@ -366,9 +366,7 @@ std::string Group::Absent() {
     if (latest < sequence_) absent.push_back(seat.rank);
   }
   if (absent.empty()) return "?";  // they have arrived meanwhile
-  bool cut = absent.size() > kMostNamed;
-  if (cut) absent.resize(kMostNamed);
-  return fmt::format("{}{}", fmt::join(absent, ", "), cut ? ", …" : "");
+  return ListOf(absent);
 }
 
 std::optional<std::uint64_t> Group::RemoteNumber(const Seat& seat, std::uint64_t slot_offset,

@@ -105,9 +105,7 @@ Status Job::Claim(Deadline deadline) {
   claim.record.set_pid(::getpid());
   claim.record.set_liveness(liveness_->name());
   claim.record.set_world_size(options_.world_size);
-  claim.is_alive = [](const store::RankRecord& record) {
-    return transport::IsAlive(record.liveness());
-  };
+  claim.is_alive = transport::IsAlive;
   ASSIGN_OR_RETURN(Rank claimed, store::ClaimRank(*client_, *session_, keys_, claim, deadline));
   // else it is the same one: read by other threads, written once
   if (rank_ == kNoRank) rank_ = claimed;

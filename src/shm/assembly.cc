@@ -16,7 +16,9 @@
 #include "base/wait.h"
 #include "group/doorbell.h"
 #include "memory/numa.h"
+#include "runtime/presence.h"
 #include "shm/object.h"
+#include "shm/service.h"
 
 namespace memfabric::shm {
 namespace {
@@ -52,10 +54,7 @@ Result<std::shared_ptr<Object>> Object::Create(Job& job, Runtime& runtime, const
                                                unsigned device_node, const CreateOptions& options,
                                                AcrossCreates& across) {
   RETURN_IF_ERROR(Check(options, init.world_size));
-  auto transports = runtime.transports();
-  bool rdma = std::any_of(transports.begin(), transports.end(),
-                          [](const auto& transport) { return transport->name() == "ucx"; });
-  if (options.op == DataOp::kRdma && !rdma)
+  if (options.op == DataOp::kRdma && (SupportedOps(runtime.transports()) & DataOp::kRdma) == 0)
     RETURN_IF_ERROR(SayNextBest("data_op_type RDMA asks for what this machine doesn't have"));
   Deadline deadline = steady_clock::now() + init.config.create_timeout;
   // shared as bm's pools (capi/places.h)
@@ -200,41 +199,22 @@ Status Object::OpenPorts(std::uint64_t lead, std::uint64_t epoch) {
   port.epoch = epoch;
   port.host = job_.host();
   port.world_size = options_.rank_size;
-  port.window = window_;
-  port.slot_begin = [layout = layout_](Zone zone, Rank rank) {
+  port.zones.window = window_;
+  port.zones.slot_begin = [layout = layout_](Zone zone, Rank rank) {
     return layout.SlotBegin(zone, rank);
   };
-  port.max_bytes = layout_.max_bytes;
-  port.segments[Index(Zone::kDevice)] = control_.get();
-  port.segments[Index(Zone::kHost)] = memory_.get();
+  port.zones.max_bytes = layout_.max_bytes;
+  port.zones.segments[Index(Zone::kDevice)] = control_.get();
+  port.zones.segments[Index(Zone::kHost)] = memory_.get();
   port.observer = peers_.get();
-  port.on_served = [window = window_, control = peers_->Mapped(options_.rank)](Zone zone) {
+  port.zones.on_served = [window = window_, control = peers_->Mapped(options_.rank)](Zone zone) {
     // what a put stored, before the look at the sleepers
     std::atomic_thread_fence(std::memory_order_seq_cst);
     group::Ring(zone == Zone::kDevice ? control->doorbell : control->cell_doorbell);
   };
-  if (!job_.url().endpoints.empty()) port.network.near_host = job_.url().endpoints.front().host;
-  port.network.encrypt = EnvironmentAsks("MEMFABRIC_DATA_TLS");
-  for (const auto& transport : runtime_.transports()) {
-    if (!transport->capabilities().zones) continue;
-    ASSIGN_OR_RETURN(auto opened, transport->Open(port));
-    ports_.emplace_back(transport.get(), std::move(opened));
-  }
+  port.network = NetworkOf(job_.url(), "", false);
+  ASSIGN_OR_RETURN(ports_, OpenZonePorts(runtime_, port));
   return Ok();
-}
-
-transport::MemberAddress Object::AddressOf(const store::ObjectMember& member,
-                                           const transport::Transport& transport) const {
-  transport::MemberAddress address;
-  address.pool = name_;
-  address.rank = member.rank();
-  address.epoch = member.epoch();
-  address.host = member.host();
-  address.pid = member.pid();
-  if (auto advert = member.transports().find(std::string(transport.name()));
-      advert != member.transports().end())
-    address.advert = advert->second;
-  return address;
 }
 
 Status Object::LinkAll(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
@@ -282,7 +262,7 @@ Status Object::Link(const std::vector<store::ObjectMember>& members, Rendezvous&
   // and can't come again.
   CancelScope scope(failed_);
   auto address_of = [&](std::size_t i, const transport::Transport& transport) {
-    return AddressOf(members[i], transport);
+    return AddressOf(name_, members[i].rank(), members[i], transport);
   };
   const auto results =
       transport::ConnectOverBest(ports_, members.size(), address_of, deadline, detours_);
@@ -292,11 +272,7 @@ Status Object::Link(const std::vector<store::ObjectMember>& members, Rendezvous&
     if (IsDeadlineExceeded(status))
       return DeadlineExceeded("rank {} did not answer within create_timeout: {}", members[i].rank(),
                               status.message());
-    if (IsUnsupported(status))
-      return status.WithContext(
-          fmt::format("rank {} (host {}) can't be reached from this host ({})", members[i].rank(),
-                      members[i].host_name(), job_.host_name()));
-    RETURN_IF_ERROR(Status(status));
+    RETURN_IF_ERROR(OfLinking(status, members[i], job_));
   }
   return Ok();
 }

@@ -10,6 +10,7 @@
 #include "base/wait.h"
 #include "group/doorbell.h"
 #include "memory/kernels.h"
+#include "runtime/while_open.h"
 #include "shm/values.h"
 
 namespace memfabric::shm {
@@ -37,10 +38,9 @@ bool Holds(Comparison comparison, std::uint64_t cell, std::uint64_t value) {
 
 template <typename Call>
 auto Object::Cancellable(Call&& call) -> decltype(call()) {
-  CancelScope scope(closing_);
-  auto result = call();
-  if (closing_) return NotFound("object {} was destroyed while the call ran", options_.id);
-  return result;
+  return WhileOpen(closing_, call, [&] {
+    return NotFound("object {} was destroyed while the call ran", options_.id);
+  });
 }
 
 Deadline Object::OperationDeadline() const {
@@ -103,13 +103,12 @@ Result<std::uint32_t> Object::ReachableOps(Rank rank) const {
   if (link == nullptr) return 0;
   std::uint32_t ops = DataOp::kCopyEngine;
   if (link->load_store()) ops |= DataOp::kLoadStore;
-  if (link->path() == "rdma") ops |= DataOp::kRdma;
   return ops;
 }
 
 Result<std::string> Object::Path(Rank rank) const {
   RETURN_IF_ERROR(CheckRank(rank));
-  if (rank == options_.rank) return std::string("mapped");
+  if (rank == options_.rank) return std::string(transport::kPlainPath);
   auto link = peers_->LinkOf(rank);
   if (link == nullptr) return Disconnected("{}", peers_->WhyGone(rank).message());
   return std::string(link->path());

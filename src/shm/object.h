@@ -154,8 +154,6 @@ class Object {
                  Deadline deadline);
   Status Link(const std::vector<store::ObjectMember>& members, Rendezvous& rendezvous,
               Deadline deadline);
-  transport::MemberAddress AddressOf(const store::ObjectMember& member,
-                                     const transport::Transport& transport) const;
   // Runs a call that waits.
   template <typename Call>
   auto Cancellable(Call&& call) -> decltype(call());

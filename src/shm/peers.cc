@@ -4,21 +4,11 @@
 
 #include <utility>
 
+#include "address/rank_list.h"
 #include "base/wait.h"
 #include "group/doorbell.h"
 
 namespace memfabric::shm {
-namespace {
-
-constexpr std::size_t kMostNamed = 16;  // ranks in one message
-
-std::string Names(std::vector<Rank> ranks) {
-  bool cut = ranks.size() > kMostNamed;
-  if (cut) ranks.resize(kMostNamed);
-  return fmt::format("{}{}", fmt::join(ranks, ", "), cut ? ", …" : "");
-}
-
-}  // namespace
 
 ObjectPeers::ObjectPeers(std::string object, Rank own, copy::Reach& reach, const Window& window)
     : object_(std::move(object)),
@@ -62,8 +52,7 @@ Status ObjectPeers::AwaitAll(Deadline deadline) {
   std::vector<Rank> missing;
   for (Rank rank = 0; rank < peers_.size(); ++rank)
     if (!peers_[rank].came) missing.push_back(rank);
-  return DeadlineExceeded("rank(s) {} came, but were not linked in time",
-                          Names(std::move(missing)));
+  return DeadlineExceeded("rank(s) {} came, but were not linked in time", ListOf(missing));
 }
 
 void ObjectPeers::Wake() {
@@ -147,6 +136,6 @@ Status ObjectPeers::WhyGone(Rank rank) const {
   return rank == own_ ? Ok() : broken_;
 }
 
-std::string ObjectPeers::Left() const { return Names(Live()); }
+std::string ObjectPeers::Left() const { return ListOf(Live()); }
 
 }  // namespace memfabric::shm

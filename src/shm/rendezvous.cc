@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "address/rank_list.h"
 #include "base/log.h"
 #include "base/wait.h"
 #include "store/recipes/host_identity.h"
@@ -24,7 +25,6 @@ constexpr milliseconds kStaleRecordTime{5000};  // a lease ends within 3 s
 constexpr milliseconds kVerdictTime{1000};      // for rank 0 to tell all
 constexpr milliseconds kReasonTime{300};
 constexpr milliseconds kGraceTime{300};
-constexpr std::size_t kMostNamed = 16;  // ranks in one message
 
 std::string NameOf(const store::ObjectMember& member) {
   return fmt::format("rank {} (host {}, pid {})", member.rank(), member.host_name(), member.pid());
@@ -314,13 +314,9 @@ Status Rendezvous::NameMissing(Deadline deadline) {
     if (!(all_came ? ready[rank] : came[rank])) missing.push_back(rank);
   if (missing.empty())
     return DeadlineExceeded("{}: all ranks came, but too late for create_timeout", ObjectName());
-  bool cut = missing.size() > kMostNamed;
-  auto count = missing.size();
-  if (cut) missing.resize(kMostNamed);
-  return DeadlineExceeded("{}: {} of {} ranks {} within create_timeout: rank(s) {}{}", ObjectName(),
-                          count, options_.rank_size,
-                          all_came ? "came, but were not ready" : "did not come",
-                          fmt::join(missing, ", "), cut ? ", …" : "");
+  return DeadlineExceeded("{}: {} of {} ranks {} within create_timeout: rank(s) {}", ObjectName(),
+                          missing.size(), options_.rank_size,
+                          all_came ? "came, but were not ready" : "did not come", ListOf(missing));
 }
 
 Status Rendezvous::failure() const {

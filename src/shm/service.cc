@@ -11,7 +11,7 @@ std::uint32_t SupportedOps(std::span<const std::unique_ptr<transport::Transport>
   std::uint32_t ops = DataOp::kCopyEngine;
   for (const auto& transport : transports) {
     if (transport->capabilities().load_store) ops |= DataOp::kLoadStore;
-    if (transport->name() == "ucx") ops |= DataOp::kRdma;
+    if (transport->capabilities().rdma) ops |= DataOp::kRdma;
   }
   return ops;
 }

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "address/rank_list.h"
 #include "base/log.h"
 #include "base/wait.h"
 #include "store/recipes/directory.h"
@@ -17,7 +18,6 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kWithdrawTimeout{2000};
-constexpr std::size_t kMostNamed = 16;  // ranks in one message
 
 std::string NameOf(std::uint32_t object, const std::string& key) {
   return fmt::format("sub-group '{}' of object {}", key, object);
@@ -161,14 +161,14 @@ Result<std::unique_ptr<group::Group>> Subgroups::Form(const std::string& key, Su
   RETURN_IF_ERROR(gathering.failure);  // of another size: so that below all ranks are below it
   if (gathering.members.size() < subgroup.size) {
     std::vector<Rank> missing;
-    for (Rank rank = 0; rank < subgroup.size && missing.size() < kMostNamed; ++rank)
+    for (Rank rank = 0; rank < subgroup.size; ++rank)
       if (!gathering.members.contains(rank)) missing.push_back(rank);
     if (IsDeadlineExceeded(status))
       return DeadlineExceeded("{}: its rank(s) {} did not come within operation_timeout", name,
-                              fmt::join(missing, ", "));
+                              ListOf(missing));
     RETURN_IF_ERROR(status);
     return Disconnected("{}: its rank(s) {} have not come: {}; left are rank(s) {}", name,
-                        fmt::join(missing, ", "), hopeless.message(), members_.Left());
+                        ListOf(missing), hopeless.message(), members_.Left());
   }
   std::vector<group::Seat> seats;
   for (const auto& [rank, member] : gathering.members)

@@ -7,13 +7,14 @@
 #include <string_view>
 #include <vector>
 
-#include "base/environment.h"
 #include "base/log.h"
-#include "base/next_best.h"
 #include "base/retry.h"
 #include "base/wait.h"
+#include "copy/batch_parts.h"
 #include "memory/bounce.h"
 #include "memory/kernels.h"
+#include "runtime/presence.h"
+#include "runtime/while_open.h"
 #include "store/embedded/listen_address.h"
 #include "store/recipes/host_identity.h"
 #include "store/recipes/key_claim.h"
@@ -42,15 +43,9 @@ std::uint64_t SumOf(std::span<const std::uint64_t> sizes) {
   return total;
 }
 
-Status CheckPath(std::uint32_t op,
-                 std::span<const std::unique_ptr<transport::Transport>> transports) {
+Status CheckPath(std::uint32_t op, Runtime& runtime) {
   if (op == 1) return Ok();
-  std::string names;
-  for (const auto& transport : transports)
-    names += (names.empty() ? "" : ", ") + std::string(transport->name());
-  return UseNextBest(
-      fmt::format("data_op_type {} asks for a path that this machine doesn't have", PathOpName(op)),
-      fmt::format("transfers take the best of: {}", names));
+  return TakeBestPath(runtime, op, "transfers", [](const auto&) { return true; });
 }
 
 Status Move(transport::RegisteredAccess& registered, TransferDirection direction,
@@ -136,7 +131,7 @@ TransferEngine::TransferEngine(Runtime& runtime, SharedBlocks& blocks, const Eng
 Result<std::shared_ptr<TransferEngine>> TransferEngine::Open(Runtime& runtime, SharedBlocks& blocks,
                                                              const EngineOptions& options) {
   RETURN_IF_ERROR(Check(options));
-  RETURN_IF_ERROR(CheckPath(options.op, runtime.transports()));
+  RETURN_IF_ERROR(CheckPath(options.op, runtime));
   ASSIGN_OR_RETURN(auto place, PlaceOf(options));
   auto engine = std::make_shared<TransferEngine>(runtime, blocks, options, std::move(place));
   if (Status started = engine->Start(); !started.ok()) {
@@ -187,11 +182,8 @@ Status TransferEngine::Claim(Job& job, Deadline deadline) {
   port.epoch = job.NextEpoch();
   port.host = job.host();
   port.world_size = store::kEngineMembers;
-  port.registered = table_.get();
-  port.table = table_.get();
-  port.network.nic = options_.nic;
-  port.network.near_host = place_.url.endpoints.front().host;
-  port.network.encrypt = EnvironmentAsks("MEMFABRIC_DATA_TLS");
+  port.registered = {table_.get(), table_.get()};
+  port.network = NetworkOf(place_.url, options_.nic, false);
   store::EngineRecord record;
   Status status = peers_->Open(port);
   if (status.ok()) {
@@ -216,7 +208,7 @@ Status TransferEngine::Claim(Job& job, Deadline deadline) {
       return store::Holder{holder.host(), holder.host_name(), holder.pid(), holder.liveness(),
                            holder.witness()};
     };
-    claim.is_alive = [](const std::string& liveness) { return transport::IsAlive(liveness); };
+    claim.is_alive = transport::IsAlive;
     status = store::ClaimKey(job.client(), job.session(), job.keys(), claim, deadline);
   }
   // At first nobody has the engine yet; later it has been given up, and tries again.
@@ -269,9 +261,7 @@ template <typename Call>
 Status TransferEngine::Guarded(Call&& call) {
   ReadGate::Reader inside(gate_);
   if (!inside) return Destroyed();
-  CancelScope scope(closing_);
-  Status status = call();
-  return IsInterrupted(status) && closing_ ? Destroyed() : status;
+  return WhileOpen(closing_, call, [&] { return Destroyed(); });
 }
 
 Status TransferEngine::Register(std::span<const std::uint64_t> addresses,
@@ -351,42 +341,24 @@ Status TransferEngine::MoveTogether(transport::Link& link, TransferDirection dir
   std::uint64_t threads = runtime_.team().helpers() + 1;
   std::uint64_t part_bytes =
       std::clamp(total_bytes / (kPartsAThread * threads), kSmallestPart, kLargestPart);
-  // Where parts begin: an entry of the batch, and an offset in it.
-  struct Begin {
-    std::size_t entry;
-    std::uint64_t offset;
-  };
-  std::vector<Begin> begins{{0, 0}};
-  std::uint64_t room = part_bytes;
-  for (std::size_t i = 0; i < batch.sizes.size(); ++i) {
-    std::uint64_t offset = 0;
-    while (batch.sizes[i] - offset >= room) {
-      offset += room;
-      room = part_bytes;
-      if (offset < batch.sizes[i]) {
-        begins.push_back({i, offset});
-      } else if (i + 1 < batch.sizes.size()) {
-        begins.push_back({i + 1, 0});
-      }
-    }
-    room -= batch.sizes[i] - offset;
-  }
+  std::vector<copy::BatchPlace> begins(total_bytes / part_bytes + 1);
+  const std::size_t parts = copy::FindParts(batch.sizes, 0, part_bytes, begins);
   std::mutex mutex;  // guards `failure`
   Status failure;
   std::atomic<bool> failed{false};
-  runtime_.team().Run(begins.size(), [&](std::size_t part) {
+  runtime_.team().Run(parts, [&](std::size_t part) {
     if (failed.load(std::memory_order_relaxed)) return;
-    const Begin begin = begins[part];
-    const Begin end = part + 1 < begins.size() ? begins[part + 1] : Begin{batch.sizes.size(), 0};
     Mover mover(link, direction, TimePoint::max());
     Status status;
-    for (std::size_t i = begin.entry;
-         status.ok() && i < std::min(end.entry + 1, batch.sizes.size()); ++i) {
-      std::uint64_t from = i == begin.entry ? begin.offset : 0;
-      std::uint64_t to = i == end.entry ? end.offset : batch.sizes[i];
-      if (from == to) continue;
-      transport::Piece piece = PieceOf(batch, i);
-      status = mover.Add({piece.local + from, piece.target + from, to - from});
+    std::uint64_t offset = begins[part].offset;
+    std::uint64_t left = part_bytes;
+    for (std::size_t i = begins[part].index; status.ok() && left > 0 && i < batch.sizes.size();
+         ++i) {
+      const transport::Piece piece = PieceOf(batch, i);
+      const std::uint64_t bytes = std::min(piece.size_bytes - offset, left);
+      status = mover.Add({piece.local + offset, piece.target + offset, bytes});
+      left -= bytes;
+      offset = 0;
     }
     if (status.ok()) status = mover.End();
     if (status.ok()) return;
@@ -415,7 +387,7 @@ Result<std::string> TransferEngine::Path(const std::string& peer) {
   std::string path;
   RETURN_IF_ERROR(Guarded([&]() -> Status {
     if (peer == place_.name) {
-      path = "mapped";
+      path = transport::kPlainPath;
       return Ok();
     }
     ASSIGN_OR_RETURN(auto route, Find(peer));
@@ -425,7 +397,7 @@ Result<std::string> TransferEngine::Path(const std::string& peer) {
         return Ok();
       }
     }
-    path = "mapped";  // no more than memory of alloc
+    path = transport::kPlainPath;  // no more than memory of alloc
     return Ok();
   }));
   return path;

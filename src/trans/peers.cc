@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/wait.h"
+#include "runtime/presence.h"
 #include "store/recipes/records.h"
 #include "trans/config.h"
 #include "trans/protocol.h"
@@ -23,7 +24,9 @@ Deadline Within(milliseconds period, Deadline deadline) {
 }
 
 // A connection on this host ends with its process, one over the network maybe without.
-bool WithinHost(const transport::Transport& transport) { return transport.name() == "cma"; }
+bool WithinHost(const transport::Transport& transport) {
+  return transport.capabilities().same_host;
+}
 
 }  // namespace
 
@@ -267,20 +270,6 @@ Status EnginePeers::FollowAll(Job& job, Deadline deadline) {
   return Ok();
 }
 
-transport::MemberAddress EnginePeers::AddressOf(const store::EngineRecord& record,
-                                                const transport::Transport& over) const {
-  transport::MemberAddress address;
-  address.pool = pool_;
-  address.rank = record.member();
-  address.epoch = record.epoch();
-  address.host = record.host();
-  address.pid = record.pid();
-  if (auto advert = record.transports().find(std::string(over.name()));
-      advert != record.transports().end())
-    address.advert = advert->second;
-  return address;
-}
-
 Result<Route> EnginePeers::Link(const store::EngineRecord& record, Deadline deadline) {
   if (record.protocol() != kProtocol)
     return Unsupported("it speaks protocol {} of engines, this one {}", record.protocol(),
@@ -294,7 +283,7 @@ Result<Route> EnginePeers::Link(const store::EngineRecord& record, Deadline dead
   route.epoch = record.epoch();
   std::vector<transport::Way> ways;
   for (const auto& door : doors_)
-    ways.push_back({&door->transport, AddressOf(record, door->transport)});
+    ways.push_back({&door->transport, AddressOf(pool_, record.member(), record, door->transport)});
   Status worst;
   std::string refusals;
   for (std::size_t i = 0; i < doors_.size(); ++i) {

@@ -104,8 +104,6 @@ class EnginePeers {
   Status Follow(Job& job, Peer& peer, Deadline deadline);
   Status ReadAgain(Peer& peer, Deadline deadline);
   Result<Route> Link(const store::EngineRecord& record, Deadline deadline);
-  transport::MemberAddress AddressOf(const store::EngineRecord& record,
-                                     const transport::Transport& over) const;
   void OnRecord(Peer& peer, const store::EngineRecord& record);
   void OnRecordRemoved(const std::string& name, Rank member, std::uint64_t epoch);
   // That life is over, or (not `final`) can't be reached for now. REQUIRES: mutex_.

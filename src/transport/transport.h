@@ -55,6 +55,10 @@ struct Capabilities {
   bool load_store = false;
   bool zones = true;        // pools' memory is reached: links have zones()
   bool registered = false;  // memory that users have registered is reached: links have registered()
+  // only peers of this host are reached, and a connection ends with the process at its other end;
+  // a network may fail a connection whose ends both live
+  bool same_host = false;
+  bool rdma = false;  // the network moves bytes, not the peer's processor
 };
 
 // An operation on an 8-byte cell, performed at the peer.
@@ -170,6 +174,9 @@ class Signalling {
                              const std::function<bool()>& done) = 0;
 };
 
+// What path() says where plain instructions do it: to this process's own memory, too.
+constexpr std::string_view kPlainPath = "mapped";
+
 // Which life of which member.
 struct MemberLife {
   Rank rank = kNoRank;
@@ -184,7 +191,7 @@ class Link {
   virtual MemberLife peer() const = 0;
   Rank rank() const { return peer().rank; }
   std::uint64_t epoch() const { return peer().epoch; }
-  // "mapped", "cma", "tcp", "tcp+tls", "rdma", "fake": what the bytes really take
+  // "mapped", "cma", "tcp", "tcp+tls", "fake": what the bytes really take
   virtual std::string_view path() const = 0;
 
   // What of the peer this link reaches; null: nothing of that kind. The same for the link's whole
@@ -272,12 +279,8 @@ struct NetworkOptions {
   PortRange ports;
 };
 
-struct PortOptions {
-  std::string pool;
-  Rank rank = kNoRank;
-  std::uint64_t epoch = 0;
-  std::string host;
-  std::uint32_t world_size = 0;
+// What peers reach of a pool's member, by links' zones().
+struct ZoneOptions {
   // where load/store transports map peers' slots
   std::shared_ptr<Window> window;
   std::function<std::uint64_t(Zone, Rank)> slot_begin;  // offset of a slot in the window
@@ -285,17 +288,30 @@ struct PortOptions {
   ZoneBytes max_bytes{};
   // this member's; null where it contributes nothing. Outlive the Port.
   std::array<const Segment*, kZones> segments{};
-  // what peers reach by RegisteredAccess; may be null. Outlives the Port.
-  RegisteredMemory* registered = nullptr;
-  // the same, as peers on this host map it; may be null. Outlives the Port.
-  RegisteredTable* table = nullptr;
-  PeerObserver* observer = nullptr;  // outlives the Port
   // A peer's put or atomic has taken place in this zone of this member's memory: for whoever sleeps
   // until something does. Called on the thread that served it, with locks of the transport held: it
   // must not wait, nor call the transport. Links with load_store store by themselves, so nobody is
   // told. May be empty. Lives as long as the Port and its links.
   std::function<void(Zone)> on_served;
+};
+
+// What peers reach of an engine, by links' registered(). Null: nothing. Both outlive the Port.
+struct RegisteredOptions {
+  RegisteredMemory* memory = nullptr;
+  RegisteredTable* table = nullptr;  // the same, as peers on this host map it
+};
+
+struct PortOptions {
+  // Who opens it.
+  std::string pool;
+  Rank rank = kNoRank;
+  std::uint64_t epoch = 0;
+  std::string host;
+  std::uint32_t world_size = 0;
+  PeerObserver* observer = nullptr;  // outlives the Port
   NetworkOptions network;
+  ZoneOptions zones;
+  RegisteredOptions registered;
 };
 
 class Transport {

@@ -70,21 +70,21 @@ Result<std::unique_ptr<Member>> Member::Open(const MemberOptions& options) {
     ASSIGN_OR_RETURN(member->segments_[i], Segment::Create(segment));
     RETURN_IF_ERROR(
         member->segments_[i]->MapInto(member->window_, member->SlotBegin(zone, options.rank)));
-    port.segments[i] = member->segments_[i].get();
+    port.zones.segments[i] = member->segments_[i].get();
   }
   port.pool = options.pool;
   port.rank = options.rank;
   port.epoch = options.epoch;
   port.host = "here";
   port.world_size = options.world_size;
-  port.window = member->window_;
-  port.slot_begin = [raw = member.get()](Zone zone, Rank rank) {
+  port.zones.window = member->window_;
+  port.zones.slot_begin = [raw = member.get()](Zone zone, Rank rank) {
     return raw->SlotBegin(zone, rank);
   };
-  port.max_bytes = options.max_bytes;
-  port.registered = &member->registered_;
+  port.zones.max_bytes = options.max_bytes;
+  port.registered.memory = &member->registered_;
   port.observer = member.get();
-  port.on_served = [raw = member.get()](Zone zone) { ++raw->served_[Index(zone)]; };
+  port.zones.on_served = [raw = member.get()](Zone zone) { ++raw->served_[Index(zone)]; };
   port.network.near_host = options.near_host;
   port.network.nic = options.nic;
   port.network.ports = options.ports;

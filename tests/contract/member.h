@@ -80,7 +80,7 @@ class Member final : public PeerObserver {
   // why the link to that life ended; none: it didn't
   std::optional<Status> LinkEnd(Rank rank, std::uint64_t epoch);
   std::size_t links_up() const;
-  // how often PortOptions::on_served has told
+  // how often ZoneOptions::on_served has told
   int served(Zone zone) const { return served_[Index(zone)]; }
   // of what an observer is promised; "" is good
   std::string violations() const;

@@ -71,12 +71,7 @@ class Claim {
               ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));
               return HolderOf(holder);
             },
-            .is_alive =
-                [this](const std::string& liveness) {
-                  RankRecord holder;
-                  holder.set_liveness(liveness);
-                  return options_.is_alive(holder);
-                }};
+            .is_alive = options_.is_alive};
   }
 
   Result<Rank> TakeAssigned() {
@@ -188,7 +183,7 @@ class Claim {
       ASSIGN_OR_RETURN(auto holder, DecodeRankRecord(entry));
       if (!IsHere(HolderOf(holder), options_.record.host())) {
         if (occupation == Occupation::kAllAlive) occupation = Occupation::kUnknownElsewhere;
-      } else if (!options_.is_alive(holder)) {
+      } else if (!options_.is_alive(holder.liveness())) {
         RETURN_IF_ERROR(Bury(client_, entry, deadline_));
         occupation = Occupation::kSomeBuried;
       }

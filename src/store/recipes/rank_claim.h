@@ -16,15 +16,13 @@
 
 namespace memfabric::store {
 
-// Whether the holder of a record on this host is alive: its liveness socket takes connections, or
-// it doesn't.
-using LivenessProbe = std::function<bool(const RankRecord&)>;
-
 struct ClaimOptions {
   std::optional<Rank> rank;  // none: the lowest free one, next to this host's others
   std::uint32_t world_size = 0;
-  RankRecord record;       // all but the rank
-  LivenessProbe is_alive;  // asked for holders on record.host() only
+  RankRecord record;  // all but the rank
+  // Whether the holder of a record on record.host() is alive: its liveness socket takes
+  // connections, or it doesn't.
+  std::function<bool(const std::string& liveness)> is_alive;
 };
 
 // Holds the rank's record under the session's lease when Ok.

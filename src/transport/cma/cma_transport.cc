@@ -74,18 +74,21 @@ class CmaBackend final : public PeerBackend {
 CmaTransport::CmaTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
     : host_(std::move(host)), listeners_(reactor, strangers) {}
 
-Capabilities CmaTransport::capabilities() const { return {.zones = false, .registered = true}; }
+Capabilities CmaTransport::capabilities() const {
+  return {.zones = false, .registered = true, .same_host = true};
+}
 
 Status CmaTransport::CanReach(const MemberAddress& peer) const {
   return PeerPort::CanReach(peer, host_);
 }
 
 Result<std::unique_ptr<Port>> CmaTransport::Open(const PortOptions& options) {
-  if (options.table == nullptr) return InvalidArgument("a cma port needs a table of registrations");
+  if (options.registered.table == nullptr)
+    return InvalidArgument("a cma port needs a table of registrations");
   PortOptions ours = options;
-  ours.max_bytes = kFileBytes;
-  ours.segments = {};
-  return PeerPort::Open(listeners_, ours, std::make_unique<CmaBackend>(*options.table));
+  ours.zones.max_bytes = kFileBytes;
+  ours.zones.segments = {};
+  return PeerPort::Open(listeners_, ours, std::make_unique<CmaBackend>(*options.registered.table));
 }
 
 }  // namespace memfabric::transport

@@ -24,7 +24,7 @@ class CmaTransport final : public Transport {
   Capabilities capabilities() const override;
   Status CanReach(const MemberAddress& peer) const override;
   bool IsElsewhere(const MemberAddress&) const override { return false; }
-  // REQUIRES: options.table.
+  // REQUIRES: options.registered.table.
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:

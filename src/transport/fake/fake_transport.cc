@@ -64,7 +64,7 @@ FakeTransport::FakeTransport(Reactor& reactor, std::string host, FakeFaults* fau
                              StrangerLimits strangers)
     : host_(std::move(host)), faults_(faults), listeners_(reactor, strangers) {}
 
-Capabilities FakeTransport::capabilities() const { return {}; }
+Capabilities FakeTransport::capabilities() const { return {.same_host = true}; }
 
 Status FakeTransport::CanReach(const MemberAddress& peer) const {
   return PeerPort::CanReach(peer, host_);
@@ -73,7 +73,7 @@ Status FakeTransport::CanReach(const MemberAddress& peer) const {
 Result<std::unique_ptr<Port>> FakeTransport::Open(const PortOptions& options) {
   auto memory = std::make_shared<FakeMemory>();
   for (std::size_t zone = 0; zone < kZones; ++zone) {
-    const Segment* segment = options.segments[zone];
+    const Segment* segment = options.zones.segments[zone];
     if (segment == nullptr) continue;
     Mapping mapping = Mapping::Share(segment->fd(), segment->max_bytes(), PROT_READ | PROT_WRITE);
     if (!mapping) {

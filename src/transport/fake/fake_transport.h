@@ -60,8 +60,8 @@ class FakeTransport final : public Transport {
   Capabilities capabilities() const override;
   Status CanReach(const MemberAddress& peer) const override;
   bool IsElsewhere(const MemberAddress&) const override { return false; }
-  // Needs no window: it moves bytes into and out of `options.segments`, mapped in this process by
-  // the port.
+  // Needs no window: it moves bytes into and out of `options.zones.segments`, mapped in this
+  // process by the port.
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 
  private:

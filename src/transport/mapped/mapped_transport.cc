@@ -10,10 +10,10 @@ class MappingBackend final : public PeerBackend {
  public:
   MappingBackend(Reactor& reactor, const PortOptions& options)
       : reactor_(reactor),
-        window_(options.window),
-        slot_begin_(options.slot_begin),
-        max_bytes_(options.max_bytes),
-        segments_(options.segments) {}
+        window_(options.zones.window),
+        slot_begin_(options.zones.slot_begin),
+        max_bytes_(options.zones.max_bytes),
+        segments_(options.zones.segments) {}
 
   bool shares_files() const override { return true; }
   PeerOffer Offer(Rank) override { return OfferSegments(segments_, true); }
@@ -55,14 +55,16 @@ class MappingBackend final : public PeerBackend {
 MappedTransport::MappedTransport(Reactor& reactor, std::string host, StrangerLimits strangers)
     : reactor_(reactor), host_(std::move(host)), listeners_(reactor, strangers) {}
 
-Capabilities MappedTransport::capabilities() const { return {.load_store = true}; }
+Capabilities MappedTransport::capabilities() const {
+  return {.load_store = true, .same_host = true};
+}
 
 Status MappedTransport::CanReach(const MemberAddress& peer) const {
   return PeerPort::CanReach(peer, host_);
 }
 
 Result<std::unique_ptr<Port>> MappedTransport::Open(const PortOptions& options) {
-  if (options.window == nullptr || !options.slot_begin)
+  if (options.zones.window == nullptr || !options.zones.slot_begin)
     return InvalidArgument("a mapped port needs a window and slots in it");
   return PeerPort::Open(listeners_, options, std::make_unique<MappingBackend>(reactor_, options));
 }

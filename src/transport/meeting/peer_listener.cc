@@ -175,7 +175,7 @@ void PeerListener::Count(const StrangerPtr& stranger, std::string_view how) {
 }
 
 Result<PeerListener*> PeerListeners::Take(const Choose& choose) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::vector<PeerVenue*> venues;
   for (const Shared& each : open_) venues.push_back(&each.listener->venue());
   ASSIGN_OR_RETURN(Choice choice, choose(venues));
@@ -192,7 +192,7 @@ Result<PeerListener*> PeerListeners::Take(const Choose& choose) {
 }
 
 void PeerListeners::Release(PeerListener& listener) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto shared = std::ranges::find_if(
       open_, [&](const Shared& each) { return each.listener.get() == &listener; });
   if (--shared->users == 0) open_.erase(shared);

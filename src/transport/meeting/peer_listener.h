@@ -12,11 +12,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "transport/meeting/peer_protocol.h"
 #include "transport/meeting/peer_venue.h"
 #include "transport/reactor.h"
@@ -108,8 +108,8 @@ class PeerListeners {
   Reactor& reactor_;
   const StrangerLimits limits_;
   // Guards what follows; held while one opens and closes, so that another can have its address.
-  std::mutex mutex_;
-  std::vector<Shared> open_;
+  Mutex mutex_;
+  std::vector<Shared> open_ GUARDED_BY(mutex_);
 };
 
 }  // namespace memfabric::transport

@@ -302,7 +302,7 @@ meeting::Introduction PeerPort::Introduce(Rank to, std::uint64_t to_epoch,
   introduction.from_epoch = options_.epoch;
   introduction.to_epoch = to_epoch;
   introduction.world_size = options_.world_size;
-  introduction.max_bytes = options_.max_bytes;
+  introduction.max_bytes = options_.zones.max_bytes;
   introduction.contribution = contribution;
   return introduction;
 }

@@ -126,7 +126,7 @@ Status PeerPort::CheckIntroduction(const meeting::Introduction& introduction) co
   }
   for (Zone zone : kAllZones) {
     std::uint64_t theirs = introduction.max_bytes[Index(zone)];
-    std::uint64_t ours = options_.max_bytes[Index(zone)];
+    std::uint64_t ours = options_.zones.max_bytes[Index(zone)];
     if (theirs == ours) continue;
     return InvalidArgument("rank {} has {} slots of {} bytes, rank {} of {} bytes",
                            introduction.from, ZoneName(zone), theirs, options_.rank, ours);
@@ -266,9 +266,10 @@ Result<PeerContribution> PeerPort::TakeContribution(Rank rank, std::uint64_t epo
   for (Zone zone : kAllZones) {
     std::size_t i = Index(zone);
     std::uint64_t bytes = contribution.allocated_bytes[i];
-    if (bytes > options_.max_bytes[i]) {
+    if (bytes > options_.zones.max_bytes[i]) {
       return InvalidArgument("rank {} contributes {} of {} memory, slots have {}", rank,
-                             SizeText(bytes), ZoneName(zone), SizeText(options_.max_bytes[i]));
+                             SizeText(bytes), ZoneName(zone),
+                             SizeText(options_.zones.max_bytes[i]));
     }
     if (bytes < former[i])
       return InvalidArgument("rank {} shrinks from {} to {}", rank, SizeText(former[i]),

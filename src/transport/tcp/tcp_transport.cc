@@ -19,7 +19,7 @@ constexpr int kMaxSpinUs = 1000;
 class TcpBackend final : public PeerBackend {
  public:
   TcpBackend(const PortOptions& options, std::shared_ptr<const tcp::ServedMemory> memory)
-      : segments_(options.segments), memory_(std::move(memory)) {}
+      : segments_(options.zones.segments), memory_(std::move(memory)) {}
 
   bool shares_files() const override { return false; }
   PeerOffer Offer(Rank) override { return OfferSegments(segments_, false); }
@@ -75,14 +75,15 @@ Result<std::unique_ptr<Port>> TcpTransport::Open(const PortOptions& options) {
   RETURN_IF_ERROR(PeerPort::Check(options));
   ASSIGN_OR_RETURN(auto spin, SpinTime());
   auto memory = std::make_shared<tcp::ServedMemory>();
-  memory->window = options.window;
-  memory->segments = options.segments;
-  memory->registered = options.registered;
-  memory->on_served = options.on_served;
+  memory->window = options.zones.window;
+  memory->segments = options.zones.segments;
+  memory->registered = options.registered.memory;
+  memory->on_served = options.zones.on_served;
   for (Zone zone : kAllZones) {
-    if (options.segments[Index(zone)] == nullptr) continue;
-    memory->lent[Index(zone)] = MayShrink(*options.segments[Index(zone)]);
-    memory->slots[Index(zone)] = options.window->data() + options.slot_begin(zone, options.rank);
+    if (options.zones.segments[Index(zone)] == nullptr) continue;
+    memory->lent[Index(zone)] = MayShrink(*options.zones.segments[Index(zone)]);
+    memory->slots[Index(zone)] =
+        options.zones.window->data() + options.zones.slot_begin(zone, options.rank);
   }
   auto choose = [&](const auto& open) {
     return tcp::TcpVenue::Choose(listeners_.reactor(), options.network, spin, open);

@@ -24,8 +24,8 @@ class TcpTransport final : public Transport {
   Status CanReach(const MemberAddress& peer) const override;
   // Its address is none of this host's.
   bool IsElsewhere(const MemberAddress& peer) const override;
-  // REQUIRES: options.window, with the segments mapped at their slots. InvalidArgument names the
-  // environment's MEMFABRIC_SPIN_US (microseconds to poll after activity before sleeping; 0 to
+  // REQUIRES: options.zones.window, with the segments mapped at their slots. InvalidArgument names
+  // the environment's MEMFABRIC_SPIN_US (microseconds to poll after activity before sleeping; 0 to
   // 1000, 50 when unset) when that is the trouble.
   Result<std::unique_ptr<Port>> Open(const PortOptions& options) override;
 

@@ -30,7 +30,7 @@ struct Contender {
   Result<Rank> Claim(std::optional<Rank> rank, std::uint32_t world_size, bool others_live = true,
                      Deadline deadline = Soon()) {
     ClaimOptions options{
-        .rank = rank, .world_size = world_size, .record = {}, .is_alive = [=](const RankRecord&) {
+        .rank = rank, .world_size = world_size, .record = {}, .is_alive = [=](const std::string&) {
           return others_live;
         }};
     options.record.set_host(host);
