@@ -15,6 +15,7 @@
 #include "address/process_maps.h"
 #include "base/core_dump.h"
 #include "base/log.h"
+#include "base/mutex.h"
 
 namespace memfabric {
 namespace {
@@ -189,7 +190,7 @@ Status Window::Map(std::uint64_t offset, std::uint64_t size_bytes, int fd,
                    std::uint64_t fd_offset) {
   CHECK(offset <= this->size_bytes() && size_bytes <= this->size_bytes() - offset);
   std::byte* address = data() + offset;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::erase_if(to_empty_, [&](const AddressSpan& range) {
     return Overlaps(range, {offset, size_bytes});
   });
@@ -213,7 +214,7 @@ Status Window::Map(std::uint64_t offset, std::uint64_t size_bytes, int fd,
 
 Status Window::MapNothing(std::uint64_t offset, std::uint64_t size_bytes) {
   CHECK(offset <= this->size_bytes() && size_bytes <= this->size_bytes() - offset);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   void* address = data() + offset;
   if (::mmap(address, size_bytes, PROT_NONE, kReserveFlags | MAP_FIXED, -1, 0) == MAP_FAILED)
     return ExplainMapFailure(fmt::format("reserving {} again", SizeText(size_bytes)), size_bytes,
@@ -224,7 +225,7 @@ Status Window::MapNothing(std::uint64_t offset, std::uint64_t size_bytes) {
 
 Status Window::Empty(std::uint64_t offset, std::uint64_t size_bytes) {
   CHECK(offset <= this->size_bytes() && size_bytes <= this->size_bytes() - offset);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   AddressSpan range{offset, size_bytes};
   if (!InView(range)) return MapZeros(range);
   to_empty_.push_back(range);
@@ -256,7 +257,7 @@ Window::View Window::OpenView(std::shared_ptr<Window> window, std::uint64_t offs
   CHECK(offset <= window->size_bytes() && size_bytes <= window->size_bytes() - offset);
   AddressSpan range{offset, size_bytes};
   {
-    std::lock_guard lock(window->mutex_);
+    MutexLock lock(window->mutex_);
     window->viewed_.push_back(range);
   }
   return View(std::move(window), range);
@@ -265,12 +266,12 @@ Window::View Window::OpenView(std::shared_ptr<Window> window, std::uint64_t offs
 void Window::View::Close() {
   if (window_ == nullptr) return;
   {
-    std::lock_guard lock(window_->mutex_);
+    MutexLock lock(window_->mutex_);
     auto& viewed = window_->viewed_;
     viewed.erase(std::find_if(viewed.begin(), viewed.end(), [&](const AddressSpan& view) {
       return view.begin == range_.begin && view.size_bytes == range_.size_bytes;
     }));
-    std::erase_if(window_->to_empty_, [&](const AddressSpan& range) {
+    std::erase_if(window_->to_empty_, [&](const AddressSpan& range) REQUIRES(window_->mutex_) {
       if (window_->InView(range)) return false;
       if (Status emptied = window_->MapZeros(range); !emptied.ok())
         LOG(kWarn, "{}", emptied.message());

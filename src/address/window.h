@@ -13,12 +13,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "address/pool_layout.h"
 #include "base/mapping.h"
+#include "base/mutex.h"
 #include "base/status.h"
 
 #if defined(__has_feature)
@@ -114,14 +114,13 @@ class Window {
   explicit Window(Mapping mapping) : mapping_(std::move(mapping)) {}
 
  private:
-  // REQUIRES of these: mutex_.
-  Status MapZeros(AddressSpan range);
-  bool InView(AddressSpan range) const;
+  Status MapZeros(AddressSpan range) REQUIRES(mutex_);
+  bool InView(AddressSpan range) const REQUIRES(mutex_);
 
   Mapping mapping_;
-  std::mutex mutex_;  // guards what is mapped, and what follows
-  std::vector<AddressSpan> viewed_;
-  std::vector<AddressSpan> to_empty_;  // once nobody views it
+  Mutex mutex_;  // held while something is mapped, too
+  std::vector<AddressSpan> viewed_ GUARDED_BY(mutex_);
+  std::vector<AddressSpan> to_empty_ GUARDED_BY(mutex_);  // once nobody views it
 };
 
 // The lowest aligned place in [region_begin, region_end) for `size_bytes` that overlaps none of

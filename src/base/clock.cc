@@ -2,8 +2,6 @@
 
 #include <ctime>
 
-#include "base/timed_wait.h"
-
 namespace memfabric {
 namespace {
 
@@ -12,9 +10,8 @@ constexpr std::chrono::milliseconds kLongestTick{10};  // HZ=100
 class MonotonicClock final : public Clock {
  public:
   TimePoint Now() const override { return std::chrono::steady_clock::now(); }
-  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
-                 TimePoint until) override {
-    WaitOn(lock, changed, until);
+  void WaitUntil(Mutex& mutex, CondVar& changed, TimePoint until) override REQUIRES(mutex) {
+    changed.WaitUntil(mutex, until);
   }
 };
 

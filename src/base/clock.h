@@ -6,8 +6,8 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
+
+#include "base/mutex.h"
 
 namespace memfabric {
 
@@ -18,10 +18,8 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual TimePoint Now() const = 0;
-  // Waits on `changed` until it is notified or Now() >= `until`; may wake early. REQUIRES: `lock`
-  // is held.
-  virtual void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& changed,
-                         TimePoint until) = 0;
+  // Waits on `changed` until it is notified or Now() >= `until`; may wake early.
+  virtual void WaitUntil(Mutex& mutex, CondVar& changed, TimePoint until) REQUIRES(mutex) = 0;
 };
 
 // A deadline that is `timeout` away, at most 10 ms later: by the kernel's last tick, which takes a

@@ -6,8 +6,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "base/stderr_sink.h"
 
 namespace memfabric::log {
@@ -28,9 +28,9 @@ LogLevel LevelFromEnvironment() {
 struct State {
   std::atomic<int> level{static_cast<int>(LevelFromEnvironment())};
   std::atomic<std::int64_t> rank{-1};
-  std::mutex mutex;  // guards `sink`
+  Mutex mutex;
   // shared: a line being written keeps its sink while another thread replaces it
-  std::shared_ptr<const LogSink> sink;
+  std::shared_ptr<const LogSink> sink GUARDED_BY(mutex);
   spdlog::logger default_logger{"memfabric", std::make_shared<StderrSink>()};
 
   State() {
@@ -65,7 +65,7 @@ void Write(LogLevel level, const std::string& message) {
   State& state = TheState();
   std::shared_ptr<const LogSink> sink;
   {
-    std::lock_guard lock(state.mutex);
+    MutexLock lock(state.mutex);
     sink = state.sink;
   }
   if (sink != nullptr) {
@@ -87,7 +87,7 @@ void SetLevel(LogLevel level) {
 void SetSink(LogSink sink) {
   auto shared = sink ? std::make_shared<const LogSink>(std::move(sink)) : nullptr;
   State& state = TheState();
-  std::lock_guard lock(state.mutex);
+  MutexLock lock(state.mutex);
   state.sink.swap(shared);
 }
 
@@ -98,9 +98,10 @@ void ResetAfterFork() {
   auto* fresh = new State;
   fresh->level.store(former.level.load());
   // else another thread of the parent was about to change the sink: the default serves
-  if (former.mutex.try_lock()) {
+  if (former.mutex.TryLock()) {
+    MutexLock lock(fresh->mutex);
     fresh->sink = former.sink;
-    former.mutex.unlock();
+    former.mutex.Unlock();
   }
   StatePointer().store(fresh, std::memory_order_release);
 }

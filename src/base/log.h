@@ -1,14 +1,14 @@
-// base/log.h: the process's log. One line each with time, level, pid and rank, to stderr or to the
-// user's logger.
+// base/log.h: the process's log. Lines with time, level, pid and rank, to stderr or to the user's
+// logger.
 //
 // LOG(kWarn, "peer {} left the pool {}", rank, id) formats only when the level is on. INFO once per
 // object's life, never per transfer; an error is returned or logged, never both.
 //
-// The log is the one thing that is global on purpose: every thread and every folder writes to the
-// same sink, and it must work before anything else is built.
+// The log is global on purpose: every thread and every folder writes to the same sink, and it works
+// before anything else is built.
 //
-// Threads: any. The user's logger is called on the thread that logs, never with a lock of ours
-// held. After fork() the child logs on with its own pid.
+// Threads: any. The sink is called on the thread that logs, with no lock of the log's held. After
+// fork() the child logs on with its own pid.
 
 #pragma once
 

@@ -19,12 +19,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 
+#include "base/mutex.h"
 #include "base/thread_stripe.h"
 
 namespace memfabric {
@@ -70,7 +69,7 @@ class ReadGate {
   // are not waited for, and they see what the caller wrote before. Without bound: as long as those
   // readers take.
   void Synchronize() {
-    std::lock_guard writer(writers_);
+    MutexLock writer(writers_);
     WaitUntilEmpty(NextParity());
     std::uint64_t before = phase_.fetch_add(1, std::memory_order_seq_cst);
     WaitUntilEmpty(before & 1);
@@ -85,8 +84,9 @@ class ReadGate {
     std::uint64_t before_;
   };
   std::optional<Grace> Begin() {
-    std::unique_lock writer(writers_, std::try_to_lock);
-    if (!writer.owns_lock() || !Empty(NextParity())) return std::nullopt;
+    if (!writers_.TryLock()) return std::nullopt;
+    MutexLock writer(writers_, kAdopt);
+    if (!Empty(NextParity())) return std::nullopt;
     return Grace(phase_.fetch_add(1, std::memory_order_seq_cst) & ~kClosed);
   }
   bool Passed(const Grace& grace) const {
@@ -98,7 +98,7 @@ class ReadGate {
   // From now on nobody enters; waits until everybody has exited. Again: waits likewise.
   void Close() {
     phase_.fetch_or(kClosed, std::memory_order_seq_cst);
-    std::lock_guard writer(writers_);
+    MutexLock writer(writers_);
     WaitUntilEmpty(0);
     WaitUntilEmpty(1);
   }
@@ -141,20 +141,20 @@ class ReadGate {
     });
   }
 
-  void WaitUntilEmpty(std::uint64_t parity) {
+  void WaitUntilEmpty(std::uint64_t parity) REQUIRES(writers_) {
     for (Stripe& stripe : stripes_) {
       std::atomic<std::uint64_t>& count = stripe.inside[parity];
       if (count.load(std::memory_order_seq_cst) == 0) continue;
-      std::unique_lock lock(wake_mutex_);
+      MutexLock lock(wake_mutex_);
       waiting_.store(true, std::memory_order_seq_cst);
-      emptied_.wait(lock, [&] { return count.load(std::memory_order_seq_cst) == 0; });
+      while (count.load(std::memory_order_seq_cst) != 0) emptied_.Wait(wake_mutex_);
       waiting_.store(false, std::memory_order_seq_cst);
     }
   }
 
   void Wake() {
-    std::lock_guard lock(wake_mutex_);
-    emptied_.notify_all();
+    MutexLock lock(wake_mutex_);
+    emptied_.NotifyAll();
   }
 
   // Why nobody is missed. Enter adds itself and then reads the phase again; Synchronize changes the
@@ -171,10 +171,10 @@ class ReadGate {
   // the one writer that holds writers_ sleeps, or is about to
   std::atomic<bool> waiting_{false};
   std::array<Stripe, 1U << kStripeBits> stripes_{};
-  std::mutex writers_;  // taken first
+  Mutex writers_;  // taken first
   // keeps a wake-up from falling between the writer's look at the count and its sleep
-  std::mutex wake_mutex_;
-  std::condition_variable emptied_;
+  Mutex wake_mutex_;
+  CondVar emptied_;
 };
 
 }  // namespace memfabric

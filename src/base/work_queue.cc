@@ -2,9 +2,9 @@
 
 #include <cstdint>
 #include <deque>
-#include <mutex>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/thread.h"
 #include "base/wait.h"
 
@@ -15,54 +15,53 @@ struct WorkQueue::State {
 
   const std::string name;
   const Thread::Stack stack;
-  std::mutex mutex;  // guards the rest
-  std::condition_variable submitted;
-  std::condition_variable ended;
-  std::deque<std::function<Status()>> waiting;
-  std::uint64_t submissions = 0;
-  std::uint64_t ends = 0;  // in the order of submission: `ends` of them have ended
-  Status first_error;      // since the last Wait
-  bool running = false;    // somebody is in RunOne
-  bool stopping = false;
-  Thread thread;
+  Mutex mutex;
+  CondVar submitted;
+  CondVar ended;
+  std::deque<std::function<Status()>> waiting GUARDED_BY(mutex);
+  std::uint64_t submissions GUARDED_BY(mutex) = 0;
+  // in the order of submission: `ends` of them have ended
+  std::uint64_t ends GUARDED_BY(mutex) = 0;
+  Status first_error GUARDED_BY(mutex);    // since the last Wait
+  bool running GUARDED_BY(mutex) = false;  // somebody is in RunOne
+  bool stopping GUARDED_BY(mutex) = false;
+  Thread thread;  // started with the mutex held
 
-  // Runs the oldest. REQUIRES: `lock` held, something waiting, not running.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
+  // Runs the oldest; gives the mutex up meanwhile. REQUIRES: something waits, nothing runs.
+  void RunOne() REQUIRES(mutex) {
     std::function<Status()> work = std::move(waiting.front());
     waiting.pop_front();
     running = true;
-    lock.unlock();
+    mutex.Unlock();
     Status status = work();
     work = nullptr;  // what it holds goes before anybody hears that it has ended
-    lock.lock();
+    mutex.Lock();
     running = false;
     ++ends;
     if (first_error.ok()) first_error = std::move(status);
-    ended.notify_all();
-    submitted.notify_one();
+    ended.NotifyAll();
+    submitted.NotifyOne();
   }
 
-  // REQUIRES: `mutex` is held.
-  Status StartThread() {
+  Status StartThread() REQUIRES(mutex) {
     if (thread.started()) return Ok();
     ASSIGN_OR_RETURN(thread, Thread::Start(
                                  name, [this] { Work(); }, stack));
     return Ok();
   }
 
-  // REQUIRES: `mutex` is held.
-  void Append(std::function<Status()> work) {
+  void Append(std::function<Status()> work) REQUIRES(mutex) {
     waiting.push_back(std::move(work));
     ++submissions;
-    submitted.notify_one();
+    submitted.NotifyOne();
   }
 
   void Work() {
-    std::unique_lock lock(mutex);
+    MutexLock lock(mutex);
     for (;;) {
-      submitted.wait(lock, [this] { return !running && (stopping || !waiting.empty()); });
+      while (running || (!stopping && waiting.empty())) submitted.Wait(mutex);
       if (waiting.empty()) return;
-      RunOne(lock);
+      RunOne();
     }
   }
 };
@@ -72,42 +71,43 @@ WorkQueue::WorkQueue(std::string thread_name, Thread::Stack stack)
 
 WorkQueue::~WorkQueue() {
   {
-    std::lock_guard lock(state_->mutex);
+    MutexLock lock(state_->mutex);
     state_->stopping = true;
   }
-  state_->submitted.notify_all();
+  state_->submitted.NotifyAll();
   state_->thread.Join();
 }
 
 void WorkQueue::Submit(std::function<Status()> work) {
-  std::unique_lock lock(state_->mutex);
+  MutexLock lock(state_->mutex);
   Status started = state_->StartThread();
   state_->Append(std::move(work));
   if (started.ok()) return;
   // No thread to be had: the work is done at once instead of never; one at a time, so that the
   // order stays.
   while (!state_->waiting.empty()) {
-    state_->ended.wait(lock, [this] { return !state_->running; });
-    if (!state_->waiting.empty()) state_->RunOne(lock);
+    while (state_->running) state_->ended.Wait(state_->mutex);
+    if (!state_->waiting.empty()) state_->RunOne();
   }
 }
 
 Status WorkQueue::TrySubmit(std::function<Status()> work) {
-  std::lock_guard lock(state_->mutex);
+  MutexLock lock(state_->mutex);
   RETURN_IF_ERROR(state_->StartThread());
   state_->Append(std::move(work));
   return Ok();
 }
 
 Status WorkQueue::Wait(Deadline deadline) {
-  std::unique_lock lock(state_->mutex);
+  MutexLock lock(state_->mutex);
   std::uint64_t mine = state_->submissions;
-  RETURN_IF_ERROR(WaitUntil(lock, state_->ended, deadline, [&] { return state_->ends >= mine; }));
+  RETURN_IF_ERROR(WaitUntil(state_->mutex, state_->ended, deadline,
+                            [&]() REQUIRES(state_->mutex) { return state_->ends >= mine; }));
   return std::exchange(state_->first_error, Ok());
 }
 
 bool WorkQueue::Idle() const {
-  std::lock_guard lock(state_->mutex);
+  MutexLock lock(state_->mutex);
   return state_->ends == state_->submissions;
 }
 

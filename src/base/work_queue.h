@@ -1,9 +1,7 @@
-// base/work_queue.h: copies that were asked for with the asynchronous flag: first in, first out, on
-// a
-// thread of their own.
+// base/work_queue.h: work that is done later, first in, first out, on a thread of its own.
 //
-// Owner: the pool. Threads: any. The thread starts with the first submission and sleeps when there
-// is nothing to do.
+// Owner: whoever has the work. Threads: any. The thread starts with the first submission and sleeps
+// when there is nothing to do.
 
 #pragma once
 

@@ -3,15 +3,14 @@
 #include <pthread.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/thread.h"
-#include "base/timed_wait.h"
 
 namespace memfabric::capi {
 
@@ -32,39 +31,41 @@ struct Line {
 };
 
 struct State {
-  std::mutex mutex;  // guards the rest
-  std::condition_variable changed;
-  smem_extern_logger logger = nullptr;
-  smem_logger_gate gate = nullptr;
+  Mutex mutex;
+  CondVar changed;
+  smem_extern_logger logger GUARDED_BY(mutex) = nullptr;
+  smem_logger_gate gate GUARDED_BY(mutex) = nullptr;
   // of the logger: a thread that is still in a former one finds out by it
-  std::uint64_t generation = 0;
-  bool has_thread = false;
-  std::deque<Line> waiting;
-  std::uint64_t dropped = 0;
-  std::uint64_t added = 0;
-  std::uint64_t delivered = 0;
-  bool calling = false;  // a thread is in the logger
-  steady_clock::time_point since;
+  std::uint64_t generation GUARDED_BY(mutex) = 0;
+  bool has_thread GUARDED_BY(mutex) = false;
+  std::deque<Line> waiting GUARDED_BY(mutex);
+  std::uint64_t dropped GUARDED_BY(mutex) = 0;
+  std::uint64_t added GUARDED_BY(mutex) = 0;
+  std::uint64_t delivered GUARDED_BY(mutex) = 0;
+  bool calling GUARDED_BY(mutex) = false;  // a thread is in the logger
+  steady_clock::time_point since GUARDED_BY(mutex);
 
-  // What follows REQUIRES: mutex held.
-  void Count() {
+  void Count() REQUIRES(mutex) {
     lines_waiting.store(static_cast<std::uint32_t>(waiting.size() + (calling ? 1 : 0)));
   }
-  void Push(Line line) {
+  void Push(Line line) REQUIRES(mutex) {
     waiting.push_back(std::move(line));
     ++added;
     Count();
   }
-  void SayDropped() {
+  void SayDropped() REQUIRES(mutex) {
     if (dropped == 0 || waiting.size() >= kMostLines) return;
     Push({LogLevel::kWarn, fmt::format("{} lines of the log were dropped: {} waited for the logger "
                                        "already, which is slower than "
                                        "they come",
                                        std::exchange(dropped, 0), kMostLines)});
   }
-  bool Stalled() const { return calling && steady_clock::now() - since > kPatience; }
+  bool Stalled() const REQUIRES(mutex) {
+    return calling && steady_clock::now() - since > kPatience;
+  }
 
-  Delivery Deliver(std::unique_lock<std::mutex>& lock);
+  // Gives the mutex up while it is in the logger.
+  Delivery Deliver() REQUIRES(mutex);
   void Work(std::uint64_t mine);
 };
 
@@ -75,7 +76,7 @@ std::atomic<State*>& StatePointer() {
 
 State& TheState() { return *StatePointer().load(std::memory_order_acquire); }
 
-Delivery State::Deliver(std::unique_lock<std::mutex>& lock) {
+Delivery State::Deliver() {
   if (calling) return Stalled() ? Delivery::kStalled : Delivery::kUnderWay;
   std::uint64_t mine = generation;
   std::uint64_t last = added;
@@ -86,11 +87,11 @@ Delivery State::Deliver(std::unique_lock<std::mutex>& lock) {
     Count();
     since = steady_clock::now();
     smem_extern_logger call = logger;
-    lock.unlock();
+    mutex.Unlock();
     in_logger = true;
     call(static_cast<int>(line.level), line.text.c_str());
     in_logger = false;
-    lock.lock();
+    mutex.Lock();
     if (generation != mine) return Delivery::kDone;  // another logger's lines are none of ours
     ++delivered;
     if (waiting.empty() && dropped > 0) {
@@ -100,35 +101,35 @@ Delivery State::Deliver(std::unique_lock<std::mutex>& lock) {
   }
   calling = false;
   Count();
-  changed.notify_all();
+  changed.NotifyAll();
   return Delivery::kDone;
 }
 
 void State::Work(std::uint64_t mine) {
-  std::unique_lock lock(mutex);
+  MutexLock lock(mutex);
   for (;;) {
-    changed.wait(lock, [&] { return generation != mine || (!waiting.empty() && !calling); });
+    while (generation == mine && (waiting.empty() || calling)) changed.Wait(mutex);
     if (generation != mine) return;
     smem_logger_gate enter = gate;
     if (enter == nullptr) {
-      (void)Deliver(lock);
+      (void)Deliver();
       continue;
     }
     // The lines stay in the queue meanwhile: who is inside already delivers them.
-    lock.unlock();
+    lock.Unlock();
     enter(1);
-    lock.lock();
-    if (generation == mine) (void)Deliver(lock);
-    lock.unlock();
+    lock.Lock();
+    if (generation == mine) (void)Deliver();
+    lock.Unlock();
     enter(0);
-    lock.lock();
+    lock.Lock();
   }
 }
 
 void Add(LogLevel level, const std::string& text) {
   if (in_logger) return;
   State& state = TheState();
-  std::lock_guard lock(state.mutex);
+  MutexLock lock(state.mutex);
   if (state.logger == nullptr) return;
   state.SayDropped();
   if (state.waiting.size() >= kMostLines) {
@@ -144,12 +145,14 @@ void Add(LogLevel level, const std::string& text) {
                            Thread::Stack::kTheUsers)
                            .ok();
   }
-  state.changed.notify_all();
+  state.changed.NotifyAll();
 }
 
-void BeforeFork() { TheState().mutex.lock(); }
-void AfterForkInParent() { TheState().mutex.unlock(); }
-void AfterForkInChild() {
+// The mutex is held across a fork, so that the child finds the logger whole: one function takes it,
+// and another gives it up.
+void BeforeFork() NO_THREAD_SAFETY_ANALYSIS { TheState().mutex.Lock(); }
+void AfterForkInParent() NO_THREAD_SAFETY_ANALYSIS { TheState().mutex.Unlock(); }
+void AfterForkInChild() NO_THREAD_SAFETY_ANALYSIS {
   State& parents = TheState();
   auto* own = new State;
   own->logger = parents.logger;
@@ -166,15 +169,15 @@ void SetExternLogger(smem_extern_logger logger, smem_logger_gate gate) {
                  [] { pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild); });
   if (logger == nullptr) log::SetSink({});
   State& state = TheState();
-  std::unique_lock lock(state.mutex);
+  MutexLock lock(state.mutex);
   if (!in_logger && !state.waiting.empty() && !state.Stalled()) {
     smem_logger_gate enter = state.gate;
-    lock.unlock();
+    lock.Unlock();
     if (enter != nullptr) enter(1);
     Delivery delivery = DeliverLines();
     if (enter != nullptr) enter(0);
     if (delivery == Delivery::kUnderWay) AwaitLines();
-    lock.lock();
+    lock.Lock();
   }
   ++state.generation;
   state.waiting.clear();
@@ -185,35 +188,35 @@ void SetExternLogger(smem_extern_logger logger, smem_logger_gate gate) {
   state.logger = logger;
   state.gate = gate;
   state.Count();
-  state.changed.notify_all();
-  lock.unlock();
+  state.changed.NotifyAll();
+  lock.Unlock();
   if (logger != nullptr) log::SetSink(&Add);
 }
 
 Delivery DeliverLines() {
   if (in_logger) return Delivery::kDone;
   State& state = TheState();
-  std::unique_lock lock(state.mutex);
-  return state.Deliver(lock);
+  MutexLock lock(state.mutex);
+  return state.Deliver();
 }
 
 void AwaitLines() {
   if (in_logger) return;
   State& state = TheState();
-  std::unique_lock lock(state.mutex);
+  MutexLock lock(state.mutex);
   std::uint64_t last = state.added;
   std::uint64_t generation = state.generation;
   auto end = steady_clock::now() + kPatience;
   while (state.generation == generation && state.delivered < last && !state.Stalled() &&
          steady_clock::now() < end)
-    WaitOn(lock, state.changed, end);
+    state.changed.WaitUntil(state.mutex, end);
 }
 
 void SettleLines() {
   if (in_logger) return;
   State& state = TheState();
   {
-    std::lock_guard lock(state.mutex);
+    MutexLock lock(state.mutex);
     if (state.gate != nullptr) return;
   }
   if (DeliverLines() == Delivery::kUnderWay) AwaitLines();

@@ -8,11 +8,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <shared_mutex>
 #include <unordered_map>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace memfabric::capi {
@@ -28,7 +27,7 @@ class Handles {
       : what_(what), numbers_(numbers), open_(open) {}
 
   Handle Add(std::shared_ptr<T> object) {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     Handle handle = numbers_.fetch_add(1) + 1;
     objects_.emplace(handle, std::move(object));
     return handle;
@@ -36,10 +35,11 @@ class Handles {
 
   // Shared with the call that uses it.
   Result<std::shared_ptr<T>> Find(Handle handle) const {
-    std::shared_lock lock(mutex_);
-    auto found = objects_.find(handle);
-    if (found != objects_.end()) return found->second;
-    lock.unlock();
+    {
+      ReaderLock lock(mutex_);
+      auto found = objects_.find(handle);
+      if (found != objects_.end()) return found->second;
+    }
     if (handle == 0) return InvalidArgument("the {}'s handle is null", what_);
     if (open_ != nullptr && !*open_)
       return NotInitialized("there is no {}: the library is not initialized", what_);
@@ -48,7 +48,7 @@ class Handles {
   }
 
   std::shared_ptr<T> Remove(Handle handle) {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     auto found = objects_.find(handle);
     if (found == objects_.end()) return nullptr;
     std::shared_ptr<T> object = std::move(found->second);
@@ -57,7 +57,7 @@ class Handles {
   }
 
   std::vector<std::shared_ptr<T>> RemoveAll() {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     std::vector<std::shared_ptr<T>> objects;
     for (auto& [handle, object] : objects_) objects.push_back(std::move(object));
     objects_.clear();
@@ -68,8 +68,8 @@ class Handles {
   const char* const what_;
   std::atomic<Handle>& numbers_;
   const std::atomic<bool>* const open_;
-  mutable std::shared_mutex mutex_;  // guards objects_
-  std::unordered_map<Handle, std::shared_ptr<T>> objects_;
+  mutable SharedMutex mutex_;
+  std::unordered_map<Handle, std::shared_ptr<T>> objects_ GUARDED_BY(mutex_);
 };
 
 }  // namespace memfabric::capi

@@ -13,11 +13,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/read_gate.h"
 #include "base/status.h"
 
@@ -67,9 +67,9 @@ class Places {
   Result<std::shared_ptr<Object>> Find(Handle handle) {
     std::uint64_t index = (handle & kIdMask) - 1;
     if (index >= places_.size()) return Unknown(handle);
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (places_[index].handle.load(std::memory_order_relaxed) != handle) return Unknown(handle);
-    return places_[index].owner;
+    return owned_[index].object;
   }
 
   // Ends the object: nobody finds it any more, whoever is inside leaves first (and is asked to, if
@@ -85,8 +85,8 @@ class Places {
     place.gate.Synchronize();
     std::shared_ptr<Object> owner;
     {
-      std::lock_guard lock(mutex_);
-      owner = std::move(place.owner);
+      MutexLock lock(mutex_);
+      owner = std::move(owned_[index].object);
       place.object.store(nullptr, std::memory_order_release);
     }
     owner->Close();
@@ -96,7 +96,7 @@ class Places {
   }
 
   std::vector<Handle> All() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     std::vector<Handle> handles;
     for (auto& place : places_) {
       if (Handle handle = place.handle.load(); handle != 0) handles.push_back(handle);
@@ -112,35 +112,37 @@ class Places {
     std::atomic<Handle> handle{0};
     // valid inside the gate while `handle` is the one asked for
     std::atomic<Object*> object{nullptr};
-    // What follows: guarded by mutex_.
+  };
+  struct Owned {
     bool taken = false;
     std::uint64_t generation = 0;
-    std::shared_ptr<Object> owner;
+    std::shared_ptr<Object> object;
   };
 
   Status Take(std::uint32_t id) {
     if (id >= places_.size())
       return InvalidArgument("id is {}; it must be from 0 to {}", id, places_.size() - 1);
-    std::lock_guard lock(mutex_);
-    if (places_[id].taken)
+    MutexLock lock(mutex_);
+    if (owned_[id].taken)
       return AlreadyExists(
           "this process has {} with id {} already: destroy it first, or take another id",
           WithArticle(), id);
-    places_[id].taken = true;
+    owned_[id].taken = true;
     return Ok();
   }
 
   void Free(std::uint32_t id) {
-    std::lock_guard lock(mutex_);
-    places_[id].taken = false;
+    MutexLock lock(mutex_);
+    owned_[id].taken = false;
   }
 
   Handle Put(std::uint32_t id, std::shared_ptr<Object> object) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     Place& place = places_[id];
-    place.owner = std::move(object);
-    place.object.store(place.owner.get(), std::memory_order_release);
-    Handle handle = (++place.generation << 8) | (id + 1);
+    Owned& owned = owned_[id];
+    owned.object = std::move(object);
+    place.object.store(owned.object.get(), std::memory_order_release);
+    Handle handle = (++owned.generation << 8) | (id + 1);
     place.handle.store(handle, std::memory_order_release);
     return handle;
   }
@@ -161,8 +163,9 @@ class Places {
   const std::string_view service_;
   const std::string_view opener_;
   std::atomic<bool> open_{false};
-  std::mutex mutex_;
   std::array<Place, kCount> places_;
+  Mutex mutex_;
+  std::array<Owned, kCount> owned_ GUARDED_BY(mutex_);  // by id, as places_
 };
 
 }  // namespace memfabric::capi

@@ -1,5 +1,7 @@
 #include "copy/counters.h"
 
+#include "base/mutex.h"
+
 namespace memfabric::copy {
 
 Counters::Counters(std::uint32_t ranks) : ranks_(ranks) {
@@ -7,7 +9,7 @@ Counters::Counters(std::uint32_t ranks) : ranks_(ranks) {
 }
 
 void Counters::Add(Rank rank, std::string_view path, const PathCounts& more) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   PathCounts& counts = others_[{rank, std::string(path)}];
   counts.bytes += more.bytes;
   counts.operations += more.operations;
@@ -18,7 +20,7 @@ void Counters::Add(Rank rank, std::string_view path, const PathCounts& more) {
 std::vector<RankCounts> Counters::Read() const {
   std::map<std::pair<Rank, std::string>, PathCounts> all;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     all.insert(others_.begin(), others_.end());
   }
   for (Rank rank = 0; rank < ranks_; ++rank) {

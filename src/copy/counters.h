@@ -14,18 +14,18 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "address/global_address.h"
+#include "base/mutex.h"
 #include "base/thread_stripe.h"
 
 namespace memfabric::copy {
 
-// The path of loads and stores, and that of what failed because the rank was not reachable at all.
+// The path of loads and stores, and the path of copies whose rank could not be reached at all.
 constexpr std::string_view kMappedPath = "mapped", kNoPath = "none";
 
 struct PathCounts {
@@ -65,8 +65,8 @@ class Counters {
 
   const std::uint32_t ranks_;
   std::array<std::unique_ptr<Cell[]>, 1U << kStripeBits> stripes_;  // [rank]
-  mutable std::mutex mutex_;                                        // guards what is below
-  std::map<std::pair<Rank, std::string>, PathCounts, std::less<>> others_;
+  mutable Mutex mutex_;
+  std::map<std::pair<Rank, std::string>, PathCounts, std::less<>> others_ GUARDED_BY(mutex_);
 };
 
 // Counts mapped pieces of one copy or batch: those of one rank in a row at once.

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/thread.h"
-#include "base/timed_wait.h"
 #include "base/wait.h"
 
 namespace memfabric::copy {
@@ -95,24 +94,24 @@ struct Lane {
 }  // namespace
 
 struct Lanes::State {
-  std::mutex mutex;  // guards the rest
-  std::condition_variable runnable;
-  std::condition_variable ended;
-  std::map<std::uint64_t, std::unique_ptr<Task>> tasks;  // by number, those that haven't ended
-  std::map<std::uint32_t, Lane> lanes;                   // by rank, those that aren't empty
-  std::deque<Task*> ready;                               // wait for nobody, and haven't begun
-  std::vector<Task*> under_way;
-  std::uint64_t next_number = 0;
-  Status first_error;  // since the last Wait
-  std::uint64_t first_error_number = 0;
-  std::size_t idle = 0;        // threads
-  std::size_t running = 0;     // tasks that aren't slow yet
-  std::uint64_t finished = 0;  // tasks
-  bool stopping = false;
-  std::vector<Thread> threads;
+  Mutex mutex;
+  CondVar runnable;
+  CondVar ended;
+  // by number, those that haven't ended
+  std::map<std::uint64_t, std::unique_ptr<Task>> tasks GUARDED_BY(mutex);
+  std::map<std::uint32_t, Lane> lanes GUARDED_BY(mutex);  // by rank, those that aren't empty
+  std::deque<Task*> ready GUARDED_BY(mutex);              // wait for nobody, and haven't begun
+  std::vector<Task*> under_way GUARDED_BY(mutex);
+  std::uint64_t next_number GUARDED_BY(mutex) = 0;
+  Status first_error GUARDED_BY(mutex);  // since the last Wait
+  std::uint64_t first_error_number GUARDED_BY(mutex) = 0;
+  std::size_t idle GUARDED_BY(mutex) = 0;        // threads
+  std::size_t running GUARDED_BY(mutex) = 0;     // tasks that aren't slow yet
+  std::uint64_t finished GUARDED_BY(mutex) = 0;  // tasks
+  bool stopping GUARDED_BY(mutex) = false;
+  std::vector<Thread> threads;  // started with the mutex held
 
-  // REQUIRES: `mutex` is held.
-  void Insert(Footprint footprint, std::function<Status()> work) {
+  void Insert(Footprint footprint, std::function<Status()> work) REQUIRES(mutex) {
     Normalize(footprint.reads);
     Normalize(footprint.writes);
     std::sort(footprint.ranks.begin(), footprint.ranks.end());
@@ -145,17 +144,17 @@ struct Lanes::State {
     tasks.emplace(task->number, std::move(owned));
   }
 
-  // Runs the oldest that is ready. REQUIRES: `lock` held, one is.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
+  // Runs the oldest that is ready; gives the mutex up meanwhile. REQUIRES: one is ready.
+  void RunOne() REQUIRES(mutex) {
     Task* task = ready.front();
     ready.pop_front();
     under_way.push_back(task);
     ++running;
     KeepAStandby();
-    lock.unlock();
+    mutex.Unlock();
     Status status = task->work();
     task->work = nullptr;  // what it holds goes before anybody hears that it has ended
-    lock.lock();
+    mutex.Lock();
     std::erase(under_way, task);
     if (!task->slow) --running;
     ++finished;
@@ -171,38 +170,37 @@ struct Lanes::State {
     for (Task* next : task->waited_by)
       if (--next->waits_for == 0) ready.push_back(next);
     tasks.erase(task->number);
-    ended.notify_all();
-    if (tasks.empty() && stopping) runnable.notify_all();
+    ended.NotifyAll();
+    if (tasks.empty() && stopping) runnable.NotifyAll();
   }
 
-  // Somebody is there for what is ready, should those under way turn out to be slow. REQUIRES:
-  // `mutex` is held.
-  void KeepAStandby() {
+  // Somebody is there for what is ready, should those under way turn out to be slow.
+  void KeepAStandby() REQUIRES(mutex) {
     if (ready.empty()) return;
-    if (idle > 0) return runnable.notify_one();
+    if (idle > 0) return runnable.NotifyOne();
     if (threads.size() >= kMostThreads || stopping) return;
     if (auto thread = Thread::Start("mf-lane", [this] { Work(); }); thread.ok())
       threads.push_back(std::move(*thread));
   }
 
   void Work() {
-    std::unique_lock lock(mutex);
+    MutexLock lock(mutex);
     for (;;) {
-      if (!AwaitTurn(lock)) return;
-      RunOne(lock);
+      if (!AwaitTurn()) return;
+      RunOne();
     }
   }
 
   // True: something is ready for this thread. False: all is done.
-  bool AwaitTurn(std::unique_lock<std::mutex>& lock) {
+  bool AwaitTurn() REQUIRES(mutex) {
     ++idle;
     for (;;) {
-      runnable.wait(lock, [this] { return !ready.empty() || (stopping && tasks.empty()); });
+      while (ready.empty() && !(stopping && tasks.empty())) runnable.Wait(mutex);
       if (ready.empty() || running == 0) break;
       auto seen = finished;
       for (const auto until = std::chrono::steady_clock::now() + kPatience;
            !ready.empty() && running != 0 && std::chrono::steady_clock::now() < until;)
-        WaitOn(lock, runnable, until);
+        runnable.WaitUntil(mutex, until);
       if (ready.empty() || finished != seen) continue;
       for (Task* task : under_way) task->slow = true;
       running = 0;
@@ -216,26 +214,26 @@ Lanes::Lanes() : state_(std::make_unique<State>()) {}
 
 Lanes::~Lanes() {
   {
-    std::lock_guard lock(state_->mutex);
+    MutexLock lock(state_->mutex);
     state_->stopping = true;
   }
-  state_->runnable.notify_all();
+  state_->runnable.NotifyAll();
   for (Thread& thread : state_->threads) thread.Join();  // none is started any more
 }
 
 void Lanes::Submit(Footprint footprint, std::function<Status()> work) {
-  std::unique_lock lock(state_->mutex);
+  MutexLock lock(state_->mutex);
   state_->Insert(std::move(footprint), std::move(work));
   state_->KeepAStandby();
   // No thread to be had: the work is done at once instead of never. What waits for another caller's
   // is done there.
-  while (state_->threads.empty() && !state_->ready.empty()) state_->RunOne(lock);
+  while (state_->threads.empty() && !state_->ready.empty()) state_->RunOne();
 }
 
 Status Lanes::Wait(Deadline deadline) {
-  std::unique_lock lock(state_->mutex);
+  MutexLock lock(state_->mutex);
   std::uint64_t mine = state_->next_number;
-  RETURN_IF_ERROR(WaitUntil(lock, state_->ended, deadline, [&] {
+  RETURN_IF_ERROR(WaitUntil(state_->mutex, state_->ended, deadline, [&]() REQUIRES(state_->mutex) {
     return state_->tasks.empty() || state_->tasks.begin()->first >= mine;
   }));
   return std::exchange(state_->first_error, Ok());

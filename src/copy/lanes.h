@@ -1,10 +1,10 @@
 // copy/lanes.h: copies that were asked for with the asynchronous flag, so that a slow peer delays
 // only what concerns it.
 //
-// Each copy says which ranks it concerns and what memory it reads and writes. It begins once those
-// before it have ended that concern one of its ranks, that write what it reads or writes, or that
-// read what it writes. So for each rank the order is that of submission, and chains through memory
-// of one's own keep theirs; the rest runs side by side.
+// Each copy says which ranks it concerns and what memory it reads and writes. It waits for every
+// earlier copy that concerns one of its ranks, writes what it reads or writes, or reads what it
+// writes. So copies with one rank keep the order of submission, and so do copies that share memory
+// of this process; others run side by side.
 //
 // Owner: the pool. Threads: any; one mutex, never held while a copy runs. Threads of its own run
 // the copies: one, and another for each that turns out to be slow, kMostThreads at most. They sleep

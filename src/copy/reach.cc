@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace memfabric::copy {
 
 Reach::Reach(const PoolLayout& layout, std::byte* local_base)
@@ -19,7 +21,7 @@ Reach::Reach(const PoolLayout& layout, std::byte* local_base)
 void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes,
                       const transport::ZoneChunks& chunks) {
   std::shared_ptr<transport::Link> former;  // closes after the lock
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   former = std::move(links_[rank]);
   why_not_[rank] = Ok();
   // Copies that use the chunks of a former life have ended, as for its memory.
@@ -32,7 +34,7 @@ void Reach::SetMapped(Rank rank, const transport::ZoneBytes& bytes,
 }
 
 void Reach::SetLink(Rank rank, std::shared_ptr<transport::Link> link) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   StoreMapped(rank, {});
   links_[rank].swap(link);  // the former closes with the argument, after the lock
   why_not_[rank] = Ok();
@@ -41,7 +43,7 @@ void Reach::SetLink(Rank rank, std::shared_ptr<transport::Link> link) {
 void Reach::Close(Rank rank, Status why) {
   if (why.ok()) why = Disconnected("has left this pool");
   std::shared_ptr<transport::Link> former;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   StoreMapped(rank, {});
   former = std::move(links_[rank]);
   why_not_[rank] = std::move(why);
@@ -52,17 +54,17 @@ void Reach::CloseAll(const Status& why) {
 }
 
 void Reach::Keep(std::unique_ptr<std::byte[]> buffer) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   kept_.push_back(std::move(buffer));
 }
 
 std::shared_ptr<transport::Link> Reach::LinkOf(Rank rank) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return links_[rank];
 }
 
 Status Reach::WhyNot(Rank rank) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return why_not_[rank].WithContext(fmt::format("rank {}", rank));
 }
 

@@ -16,11 +16,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "address/pool_layout.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "copy/counters.h"
 #include "transport/transport.h"
@@ -42,15 +42,15 @@ class Reach {
     return mapped_bytes_[Index(zone) * layout_.world_size + rank].load(std::memory_order_acquire);
   }
 
-  // Whether a range of such a slot may be touched as it is; else Obtain comes first. REQUIRES:
-  // MappedBytes covers it; inside the gate.
+  // Whether a range of a mapped slot has memory already; if not, Obtain comes before the first
+  // touch. REQUIRES: MappedBytes covers it; inside the gate.
   bool Backed(Zone zone, Rank rank, std::uint64_t offset, std::uint64_t size_bytes) const {
     const BackedChunks* chunks =
         chunks_[Index(zone) * layout_.world_size + rank].load(std::memory_order_relaxed);
     return chunks == nullptr || chunks->Covers(offset, size_bytes);
   }
-  // Has the slot's owner take memory for a range, waits for it. OutOfMemory: it has none. REQUIRES:
-  // as Backed.
+  // Asks the slot's owner to take memory for a range, and waits until it has. OutOfMemory: it has
+  // none. REQUIRES: as Backed.
   Status Obtain(Zone zone, Rank rank, std::uint64_t offset, std::uint64_t size_bytes) const {
     BackedChunks* chunks =
         chunks_[Index(zone) * layout_.world_size + rank].load(std::memory_order_relaxed);
@@ -69,8 +69,8 @@ class Reach {
 
   Counters& counters() const { return counters_; }
 
-  // Keeps a buffer that a link may still use, because it did not end in time, until the links held
-  // here are gone.
+  // Keeps a buffer until the links held here are gone: a link that did not end in time may still
+  // use it.
   void Keep(std::unique_ptr<std::byte[]> buffer) const;
 
   // The link of a rank that takes Put and Get; null for others.
@@ -79,20 +79,21 @@ class Reach {
   Status WhyNot(Rank rank) const;
 
  private:
-  void StoreMapped(Rank rank, const transport::ZoneBytes& bytes);
+  void StoreMapped(Rank rank, const transport::ZoneBytes& bytes) REQUIRES(mutex_);
 
   PoolLayout layout_;
   std::byte* local_base_;
   std::vector<std::atomic<std::uint64_t>> mapped_bytes_;  // [zone][rank]
   std::vector<std::atomic<BackedChunks*>> chunks_;        // [zone][rank]; stored before the bytes
   mutable Counters counters_;
-  mutable std::mutex mutex_;                                // guards what is below
-  mutable std::vector<std::unique_ptr<std::byte[]>> kept_;  // goes after links_
+  mutable Mutex mutex_;
+  // goes after links_
+  mutable std::vector<std::unique_ptr<std::byte[]>> kept_ GUARDED_BY(mutex_);
   // shared: a copy in flight keeps its link
-  std::vector<std::shared_ptr<transport::Link>> links_;
+  std::vector<std::shared_ptr<transport::Link>> links_ GUARDED_BY(mutex_);
   // what chunks_ points to; shared with links
-  std::vector<std::shared_ptr<BackedChunks>> kept_chunks_;
-  std::vector<Status> why_not_;  // Ok: reachable
+  std::vector<std::shared_ptr<BackedChunks>> kept_chunks_ GUARDED_BY(mutex_);
+  std::vector<Status> why_not_ GUARDED_BY(mutex_);  // Ok: reachable
 };
 
 }  // namespace memfabric::copy

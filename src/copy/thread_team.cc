@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <vector>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/thread.h"
 
 namespace memfabric::copy {
@@ -56,15 +55,16 @@ struct ThreadTeam::State {
   explicit State(unsigned helper_count) : helpers(helper_count) {}
 
   const unsigned helpers;
-  std::mutex mutex;  // guards the rest
-  std::condition_variable work;
-  std::condition_variable done;
-  std::deque<Job*> open;  // jobs that helpers may still enter, oldest first
-  bool started = false;
-  bool stopping = false;
-  std::vector<Thread> threads;
+  Mutex mutex;
+  CondVar work;
+  CondVar done;
+  // jobs that helpers may still enter, oldest first
+  std::deque<Job*> open GUARDED_BY(mutex);
+  bool started GUARDED_BY(mutex) = false;
+  bool stopping GUARDED_BY(mutex) = false;
+  std::vector<Thread> threads;  // started with the mutex held
 
-  // Not under the mutex; a lost update costs a Run its helpers, or gives it late ones.
+  // Without the mutex; a lost update costs a Run its helpers, or gives it late ones.
   std::atomic<unsigned> alone{0};       // Runs to come that do without helpers
   std::atomic<unsigned> last_alone{0};  // how many it was the last time
 
@@ -82,7 +82,7 @@ struct ThreadTeam::State {
     alone.store(next, std::memory_order_relaxed);
   }
 
-  void Start() {
+  void Start() REQUIRES(mutex) {
     started = true;
     for (unsigned i = 0; i < helpers; ++i) {
       auto thread = Thread::Start("mf-copy", [this] { Help(); });
@@ -95,24 +95,24 @@ struct ThreadTeam::State {
     }
   }
 
-  void Leave(Job* job) {
+  void Leave(Job* job) REQUIRES(mutex) {
     auto it = std::find(open.begin(), open.end(), job);
     if (it != open.end()) open.erase(it);
   }
 
   void Help() {
-    std::unique_lock lock(mutex);
+    MutexLock lock(mutex);
     for (;;) {
-      work.wait(lock, [this] { return stopping || !open.empty(); });
+      while (!stopping && open.empty()) work.Wait(mutex);
       if (stopping) return;
       Job* job = open.front();
       job->helpers_in.fetch_add(1, std::memory_order_relaxed);
-      lock.unlock();
+      lock.Unlock();
       job->Work();
-      lock.lock();
+      lock.Lock();
       Leave(job);  // nothing is left to take
       // The caller may be gone as soon as it sees 0, and the job with it.
-      if (job->helpers_in.fetch_sub(1, std::memory_order_release) == 1) done.notify_all();
+      if (job->helpers_in.fetch_sub(1, std::memory_order_release) == 1) done.NotifyAll();
     }
   }
 };
@@ -121,10 +121,10 @@ ThreadTeam::ThreadTeam(unsigned helpers) : state_(std::make_unique<State>(helper
 
 ThreadTeam::~ThreadTeam() {
   {
-    std::lock_guard lock(state_->mutex);
+    MutexLock lock(state_->mutex);
     state_->stopping = true;
   }
-  state_->work.notify_all();
+  state_->work.NotifyAll();
   for (Thread& thread : state_->threads) thread.Join();
 }
 
@@ -135,21 +135,21 @@ void ThreadTeam::Run(std::size_t parts, const std::function<void(std::size_t)>& 
   bool shared = parts > 1 && state_->helpers > 0 && !state_->DoWithoutHelpers();
   Clock::time_point begin = Clock::now();
   if (shared) {
-    std::lock_guard lock(state_->mutex);
+    MutexLock lock(state_->mutex);
     if (!state_->started) state_->Start();
     state_->open.push_back(&job);
   }
   if (shared) {
     if (parts > 2) {
-      state_->work.notify_all();
+      state_->work.NotifyAll();
     } else {
-      state_->work.notify_one();
+      state_->work.NotifyOne();
     }
   }
   job.Work();
   if (!shared) return;
   {
-    std::lock_guard lock(state_->mutex);
+    MutexLock lock(state_->mutex);
     state_->Leave(&job);  // from here on no helper enters
   }
   Clock::time_point worked = Clock::now();
@@ -158,8 +158,8 @@ void ThreadTeam::Run(std::size_t parts, const std::function<void(std::size_t)>& 
       Pause();
       continue;
     }
-    std::unique_lock lock(state_->mutex);
-    state_->done.wait(lock, [&job] { return job.helpers_in.load(std::memory_order_acquire) == 0; });
+    MutexLock lock(state_->mutex);
+    while (job.helpers_in.load(std::memory_order_acquire) != 0) state_->done.Wait(state_->mutex);
   }
   state_->Remember(worked - begin, Clock::now() - worked);
 }

@@ -1,5 +1,5 @@
-// copy/thread_team.h: the threads that help with copies too large for one, and that run queued
-// copies. Asleep when idle.
+// copy/thread_team.h: the threads that help with copies that are too large for one. They sleep when
+// there is nothing to do.
 //
 // Owner: the runtime, one a process. Threads: Run from any thread, several at once, but not from
 // inside a part.

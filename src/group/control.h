@@ -1,9 +1,9 @@
 // group/control.h: the memory that ranks of a group meet in: one Control a rank, at the begin of
 // its slot, which all members on its host have mapped and the others reach by Link::Put and Get.
 //
-// Who writes what stands at each field; nobody waits for memory that he doesn't own but for
-// Channel::released and, on one host, for arrivals. A peer may write
-// rubbish anywhere: numbers here are compared and counted, never followed.
+// Each field says who writes it. A rank waits only for memory of its own, but for Channel::released
+// and, on one host, arrivals. A peer may write rubbish anywhere: numbers here are compared and
+// counted, never followed.
 //
 // Memory order: whoever publishes stores the sequence last, sequentially consistent, and then looks
 // at the doorbell; whoever waits counts itself at its doorbell and then looks at the sequence. So

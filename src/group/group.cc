@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "address/rank_list.h"
+#include "base/mutex.h"
 #include "base/wait.h"
 #include "group/doorbell.h"
 #include "memory/kernels.h"
@@ -83,8 +84,8 @@ Status Group::TakeTurn(Deadline deadline) {
   Use free = Use::kFree;
   if (use_.compare_exchange_strong(free, Use::kTaken, std::memory_order_acquire)) [[likely]]
     return Ok();
-  std::unique_lock lock(mutex_);
-  Status status = WaitUntil(lock, freed_, deadline, [&] {
+  MutexLock lock(mutex_);
+  Status status = WaitUntil(mutex_, freed_, deadline, [&]() REQUIRES(mutex_) {
     return use_.exchange(Use::kWanted, std::memory_order_acq_rel) == Use::kFree;
   });
   return status.WithContext(fmt::format("{}: another thread's operation has not ended", name_));
@@ -93,8 +94,8 @@ Status Group::TakeTurn(Deadline deadline) {
 void Group::EndTurn() {
   if (use_.exchange(Use::kFree, std::memory_order_acq_rel) != Use::kWanted) [[likely]]
     return;
-  std::lock_guard lock(mutex_);
-  freed_.notify_one();
+  MutexLock lock(mutex_);
+  freed_.NotifyOne();
 }
 
 Status Group::Barrier(Deadline deadline) {
@@ -227,7 +228,7 @@ Status Group::Disseminate(Deadline deadline) {
     if (link == nullptr) {
       RETURN_IF_ERROR(signal());
     } else {
-      // Whoever waits on the link takes the peer's signal from the network himself.
+      // The thread that waits on the link takes the peer's signal from the network itself.
       const std::uint32_t losses = members_.losses();
       RETURN_IF_ERROR(CheckLosses(sequence_, false));
       Status status = link->signals()->AwaitSignal(

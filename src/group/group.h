@@ -18,17 +18,16 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "group/members.h"
 
@@ -118,12 +117,12 @@ class Group {
   // Free, taken, or taken and somebody waits for it. Whoever has taken it has what stands below.
   enum class Use : unsigned { kFree, kTaken, kWanted };
   std::atomic<Use> use_{Use::kFree};
-  std::mutex mutex_;  // of those who wait
-  std::condition_variable freed_;
+  Mutex mutex_;  // of those who wait for freed_
+  CondVar freed_;
   std::uint64_t sequence_ = 0;               // of the last operation begun
   std::optional<std::uint64_t> unfinished_;  // its signature
-  unsigned round_ = 0;                       // how far it has come: rounds, or members met,
-  bool signalled_ = false;                   // and whether that round's signal is out
+  unsigned round_ = 0;                       // rounds that it has done, or members that it has met
+  bool signalled_ = false;                   // whether that round's signal is out
 };
 
 }  // namespace memfabric::group

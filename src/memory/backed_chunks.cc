@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
-#include "base/timed_wait.h"
+#include "base/mutex.h"
 
 namespace memfabric {
 namespace {
@@ -30,7 +30,7 @@ BackedChunks::BackedChunks(std::uint64_t max_bytes,
 Status BackedChunks::Obtain(std::uint64_t offset, std::uint64_t size_bytes) {
   if (Covers(offset, size_bytes)) return Ok();
   Waiter waiter{offset / kChunkBytes, (offset + size_bytes - 1) / kChunkBytes, {}};
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (ended_ || late_) return Ok();
   std::uint64_t first = waiter.last + 1, last = 0;
   for (std::uint64_t chunk = waiter.first; chunk <= waiter.last; ++chunk) {
@@ -46,7 +46,7 @@ Status BackedChunks::Obtain(std::uint64_t offset, std::uint64_t size_bytes) {
     std::uint64_t before = answers_;
     for (auto until = steady_clock::now() + kPatience;
          !ended_ && answers_ == before && steady_clock::now() < until;)
-      WaitOn(lock, changed_, until);
+      changed_.WaitUntil(mutex_, until);
     if (ended_ || !waiter.refused.ok() || Covers(offset, size_bytes)) break;
     if (answers_ != before) continue;
     late_ = true;
@@ -64,18 +64,18 @@ Status BackedChunks::CheckRange(std::uint64_t first, std::uint64_t count) const 
 
 Status BackedChunks::OnBacked(std::uint64_t first, std::uint64_t count) {
   RETURN_IF_ERROR(CheckRange(first, count));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (std::uint64_t chunk = first; chunk < first + count; ++chunk)
     flags_[chunk].store(kBacked, std::memory_order_relaxed);
   ++answers_;
   late_ = false;
-  changed_.notify_all();
+  changed_.NotifyAll();
   return Ok();
 }
 
 Status BackedChunks::OnRefused(std::uint64_t first, std::uint64_t count, std::string_view why) {
   RETURN_IF_ERROR(CheckRange(first, count));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (std::uint64_t chunk = first; chunk < first + count; ++chunk)
     if (flags_[chunk].load(std::memory_order_relaxed) == kAsked)
       flags_[chunk].store(kUnknown, std::memory_order_relaxed);
@@ -84,14 +84,14 @@ Status BackedChunks::OnRefused(std::uint64_t first, std::uint64_t count, std::st
       waiter->refused = OutOfMemory("{}", why);
   ++answers_;
   late_ = false;
-  changed_.notify_all();
+  changed_.NotifyAll();
   return Ok();
 }
 
 void BackedChunks::End() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   ended_ = true;
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 }  // namespace memfabric

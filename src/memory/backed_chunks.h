@@ -1,5 +1,4 @@
-// memory/backed_chunks.h: which chunks of a peer's memory are known to have pages, as this process
-// knows it.
+// memory/backed_chunks.h: which chunks of a peer's memory this process knows to have pages.
 //
 // A page of shared memory is charged to the cgroup of whoever touches it first, be it by reading.
 // So before this process first touches a chunk of a peer's memory, it asks the peer to take pages
@@ -11,15 +10,14 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/units.h"
 
@@ -69,12 +67,13 @@ class BackedChunks {
   // Zeros that take memory as they are written: a slot may be of terabytes.
   const std::unique_ptr<std::atomic<std::uint8_t>[], FreeFlags> flags_;
   const std::function<void(std::uint64_t, std::uint64_t)> ask_;
-  std::mutex mutex_;  // guards what follows, and all changes of flags
-  std::condition_variable changed_;
-  std::vector<Waiter*> waiters_;
-  std::uint64_t answers_ = 0;
-  bool late_ = false;  // the last question was not answered in time, and nothing has come since
-  bool ended_ = false;
+  Mutex mutex_;  // held for changes of flags, too
+  CondVar changed_;
+  std::vector<Waiter*> waiters_ GUARDED_BY(mutex_);
+  std::uint64_t answers_ GUARDED_BY(mutex_) = 0;
+  // the last question was not answered in time, and nothing has come since
+  bool late_ GUARDED_BY(mutex_) = false;
+  bool ended_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace memfabric

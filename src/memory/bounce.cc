@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/core_dump.h"
+#include "base/mutex.h"
 #include "base/retry.h"
 
 namespace memfabric {
@@ -46,7 +47,7 @@ Result<std::shared_ptr<BounceArena>> BounceArena::Create() {
 Result<BounceBuffer> BounceArena::Take() {
   std::uint64_t offset;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (free_.empty()) {
       const std::uint64_t size_bytes = size_bytes_ + BounceBuffer::kBytes;
       rlimit limit{};  // to grow beyond it would end the process with SIGXFSZ
@@ -81,7 +82,7 @@ void BounceArena::GiveBack(std::uint64_t file_offset) {
     return ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                        static_cast<off_t>(file_offset), BounceBuffer::kBytes);
   });
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   free_.push_back(file_offset);
 }
 

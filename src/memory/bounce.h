@@ -1,7 +1,6 @@
-// memory/bounce.h: how bytes get into and out of memory of which nobody knows whether it is still
-// there: what users have registered, or give as a copy's own side, may be unmapped, read-only or a
-// mapping of a file that has shrunk. A plain instruction there ends the process; the kernel, asked
-// to copy, only says EFAULT.
+// memory/bounce.h: copies to and from memory that may be gone. What users have registered, or give
+// as a copy's own side, may be unmapped, read-only or a mapping of a file that has shrunk. A plain
+// instruction there ends the process; the kernel, asked to copy, only says EFAULT.
 //
 // A buffer is a part of a memfd that is mapped here. preadv() of the file copies what stands in the
 // buffer to memory of unknown state, pwrite() copies from there into the buffer: one system call,
@@ -17,12 +16,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/mapping.h"
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace memfabric {
@@ -42,9 +41,9 @@ class BounceArena : public std::enable_shared_from_this<BounceArena> {
   void GiveBack(std::uint64_t file_offset);
 
   const UniqueFd file_;
-  std::mutex mutex_;                 // guards what follows
-  std::uint64_t size_bytes_ = 0;     // of the file
-  std::vector<std::uint64_t> free_;  // offsets
+  Mutex mutex_;
+  std::uint64_t size_bytes_ GUARDED_BY(mutex_) = 0;     // of the file
+  std::vector<std::uint64_t> free_ GUARDED_BY(mutex_);  // offsets
 };
 
 class BounceBuffer {

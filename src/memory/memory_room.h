@@ -31,8 +31,8 @@ class MemoryBudget {
   Status Take(std::uint64_t size_bytes);
 
  private:
-  std::uint64_t left_bytes_ = 0;  // until when:
-  TimePoint good_until_;
+  std::uint64_t left_bytes_ = 0;
+  TimePoint good_until_;  // of left_bytes_
 };
 
 }  // namespace memfabric

@@ -1,6 +1,5 @@
-// memory/registered_memory.h: memory that this process's user owns and has registered, as
-// transports see it that serve peers' requests into it. Who registers, and where the table stands,
-// is trans/'s.
+// memory/registered_memory.h: the memory that this process's user has registered, as seen by
+// transports that serve peers' requests. trans/ has the calls that register.
 //
 // Threads: any.
 

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/retry.h"
 #include "base/wait.h"
 #include "memory/backing.h"
@@ -101,7 +102,7 @@ Status RegisteredTable::Register(std::span<const std::uint64_t> addresses,
   if (!std::is_sorted(wanted.begin(), wanted.end(), by_begin))
     std::sort(wanted.begin(), wanted.end(), by_begin);
   RETURN_IF_ERROR(BackBlocks(wanted));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   Compact();
   RETURN_IF_ERROR(CheckNew(wanted));
   if (!wanted.empty()) Insert(wanted);
@@ -216,7 +217,7 @@ void RegisteredTable::TellBlockGone(std::uint64_t block) {
 Status RegisteredTable::Deregister(std::uint64_t address, Deadline deadline) {
   std::uint64_t end = 0;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     std::uint64_t at = LowerBound(address);
     std::uint64_t count = header().count.load(std::memory_order_relaxed);
     if (at < count && ranges()[at].begin == address && Live(ranges()[at])) {
@@ -227,12 +228,12 @@ Status RegisteredTable::Deregister(std::uint64_t address, Deadline deadline) {
     end = leaving_.at(address);
   }
   RETURN_IF_ERROR(Drain(deadline).WithContext(RangeText(address, end)));
-  std::unique_lock lock(mutex_);
-  auto unused = [&] {
+  MutexLock lock(mutex_);
+  auto unused = [&]() REQUIRES(mutex_) {
     return std::none_of(uses_.begin(), uses_.end(),
                         [&](const NewRange& use) { return use.begin < end && address < use.end; });
   };
-  Status waited = WaitUntil(lock, released_, deadline, unused);
+  Status waited = WaitUntil(mutex_, released_, deadline, unused);
   if (IsDeadlineExceeded(waited))
     return DeadlineExceeded("{}: a request of a peer is still working on it; unregister it again",
                             RangeText(address, end));
@@ -243,7 +244,7 @@ Status RegisteredTable::Deregister(std::uint64_t address, Deadline deadline) {
 
 Status RegisteredTable::Clear(Deadline deadline) {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     BeginChange();
     header().count.store(0, std::memory_order_relaxed);
     EndChange();
@@ -251,28 +252,29 @@ Status RegisteredTable::Clear(Deadline deadline) {
     used_blocks_.clear();
   }
   RETURN_IF_ERROR(Drain(deadline));
-  std::unique_lock lock(mutex_);
-  return WaitUntil(lock, released_, deadline, [&] { return uses_.empty(); });
+  MutexLock lock(mutex_);
+  return WaitUntil(mutex_, released_, deadline, [&]() REQUIRES(mutex_) { return uses_.empty(); });
 }
 
 std::uint64_t RegisteredTable::size() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return live_;
 }
 
 Status RegisteredTable::Drain(Deadline deadline) {
   {
-    std::unique_lock lock(mutex_);
-    Status waited = WaitUntil(lock, released_, deadline, [&] { return !draining_; });
+    MutexLock lock(mutex_);
+    Status waited =
+        WaitUntil(mutex_, released_, deadline, [&]() REQUIRES(mutex_) { return !draining_; });
     if (IsDeadlineExceeded(waited))
       return DeadlineExceeded("others still wait for transfers to end; unregister it again");
     RETURN_IF_ERROR(waited);
     draining_ = true;
   }
   Status drained = RaiseGeneration(deadline);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   draining_ = false;
-  released_.notify_all();
+  released_.NotifyAll();
   return drained;
 }
 
@@ -286,7 +288,7 @@ Status RegisteredTable::RaiseGeneration(Deadline deadline) {
 Status RegisteredTable::AwaitPeers(std::uint64_t parity, Deadline deadline) {
   std::vector<PeerPtr> peers;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     // The forgotten ones go when nothing of theirs can be in flight.
     std::erase_if(peers_, [](const PeerPtr& peer) {
       return peer->gone && ((peer->Inside(0) == 0 && peer->Inside(1) == 0) || !peer->process ||
@@ -306,7 +308,7 @@ Status RegisteredTable::AwaitPeers(std::uint64_t parity, Deadline deadline) {
             "it again",
             peer->name);
       RETURN_IF_ERROR(PauseUntil(std::min<TimePoint>(deadline, steady_clock::now() + kDrainPoll)));
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       if (peer->gone && !peer->process) break;
     }
   }
@@ -318,7 +320,7 @@ Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes)
     return InvalidArgument("[{:#x}, +{}) is not registered as a whole", address, size_bytes);
   };
   if (size_bytes == 0 || address + size_bytes < address) return refused();
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::uint64_t count = header().count.load(std::memory_order_relaxed);
   std::uint64_t at = LowerBound(address);
   if (at == count || ranges()[at].begin != address) {
@@ -335,18 +337,18 @@ Status RegisteredTable::Acquire(std::uint64_t address, std::uint64_t size_bytes)
 }
 
 void RegisteredTable::Release(std::uint64_t address, std::uint64_t size_bytes) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto used = std::find_if(uses_.begin(), uses_.end(), [&](const NewRange& use) {
     return use.begin == address && use.end == address + size_bytes;
   });
   CHECK(used != uses_.end());
   *used = uses_.back();
   uses_.pop_back();
-  released_.notify_all();
+  released_.NotifyAll();
 }
 
 SharedBlockPtr RegisteredTable::Block(std::uint64_t id) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto found = used_blocks_.find(id);
   return found == used_blocks_.end() ? nullptr : found->second.first;
 }
@@ -358,12 +360,12 @@ std::uint64_t RegisteredTable::Peer::Inside(std::uint64_t parity) const {
 }
 
 void RegisteredTable::Admit(const PeerPtr& peer) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   peers_.push_back(peer);
 }
 
 void RegisteredTable::Forget(const PeerPtr& peer) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   peer->gone = true;
   peer->on_block_gone = nullptr;
   if ((peer->Inside(0) == 0 && peer->Inside(1) == 0) || !peer->process || Ended(peer->process))

@@ -7,12 +7,10 @@
 
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mapping.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "memory/registered_layout.h"
 #include "memory/registered_memory.h"
@@ -83,34 +82,36 @@ class RegisteredTable final : public RegisteredMemory {
   // Peers of this host touch shared blocks by themselves, and memory is charged to whoever touches
   // it first.
   Status BackBlocks(const std::vector<NewRange>& ranges) const;
-  // The first range that begins at `address` or above. REQUIRES of these four: mutex_.
-  std::uint64_t LowerBound(std::uint64_t address) const;
-  Status CheckNew(std::vector<NewRange>& ranges) const;  // takes out what is registered already
-  void Insert(const std::vector<NewRange>& ranges);
-  void Compact();  // takes out the empty ranges
-  void Empty(std::uint64_t index);
-  void BeginChange();
-  void EndChange();
+  // The first range that begins at `address` or above.
+  std::uint64_t LowerBound(std::uint64_t address) const REQUIRES(mutex_);
+  // Takes out what is registered already.
+  Status CheckNew(std::vector<NewRange>& ranges) const REQUIRES(mutex_);
+  void Insert(const std::vector<NewRange>& ranges) REQUIRES(mutex_);
+  void Compact() REQUIRES(mutex_);  // takes out the empty ranges
+  void Empty(std::uint64_t index) REQUIRES(mutex_);
+  void BeginChange() REQUIRES(mutex_);
+  void EndChange() REQUIRES(mutex_);
 
   Status Drain(Deadline deadline);
   Status RaiseGeneration(Deadline deadline);  // REQUIRES: draining_ is this thread's
   Status AwaitPeers(std::uint64_t parity, Deadline deadline);
-  void TellBlockGone(std::uint64_t block);
+  void TellBlockGone(std::uint64_t block) REQUIRES(mutex_);
 
   const SharedBlocks* const blocks_;
   const UniqueFd file_;
   const Mapping mapping_;
 
-  mutable std::mutex mutex_;  // guards all below, and the table's ranges
-  std::condition_variable released_;
-  std::uint64_t live_ = 0;
+  mutable Mutex mutex_;  // held for changes of the table's ranges, too
+  CondVar released_;
+  std::uint64_t live_ GUARDED_BY(mutex_) = 0;
   // by id: and how many ranges lie in it
-  std::map<std::uint64_t, std::pair<SharedBlockPtr, std::uint64_t>> used_blocks_;
-  std::vector<NewRange> uses_;  // acquired
+  std::map<std::uint64_t, std::pair<SharedBlockPtr, std::uint64_t>> used_blocks_ GUARDED_BY(mutex_);
+  std::vector<NewRange> uses_ GUARDED_BY(mutex_);  // acquired
   // deregistered, begin to end, but transfers may be in flight
-  std::map<std::uint64_t, std::uint64_t> leaving_;
-  std::vector<PeerPtr> peers_;
-  bool draining_ = false;  // somebody raises the generation, and others wait for released_
+  std::map<std::uint64_t, std::uint64_t> leaving_ GUARDED_BY(mutex_);
+  std::vector<PeerPtr> peers_ GUARDED_BY(mutex_);
+  // somebody raises the generation, and others wait for released_
+  bool draining_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace memfabric

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/retry.h"
 #include "base/units.h"
 #include "memory/fault_in.h"
@@ -69,7 +70,7 @@ Status Segment::Grow(std::uint64_t allocated_bytes) {
 Status Segment::Back(std::uint64_t offset, std::uint64_t size_bytes) const {
   CHECK(offset <= allocated_bytes() && size_bytes <= allocated_bytes() - offset);
   if (backed()) return Ok();
-  std::lock_guard lock(back_mutex_);
+  MutexLock lock(back_mutex_);
   const std::uint64_t first = (offset + kSizeUnit - 1) / kSizeUnit,
                       end = (offset + size_bytes) / kSizeUnit;
   if (taken_.empty()) taken_.resize(max_bytes() / kSizeUnit);

@@ -13,13 +13,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "address/global_address.h"
 #include "address/window.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "memory/backing.h"
 #include "memory/memory_room.h"
@@ -57,7 +57,7 @@ class Segment {
   std::uint64_t allocated_bytes() const { return allocated_bytes_.load(std::memory_order_acquire); }
   bool huge_pages() const { return huge_pages_; }  // hugetlb; transparent ones don't count
 
-  // Whether all pages are there, or are no memory that this process is to pay for.
+  // Whether all pages are there, or cost this process no memory.
   bool backed() const { return huge_pages_ || options_.fault_in || !takes_memory_late_; }
   // Takes pages for a range before a peer touches it: they are charged to whoever takes them.
   // OutOfMemory when this process or its machine has none, and then nobody is killed. REQUIRES: the
@@ -91,9 +91,10 @@ class Segment {
   std::atomic<std::uint64_t> allocated_bytes_;
   std::shared_ptr<Window> window_;
   std::uint64_t window_offset_ = 0;
-  mutable std::mutex back_mutex_;  // guards what follows
-  mutable MemoryBudget budget_;
-  mutable std::vector<bool> taken_;  // by chunks of kSizeUnit: by Back
+  mutable Mutex back_mutex_;
+  mutable MemoryBudget budget_ GUARDED_BY(back_mutex_);
+  // by chunks of kSizeUnit: by Back
+  mutable std::vector<bool> taken_ GUARDED_BY(back_mutex_);
 };
 
 }  // namespace memfabric

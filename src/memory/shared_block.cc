@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <iterator>
 
+#include "base/mutex.h"
 #include "base/units.h"
 #include "memory/backing.h"
 
@@ -24,7 +25,7 @@ Result<std::byte*> SharedBlocks::Allocate(std::uint64_t size_bytes) {
   auto block = std::make_shared<SharedBlock>();
   block->file = std::move(backing.fd);
   block->mapping = std::move(mapping);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   block->id = ++last_id_;
   std::byte* data = block->mapping.data();
   blocks_.emplace(block->begin(), std::move(block));
@@ -33,7 +34,7 @@ Result<std::byte*> SharedBlocks::Allocate(std::uint64_t size_bytes) {
 
 Status SharedBlocks::Free(std::uint64_t address) {
   SharedBlockPtr freed;  // unmapped without the mutex
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto found = blocks_.find(address);
   if (found == blocks_.end()) return NotFound("no memory of alloc() begins at {:#x}", address);
   freed = std::move(found->second);
@@ -42,7 +43,7 @@ Status SharedBlocks::Free(std::uint64_t address) {
 }
 
 SharedBlockPtr SharedBlocks::Find(std::uint64_t address, std::uint64_t size_bytes) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto after = blocks_.upper_bound(address);
   if (after == blocks_.begin()) return nullptr;
   const SharedBlockPtr& block = std::prev(after)->second;

@@ -12,10 +12,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 
 #include "base/fd.h"
 #include "base/mapping.h"
+#include "base/mutex.h"
 #include "base/status.h"
 
 namespace memfabric {
@@ -41,9 +41,9 @@ class SharedBlocks {
   SharedBlockPtr Find(std::uint64_t address, std::uint64_t size_bytes) const;
 
  private:
-  mutable std::mutex mutex_;                        // guards what follows
-  std::map<std::uint64_t, SharedBlockPtr> blocks_;  // by address
-  std::uint64_t last_id_ = 0;
+  mutable Mutex mutex_;
+  std::map<std::uint64_t, SharedBlockPtr> blocks_ GUARDED_BY(mutex_);  // by address
+  std::uint64_t last_id_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace memfabric

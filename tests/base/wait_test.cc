@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
 namespace memfabric {
@@ -20,33 +18,43 @@ int Never() { return 0; }
 Deadline In(std::chrono::milliseconds time) { return std::chrono::steady_clock::now() + time; }
 constexpr auto kLong = 60s;  // never reached unless something is broken
 
+bool Held(Mutex& mutex) {
+  bool free = false;
+  std::thread([&] {
+    free = mutex.TryLock();
+    if (free) mutex.Unlock();
+  }).join();
+  return !free;
+}
+
 struct WaitTest : ::testing::Test {
   void TearDown() override { SetInterruptCheck(nullptr); }
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool done_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  bool done_ GUARDED_BY(mutex_) = false;
 };
 
 TEST_F(WaitTest, EndsAtOnceWhenItIsDone) {
-  std::unique_lock lock(mutex_);
-  EXPECT_TRUE(WaitUntil(lock, changed_, In(-1s), [] { return true; }).ok());
-  EXPECT_TRUE(lock.owns_lock());
+  MutexLock lock(mutex_);
+  EXPECT_TRUE(WaitUntil(mutex_, changed_, In(-1s), [] { return true; }).ok());
+  EXPECT_TRUE(Held(mutex_));
 }
 
 TEST_F(WaitTest, EndsWhenAnotherThreadSaysSo) {
   for (InterruptCheck check : {InterruptCheck{nullptr}, InterruptCheck{Never}}) {
     SetInterruptCheck(check);
+    MutexLock lock(mutex_);
     done_ = false;
-    std::unique_lock lock(mutex_);
     std::thread other([this] {
-      std::lock_guard own(mutex_);
+      MutexLock own(mutex_);
       done_ = true;
-      changed_.notify_all();
+      changed_.NotifyAll();
     });
-    EXPECT_TRUE(WaitUntil(lock, changed_, In(kLong), [this] { return done_; }).ok());
-    EXPECT_TRUE(lock.owns_lock());
-    lock.unlock();
+    EXPECT_TRUE(
+        WaitUntil(mutex_, changed_, In(kLong), [this]() REQUIRES(mutex_) { return done_; }).ok());
+    EXPECT_TRUE(Held(mutex_));
+    lock.Unlock();
     other.join();
   }
 }
@@ -54,33 +62,34 @@ TEST_F(WaitTest, EndsWhenAnotherThreadSaysSo) {
 TEST_F(WaitTest, EndsAtItsDeadlineAndNotBefore) {
   for (InterruptCheck check : {InterruptCheck{nullptr}, InterruptCheck{Never}}) {
     SetInterruptCheck(check);
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     Deadline deadline = In(120ms);
-    EXPECT_TRUE(IsDeadlineExceeded(WaitUntil(lock, changed_, deadline, [] { return false; })));
+    EXPECT_TRUE(IsDeadlineExceeded(WaitUntil(mutex_, changed_, deadline, [] { return false; })));
     EXPECT_GE(std::chrono::steady_clock::now(), deadline);
-    EXPECT_TRUE(lock.owns_lock());
+    EXPECT_TRUE(Held(mutex_));
   }
 }
 
 TEST_F(WaitTest, EndsWhenTheThreadsCheckAsksForIt) {
   checks_before_interrupt = 2;
   SetInterruptCheck(CountDown);
-  std::unique_lock lock(mutex_);
-  EXPECT_TRUE(IsInterrupted(WaitUntil(lock, changed_, In(kLong), [] { return false; })));
+  MutexLock lock(mutex_);
+  EXPECT_TRUE(IsInterrupted(WaitUntil(mutex_, changed_, In(kLong), [] { return false; })));
   EXPECT_EQ(checks_before_interrupt, 0);
-  EXPECT_TRUE(lock.owns_lock());
+  EXPECT_TRUE(Held(mutex_));
 }
 
 TEST_F(WaitTest, WhatGotDoneDuringTheCheckIsDone) {
   static WaitTest* self;
   self = this;
   SetInterruptCheck([] {
-    std::lock_guard own(self->mutex_);  // the check runs without the lock
+    MutexLock own(self->mutex_);  // the check runs without the lock
     self->done_ = true;
     return 1;
   });
-  std::unique_lock lock(mutex_);
-  EXPECT_TRUE(WaitUntil(lock, changed_, In(kLong), [this] { return done_; }).ok());
+  MutexLock lock(mutex_);
+  EXPECT_TRUE(
+      WaitUntil(mutex_, changed_, In(kLong), [this]() REQUIRES(mutex_) { return done_; }).ok());
 }
 
 TEST_F(WaitTest, TheCheckIsOneThreadsOwn) {
@@ -108,18 +117,18 @@ TEST_F(WaitTest, PausesUntilTheDeadlineOrAnInterrupt) {
 TEST_F(WaitTest, SteadyClockWaitsForTimeAndForWord) {
   Clock& clock = SteadyClock();
   EXPECT_EQ(&clock, &SteadyClock());
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   TimePoint until = clock.Now() + 20ms;
-  while (clock.Now() < until) clock.WaitUntil(lock, changed_, until);
+  while (clock.Now() < until) clock.WaitUntil(mutex_, changed_, until);
   std::thread other([this] {
-    std::lock_guard own(mutex_);
+    MutexLock own(mutex_);
     done_ = true;
-    changed_.notify_all();
+    changed_.NotifyAll();
   });
   TimePoint bound = clock.Now() + kLong;
-  while (!done_ && clock.Now() < bound) clock.WaitUntil(lock, changed_, bound);
+  while (!done_ && clock.Now() < bound) clock.WaitUntil(mutex_, changed_, bound);
   EXPECT_TRUE(done_);
-  lock.unlock();
+  lock.Unlock();
   other.join();
 }
 

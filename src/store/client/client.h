@@ -117,9 +117,9 @@ class Client {
 
   virtual StoreIdentity identity() const = 0;  // of the store that answered last
 
-  // Calls wait for a lost store until their deadline. Disconnected: it couldn't be reached; or the
-  // connection ended while the call was under way, and it is none that may be done twice (Put,
-  // Delete, Commit): it may or may not have been carried out.
+  // Calls wait for a lost store until their deadline. Disconnected: it couldn't be reached. From
+  // Put, Delete and Commit also: the connection ended meanwhile, and the call may or may not have
+  // been carried out.
   virtual Result<std::optional<KeyValue>> Get(std::string_view key, Deadline deadline) = 0;
   virtual Result<Snapshot> GetPrefix(std::string_view prefix, Deadline deadline) = 0;
   // The first `most` entries below `prefix` whose key is `from` or later.

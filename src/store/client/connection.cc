@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "base/mutex.h"
 #include "store/client/wire.h"
 
 namespace memfabric::store {
@@ -84,7 +85,7 @@ StoreConnection::Failure StoreConnection::Explain(const grpc::Status& status) co
 }
 
 TimePoint StoreConnection::last_heard() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return last_heard_;
 }
 
@@ -96,25 +97,25 @@ void StoreConnection::SetDeadline(Deadline deadline, grpc::ClientContext* contex
 }
 
 void* StoreConnection::Register(grpc::ClientContext* context, std::function<void(bool)> done) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (cancelled_) return nullptr;
   in_flight_.insert(context);
   return io_.Tag(std::move(done));
 }
 
 void StoreConnection::Forget(grpc::ClientContext* context, bool heard) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   in_flight_.erase(context);
   if (heard) last_heard_ = std::chrono::steady_clock::now();
 }
 
 void StoreConnection::Heard() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   last_heard_ = std::chrono::steady_clock::now();
 }
 
 void StoreConnection::Cancel() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   cancelled_ = true;
   for (auto* context : in_flight_) context->TryCancel();
 }

@@ -13,12 +13,12 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <tuple>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/url.h"
 #include "store/client/io_thread.h"
 #include "store/client/tunnel.h"
@@ -103,10 +103,10 @@ class StoreConnection final : public std::enable_shared_from_this<StoreConnectio
       std::unique_ptr<etcdserverpb::KV::Stub>, std::unique_ptr<etcdserverpb::Lease::Stub>,
       std::unique_ptr<etcdserverpb::Watch::Stub>, std::unique_ptr<etcdserverpb::Maintenance::Stub>>
       stubs_;
-  mutable std::mutex mutex_;  // guards what follows
-  std::set<grpc::ClientContext*> in_flight_;
-  bool cancelled_ = false;
-  TimePoint last_heard_{};
+  mutable Mutex mutex_;
+  std::set<grpc::ClientContext*> in_flight_ GUARDED_BY(mutex_);
+  bool cancelled_ GUARDED_BY(mutex_) = false;
+  TimePoint last_heard_ GUARDED_BY(mutex_){};
 };
 
 // A bidirectional stream on a connection. It keeps itself alive until it has ended.
@@ -131,7 +131,7 @@ class CallStream final : public std::enable_shared_from_this<CallStream<Request,
     auto started = [self = this->shared_from_this()](bool ok) {
       if (!ok) return self->Finish();
       self->Read();
-      std::lock_guard lock(self->mutex_);
+      MutexLock lock(self->mutex_);
       self->open_ = true;
       self->WriteNext();
     };
@@ -145,19 +145,18 @@ class CallStream final : public std::enable_shared_from_this<CallStream<Request,
 
   // Queues a request; dropped when the stream has ended.
   void Send(Request request) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     outgoing_.push_back(std::move(request));
     WriteNext();
   }
 
  private:
-  // REQUIRES: mutex_ is held.
-  void WriteNext() {
+  void WriteNext() REQUIRES(mutex_) {
     if (!open_ || writing_ || outgoing_.empty()) return;
     writing_ = true;
     stream_->Write(outgoing_.front(),
                    connection_->io_.Tag([self = this->shared_from_this()](bool ok) {
-                     std::lock_guard lock(self->mutex_);
+                     MutexLock lock(self->mutex_);
                      self->writing_ = false;
                      self->outgoing_.pop_front();
                      if (ok) self->WriteNext();
@@ -175,7 +174,7 @@ class CallStream final : public std::enable_shared_from_this<CallStream<Request,
 
   void Finish() {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       open_ = false;
     }
     stream_->Finish(&status_, connection_->io_.Tag([self = this->shared_from_this()](bool) {
@@ -190,10 +189,10 @@ class CallStream final : public std::enable_shared_from_this<CallStream<Request,
   std::unique_ptr<grpc::ClientAsyncReaderWriter<Request, Response>> stream_;
   Response response_;    // the IoThread's
   grpc::Status status_;  // the IoThread's
-  std::mutex mutex_;     // guards what follows
-  std::deque<Request> outgoing_;
-  bool open_ = false;
-  bool writing_ = false;
+  Mutex mutex_;
+  std::deque<Request> outgoing_ GUARDED_BY(mutex_);
+  bool open_ GUARDED_BY(mutex_) = false;
+  bool writing_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace memfabric::store

@@ -7,64 +7,64 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "base/addresses.h"
+#include "base/mutex.h"
 #include "base/thread.h"
 #include "base/wait.h"
 
 namespace memfabric::store {
 namespace {
 
-struct Lookup {
-  ~Lookup() {
-    if (found != nullptr) freeaddrinfo(found);
-  }
-  std::mutex mutex;  // guards what follows
-  std::condition_variable changed;
-  bool done = false;
-  int error = 0;
-  addrinfo* found = nullptr;
+struct FreeAddresses {
+  void operator()(addrinfo* addresses) const { freeaddrinfo(addresses); }
 };
+using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
 
-void LookUp(Lookup& lookup, const HostPort& endpoint, int flags) {
+// An error of getaddrinfo, or 0 and what it has found.
+std::pair<int, Addresses> LookUp(const HostPort& endpoint, int flags) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV | flags;
   addrinfo* found = nullptr;
   int error =
       getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found);
-  std::lock_guard lock(lookup.mutex);
-  lookup.error = error;
-  lookup.found = found;
-  lookup.done = true;
-  lookup.changed.notify_all();
+  return {error, Addresses(found)};
 }
 
 // The lookup of a name can't be ended: a thread of its own does it, and is left to itself when
-// nobody waits any more. Shared by the two.
-Result<std::shared_ptr<Lookup>> Resolve(const HostPort& endpoint, Deadline deadline) {
-  auto lookup = std::make_shared<Lookup>();
-  LookUp(*lookup, endpoint, AI_NUMERICHOST);
-  if (lookup->error == 0) return lookup;
-  lookup = std::make_shared<Lookup>();
-  RETURN_IF_ERROR(Thread::StartDetached(
-                      "mf-lookup", [lookup, endpoint] { LookUp(*lookup, endpoint, 0); },
-                      Thread::Stack::kTheUsers)
+// nobody waits any more.
+struct Lookup {
+  Mutex mutex;
+  CondVar changed;
+  bool done GUARDED_BY(mutex) = false;
+  std::pair<int, Addresses> result GUARDED_BY(mutex);
+};
+
+Result<Addresses> Resolve(const HostPort& endpoint, Deadline deadline) {
+  if (auto [error, found] = LookUp(endpoint, AI_NUMERICHOST); error == 0) return std::move(found);
+  auto lookup = std::make_shared<Lookup>();  // shared with the thread
+  auto look_up = [lookup, endpoint] {
+    auto result = LookUp(endpoint, 0);
+    MutexLock lock(lookup->mutex);
+    lookup->result = std::move(result);
+    lookup->done = true;
+    lookup->changed.NotifyAll();
+  };
+  RETURN_IF_ERROR(Thread::StartDetached("mf-lookup", look_up, Thread::Stack::kTheUsers)
                       .WithContext("the host name can't be looked up"));
-  std::unique_lock lock(lookup->mutex);
-  Status waited = WaitUntil(lock, lookup->changed, deadline, [&] { return lookup->done; });
+  MutexLock lock(lookup->mutex);
+  Status waited = WaitUntil(lookup->mutex, lookup->changed, deadline,
+                            [&]() REQUIRES(lookup->mutex) { return lookup->done; });
   if (IsInterrupted(waited)) return waited;
   if (!waited.ok())
     return Disconnected("the host name doesn't resolve: no answer from the name service");
-  if (lookup->error != 0)
-    return Disconnected("the host name doesn't resolve: {}", gai_strerror(lookup->error));
-  lock.unlock();
-  return lookup;
+  auto& [error, found] = lookup->result;
+  if (error != 0) return Disconnected("the host name doesn't resolve: {}", gai_strerror(error));
+  return std::move(found);
 }
 
 Status Refused(int error, const addrinfo& address) {
@@ -109,9 +109,9 @@ Result<bool> AwaitEvents(int fd, short events, Deadline deadline) {
 }
 
 Result<UniqueFd> Dial(const HostPort& endpoint, Deadline deadline) {
-  ASSIGN_OR_RETURN(auto lookup, Resolve(endpoint, deadline));
+  ASSIGN_OR_RETURN(const Addresses addresses, Resolve(endpoint, deadline));
   Status last = Disconnected("the host name has no address");
-  for (const addrinfo* address = lookup->found; address != nullptr; address = address->ai_next) {
+  for (const addrinfo* address = addresses.get(); address != nullptr; address = address->ai_next) {
     auto connected = DialAddress(*address, deadline);
     if (connected.ok() || IsInterrupted(connected.status())) return connected;
     last = connected.status();

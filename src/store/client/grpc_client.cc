@@ -8,6 +8,7 @@
 
 #include "base/allowed_users.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/socket_user.h"
 #include "store/client/probe.h"
 #include "store/proto/grpc_start.h"
@@ -49,13 +50,13 @@ double SecondsSince(TimePoint since) {
 class GrpcClient::Caller {
  public:
   explicit Caller(GrpcClient& client) : client_(client) {
-    std::lock_guard lock(client_.mutex_);
+    MutexLock lock(client_.mutex_);
     ++client_.callers_;
   }
   ~Caller() {
-    std::lock_guard lock(client_.mutex_);
+    MutexLock lock(client_.mutex_);
     --client_.callers_;
-    client_.changed_.notify_all();
+    client_.changed_.NotifyAll();
   }
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
@@ -70,10 +71,10 @@ class GrpcClient::ObserverHandle final : public Watch {
       : client_(client), observer_(std::move(observer)) {}
   ~ObserverHandle() override {
     {
-      std::lock_guard lock(client_.observers_mutex_);
+      MutexLock lock(client_.observers_mutex_);
       client_.observers_.remove(observer_);
     }
-    std::lock_guard calling(observer_->calling);
+    RecursiveMutexLock calling(observer_->calling);
     observer_->ended = true;
   }
 
@@ -88,19 +89,19 @@ GrpcClient::GrpcClient(const StoreUrl& url, const Options& options)
         OnEnd(connection, connection->Explain(status).text);
       }),
       random_(std::random_device{}()) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   SetEndpoints(url);
 }
 
 GrpcClient::~GrpcClient() {
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     closed_ = true;
     if (connecting_ != nullptr) connecting_->Cancel();
     if (link_.has_value()) link_->connection->Cancel();
     if (alarm_ != nullptr) alarm_->Cancel();
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return callers_ == 0; });
+    changed_.NotifyAll();
+    while (callers_ > 0) changed_.Wait(mutex_);
     connecting_.reset();
     link_.reset();
   }
@@ -115,23 +116,24 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
   auto patience = kPatienceBeforeProbing;
   int confirmations = 0;
   auto had_port = began;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   Attempt();
   for (;;) {
     auto failures = failures_;
-    Status waited =
-        WaitUntil(lock, changed_, std::min(deadline, steady_clock::now() + patience), [&] {
-          return link_.has_value() || (confirmations == 0 && failures == 0 && failures_ > 0);
-        });
+    Status waited = WaitUntil(mutex_, changed_, std::min(deadline, steady_clock::now() + patience),
+                              [&]() REQUIRES(mutex_) {
+                                return link_.has_value() ||
+                                       (confirmations == 0 && failures == 0 && failures_ > 0);
+                              });
     if (link_.has_value()) {
-      lock.unlock();
+      lock.Unlock();
       return CheckVersion(deadline);
     }
     if (IsInterrupted(waited)) return waited;
     if (steady_clock::now() >= deadline) return DeadlineExceeded("{}", FailuresText(began));
 
     auto endpoints = endpoints_;
-    lock.unlock();
+    lock.Unlock();
     bool all_foreign = true;
     bool no_port = false;
     for (auto& endpoint : endpoints) {
@@ -153,7 +155,7 @@ Status GrpcClient::AwaitFirstAnswer(Deadline deadline) {
       endpoint.finding = finding.text;
       all_foreign = all_foreign && foreign;
     }
-    lock.lock();
+    lock.Lock();
     for (std::size_t i = 0; i < endpoints.size(); ++i) endpoints_[i].finding = endpoints[i].finding;
     if (!no_port) had_port = steady_clock::now();
     if (steady_clock::now() - had_port >= kNoPortPatience)
@@ -175,6 +177,7 @@ Status GrpcClient::CheckVersion(Deadline deadline) {
   int minor = 0;
   if (std::sscanf(status->version().c_str(), "%d.%d", &major, &minor) != 2) return Ok();
   if (std::pair(major, minor) >= kOldestVersion) return Ok();
+  MutexLock lock(mutex_);
   return InvalidArgument("store {} can't be used: it is etcd {}; {}.{} or newer is needed",
                          url_.ToString(), status->version(), kOldestVersion.first,
                          kOldestVersion.second);
@@ -202,7 +205,7 @@ std::string GrpcClient::FailuresText(TimePoint since) const {
 }
 
 StoreIdentity GrpcClient::identity() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return identity_;
 }
 
@@ -242,7 +245,7 @@ void GrpcClient::Failed(const StoreConnection::Failure& failure) {
   next_ = (next_ + 1) % endpoints_.size();
   ++failures_;
   AttemptLater();
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 // Who serves a store on this host could read and change all that we say to it. A cluster's members
@@ -277,7 +280,7 @@ void GrpcClient::AttemptLater() {
   alarm_ = std::make_shared<grpc::Alarm>();
   alarm_->Set(io_.queue(), std::chrono::system_clock::now() + delay + milliseconds(spread),
               io_.Tag([this, alarm = alarm_](bool fired) {
-                std::lock_guard lock(mutex_);
+                MutexLock lock(mutex_);
                 if (fired) Attempt();
               }));
 }
@@ -300,7 +303,7 @@ void GrpcClient::OnHello(const std::shared_ptr<StoreConnection>& connection,
                          const grpc::Status& status, const pb::RangeResponse& response) {
   bool again;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (closed_ || connecting_ != connection) return;
     connecting_.reset();
     auto& endpoint = endpoints_[next_];
@@ -321,14 +324,14 @@ void GrpcClient::OnHello(const std::shared_ptr<StoreConnection>& connection,
                  .keep_alives = std::make_shared<KeepAlives>(connection),
                  .since = steady_clock::now()};
     watches_.Attach(connection, identity_.incarnation);
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
   if (again) Tell(true);
 }
 
 void GrpcClient::OnEnd(const std::shared_ptr<StoreConnection>& connection, const std::string& why) {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (closed_ || !link_.has_value() || link_->connection != connection) return;
     if (steady_clock::now() - link_->since >= kGoodConnection) {
       failures_ = 0;
@@ -347,7 +350,7 @@ void GrpcClient::OnEnd(const std::shared_ptr<StoreConnection>& connection, const
 }
 
 void GrpcClient::Saw(const Link& link, const pb::ResponseHeader& header) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (link_.has_value() && link_->connection == link.connection)
     newest_revision_ = std::max(newest_revision_, header.revision());
 }
@@ -361,11 +364,11 @@ void GrpcClient::RunOnIoThread(std::function<void()> work) {
 void GrpcClient::Tell(bool answers) {
   std::list<std::shared_ptr<Observer>> observers;
   {
-    std::lock_guard lock(observers_mutex_);
+    MutexLock lock(observers_mutex_);
     observers = observers_;
   }
   for (const auto& observer : observers) {
-    std::lock_guard calling(observer->calling);
+    RecursiveMutexLock calling(observer->calling);
     if (!observer->ended) observer->handler(answers);
   }
 }
@@ -373,7 +376,7 @@ void GrpcClient::Tell(bool answers) {
 std::unique_ptr<Watch> GrpcClient::WatchConnection(std::function<void(bool)> handler) {
   auto observer = std::make_shared<Observer>();
   observer->handler = std::move(handler);
-  std::lock_guard lock(observers_mutex_);
+  MutexLock lock(observers_mutex_);
   observers_.push_back(observer);
   return std::make_unique<ObserverHandle>(*this, observer);
 }
@@ -383,7 +386,7 @@ Status GrpcClient::MoveTo(const StoreUrl& url, Deadline deadline) {
   RETURN_IF_ERROR(GrpcClient(url, options_).AwaitFirstAnswer(deadline));
   std::shared_ptr<StoreConnection> former;
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     if (link_.has_value()) former = link_->connection;
     if (connecting_ != nullptr) connecting_->Cancel();
     connecting_.reset();
@@ -393,8 +396,8 @@ Status GrpcClient::MoveTo(const StoreUrl& url, Deadline deadline) {
   }
   if (former != nullptr) {
     RunOnIoThread([this, former] { OnEnd(former, "the store has moved"); });
-    std::unique_lock lock(mutex_);
-    RETURN_IF_ERROR(WaitUntil(lock, changed_, deadline, [&] {
+    MutexLock lock(mutex_);
+    RETURN_IF_ERROR(WaitUntil(mutex_, changed_, deadline, [&]() REQUIRES(mutex_) {
                       return closed_ || !link_.has_value() || link_->connection != former;
                     }).WithContext("leaving the former store"));
   }
@@ -405,8 +408,9 @@ Status GrpcClient::MoveTo(const StoreUrl& url, Deadline deadline) {
 
 Result<GrpcClient::Link> GrpcClient::AwaitLink(Deadline deadline) {
   auto began = steady_clock::now();
-  std::unique_lock lock(mutex_);
-  Status waited = WaitUntil(lock, changed_, deadline, [&] { return link_.has_value() || closed_; });
+  MutexLock lock(mutex_);
+  Status waited = WaitUntil(mutex_, changed_, deadline,
+                            [&]() REQUIRES(mutex_) { return link_.has_value() || closed_; });
   if (closed_) return Disconnected("the client of store {} was closed", url_.ToString());
   if (IsInterrupted(waited)) return waited;
   if (!waited.ok()) return Disconnected("{}", FailuresText(began));
@@ -417,11 +421,11 @@ template <typename Response>
 Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline, Twice twice,
                                      const Starter<Response>& start) {
   struct Answer {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-    grpc::Status status;
-    Response response;
+    Mutex mutex;
+    CondVar changed;
+    bool done GUARDED_BY(mutex) = false;
+    grpc::Status status GUARDED_BY(mutex);
+    Response response GUARDED_BY(mutex);
   };
   Caller caller(*this);
   for (;;) {
@@ -433,16 +437,17 @@ Result<Response> GrpcClient::Perform(const std::string& what, Deadline deadline,
                                     const auto& status, const auto& response) {
       // First of all, so that who tries again finds the connection gone.
       if (IsConnectionFailure(status)) OnEnd(connection, connection->Explain(status).text);
-      std::lock_guard lock(answer->mutex);
+      MutexLock lock(answer->mutex);
       answer->status = status;
       answer->response = response;
       answer->done = true;
-      answer->changed.notify_all();
+      answer->changed.NotifyAll();
     });
     if (!started) continue;
 
-    std::unique_lock lock(answer->mutex);
-    Status waited = WaitUntil(lock, answer->changed, deadline, [&] { return answer->done; });
+    MutexLock lock(answer->mutex);
+    Status waited = WaitUntil(answer->mutex, answer->changed, deadline,
+                              [&]() REQUIRES(answer->mutex) { return answer->done; });
     if (IsInterrupted(waited)) return waited.WithContext(what);
     if (!waited.ok() || answer->status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
       auto connection = link->connection;

@@ -9,16 +9,15 @@
 
 #include <grpcpp/alarm.h>
 
-#include <condition_variable>
 #include <functional>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/wait.h"
 #include "store/client/client.h"
 #include "store/client/connection.h"
@@ -69,8 +68,8 @@ class GrpcClient final : public Client {
   struct Observer {
     std::function<void(bool)> handler;
     // held around a call; recursive, as a handler may end its own watch
-    std::recursive_mutex calling;
-    bool ended = false;  // guarded by `calling`
+    RecursiveMutex calling;
+    bool ended GUARDED_BY(calling) = false;
   };
   class ObserverHandle;
   // Counts a caller's thread in, so that the client doesn't go while one is inside.
@@ -92,17 +91,15 @@ class GrpcClient final : public Client {
   Result<Link> AwaitLink(Deadline deadline);
   // InvalidArgument: an etcd that lacks what we need.
   Status CheckVersion(Deadline deadline);
-  // REQUIRES: mutex_ is held.
-  std::string ReasonsText() const;
-  std::string FailuresText(TimePoint since) const;
+  std::string ReasonsText() const REQUIRES(mutex_);
+  std::string FailuresText(TimePoint since) const REQUIRES(mutex_);
 
-  void SetEndpoints(const StoreUrl& url);
-  // REQUIRES: mutex_ is held.
-  void Attempt();
-  void AttemptLater();
-  void Failed(const StoreConnection::Failure& failure);
-  Status CheckServersUser(const HostPort& address) const;
-  void Identify(const etcdserverpb::ResponseHeader& header);
+  void SetEndpoints(const StoreUrl& url) REQUIRES(mutex_);
+  void Attempt() REQUIRES(mutex_);
+  void AttemptLater() REQUIRES(mutex_);
+  void Failed(const StoreConnection::Failure& failure) REQUIRES(mutex_);
+  Status CheckServersUser(const HostPort& address) const REQUIRES(mutex_);
+  void Identify(const etcdserverpb::ResponseHeader& header) REQUIRES(mutex_);
 
   void OnHello(const std::shared_ptr<StoreConnection>& connection, const grpc::Status& status,
                const etcdserverpb::RangeResponse& response);
@@ -115,25 +112,26 @@ class GrpcClient final : public Client {
   IoThread io_;
   Watches watches_;
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
-  StoreUrl url_;
-  std::vector<Endpoint> endpoints_;
-  std::size_t next_ = 0;                         // the endpoint in use or to be tried
-  std::size_t failures_ = 0;                     // since a connection was good
-  std::shared_ptr<StoreConnection> connecting_;  // its first answer is awaited
-  std::optional<Link> link_;
-  std::shared_ptr<grpc::Alarm> alarm_;  // of the next attempt
-  bool identified_ = false;
-  StoreIdentity identity_;
-  std::int64_t newest_revision_ = 0;
-  std::uint64_t raft_term_ = 0;
-  std::size_t callers_ = 0;
-  bool closed_ = false;
-  std::minstd_rand random_;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  StoreUrl url_ GUARDED_BY(mutex_);
+  std::vector<Endpoint> endpoints_ GUARDED_BY(mutex_);
+  std::size_t next_ GUARDED_BY(mutex_) = 0;      // the endpoint in use or to be tried
+  std::size_t failures_ GUARDED_BY(mutex_) = 0;  // since a connection was good
+  // its first answer is awaited
+  std::shared_ptr<StoreConnection> connecting_ GUARDED_BY(mutex_);
+  std::optional<Link> link_ GUARDED_BY(mutex_);
+  std::shared_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);  // of the next attempt
+  bool identified_ GUARDED_BY(mutex_) = false;
+  StoreIdentity identity_ GUARDED_BY(mutex_);
+  std::int64_t newest_revision_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t raft_term_ GUARDED_BY(mutex_) = 0;
+  std::size_t callers_ GUARDED_BY(mutex_) = 0;
+  bool closed_ GUARDED_BY(mutex_) = false;
+  std::minstd_rand random_ GUARDED_BY(mutex_);
 
-  std::mutex observers_mutex_;
-  std::list<std::shared_ptr<Observer>> observers_;
+  Mutex observers_mutex_;
+  std::list<std::shared_ptr<Observer>> observers_ GUARDED_BY(observers_mutex_);
 };
 
 }  // namespace memfabric::store

@@ -23,14 +23,14 @@ IoThread::~IoThread() {
 }
 
 void* IoThread::Tag(std::function<void(bool)> done) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   ++pending_;
   return new Operation{std::move(done)};
 }
 
 void IoThread::Drain() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return pending_ == 0; });
+  MutexLock lock(mutex_);
+  while (pending_ > 0) changed_.Wait(mutex_);
 }
 
 void IoThread::Run() {
@@ -41,11 +41,11 @@ void IoThread::Run() {
       std::unique_ptr<Operation> operation(static_cast<Operation*>(tag));
       // What Tag's caller wrote before is seen here by our own lock: thread sanitizers know nothing
       // of gRPC's.
-      { std::lock_guard lock(mutex_); }
+      { MutexLock lock(mutex_); }
       operation->done(ok);
     }
-    std::lock_guard lock(mutex_);
-    if (--pending_ == 0) changed_.notify_all();
+    MutexLock lock(mutex_);
+    if (--pending_ == 0) changed_.NotifyAll();
   }
 }
 

@@ -7,11 +7,10 @@
 
 #include <grpcpp/completion_queue.h>
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <optional>
 
+#include "base/mutex.h"
 #include "base/thread.h"
 
 namespace memfabric::store {
@@ -38,9 +37,9 @@ class IoThread {
   void Run();
 
   std::optional<grpc::CompletionQueue> queue_;  // none only while it ends
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::size_t pending_ = 0;
+  Mutex mutex_;
+  CondVar changed_;
+  std::size_t pending_ GUARDED_BY(mutex_) = 0;
   Thread thread_;  // last: it uses what is above
 };
 

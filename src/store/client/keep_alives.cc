@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace memfabric::store {
 
 bool KeepAlives::Send(std::int64_t lease, Done done) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (stream_ == nullptr) {
     auto stream = std::make_shared<KeepAliveStream>(
         connection_,
@@ -25,19 +27,19 @@ bool KeepAlives::Send(std::int64_t lease, Done done) {
 }
 
 void KeepAlives::OnResponse(const etcdserverpb::LeaseKeepAliveResponse& response) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   auto waiter = std::ranges::find(waiters_, response.id(), &Waiter::lease);
   if (waiter == waiters_.end()) return;
   auto done = std::move(waiter->done);
   waiters_.erase(waiter);
-  lock.unlock();
+  lock.Unlock();
   done(grpc::Status::OK, response);
 }
 
 void KeepAlives::OnEnd(const grpc::Status& status) {
   std::deque<Waiter> waiters;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stream_.reset();  // it holds us; the next request opens another, if the connection still stands
     waiters.swap(waiters_);
   }

@@ -10,8 +10,8 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "store/client/connection.h"
 
 namespace memfabric::store {
@@ -38,9 +38,9 @@ class KeepAlives final : public std::enable_shared_from_this<KeepAlives> {
   void OnEnd(const grpc::Status& status);
 
   const std::shared_ptr<StoreConnection> connection_;
-  std::mutex mutex_;  // guards what follows
-  std::shared_ptr<KeepAliveStream> stream_;
-  std::deque<Waiter> waiters_;  // in the order of their requests
+  Mutex mutex_;
+  std::shared_ptr<KeepAliveStream> stream_ GUARDED_BY(mutex_);
+  std::deque<Waiter> waiters_ GUARDED_BY(mutex_);  // in the order of their requests
 };
 
 }  // namespace memfabric::store

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/mutex.h"
 #include "base/retry.h"
 #include "base/wait.h"
 #include "store/client/dial.h"
@@ -55,12 +56,12 @@ Tunnel::~Tunnel() {
 }
 
 Status Tunnel::failure() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return failure_;
 }
 
 void Tunnel::Note(Status failure) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   failure_ = std::move(failure);
 }
 

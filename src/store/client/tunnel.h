@@ -2,18 +2,17 @@
 // is given.
 //
 // Owner: a StoreConnection. Threads: one of its own, which dials, shakes hands and relays;
-// functions
-// from any.
+// functions from any.
 
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/thread.h"
 #include "base/url.h"
@@ -49,8 +48,8 @@ class Tunnel {
   UniqueFd plain_;
   UniqueFd wake_;
   std::atomic<bool> stopping_{false};
-  mutable std::mutex mutex_;  // guards the next
-  Status failure_;
+  mutable Mutex mutex_;
+  Status failure_ GUARDED_BY(mutex_);
   Thread thread_;  // last: it uses what is above
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/client/wire.h"
 
 namespace memfabric::store {
@@ -37,7 +38,7 @@ void Watches::Attach(const std::shared_ptr<StoreConnection>& connection,
                      connection](const grpc::Status& status) { on_end_(connection, status); }});
   *self = stream;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     connection_ = connection;
     stream_ = stream;
     incarnation_ = incarnation;
@@ -48,7 +49,7 @@ void Watches::Attach(const std::shared_ptr<StoreConnection>& connection,
 }
 
 void Watches::Detach() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   connection_.reset();
   stream_.reset();
   creating_.clear();
@@ -59,7 +60,7 @@ void Watches::Detach() {
 std::unique_ptr<Watch> Watches::Add(std::string_view prefix, std::int64_t start_revision,
                                     Client::WatchHandler handler) {
   auto entry = std::make_shared<Entry>(prefix, std::move(handler));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   entry->next_revision = start_revision;
   entry->incarnation = incarnation_;
   entry->informed = start_revision != 0;
@@ -70,12 +71,12 @@ std::unique_ptr<Watch> Watches::Add(std::string_view prefix, std::int64_t start_
 
 void Watches::Remove(const std::shared_ptr<Entry>& entry) {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     entry->removed = true;
     entries_.remove(entry);
     if (entry->server_id != kNoServerId) Cancel(*entry);
   }
-  std::lock_guard calling(entry->calling);
+  RecursiveMutexLock calling(entry->calling);
   entry->ended = true;
 }
 
@@ -123,7 +124,7 @@ void Watches::ReadPage(const std::shared_ptr<Entry>& entry,
         if (status.ok()) {
           OnPage(entry, connection, read, response);
         } else if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
-          std::lock_guard lock(mutex_);  // the store has forgotten that revision meanwhile
+          MutexLock lock(mutex_);  // the store has forgotten that revision meanwhile
           if (connection == connection_ && !entry->removed) ReadSnapshot(entry);
         } else {
           on_end_(connection, status);  // the next connection tries again
@@ -134,7 +135,7 @@ void Watches::ReadPage(const std::shared_ptr<Entry>& entry,
 void Watches::OnPage(const std::shared_ptr<Entry>& entry,
                      const std::shared_ptr<StoreConnection>& connection,
                      const std::shared_ptr<PagedRead>& read, const pb::RangeResponse& response) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (connection != connection_ || entry->removed) return;
   if (!read->Add(response)) return ReadPage(entry, read);
   const Snapshot snapshot = read->Take();
@@ -142,14 +143,14 @@ void Watches::OnPage(const std::shared_ptr<Entry>& entry,
   entry->informed = true;
   Create(entry);
   const bool replaced = std::exchange(entry->replaced, false);
-  lock.unlock();
-  std::lock_guard calling(entry->calling);
+  lock.Unlock();
+  RecursiveMutexLock calling(entry->calling);
   if (!entry->ended) entry->handler.on_reset(snapshot, replaced);
 }
 
 void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream,
                          const pb::WatchResponse& response) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (stream != stream_) return;
   if (response.created()) {
     if (creating_.empty()) return;
@@ -172,7 +173,7 @@ void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream,
       return ReadSnapshot(entry);
     }
     auto connection = connection_;
-    lock.unlock();
+    lock.Unlock();
     return on_end_(connection, grpc::Status(grpc::StatusCode::UNAVAILABLE,
                                             "it ended a watch: " + response.cancel_reason()));
   }
@@ -182,8 +183,8 @@ void Watches::OnResponse(const std::shared_ptr<WatchStream>& stream,
     if (event.kv().mod_revision() >= entry->next_revision) events.push_back(FromWire(event));
   if (events.empty()) return;
   entry->next_revision = events.back().entry.mod_revision + 1;
-  lock.unlock();
-  std::lock_guard calling(entry->calling);
+  lock.Unlock();
+  RecursiveMutexLock calling(entry->calling);
   if (!entry->ended) entry->handler.on_events(events);
 }
 

@@ -14,11 +14,11 @@
 #include <functional>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "base/mutex.h"
 #include "store/client/client.h"
 #include "store/client/connection.h"
 #include "store/client/wire.h"
@@ -48,8 +48,8 @@ class Watches {
     const std::string prefix;
     const Client::WatchHandler handler;
     // held around a call of the handler; recursive, as a handler may end its own watch
-    std::recursive_mutex calling;
-    bool ended = false;  // guarded by `calling`
+    RecursiveMutex calling;
+    bool ended GUARDED_BY(calling) = false;
     // Guarded by the Watches' mutex.
     std::int64_t next_revision = 0;  // 0: begins with a snapshot
     std::uint64_t incarnation = 0;
@@ -67,23 +67,24 @@ class Watches {
   void OnPage(const std::shared_ptr<Entry>& entry,
               const std::shared_ptr<StoreConnection>& connection,
               const std::shared_ptr<PagedRead>& read, const etcdserverpb::RangeResponse& response);
-  // REQUIRES: mutex_ is held, attached.
-  void Resume(const std::shared_ptr<Entry>& entry);
-  void Create(const std::shared_ptr<Entry>& entry);
-  void Cancel(Entry& entry);
-  void ReadSnapshot(const std::shared_ptr<Entry>& entry);
-  void ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<PagedRead>& read);
+  // REQUIRES of these: attached.
+  void Resume(const std::shared_ptr<Entry>& entry) REQUIRES(mutex_);
+  void Create(const std::shared_ptr<Entry>& entry) REQUIRES(mutex_);
+  void Cancel(Entry& entry) REQUIRES(mutex_);
+  void ReadSnapshot(const std::shared_ptr<Entry>& entry) REQUIRES(mutex_);
+  void ReadPage(const std::shared_ptr<Entry>& entry, const std::shared_ptr<PagedRead>& read)
+      REQUIRES(mutex_);
 
   const OnEnd on_end_;
 
-  std::mutex mutex_;  // guards what follows
-  std::list<std::shared_ptr<Entry>> entries_;
-  std::shared_ptr<StoreConnection> connection_;  // null while detached
-  std::shared_ptr<WatchStream> stream_;
-  std::uint64_t incarnation_ = 0;
+  Mutex mutex_;
+  std::list<std::shared_ptr<Entry>> entries_ GUARDED_BY(mutex_);
+  std::shared_ptr<StoreConnection> connection_ GUARDED_BY(mutex_);  // null while detached
+  std::shared_ptr<WatchStream> stream_ GUARDED_BY(mutex_);
+  std::uint64_t incarnation_ GUARDED_BY(mutex_) = 0;
   // asked for, in order; the server answers in that order
-  std::deque<std::shared_ptr<Entry>> creating_;
-  std::unordered_map<std::int64_t, std::shared_ptr<Entry>> by_server_id_;
+  std::deque<std::shared_ptr<Entry>> creating_ GUARDED_BY(mutex_);
+  std::unordered_map<std::int64_t, std::shared_ptr<Entry>> by_server_id_ GUARDED_BY(mutex_);
 };
 
 }  // namespace memfabric::store

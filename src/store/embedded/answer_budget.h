@@ -9,9 +9,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <deque>
-#include <mutex>
 #include <utility>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace memfabric::store {
 
@@ -30,7 +31,7 @@ class AnswerBudget {
 
   // kLater: `waiter` is told, once, unless it withdraws before.
   Turn Ask(Waiter& waiter, std::size_t bytes) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (waiting_.empty() && Fits(bytes)) {
       under_way_ += bytes;
       return Turn::kNow;
@@ -41,7 +42,7 @@ class AnswerBudget {
   }
   // False: it doesn't wait any more; its turn has come.
   bool Withdraw(Waiter& waiter) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return std::erase_if(waiting_, [&](const Entry& entry) { return entry.waiter == &waiter; }) !=
            0;
   }
@@ -49,7 +50,7 @@ class AnswerBudget {
   void Release(std::size_t bytes) {
     std::vector<Waiter*> admitted;
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       under_way_ -= bytes;
       while (!waiting_.empty() && Fits(waiting_.front().bytes)) {
         under_way_ += waiting_.front().bytes;
@@ -65,11 +66,13 @@ class AnswerBudget {
     Waiter* waiter;
     std::size_t bytes;
   };
-  bool Fits(std::size_t bytes) const { return under_way_ == 0 || under_way_ + bytes <= kMostBytes; }
+  bool Fits(std::size_t bytes) const REQUIRES(mutex_) {
+    return under_way_ == 0 || under_way_ + bytes <= kMostBytes;
+  }
 
-  std::mutex mutex_;  // guards what follows
-  std::size_t under_way_ = 0;
-  std::deque<Entry> waiting_;
+  Mutex mutex_;
+  std::size_t under_way_ GUARDED_BY(mutex_) = 0;
+  std::deque<Entry> waiting_ GUARDED_BY(mutex_);
 };
 
 }  // namespace memfabric::store

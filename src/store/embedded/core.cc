@@ -2,14 +2,16 @@
 
 #include <malloc.h>
 
+#include "base/mutex.h"
+
 namespace memfabric::store {
 
 Core::~Core() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_one();
+  changed_.NotifyOne();
   ticker_.Join();
 }
 
@@ -19,23 +21,23 @@ Status Core::Start() {
 }
 
 void Core::TickUntilStopped() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (!stopping_) {
     const TimePoint next = state_.Tick(clock_.Now());
     const Readers readers = state_.watches().TakeReady();
     if (readers.empty()) {
       if (freed_ >= kTrimBytes) {
-        lock.unlock();
+        lock.Unlock();
         TrimIfDue();
-        lock.lock();
+        lock.Lock();
         continue;
       }
-      clock_.WaitUntil(lock, changed_, next);
+      clock_.WaitUntil(mutex_, changed_, next);
       continue;
     }
-    lock.unlock();
+    lock.Unlock();
     Tell(readers);
-    lock.lock();
+    lock.Lock();
   }
 }
 

@@ -7,12 +7,11 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/thread.h"
 #include "store/embedded/answer_budget.h"
 #include "store/embedded/first_requests.h"
@@ -35,13 +34,13 @@ class Core {
   // afterwards.
   template <typename Call>
   [[nodiscard]] Readers Run(Call call) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const TimePoint now = clock_.Now();
     const std::size_t forgotten = state_.mvcc().forgotten_bytes();
     call(state_, now);
     if (freed_.fetch_add(state_.mvcc().forgotten_bytes() - forgotten) >= kTrimBytes)
-      changed_.notify_one();
-    if (state_.WantsEarlierTick(now)) changed_.notify_one();
+      changed_.NotifyOne();
+    if (state_.WantsEarlierTick(now)) changed_.NotifyOne();
     return state_.watches().TakeReady();
   }
 
@@ -56,8 +55,8 @@ class Core {
   // to the system, which other processes of the host may need it from.
   void Freed(std::size_t bytes) {
     if (freed_.fetch_add(bytes) + bytes < kTrimBytes) return;
-    std::lock_guard lock(mutex_);
-    changed_.notify_one();
+    MutexLock lock(mutex_);
+    changed_.NotifyOne();
   }
 
  private:
@@ -70,10 +69,10 @@ class Core {
   FirstRequests first_requests_;
   AnswerBudget answers_;
   std::atomic<std::size_t> freed_{0};
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  State state_;            // by mutex_
-  bool stopping_ = false;  // by mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  State state_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
   Thread ticker_;
 };
 

@@ -9,12 +9,13 @@
 #include <atomic>
 #include <charconv>
 #include <functional>
-#include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace memfabric::store {
 
@@ -22,23 +23,23 @@ class FirstRequests {
  public:
   // `wake` is called, with a lock held, when there is something to Take(); null: no more.
   void Tell(std::function<void()> wake) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     wake_ = std::move(wake);
   }
   // Connections are known by gRPC's descriptors.
   void Expect(int fd) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     awaited_.insert(fd);
     count_ = awaited_.size();
   }
   void Forget(int fd) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     awaited_.erase(fd);
     count_ = awaited_.size();
   }
   // Those that have asked since the last call.
   std::vector<int> Take() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return std::exchange(asked_, {});
   }
 
@@ -50,7 +51,7 @@ class FirstRequests {
     int fd = -1;
     if (peer.starts_with(kPeer))
       std::from_chars(peer.data() + kPeer.size(), peer.data() + peer.size(), fd);
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (awaited_.erase(fd) == 0) return;
     count_ = awaited_.size();
     asked_.push_back(fd);
@@ -61,10 +62,10 @@ class FirstRequests {
   static constexpr std::string_view kPeer = "fd:";
 
   std::atomic<std::size_t> count_{0};
-  std::mutex mutex_;  // guards what follows
-  std::set<int> awaited_;
-  std::vector<int> asked_;
-  std::function<void()> wake_;
+  Mutex mutex_;
+  std::set<int> awaited_ GUARDED_BY(mutex_);
+  std::vector<int> asked_ GUARDED_BY(mutex_);
+  std::function<void()> wake_ GUARDED_BY(mutex_);
 };
 
 }  // namespace memfabric::store

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -78,8 +77,8 @@ class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Wait
   static constexpr std::size_t kLeastBytesASecond = 1 << 20;
 
   struct Patience {
-    std::recursive_mutex mutex;  // guards the context; recursive, as to cancel a call may end it
-    CallbackServerContext* context = nullptr;
+    RecursiveMutex mutex;  // recursive: to cancel a call may end it
+    CallbackServerContext* context GUARDED_BY(mutex) = nullptr;
   };
 
   void OnAdmitted() override {
@@ -87,7 +86,7 @@ class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Wait
     alarm_.Set(std::chrono::system_clock::now() + kLeastTime +
                    std::chrono::seconds(bytes_ / kLeastBytesASecond),
                [patience = patience_](bool has_ended) {
-                 std::lock_guard lock(patience->mutex);
+                 RecursiveMutexLock lock(patience->mutex);
                  if (has_ended && patience->context != nullptr) patience->context->TryCancel();
                });
     Refusal refusal = nullptr;
@@ -99,7 +98,7 @@ class CountedAnswer final : public ServerUnaryReactor, public AnswerBudget::Wait
   }
   void OnDone() override {
     {
-      std::lock_guard lock(patience_->mutex);
+      RecursiveMutexLock lock(patience_->mutex);
       patience_->context = nullptr;
     }
     Core::Tell(readers_);

@@ -3,7 +3,6 @@
 #include <grpc/event_engine/event_engine.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -11,8 +10,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/thread.h"
-#include "base/timed_wait.h"
 
 namespace memfabric::store {
 namespace {
@@ -30,17 +29,17 @@ using Task = absl::AnyInvocable<void()>;
 class Tasks {
  public:
   std::intptr_t Add(TimePoint when, Task task) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     std::intptr_t id = ++last_id_;
     tasks_.emplace(std::pair(when, id), std::move(task));
     due_.emplace(id, when);
-    changed_.notify_one();
+    changed_.NotifyOne();
     return id;
   }
 
   bool Cancel(std::intptr_t id) {
     Task cancelled;  // what it holds goes without the lock
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     auto due = due_.find(id);
     if (due == due_.end()) return false;
     auto task = tasks_.find({due->second, id});
@@ -51,32 +50,32 @@ class Tasks {
   }
 
   void Stop() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
-    changed_.notify_one();
+    changed_.NotifyOne();
   }
 
   void Run() {
     current_ = this;
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (!stopping_) {
       if (tasks_.empty()) {
-        changed_.wait(lock);
+        changed_.Wait(mutex_);
         continue;
       }
       auto first = tasks_.begin();
       const TimePoint when = first->first.first;
       if (when > steady_clock::now()) {
-        WaitOn(lock, changed_, when);
+        changed_.WaitUntil(mutex_, when);
         continue;
       }
       Task task = std::move(first->second);
       due_.erase(first->first.second);
       tasks_.erase(first);
-      lock.unlock();
+      lock.Unlock();
       task();
       task = nullptr;
-      lock.lock();
+      lock.Lock();
     }
   }
 
@@ -84,12 +83,12 @@ class Tasks {
 
  private:
   static thread_local const Tasks* current_;
-  std::mutex mutex_;  // guards the rest
-  std::condition_variable changed_;
-  std::map<std::pair<TimePoint, std::intptr_t>, Task> tasks_;
-  std::map<std::intptr_t, TimePoint> due_;
-  std::intptr_t last_id_ = 0;
-  bool stopping_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<std::pair<TimePoint, std::intptr_t>, Task> tasks_ GUARDED_BY(mutex_);
+  std::map<std::intptr_t, TimePoint> due_ GUARDED_BY(mutex_);
+  std::intptr_t last_id_ GUARDED_BY(mutex_) = 0;
+  bool stopping_ GUARDED_BY(mutex_) = false;
 };
 
 thread_local const Tasks* Tasks::current_ = nullptr;
@@ -131,7 +130,7 @@ class OneThreadEngine final : public EventEngine {
  private:
   // Refused: the tasks wait, and the next one tries again.
   void StartThread() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (started_) return;
     Status status = Thread::StartDetached("mf-grpc", [tasks = tasks_] { tasks->Run(); });
     started_ = status.ok();
@@ -140,8 +139,8 @@ class OneThreadEngine final : public EventEngine {
   }
 
   const std::shared_ptr<Tasks> tasks_ = std::make_shared<Tasks>();  // shared with the thread
-  std::mutex mutex_;
-  bool started_ = false;  // by mutex_
+  Mutex mutex_;
+  bool started_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

@@ -1,15 +1,14 @@
 #include "store/recipes/directory.h"
 
-#include <condition_variable>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/thread.h"
 #include "base/wait.h"
 #include "store/recipes/session.h"
@@ -35,19 +34,19 @@ class WatchedDirectory final : public Directory {
     watch_.reset();
     Thread thread;
     {
-      std::unique_lock lock(mutex_);
+      MutexLock lock(mutex_);
       stopping_ = true;
-      changed_.notify_all();
-      changed_.wait(lock, [&] { return !delivering_; });
+      changed_.NotifyAll();
+      while (delivering_) changed_.Wait(mutex_);
       thread = std::move(thread_);
     }
     thread.Join();
   }
 
   Status AwaitFirst(Deadline deadline) {
-    std::unique_lock lock(mutex_);
-    return WaitUntil(lock, changed_, deadline,
-                     [&] { return informed_ && news_.empty() && !delivering_; });
+    MutexLock lock(mutex_);
+    return WaitUntil(mutex_, changed_, deadline,
+                     [&]() REQUIRES(mutex_) { return informed_ && news_.empty() && !delivering_; });
   }
 
  private:
@@ -57,7 +56,7 @@ class WatchedDirectory final : public Directory {
   };
 
   void OnEvents(const std::vector<WatchEvent>& events) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     for (const auto& event : events) {
       if (event.type == WatchEvent::Type::kPut) {
         Put(event.entry);
@@ -65,11 +64,11 @@ class WatchedDirectory final : public Directory {
         Remove(event.entry.key);
       }
     }
-    Deliver(lock);
+    Deliver();
   }
 
   void OnReset(const Snapshot& snapshot, bool replaced) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     std::set<std::string> standing;
     for (const auto& entry : snapshot.entries) {
       standing.insert(entry.key);
@@ -87,12 +86,11 @@ class WatchedDirectory final : public Directory {
     }
     if (!missing_until_.empty() && !thread_.started()) StartThread();
     informed_ = true;
-    changed_.notify_all();
-    Deliver(lock);
+    changed_.NotifyAll();
+    Deliver();
   }
 
-  // REQUIRES: mutex_ is held.
-  void StartThread() {
+  void StartThread() REQUIRES(mutex_) {
     auto thread = Thread::Start("mf-directory", [this] { DropTheMissing(); });
     if (thread.ok()) {
       thread_ = std::move(*thread);
@@ -105,8 +103,7 @@ class WatchedDirectory final : public Directory {
     while (!missing_until_.empty()) Remove(std::string(missing_until_.begin()->first));
   }
 
-  // REQUIRES: mutex_ is held.
-  void Put(const KeyValue& entry) {
+  void Put(const KeyValue& entry) REQUIRES(mutex_) {
     missing_until_.erase(entry.key);
     auto [known, is_new] = entries_.try_emplace(entry.key, entry);
     bool changed = is_new || known->second.value != entry.value;
@@ -114,8 +111,7 @@ class WatchedDirectory final : public Directory {
     if (changed) news_.push_back({.removed = false, .entry = entry});
   }
 
-  // REQUIRES: mutex_ is held.
-  void Remove(const std::string& key) {
+  void Remove(const std::string& key) REQUIRES(mutex_) {
     missing_until_.erase(key);
     auto known = entries_.find(key);
     if (known == entries_.end()) return;
@@ -124,23 +120,24 @@ class WatchedDirectory final : public Directory {
   }
 
   // Tells the listener what is new, unless another thread is at it, which then tells this as well.
-  void Deliver(std::unique_lock<std::mutex>& lock) {
+  // Gives the mutex up meanwhile.
+  void Deliver() REQUIRES(mutex_) {
     if (delivering_) return;
     delivering_ = true;
     while (!news_.empty() && !stopping_) {
       News news = std::move(news_.front());
       news_.pop_front();
-      lock.unlock();
+      mutex_.Unlock();
       (news.removed ? listener_.on_removed : listener_.on_put)(news.entry);
-      lock.lock();
+      mutex_.Lock();
     }
     delivering_ = false;
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
 
   // The thread: reports entries as gone that nobody has published again in time.
   void DropTheMissing() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (!stopping_) {
       TimePoint now = clock_.Now();
       TimePoint next = TimePoint::max();
@@ -154,11 +151,11 @@ class WatchedDirectory final : public Directory {
       }
       for (const auto& key : gone) Remove(key);
       if (!gone.empty()) {
-        Deliver(lock);
+        Deliver();
       } else if (next == TimePoint::max()) {
-        changed_.wait(lock);
+        changed_.Wait(mutex_);
       } else {
-        clock_.WaitUntil(lock, changed_, next);
+        clock_.WaitUntil(mutex_, changed_, next);
       }
     }
   }
@@ -166,17 +163,16 @@ class WatchedDirectory final : public Directory {
   const Listener listener_;
   Clock& clock_;
 
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
-  std::map<std::string, KeyValue> entries_;
-  std::map<std::string, TimePoint>
-      // of entries_: not in the store that answers now, and how long that may last
-      missing_until_;
-  std::deque<News> news_;  // not told yet
-  bool informed_ = false;  // the first snapshot has come
-  bool delivering_ = false;
-  bool stopping_ = false;
-  Thread thread_;  // started when first something is missing
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, KeyValue> entries_ GUARDED_BY(mutex_);
+  // of entries_: not in the store that answers now, and how long that may last
+  std::map<std::string, TimePoint> missing_until_ GUARDED_BY(mutex_);
+  std::deque<News> news_ GUARDED_BY(mutex_);  // not told yet
+  bool informed_ GUARDED_BY(mutex_) = false;  // the first snapshot has come
+  bool delivering_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  Thread thread_ GUARDED_BY(mutex_);  // started when first something is missing
 
   std::unique_ptr<Watch> watch_;
 };

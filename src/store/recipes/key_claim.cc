@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/wait.h"
 #include "store/recipes/host_identity.h"
 
@@ -24,13 +25,13 @@ Compare Absent(const std::string& key) {
 
 // Waits until `key` is gone.
 Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  CondVar changed;
   bool absent = false;
   auto found = [&](bool stands) {
-    std::lock_guard lock(mutex);
+    MutexLock lock(mutex);
     absent = !stands;
-    changed.notify_all();
+    changed.NotifyAll();
   };
   auto watch = client.WatchPrefix(
       key, 0,
@@ -39,8 +40,8 @@ Status AwaitAbsence(Client& client, const std::string& key, Deadline deadline) {
        .on_reset = [&](const Snapshot& snapshot, bool) { found(!snapshot.entries.empty()); }});
   Status waited;
   {
-    std::unique_lock lock(mutex);
-    waited = WaitUntil(lock, changed, deadline, [&] { return absent; });
+    MutexLock lock(mutex);
+    waited = WaitUntil(mutex, changed, deadline, [&] { return absent; });
   }
   watch.reset();  // before what its handler uses
   return waited;

@@ -2,15 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/thread.h"
-#include "base/timed_wait.h"
 #include "base/wait.h"
 
 namespace memfabric::store {
@@ -51,16 +49,16 @@ class LeasedSession final : public Session {
   LeasedSession(Client& client, SessionObserver* observer, LeaseId lease, StoreIdentity identity)
       : client_(client), observer_(observer), lease_(lease), identity_(identity) {
     connection_watch_ = client_.WatchConnection([this](bool answers) {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       answers_ = answers;
       if (answers) due_ = steady_clock::now();
-      changed_.notify_all();
+      changed_.NotifyAll();
     });
     // A store that was lost before the watch stood is found by the first keep-alive.
   }
 
   Status Start() {
-    std::lock_guard lock(mutex_);  // so that the thread finds thread_ assigned
+    MutexLock lock(mutex_);  // so that the thread finds thread_ assigned
     ASSIGN_OR_RETURN(thread_, Thread::Start("mf-session", [this] { KeepAlive(); }));
     return Ok();
   }
@@ -68,9 +66,9 @@ class LeasedSession final : public Session {
   ~LeasedSession() override {
     connection_watch_.reset();
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       stopping_ = true;
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
     thread_.Join();
     if (!answers_) return;  // the lease ends by itself, or has ended with its store
@@ -80,13 +78,13 @@ class LeasedSession final : public Session {
   }
 
   LeaseId lease() const override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return lease_;
   }
 
   Status Explain(Status failure) const override {
     if (!IsDisconnected(failure) && !IsDeadlineExceeded(failure)) return failure;
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (!overdue_) return failure;
     return Reconnect(
         "this process's lease could not be renewed for {:.0f} s, so the others may have given it "
@@ -111,7 +109,7 @@ class LeasedSession final : public Session {
         own = Owns(key);
         continue;
       }
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       if (lease_ != lease) continue;  // it went to a store, or under a lease, that is no more
       if (result->succeeded) {
         records_[key] = value;
@@ -130,7 +128,7 @@ class LeasedSession final : public Session {
     for (;;) {
       ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
       {
-        std::lock_guard lock(mutex_);
+        MutexLock lock(mutex_);
         if (lease_ != lease || republishing_) continue;
         records_.erase(key);  // first, so that nothing publishes it again
       }
@@ -144,13 +142,13 @@ class LeasedSession final : public Session {
   Result<TransactionResult> Commit(const Transaction& transaction, Deadline deadline) override {
     ASSIGN_OR_RETURN(LeaseId lease, AwaitLease(deadline));
     auto result = client_.Commit(transaction, deadline);
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto& branch =
         result.ok() && !result->succeeded ? transaction.otherwise : transaction.then;
     if (!result.ok()) {
       if (!IsNotFound(result.status())) return result;
       due_ = steady_clock::now();  // the thread finds out why
-      changed_.notify_all();
+      changed_.NotifyAll();
       return Reconnect("the session's lease has ended meanwhile: {}", result.status().message());
     }
     bool writes = std::ranges::any_of(
@@ -176,20 +174,20 @@ class LeasedSession final : public Session {
   }
 
   bool Owns(const std::string& key) const {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return records_.contains(key);
   }
 
   // Counts how often the store has given this process up.
   std::uint64_t Life() const {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return life_;
   }
 
   // The lease, once the records stand in the store that answers.
   Result<LeaseId> AwaitLease(Deadline deadline) {
-    std::unique_lock lock(mutex_);
-    RETURN_IF_ERROR(WaitUntil(lock, changed_, deadline, [&] {
+    MutexLock lock(mutex_);
+    RETURN_IF_ERROR(WaitUntil(mutex_, changed_, deadline, [&]() REQUIRES(mutex_) {
                       return !republishing_;
                     }).WithContext("publishing again in the store that answers now"));
     return lease_;
@@ -201,48 +199,49 @@ class LeasedSession final : public Session {
     if (steady_clock::now() >= deadline) return failure;
     if (IsDisconnected(failure)) return Ok();  // the client waits for the connection
     if (!IsNotFound(failure) || thread_.IsCurrent()) return failure;
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     due_ = steady_clock::now();  // the thread finds out why
-    changed_.notify_all();
-    Status waited = WaitUntil(lock, changed_, deadline, [&] { return lease_ != lease; });
+    changed_.NotifyAll();
+    Status waited =
+        WaitUntil(mutex_, changed_, deadline, [&]() REQUIRES(mutex_) { return lease_ != lease; });
     return IsInterrupted(waited) ? waited : waited.ok() ? Ok() : failure;
   }
 
   void KeepAlive() {
     CancelScope scope(stopping_);
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (!stopping_) {
       if (!answers_ || steady_clock::now() < due_) {
         const TimePoint overdue_at = renewed_ + kSessionTimeToLive;
         if (!overdue_ && steady_clock::now() >= overdue_at) {
-          lock.unlock();
+          lock.Unlock();
           SayOverdue();
-          lock.lock();
+          lock.Lock();
         } else if (answers_) {
-          WaitOn(lock, changed_, overdue_ ? due_ : std::min(due_, overdue_at));
+          changed_.WaitUntil(mutex_, overdue_ ? due_ : std::min(due_, overdue_at));
         } else if (overdue_) {
-          changed_.wait(lock);
+          changed_.Wait(mutex_);
         } else {
-          WaitOn(lock, changed_, overdue_at);
+          changed_.WaitUntil(mutex_, overdue_at);
         }
         continue;
       }
       due_ = steady_clock::now() + kKeepAlivePeriod;
       LeaseId lease = lease_;
-      lock.unlock();
+      lock.Unlock();
       Check(lease);
-      lock.lock();
+      lock.Lock();
     }
   }
 
   // Once for each time that the store is out of reach for longer than the lease lives.
   void SayOverdue() {
-    Status why = client_.KeepLeaseAlive(lease_, steady_clock::now() + kExplainTimeout).status();
+    Status why = client_.KeepLeaseAlive(lease(), steady_clock::now() + kExplainTimeout).status();
     if (why.ok()) return Renewed();
     if (IsNotFound(why)) return RetrySoon();  // the store answers: the next look tells what follows
     double seconds = 0;
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       if (stopping_) return;
       overdue_ = true;
       seconds = Seconds(steady_clock::now() - renewed_);
@@ -257,10 +256,10 @@ class LeasedSession final : public Session {
 
   void Renewed() {
     const TimePoint now = steady_clock::now();
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     const TimePoint before = std::exchange(renewed_, now);
     if (!std::exchange(overdue_, false)) return;
-    lock.unlock();
+    lock.Unlock();
     LOG(kWarn, "session: the store answers again, after {:.1f} s", Seconds(now - before));
   }
 
@@ -282,23 +281,28 @@ class LeasedSession final : public Session {
   }
 
   bool Republishing() const {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return republishing_;
   }
 
   void Recognize(const StoreIdentity& identity) {
     if (client_.identity() != identity) return;  // it was one or the other: the next look tells
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     identity_ = identity;
   }
 
   bool SameStore() const {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return !republishing_ && client_.identity() == identity_;
   }
 
+  StoreIdentity granter() const {
+    MutexLock lock(mutex_);
+    return identity_;
+  }
+
   void RetrySoon() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     due_ = steady_clock::now() + kRetryPeriod;
   }
 
@@ -310,14 +314,14 @@ class LeasedSession final : public Session {
     auto lease = client_.GrantLease(kSessionTimeToLive, steady_clock::now() + kGrantTimeout);
     if (!lease.ok() || client_.identity() != identity) return false;
     Renewed();
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     lease_ = *lease;
     identity_ = identity;
     if (because == Because::kGivenUp) {
       records_.clear();
       ++life_;
     }
-    changed_.notify_all();
+    changed_.NotifyAll();
     return true;
   }
 
@@ -333,21 +337,21 @@ class LeasedSession final : public Session {
   void Republish() {
     Records records;
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       republishing_ = true;
       records = records_;
     }
     std::vector<std::string> lost;
     bool done = LeaseForRepublishing() && PutAll(records, &lost);
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       if (!done) {
         due_ = steady_clock::now() + kRetryPeriod;
         return;  // republishing_ stays: the next look begins anew
       }
       for (const auto& key : lost) records_.erase(key);
       republishing_ = false;
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
     LOG(kInfo, "session: {} records published again in the store that answers now, {} lost",
         records.size() - lost.size(), lost.size());
@@ -356,19 +360,20 @@ class LeasedSession final : public Session {
 
   // The last attempt's, when that got one in this store: records stand under it.
   bool LeaseForRepublishing() {
-    if (client_.identity() == identity_) {
-      auto left = client_.KeepLeaseAlive(lease_, steady_clock::now() + kKeepAliveTimeout);
+    if (client_.identity() == granter()) {
+      auto left = client_.KeepLeaseAlive(lease(), steady_clock::now() + kKeepAliveTimeout);
       if (!IsNotFound(left.status())) return left.ok();
     }
     return Renew(Because::kReplaced);
   }
 
   bool PutAll(const Records& records, std::vector<std::string>* lost) {
+    const LeaseId own = lease();
     for (auto next = records.begin(); next != records.end();) {
       auto begin = next;
       Transaction all;
       for (; next != records.end() && all.then.size() < kRecordsATransaction; ++next) {
-        auto one = IfAbsent(next->first, next->second, lease_);
+        auto one = IfAbsent(next->first, next->second, own);
         all.conditions.push_back(one.conditions[0]);
         all.then.push_back(one.then[0]);
       }
@@ -376,11 +381,11 @@ class LeasedSession final : public Session {
       if (!result.ok()) return false;
       if (result->succeeded) continue;
       for (auto record = begin; record != next; ++record) {  // somebody holds one of them: which
-        auto single = client_.Commit(IfAbsent(record->first, record->second, lease_),
+        auto single = client_.Commit(IfAbsent(record->first, record->second, own),
                                      steady_clock::now() + kGrantTimeout);
         if (!single.ok()) return false;
         const KeyValue* holder = OnlyEntry(*single);
-        if (!single->succeeded && (holder == nullptr || holder->lease != lease_))
+        if (!single->succeeded && (holder == nullptr || holder->lease != own))
           lost->push_back(record->first);
       }
     }
@@ -390,19 +395,20 @@ class LeasedSession final : public Session {
   Client& client_;
   SessionObserver* const observer_;
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
-  // this and the next are written by the thread only, which reads them without the mutex
-  LeaseId lease_;
-  StoreIdentity identity_;  // of the store that granted it
-  std::uint64_t life_ = 0;
-  Records records_;
-  bool republishing_ = false;  // another store answers, and the records don't all stand there yet
-  bool answers_ = true;
-  TimePoint renewed_ = steady_clock::now();  // when the lease was granted, or renewed last
-  bool overdue_ = false;                     // its time has passed since, and that was said
+  mutable Mutex mutex_;
+  CondVar changed_;
+  LeaseId lease_ GUARDED_BY(mutex_);
+  StoreIdentity identity_ GUARDED_BY(mutex_);  // of the store that granted it
+  std::uint64_t life_ GUARDED_BY(mutex_) = 0;
+  Records records_ GUARDED_BY(mutex_);
+  // another store answers, and the records don't all stand there yet
+  bool republishing_ GUARDED_BY(mutex_) = false;
+  bool answers_ GUARDED_BY(mutex_) = true;
+  // when the lease was granted, or renewed last
+  TimePoint renewed_ GUARDED_BY(mutex_) = steady_clock::now();
+  bool overdue_ GUARDED_BY(mutex_) = false;  // its time has passed since, and that was said
   std::atomic<bool> stopping_{false};        // atomic: also looked at by the thread's waits
-  TimePoint due_ = steady_clock::now() + kKeepAlivePeriod;
+  TimePoint due_ GUARDED_BY(mutex_) = steady_clock::now() + kKeepAlivePeriod;
 
   std::unique_ptr<Watch> connection_watch_;
   Thread thread_;

@@ -3,15 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "base/backoff.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/thread.h"
-#include "base/timed_wait.h"
 #include "base/wait.h"
 #include "store/recipes/host_identity.h"
 #include "store/recipes/session.h"
@@ -41,9 +39,9 @@ class TcpStoreHost final : public StoreHost {
 
   ~TcpStoreHost() override {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       stopping_ = true;
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
     thread_.Join();
   }
@@ -65,12 +63,12 @@ class TcpStoreHost final : public StoreHost {
   }
 
   bool serving() const override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return server_ != nullptr;
   }
 
   Status OnStoreLost() override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (server_ != nullptr || stopping_) return Ok();
     lost_ = true;
     if (running_) return Ok();  // it looks again before it ends
@@ -89,7 +87,7 @@ class TcpStoreHost final : public StoreHost {
     options.tls = tls_;
     auto server = EmbeddedServer::Start(options);
     if (server.ok()) {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       server_ = std::move(*server);
       return Outcome::kServing;
     }
@@ -103,12 +101,12 @@ class TcpStoreHost final : public StoreHost {
   }
 
   void TakeOverWhileLost() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (!stopping_ && std::exchange(lost_, false)) {
       for (Backoff backoff(kFirstRetry, kLastRetry);;) {
-        lock.unlock();
+        lock.Unlock();
         auto outcome = TryOnce({RecoveringSeed()}, TimePoint::max());
-        lock.lock();
+        lock.Lock();
         if (outcome.ok()) {
           if (*outcome == Outcome::kServing)
             LOG(kInfo, "store {}: taken over by this process", url_.ToString());
@@ -121,7 +119,7 @@ class TcpStoreHost final : public StoreHost {
         }
         for (const auto until = steady_clock::now() + backoff.Next();
              !stopping_ && steady_clock::now() < until;)
-          WaitOn(lock, changed_, until);
+          changed_.WaitUntil(mutex_, until);
         if (stopping_) break;
       }
     }
@@ -136,13 +134,13 @@ class TcpStoreHost final : public StoreHost {
 
   const StoreUrl url_;
   const std::shared_ptr<const TlsCredentials> tls_;  // shared with the job's client
-  mutable std::mutex mutex_;                         // guards what follows
-  std::condition_variable changed_;
-  std::unique_ptr<EmbeddedServer> server_;
-  bool lost_ = false;
-  bool running_ = false;  // the thread
-  bool stopping_ = false;
-  Thread thread_;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::unique_ptr<EmbeddedServer> server_ GUARDED_BY(mutex_);
+  bool lost_ GUARDED_BY(mutex_) = false;
+  bool running_ GUARDED_BY(mutex_) = false;  // the thread
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  Thread thread_;  // started with the mutex held
 };
 
 }  // namespace
