@@ -1,5 +1,5 @@
 // capi/boundary.h: what every function of the C ABI does at its edge: turn a Status into a code and
-// the thread's last error, say failures in the log, and let no exception out.
+// the thread's last error, log failures, and let no exception out.
 //
 // The order of what is checked is the same in all of them: arguments that are null or zero, then
 // whether the service is initialized, then the handle, then the rest.

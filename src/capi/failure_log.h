@@ -1,5 +1,5 @@
-// capi/failure_log.h: what the log says, at level warn, of the failures that public functions
-// return: programs that look at no code, or print it alone, leave a trace.
+// capi/failure_log.h: a line in the log, at level warn, for each failure that a public function
+// returns. So a program that ignores the code, or prints nothing else, leaves a trace.
 //
 // Threads: any.
 

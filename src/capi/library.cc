@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/wait.h"
 
 namespace memfabric::capi {
@@ -24,11 +25,11 @@ std::atomic<Library*> inherited{nullptr};  // the parent's, in a forked child
 }  // namespace
 
 void Library::BeforeFork() {
-  if (Library* library = instance.load()) library->tls_mutex_.lock();
+  if (Library* library = instance.load()) library->tls_mutex_.Lock();
 }
 
 void Library::AfterForkInParent() {
-  if (Library* library = instance.load()) library->tls_mutex_.unlock();
+  if (Library* library = instance.load()) library->tls_mutex_.Unlock();
 }
 
 void Library::AfterForkInChild() {
@@ -39,7 +40,7 @@ void Library::AfterForkInChild() {
   // here: a child must not speak in the clear unknowingly.
   Library* parent = instance.exchange(nullptr);
   if (parent == nullptr) return;
-  parent->tls_mutex_.unlock();
+  parent->tls_mutex_.Unlock();
   inherited.store(parent);
 }
 
@@ -53,20 +54,26 @@ Library& Library::Instance() {
   // must be ended.
   auto* fresh = new Library;
   fresh->forked_from_initialized_ = was_initialized.load();
-  if (const Library* parent = inherited.load()) fresh->tls_ = parent->tls_;
+  if (Library* parent = inherited.load()) fresh->TakeTls(*parent);
   if (instance.compare_exchange_strong(library, fresh)) return *fresh;
   delete fresh;
   return *library;
 }
 
-Status Library::RuntimeLocked() {
+void Library::TakeTls(Library& parent) {
+  MutexLock theirs(parent.tls_mutex_);
+  MutexLock lock(tls_mutex_);
+  tls_ = parent.tls_;
+}
+
+Status Library::EnsureRuntime() {
   if (runtime_ != nullptr) return Ok();
   if (forked_from_initialized_)
     return Unsupported(
         "this process was forked from one that had initialized MemFabric, and gRPC's threads did "
         "not come along: "
         "fork before initialize, or start processes with 'spawn' or 'forkserver'");
-  // before the next but one line: what is registered last runs first at exit
+  // Before AtExit is registered: what is registered last runs first at exit.
   store::PrepareOpenSsl();
   ASSIGN_OR_RETURN(runtime_, Runtime::Create());
   has_runtime_ = true;
@@ -77,8 +84,8 @@ Status Library::RuntimeLocked() {
 }
 
 Status Library::Initialize() {
-  std::lock_guard lock(mutex_);
-  return RuntimeLocked();
+  MutexLock lock(mutex_);
+  return EnsureRuntime();
 }
 
 void Library::Uninitialize() {
@@ -91,30 +98,28 @@ void Library::Uninitialize() {
   CloseTrans();
   CloseBm();
   CloseShm();
-  std::unique_lock trans(trans_use_);
-  EndTrans();  // opened meanwhile
-  std::lock_guard lock(mutex_);
-  std::unique_lock use(bm_use_);
-  if (bm_ != nullptr || shm_.IsOpen()) return;  // initialized anew meanwhile
+  MutexLock lock(mutex_);
+  // opened anew meanwhile
+  if (bm_.IsOpen() || shm_.IsOpen() || trans_.IsOpen()) return;
   stores_.clear();
   has_runtime_ = false;
   runtime_.reset();
 }
 
 Status Library::SetStoreTls(bool enable, std::string_view info) {
-  std::lock_guard lock(tls_mutex_);
+  MutexLock lock(tls_mutex_);
   if (enable) return tls_.Enable(info);
   tls_.Disable();
   return Ok();
 }
 
 Status Library::SetStoreTlsKey(std::string_view pem, std::string_view password) {
-  std::lock_guard lock(tls_mutex_);
+  MutexLock lock(tls_mutex_);
   return tls_.SetKey(pem, password);
 }
 
 Result<std::shared_ptr<const store::TlsCredentials>> Library::StoreTls() {
-  std::lock_guard lock(tls_mutex_);
+  MutexLock lock(tls_mutex_);
   return tls_.Credentials();
 }
 
@@ -125,14 +130,10 @@ Status Library::CreateStore(const std::string& text) {
         "store url '{}' names a cluster that somebody else runs; a store can be started at "
         "tcp://host:port",
         text);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (stores_.contains(url.ToString())) return Ok();
-  {
-    std::shared_lock use(bm_use_);
-    if (bm_ != nullptr && bm_->Serves(url)) return Ok();
-  }
-  if (shm_.Serves(url)) return Ok();
-  RETURN_IF_ERROR(RuntimeLocked());
+  if (bm_.Serves(url) || shm_.Serves(url)) return Ok();
+  RETURN_IF_ERROR(EnsureRuntime());
   store::EmbeddedServer::Options options;
   options.listen = url.endpoints.front();
   ASSIGN_OR_RETURN(options.tls, StoreTls());
@@ -145,81 +146,53 @@ Status Library::CreateStore(const std::string& text) {
 void Library::DestroyStore(const std::string& text) {
   auto url = ParseStoreUrl(text);
   if (!url.ok()) return;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   stores_.erase(url->ToString());
+}
+
+template <typename Service, typename Table, typename Options>
+Status Library::Open(ServiceSlot<Service>& slot, Table& objects, const Options& options,
+                     bool with_tls) {
+  MutexLock lock(mutex_);
+  CancelScope scope(open_cancelled_);
+  ASSIGN_OR_RETURN(bool open, slot.IsOpenAs(options));
+  if (open) return Ok();
+  std::shared_ptr<const store::TlsCredentials> tls;  // shared with others' connections
+  if (with_tls) {
+    ASSIGN_OR_RETURN(tls, StoreTls());
+  }
+  RETURN_IF_ERROR(EnsureRuntime());
+  ASSIGN_OR_RETURN(auto service, Service::Open(*runtime_, options, std::move(tls)));
+  slot.Put(std::move(service));
+  objects.SetOpen(true);
+  return Ok();
+}
+
+template <typename Service, typename Table>
+void Library::Close(ServiceSlot<Service>& slot, Table& objects) {
+  open_cancelled_ = true;  // an initialize that waits ends now
+  MutexLock lock(mutex_);
+  open_cancelled_ = false;
+  slot.Close([&] {
+    // NotFound: its user was quicker
+    for (auto handle : objects.All()) (void)objects.Remove(handle);
+  });
+  objects.SetOpen(false);
 }
 
 Status Library::OpenBm(const bm::InitOptions& options) {
   RETURN_IF_ERROR(bm::Check(options));
-  std::lock_guard lock(mutex_);
-  CancelScope scope(open_cancelled_);
-  {
-    std::shared_lock use(bm_use_);
-    if (bm_ != nullptr) {
-      if (bm_->options() == options) return Ok();
-      return RepeatCall(
-          "Big Memory is initialized already, with other arguments (store_url {}, world_size {}): "
-          "uninitialize it first",
-          bm_->options().store_url, bm_->options().world_size);
-    }
-  }
-  std::shared_ptr<const store::TlsCredentials> tls;  // shared with others' connections
-  if (!options.config.store_tls.enabled) {
-    ASSIGN_OR_RETURN(tls, StoreTls());
-  }
-  RETURN_IF_ERROR(RuntimeLocked());
-  ASSIGN_OR_RETURN(auto service, bm::Service::Open(*runtime_, options, std::move(tls)));
-  std::unique_lock use(bm_use_);
-  bm_ = std::move(service);
-  pools_.SetOpen(true);
-  return Ok();
+  return Open(bm_, pools_, options, !options.config.store_tls.enabled);
 }
 
-void Library::CloseBm() {
-  open_cancelled_ = true;  // an initialize that waits ends now
-  std::lock_guard lock(mutex_);
-  open_cancelled_ = false;
-  {
-    std::shared_lock use(bm_use_);
-    if (bm_ == nullptr) return;
-  }
-  bm_closing_ = true;  // calls that wait end now
-  for (auto handle : pools_.All()) {
-    Status removed = pools_.Remove(handle);
-    if (!removed.ok() && !IsNotFound(removed))
-      LOG(kError, "a pool did not end well: {}", removed.message());
-  }
-  std::unique_lock use(bm_use_);
-  for (auto handle : pools_.All()) (void)pools_.Remove(handle);  // created while we waited
-  bm_.reset();
-  pools_.SetOpen(false);
-  bm_closing_ = false;
-}
+void Library::CloseBm() { Close(bm_, pools_); }
 
 Status Library::OpenShm(const shm::InitOptions& options) {
   RETURN_IF_ERROR(shm::Check(options));
-  std::lock_guard lock(mutex_);
-  CancelScope scope(open_cancelled_);
-  ASSIGN_OR_RETURN(bool open, shm_.IsOpenAs(options));
-  if (open) return Ok();
-  RETURN_IF_ERROR(RuntimeLocked());
-  ASSIGN_OR_RETURN(auto tls, StoreTls());
-  ASSIGN_OR_RETURN(auto service, shm::Service::Open(*runtime_, options, std::move(tls)));
-  shm_.Put(std::move(service));
-  objects_.SetOpen(true);
-  return Ok();
+  return Open(shm_, objects_, options, true);
 }
 
-void Library::CloseShm() {
-  open_cancelled_ = true;
-  std::lock_guard lock(mutex_);
-  open_cancelled_ = false;
-  shm_.Close([&] {
-    // NotFound: its user was quicker
-    for (auto handle : objects_.All()) (void)objects_.Remove(handle);
-  });
-  objects_.SetOpen(shm_.IsOpen());
-}
+void Library::CloseShm() { Close(shm_, objects_); }
 
 Result<Objects::Handle> Library::CreateObject(const shm::CreateOptions& options) {
   RETURN_IF_ERROR(shm::Check(options));
@@ -230,19 +203,14 @@ Result<Objects::Handle> Library::CreateObject(const shm::CreateOptions& options)
 }
 
 Result<std::uint32_t> Library::SupportedOps() {
-  std::lock_guard lock(mutex_);
-  RETURN_IF_ERROR(RuntimeLocked());
+  MutexLock lock(mutex_);
+  RETURN_IF_ERROR(EnsureRuntime());
   return shm::SupportedOps(runtime_->transports());
-}
-
-Rank Library::BmRank() {
-  std::shared_lock use(bm_use_);
-  return bm_ == nullptr ? kNoRank : bm_->rank();
 }
 
 Result<Pools::Handle> Library::CreatePool(const bm::CreateOptions& options) {
   RETURN_IF_ERROR(bm::Check(options));
-  return WithBm([&](bm::Service& service) {
+  return bm_.With([&](bm::Service& service) {
     return pools_.Add(options.id,
                       [&](ReadGate& gate) { return service.CreatePool(options, gate); });
   });
@@ -251,34 +219,25 @@ Result<Pools::Handle> Library::CreatePool(const bm::CreateOptions& options) {
 Result<Handles<trans::TransferEngine>::Handle> Library::OpenEngine(
     const trans::EngineOptions& options) {
   RETURN_IF_ERROR(trans::Check(options));
-  std::shared_lock use(trans_use_);
-  CancelScope scope(trans_closing_);
-  {
-    std::lock_guard lock(mutex_);
-    RETURN_IF_ERROR(RuntimeLocked());
-  }
   auto with_tls = options;
   if (with_tls.tls == nullptr) {
     ASSIGN_OR_RETURN(with_tls.tls, StoreTls());
   }
-  auto engine = trans::TransferEngine::Open(*runtime_, blocks_, with_tls);
-  if (trans_closing_ && IsInterrupted(engine.status()))
-    return NotInitialized("the library was uninitialized while engine '{}' was opened",
-                          options.unique_id);
-  if (!engine.ok()) return std::move(engine).status();
-  return engines_.Add(*std::move(engine));
+  {
+    MutexLock lock(mutex_);
+    RETURN_IF_ERROR(EnsureRuntime());
+    if (!trans_.IsOpen()) trans_.Put(std::make_unique<TransService>(TransService{*runtime_}));
+  }
+  return trans_.With([&](TransService& service) -> Result<Handles<trans::TransferEngine>::Handle> {
+    ASSIGN_OR_RETURN(auto engine, trans::TransferEngine::Open(service.runtime, blocks_, with_tls));
+    return engines_.Add(std::move(engine));
+  });
 }
 
 void Library::CloseTrans() {
-  trans_closing_ = true;  // engines that are being opened give up
-  EndTrans();
-  std::unique_lock use(trans_use_);
-  EndTrans();
-  trans_closing_ = false;
-}
-
-void Library::EndTrans() {
-  for (const auto& engine : engines_.RemoveAll()) engine->Close();
+  trans_.Close([&] {
+    for (const auto& engine : engines_.RemoveAll()) engine->Close();
+  });
   streams_.RemoveAll();  // what is queued finds no engine and ends
 }
 

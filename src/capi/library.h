@@ -1,9 +1,8 @@
-// capi/library.h: the one object that the C ABI stands on. A C interface is global by nature;
-// everything global is in here.
+// capi/library.h: the state behind the C ABI, one object a process.
 //
 // Runtime and services are made when they are first needed and ended by smem_uninit, in the right
-// order. Calls hold the library open while they run (Use); Close makes those that wait end early
-// and then waits for them.
+// order. Calls hold their service open while they run; closing it makes those that wait end early,
+// and waits for them (service_slot.h).
 //
 // In a forked child there is a new Library: it knows nothing of the parent's. docs/threads.md says
 // what that means.
@@ -15,10 +14,9 @@
 #include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
-#include <shared_mutex>
 #include <string>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/wait.h"
 #include "bm/service.h"
@@ -57,21 +55,13 @@ class Library {
 
   Status OpenBm(const bm::InitOptions& options);
   void CloseBm();
-  Rank BmRank();
 
-  // Calls use(service), which may wait, with the service held open.
-  template <typename Call>
-  auto WithBm(Call&& call) -> decltype(call(std::declval<bm::Service&>())) {
-    std::shared_lock use(bm_use_);
-    if (bm_ == nullptr || bm_closing_)
-      return NotInitialized("Big Memory is not initialized: call bm.initialize first");
-    return Cancellable([&] { return call(*bm_); });
-  }
+  ServiceSlot<bm::Service>& bm() { return bm_; }
   // Calls call(pool), which may wait, with the pool and the service held open.
   template <typename Call>
   auto WithPool(Pools::Handle handle, Call&& call) -> decltype(call(std::declval<bm::Pool&>())) {
     RETURN_IF_ERROR(pools_.CheckNotNull(handle));
-    return WithBm([&](bm::Service&) -> decltype(call(std::declval<bm::Pool&>())) {
+    return bm_.With([&](bm::Service&) -> decltype(call(std::declval<bm::Pool&>())) {
       ASSIGN_OR_RETURN(auto pool, pools_.Find(handle));
       return call(*pool);
     });
@@ -97,48 +87,44 @@ class Library {
  private:
   Library() = default;
 
-  template <typename Call>
-  auto Cancellable(Call&& call) -> decltype(call()) {
-    CancelScope scope(bm_closing_);
-    auto result = call();
-    if (bm_closing_ && IsInterrupted(StatusOf(result)))
-      return NotInitialized("Big Memory was uninitialized while the call ran");
-    return result;
-  }
-  static const Status& StatusOf(const Status& status) { return status; }
-  template <typename T>
-  static const Status& StatusOf(const Result<T>& result) {
-    return result.status();
-  }
+  // Where engines come from, once one was asked for.
+  struct TransService {
+    Runtime& runtime;
+  };
 
-  static void BeforeFork();
-  static void AfterForkInParent();
-  static void AfterForkInChild();
+  template <typename Service, typename Table, typename Options>
+  Status Open(ServiceSlot<Service>& slot, Table& objects, const Options& options, bool with_tls);
+  template <typename Service, typename Table>
+  void Close(ServiceSlot<Service>& slot, Table& objects);
 
-  Status RuntimeLocked();  // REQUIRES: mutex_
+  // One function takes tls_mutex_, and another gives it up.
+  static void BeforeFork() NO_THREAD_SAFETY_ANALYSIS;
+  static void AfterForkInParent() NO_THREAD_SAFETY_ANALYSIS;
+  static void AfterForkInChild() NO_THREAD_SAFETY_ANALYSIS;
 
-  std::mutex tls_mutex_;  // guards the next; held across a fork, so that the child finds it whole
-  store::TlsSettings tls_;
+  void TakeTls(Library& parent);
+  Status EnsureRuntime() REQUIRES(mutex_);
 
-  std::mutex mutex_;  // serialises opening and closing; never taken by calls that only use
-  std::unique_ptr<Runtime> runtime_;
+  Mutex tls_mutex_;  // held across a fork, so that the child finds the settings whole
+  store::TlsSettings tls_ GUARDED_BY(tls_mutex_);
+
+  // serialises opening and closing of Big Memory and Shared Memory; never taken by calls that only
+  // use them
+  Mutex mutex_;
+  std::unique_ptr<Runtime> runtime_ GUARDED_BY(mutex_);
   std::atomic<bool> has_runtime_{false};
-  std::map<std::string, std::unique_ptr<store::EmbeddedServer>> stores_;  // by url
-  bool forked_from_initialized_ = false;
+  // by url
+  std::map<std::string, std::unique_ptr<store::EmbeddedServer>> stores_ GUARDED_BY(mutex_);
+  bool forked_from_initialized_ = false;  // changes before anybody has the library
   std::atomic<bool> open_cancelled_{false};
 
-  std::shared_mutex bm_use_;  // shared: bm_ is in use. Exclusive: it is made or ended
-  std::atomic<bool> bm_closing_{false};
-  std::unique_ptr<bm::Service> bm_;
+  ServiceSlot<bm::Service> bm_{"Big Memory", "bm.initialize"};
   Pools pools_{"pool", "Big Memory", "bm.initialize"};
 
   ServiceSlot<shm::Service> shm_{"Shared Memory", "shm.initialize"};
   Objects objects_{"object", "Shared Memory", "shm.initialize"};
 
-  void EndTrans();
-
-  std::shared_mutex trans_use_;  // shared: an engine is being opened. Taken before mutex_
-  std::atomic<bool> trans_closing_{false};
+  ServiceSlot<TransService> trans_{"Transfer", "smem_trans_create"};
   std::atomic<std::uint64_t> handles_{0};
   SharedBlocks blocks_;  // outlive the engines, and the library's being closed: users hold them
   Handles<trans::TransferEngine> engines_{"engine", handles_, &has_runtime_};

@@ -4,17 +4,16 @@
 // Calls hold the service open while they run (With); Close makes those that wait end early and then
 // waits for them.
 //
-// Owner: the library, which serialises Open and Close. Threads: any.
+// Owner: the library, which opens one at a time. Threads: any.
 
 #pragma once
 
 #include <atomic>
 #include <memory>
-#include <mutex>
-#include <shared_mutex>
 #include <string>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/url.h"
 #include "base/wait.h"
@@ -30,7 +29,7 @@ class ServiceSlot {
   // Whether it is open with these options already; RepeatCall: with others.
   template <typename Options>
   Result<bool> IsOpenAs(const Options& options) {
-    std::shared_lock use(use_);
+    ReaderLock use(use_);
     if (service_ == nullptr) return false;
     if (service_->options() == options) return true;
     return RepeatCall(
@@ -39,22 +38,22 @@ class ServiceSlot {
         name_, service_->options().store_url, service_->options().world_size);
   }
   void Put(std::unique_ptr<Service> service) {
-    std::unique_lock use(use_);
+    WriterLock use(use_);
     service_ = std::move(service);
   }
   bool Serves(const StoreUrl& url) {
-    std::shared_lock use(use_);
+    ReaderLock use(use_);
     return service_ != nullptr && service_->Serves(url);
   }
   bool IsOpen() {
-    std::shared_lock use(use_);
+    ReaderLock use(use_);
     return service_ != nullptr;
   }
 
   // Calls use(service), which may wait, with the service held open.
   template <typename Call>
   auto With(Call&& call) -> decltype(call(std::declval<Service&>())) {
-    std::shared_lock use(use_);
+    ReaderLock use(use_);
     if (service_ == nullptr || closing_)
       return NotInitialized("{} is not initialized: call {} first", name_, opener_);
     CancelScope scope(closing_);
@@ -71,7 +70,7 @@ class ServiceSlot {
     if (!IsOpen()) return;
     closing_ = true;  // calls that wait end now
     end_objects();
-    std::unique_lock use(use_);
+    WriterLock use(use_);
     end_objects();
     service_.reset();
     closing_ = false;
@@ -86,9 +85,9 @@ class ServiceSlot {
 
   const char* const name_;
   const char* const opener_;
-  std::shared_mutex use_;  // shared: service_ is in use. Exclusive: it is made or ended
+  SharedMutex use_;  // shared: service_ is in use. Exclusive: it is made or ended
   std::atomic<bool> closing_{false};
-  std::unique_ptr<Service> service_;
+  std::unique_ptr<Service> service_ GUARDED_BY(use_);
 };
 
 }  // namespace memfabric::capi

@@ -153,8 +153,11 @@ void smem_bm_uninit(uint32_t) {
 }
 
 uint32_t smem_bm_get_rank_id(void) {
-  return ValueOr<uint32_t>(SMEM_BM_RANK_NONE,
-                           []() -> Result<uint32_t> { return Library::Instance().BmRank(); });
+  return ValueOr<uint32_t>(SMEM_BM_RANK_NONE, []() -> Result<uint32_t> {
+    auto rank = Library::Instance().bm().With(
+        [](bm::Service& service) -> Result<uint32_t> { return service.rank(); });
+    return rank.ok() ? *rank : SMEM_BM_RANK_NONE;  // not initialized: no error
+  });
 }
 
 smem_bm_t smem_bm_create(uint32_t id, uint32_t member_size, smem_bm_data_op_type op, uint64_t dram,
@@ -342,7 +345,7 @@ uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t pool, void* gva) {
 int32_t smem_bm_update_store_url(const char* url) {
   return Guard([&]() -> Status {
     if (url == nullptr) return InvalidArgument("url is null");
-    return Library::Instance().WithBm(
+    return Library::Instance().bm().With(
         [&](bm::Service& service) { return service.UpdateStoreUrl(url); });
   });
 }

@@ -115,8 +115,7 @@ Status Submit(TransferDirection direction, Result<Request> request, void* stream
   auto found = Library::Instance().streams().Find(HandleOf(stream));
   if (!found.ok())
     return InvalidArgument(
-        "stream {} is none (any more), and this machine has no device with streams of its own",
-        stream);
+        "there is no stream {}, and this machine has no device with streams of its own", stream);
   auto queued = std::make_shared<Queued>();  // shared: the queue's functions are copyable
   queued->direction = direction;
   queued->engine = std::move(request->engine);
