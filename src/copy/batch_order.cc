@@ -68,18 +68,6 @@ bool AreDisjoint(const std::vector<Extent>& written) {
   return std::adjacent_find(written.begin(), written.end(), meet) == written.end();
 }
 
-// Whether all that is written lies before or behind all that is read. REQUIRES: `written` is sorted
-// and disjoint.
-bool LieApart(const std::vector<Extent>& written, const std::vector<Extent>& read) {
-  std::uint64_t begin = ~std::uint64_t{0};
-  std::uint64_t end = 0;
-  for (const Extent& extent : read) {
-    begin = std::min(begin, extent.begin);
-    end = std::max(end, extent.end());
-  }
-  return written.back().end() <= begin || end <= written.front().begin;
-}
-
 // Whether no element reads what another one writes. REQUIRES: both are sorted, `written` is
 // disjoint.
 bool AreApart(const std::vector<Extent>& written, const std::vector<Extent>& read) {
@@ -139,19 +127,18 @@ std::vector<std::size_t> CutIntoWaves(std::span<const Touched> elements) {
 
 }  // namespace
 
-std::vector<std::size_t> FindWaves(std::span<const Touched> elements) {
-  if (elements.empty()) return {};
+std::vector<std::size_t> FindWaves(std::span<const Touched> elements, const OneWaveSieve& sieve) {
+  if (sieve.IsOneWave()) return {};
   Room& room = ThreadsRoom();
   room.written.clear();
-  room.read.clear();
-  for (std::size_t i = 0; i < elements.size(); ++i) {
-    const Touched& element = elements[i];
-    room.written.push_back({element.destination, element.size_bytes, i});
-    room.read.push_back({element.source, element.size_bytes, i});
-  }
+  for (std::size_t i = 0; i < elements.size(); ++i)
+    room.written.push_back({elements[i].destination, elements[i].size_bytes, i});
   SortByBegin(room.written, room.spare);
   bool one_wave = AreDisjoint(room.written);
-  if (one_wave && !LieApart(room.written, room.read)) {
+  if (one_wave && !sieve.ReadsApart()) {
+    room.read.clear();
+    for (std::size_t i = 0; i < elements.size(); ++i)
+      room.read.push_back({elements[i].source, elements[i].size_bytes, i});
     SortByBegin(room.read, room.spare);
     one_wave = AreApart(room.written, room.read);
   }

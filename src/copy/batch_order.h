@@ -43,10 +43,9 @@ class OneWaveSieve {
     read_end_ = read_end > read_end_ ? read_end : read_end_;
     ++count_;
   }
-  bool IsOneWave() const {
-    return count_ <= 1 ||
-           ((rising_ || falling_) && (written_end_ <= first_read_ || read_end_ <= first_written_));
-  }
+  bool IsOneWave() const { return count_ <= 1 || ((rising_ || falling_) && ReadsApart()); }
+  // Whether all that is written lies before or behind all that is read.
+  bool ReadsApart() const { return written_end_ <= first_read_ || read_end_ <= first_written_; }
 
  private:
   bool rising_ = true;
@@ -61,7 +60,8 @@ class OneWaveSieve {
 };
 
 // The index at which each wave but the first begins, rising; empty: the batch is one wave.
-std::vector<std::size_t> FindWaves(std::span<const Touched> elements);
+// `sieve` has seen all elements.
+std::vector<std::size_t> FindWaves(std::span<const Touched> elements, const OneWaveSieve& sieve);
 
 // Room for a batch's elements that this thread keeps for the next batch, unless it was very large.
 class TouchedRoom {

@@ -51,10 +51,10 @@ class CopyEngine {
   // wait for links.
   CopyEngine(const Reach& reach, ThreadTeam* team, std::chrono::nanoseconds flush_timeout);
 
-  // InvalidArgument: null, size 0, a global side that is no address of this pool or leaves what its
-  // ranks have allocated, a side in the wrong zone; the message names the argument, its value and
-  // the limit, and nothing was copied. Disconnected / Reconnect: as Reach::WhyNot; the destination
-  // may hold a part.
+  // InvalidArgument: an address is null, the size is 0, a global side is no address of this pool or
+  // leaves what its ranks have allocated, or a side is in the wrong zone. The message names the
+  // argument, its value and the limit; nothing was copied. Disconnected / Reconnect: as
+  // Reach::WhyNot; the destination may hold a part.
   Status Copy(const CopyRequest& request, Direction direction) const;
   // All elements are checked before the first byte moves; an error names the element. They take
   // effect in the order of the list: those that share memory move in that order, others in any,
@@ -73,16 +73,17 @@ class CopyEngine {
   // Memory to memory; over the team when large. REQUIRES: obtained (Reach::Obtain).
   void CopyMapped(std::byte* destination, const std::byte* source, std::uint64_t size_bytes) const;
 
-  // The checks of all elements, and what is to be known of them before they move.
+  // The checks of all elements, and what is to be known of them before they move. `elements` may be
+  // null: nothing is to move.
   Status PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
-                   std::vector<Touched>& elements) const;
+                   std::vector<Touched>* elements) const;
   Status ResolveElement(const CopyRequest& element, Direction direction, Side& source,
                         Side& destination) const;
   Touched TouchedBy(const Side& source, const Side& destination, std::uint64_t size_bytes) const;
   template <typename Move>
   Status ForEachWave(const BatchPlan& plan, std::span<const Touched> elements,
                      const Move& move) const;
-  Status ObtainBatch(const BatchRequest& batch, Direction direction) const;
+  Status ObtainBatch(std::span<const Touched> elements) const;
   Status CopyMappedWave(const BatchRequest& batch, Direction direction, const BatchPlan& plan,
                         const BatchWave& wave) const;
   // `size_bytes` of the batch from `begin` on, or to its end; on this thread.

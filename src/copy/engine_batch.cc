@@ -33,8 +33,12 @@ CopyRequest Element(const BatchRequest& batch, std::size_t index) {
   return {batch.sources[index], batch.destinations[index], batch.sizes_bytes[index]};
 }
 
+Status InElement(const Status& status, std::size_t index, std::size_t count) {
+  return status.WithContext(fmt::format("element {} of {}", index, count));
+}
+
 Status InElement(const Status& status, const BatchRequest& batch, std::size_t index) {
-  return status.WithContext(fmt::format("element {} of {}", index, batch.sizes_bytes.size()));
+  return InElement(status, index, batch.sizes_bytes.size());
 }
 
 // Copies what it is given, neighbours that continue each other as one; fenced when it goes.
@@ -110,7 +114,7 @@ Status CopyEngine::ResolveElement(const CopyRequest& element, Direction directio
 }
 
 Status CopyEngine::PlanBatch(const BatchRequest& batch, Direction direction, BatchPlan& plan,
-                             std::vector<Touched>& elements) const {
+                             std::vector<Touched>* elements) const {
   std::size_t count = batch.sizes_bytes.size();
   if (count == 0) return InvalidArgument("the batch is empty");
   if (batch.sources.size() != count || batch.destinations.size() != count) {
@@ -124,7 +128,7 @@ Status CopyEngine::PlanBatch(const BatchRequest& batch, Direction direction, Bat
   }
   Side source;
   Side destination;
-  elements.reserve(count);
+  if (elements != nullptr) elements->reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     CopyRequest element = Element(batch, i);
     Status status = ResolveElement(element, direction, source, destination);
@@ -147,8 +151,9 @@ Status CopyEngine::PlanBatch(const BatchRequest& batch, Direction direction, Bat
     } else if (Overlap(destination.pointer, source.pointer, bytes)) {
       plan.may_split = false;
     }
-    elements.push_back(TouchedBy(source, destination, bytes));
-    plan.sieve.Add(elements.back());
+    if (elements == nullptr) continue;
+    elements->push_back(TouchedBy(source, destination, bytes));
+    plan.sieve.Add(elements->back());
   }
   return Ok();
 }
@@ -167,8 +172,7 @@ template <typename Move>
 Status CopyEngine::ForEachWave(const BatchPlan& plan, std::span<const Touched> elements,
                                const Move& move) const {
   const std::size_t count = elements.size();
-  if (plan.sieve.IsOneWave()) return move(BatchWave{0, count, plan.total_bytes});
-  std::vector<std::size_t> begins = FindWaves(elements);
+  std::vector<std::size_t> begins = FindWaves(elements, plan.sieve);
   if (begins.empty()) return move(BatchWave{0, count, plan.total_bytes});
   begins.push_back(count);
   BatchWave wave;
@@ -185,16 +189,15 @@ Status CopyEngine::ForEachWave(const BatchPlan& plan, std::span<const Touched> e
 
 Status CopyEngine::CheckBatch(const BatchRequest& batch, Direction direction) const {
   BatchPlan plan;
-  TouchedRoom room;
-  return PlanBatch(batch, direction, plan, room.elements());
+  return PlanBatch(batch, direction, plan, nullptr);
 }
 
 Status CopyEngine::CopyBatch(const BatchRequest& batch, Direction direction) const {
   BatchPlan plan;
   TouchedRoom room;
-  RETURN_IF_ERROR(PlanBatch(batch, direction, plan, room.elements()));
+  RETURN_IF_ERROR(PlanBatch(batch, direction, plan, &room.elements()));
   if (plan.all_mapped) {
-    if (!plan.all_backed) RETURN_IF_ERROR(ObtainBatch(batch, direction));
+    if (!plan.all_backed) RETURN_IF_ERROR(ObtainBatch(room.elements()));
     return ForEachWave(plan, room.elements(), [&](const BatchWave& wave) {
       return CopyMappedWave(batch, direction, plan, wave);
     });
@@ -218,15 +221,12 @@ Status CopyEngine::CopyBatch(const BatchRequest& batch, Direction direction) con
   });
 }
 
-Status CopyEngine::ObtainBatch(const BatchRequest& batch, Direction direction) const {
-  for (std::size_t i = 0; i < batch.sizes_bytes.size(); ++i) {
-    Side source;
-    Side destination;
-    CopyRequest element = Element(batch, i);
-    Status status = ResolveElement(element, direction, source, destination);
-    if (status.ok()) status = resolver_.Obtain(source, 0, element.size_bytes);
-    if (status.ok()) status = resolver_.Obtain(destination, 0, element.size_bytes);
-    if (!status.ok()) return InElement(status, batch, i);
+Status CopyEngine::ObtainBatch(std::span<const Touched> elements) const {
+  for (std::size_t i = 0; i < elements.size(); ++i) {
+    const Touched& element = elements[i];
+    Status status = resolver_.Obtain(element.source, element.size_bytes);
+    if (status.ok()) status = resolver_.Obtain(element.destination, element.size_bytes);
+    if (!status.ok()) return InElement(status, i, elements.size());
   }
   return Ok();
 }

@@ -41,8 +41,8 @@ class Relay {
   std::unique_ptr<std::byte[]> buffer_;
   std::size_t half_bytes_ = 0;
   std::size_t half_ = 0;                      // the next to fill
-  std::shared_ptr<transport::Link> putting_;  // has the other half,
-  std::size_t putting_bytes_ = 0;             // with that many bytes
+  std::shared_ptr<transport::Link> putting_;  // the link that has the other half
+  std::size_t putting_bytes_ = 0;             // of the other half
   bool unreturned_ = false;
 };
 

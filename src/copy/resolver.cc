@@ -139,9 +139,17 @@ Status Resolver::Locate(const Side& side, std::uint64_t position, std::uint64_t 
 }
 
 Status Resolver::Obtain(const Side& side, std::uint64_t position, std::uint64_t size_bytes) const {
-  if (!side.window_offset) return Ok();
+  return side.window_offset ? ObtainSlots(*side.window_offset + position, size_bytes) : Ok();
+}
+
+Status Resolver::Obtain(std::uint64_t local_address, std::uint64_t size_bytes) const {
+  const std::uint64_t offset = local_address - reinterpret_cast<std::uint64_t>(local_base_);
+  return offset < window_bytes_ ? ObtainSlots(offset, size_bytes) : Ok();
+}
+
+Status Resolver::ObtainSlots(std::uint64_t offset, std::uint64_t size_bytes) const {
   for (std::uint64_t done = 0; done < size_bytes;) {
-    SlotOffset slot = finder_.Find(*side.window_offset + position + done);
+    SlotOffset slot = finder_.Find(offset + done);
     std::uint64_t bytes = std::min(size_bytes - done, finder_.max_bytes(slot.zone) - slot.offset);
     if (reach_.MappedBytes(slot.zone, slot.rank) != 0)
       RETURN_IF_ERROR(reach_.Obtain(slot.zone, slot.rank, slot.offset, bytes));

@@ -38,8 +38,8 @@ struct Side {
 
 // What is at one place of a side, up to the edge of its slot.
 struct Spot {
-  std::byte* pointer = nullptr;           // by loads and stores,
-  std::shared_ptr<transport::Link> link;  // or by Put and Get
+  std::byte* pointer = nullptr;           // null: only the link reaches it
+  std::shared_ptr<transport::Link> link;  // null: loads and stores reach it
   Zone zone = Zone::kHost;
   std::uint64_t slot_offset = 0;
   std::uint64_t size_bytes = 0;
@@ -87,9 +87,11 @@ class Resolver {
   // Before plain instructions touch a part of a side that Resolve gave: see Reach::Obtain. What
   // Fast gives needs none.
   Status Obtain(const Side& side, std::uint64_t position, std::uint64_t size_bytes) const;
+  // The same by an address of this process; nothing outside the window.
+  Status Obtain(std::uint64_t local_address, std::uint64_t size_bytes) const;
 
-  // Counts a range that loads and stores have read or written at the ranks it lies in, one
-  // operation each; nothing when it is memory of this process. With `begins` false it is the rest
+  // Counts a range that loads and stores have read or written, at the ranks it lies in: one
+  // operation each. Memory of this process isn't counted. With `begins` false the range is the rest
   // of one that was counted before.
   void Count(std::uint64_t address, std::uint64_t size_bytes, bool begins,
              MappedTally& tally) const;
@@ -98,8 +100,8 @@ class Resolver {
              MappedTally& tally) const;
 
  private:
-  // Beyond every address that a process has without asking for more: a range that gets there is no
-  // memory.
+  // One past the highest address that a process has unless it asks for more. A range that goes
+  // beyond is no memory.
   static constexpr std::uint64_t kUserEnd = 1ULL << 48;
 
   Status ResolveSide(std::string_view name, std::uint64_t address, std::uint64_t size_bytes,
@@ -111,6 +113,7 @@ class Resolver {
   std::optional<std::uint64_t> OffsetOf(std::uint64_t address, SideRule rule) const;
   // Why the rank can't be reached, naming it; counted. Ok when it can.
   Status Unreachable(Rank rank) const;
+  Status ObtainSlots(std::uint64_t offset, std::uint64_t size_bytes) const;
   void CountSlots(std::uint64_t offset, std::uint64_t size_bytes, bool begins,
                   MappedTally& tally) const;
   Status NotInPool(std::string_view name, std::uint64_t address) const;

@@ -18,10 +18,16 @@ using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-bool Sieved(const std::vector<Touched>& elements) {
+OneWaveSieve Seen(const std::vector<Touched>& elements) {
   OneWaveSieve sieve;
   for (const Touched& element : elements) sieve.Add(element);
-  return sieve.IsOneWave();
+  return sieve;
+}
+
+bool Sieved(const std::vector<Touched>& elements) { return Seen(elements).IsOneWave(); }
+
+std::vector<std::size_t> Waves(const std::vector<Touched>& elements) {
+  return FindWaves(elements, Seen(elements));
 }
 
 bool Meet(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b, std::uint64_t b_bytes) {
@@ -46,21 +52,18 @@ TEST(BatchOrder, RisingAndFallingDestinationsAwayFromAllSourcesAreOneWaveAtFirst
 }
 
 TEST(BatchOrder, ElementsThatShareNoWrittenByteAreOneWave) {
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{1000, 0, 8}, {1004, 16, 8}, {1000, 8, 8}}),
-              IsEmpty());
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{100, 120, 50}, {300, 0, 8}}), IsEmpty());
+  EXPECT_THAT(Waves({{1000, 0, 8}, {1004, 16, 8}, {1000, 8, 8}}), IsEmpty());
+  EXPECT_THAT(Waves({{100, 120, 50}, {300, 0, 8}}), IsEmpty());
 }
 
 TEST(BatchOrder, AWaveBeginsWhereAnElementTouchesWhatIsWritten) {
   // reads it
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {100, 200, 10}, {0, 300, 10}}),
-              ElementsAre(1));
+  EXPECT_THAT(Waves({{0, 100, 10}, {100, 200, 10}, {0, 300, 10}}), ElementsAre(1));
   // writes it
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {0, 109, 10}}), ElementsAre(1));
+  EXPECT_THAT(Waves({{0, 100, 10}, {0, 109, 10}}), ElementsAre(1));
   // writes what is read
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {200, 9, 1}}), ElementsAre(1));
-  EXPECT_THAT(FindWaves(std::vector<Touched>{{0, 100, 10}, {100, 200, 10}, {200, 300, 10}}),
-              ElementsAre(1, 2));
+  EXPECT_THAT(Waves({{0, 100, 10}, {200, 9, 1}}), ElementsAre(1));
+  EXPECT_THAT(Waves({{0, 100, 10}, {100, 200, 10}, {200, 300, 10}}), ElementsAre(1, 2));
 }
 
 TEST(BatchOrder, WavesOfRandomBatchesHoldNoConflictAndTheRestIsCutForOneOnly) {
@@ -76,7 +79,7 @@ TEST(BatchOrder, WavesOfRandomBatchesHoldNoConflictAndTheRestIsCutForOneOnly) {
       elements.push_back({0x1000'0000'0000 + random() % space, 0x1000'0000'0000 + random() % space,
                           1 + random() % 64});
     }
-    std::vector<std::size_t> begins = FindWaves(elements);
+    std::vector<std::size_t> begins = Waves(elements);
     if (begins.empty()) ++whole;
     if (!begins.empty()) {
       ++cut;
