@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "calls.h"
+#include "memory.h"
 #include "number_list.h"
 
 namespace memfabric::python {
@@ -143,19 +144,16 @@ nb::object BigMemory::View(Int<std::uint32_t> rank, Member<smem_bm_mem_type> mem
   return OrRaise([&]() -> nb::object {
     std::uint32_t owner = rank.Get("rank");
     smem_bm_mem_type type = mem_type.Get("mem_type");
-    auto view = InLibrary(Gil::kRelease, [&]() -> std::unique_ptr<SlotView> {
+    auto memory = InLibrary(Gil::kRelease, [&]() -> std::unique_ptr<Memory> {
       void* mapping = nullptr;
       void* address = nullptr;
       std::uint64_t size_bytes = 0;
       if (smem_bm_view_open(handle_, owner, type, &mapping, &address, &size_bytes) != SMEM_OK)
         return nullptr;
-      return std::make_unique<SlotView>(mapping, address, size_bytes);
+      return std::make_unique<Memory>(address, size_bytes, mapping, smem_bm_view_close);
     });
-    if (view == nullptr) RaiseLastError();
-    nb::object holder = nb::cast(view.release(), nb::rv_policy::take_ownership);
-    nb::object memory = nb::steal(PyMemoryView_FromObject(holder.ptr()));
-    if (!memory.is_valid()) throw nb::python_error();
-    return memory;
+    if (memory == nullptr) RaiseLastError();
+    return ViewOf(std::move(memory));
   });
 }
 

@@ -51,24 +51,6 @@ class BigMemory {
   std::vector<Address> in_flight_;  // objects that asynchronous copies read or write, until Wait
 };
 
-// Memory of a pool, for a memoryview: keeps its mapping.
-class SlotView {
- public:
-  SlotView(void* view, void* address, std::uint64_t size_bytes)
-      : view_(view), address_(address), size_bytes_(size_bytes) {}
-  ~SlotView() { smem_bm_view_close(view_); }
-  SlotView(const SlotView&) = delete;
-  SlotView& operator=(const SlotView&) = delete;
-
-  void* address() const { return address_; }
-  std::uint64_t size_bytes() const { return size_bytes_; }
-
- private:
-  void* view_;
-  void* address_;
-  std::uint64_t size_bytes_;
-};
-
 // "1.5 GiB", "0 B"
 std::string SizeText(std::uint64_t size_bytes);
 

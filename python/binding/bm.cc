@@ -87,15 +87,6 @@ void BindMember(nb::module_& module) {
       });
 }
 
-int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
-  const auto* view = nb::inst_ptr<SlotView>(self);
-  return PyBuffer_FillInfo(buffer, self, view->address(),
-                           static_cast<Py_ssize_t>(view->size_bytes()), /*readonly=*/0, flags);
-}
-
-PyType_Slot kSlotViewSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetBuffer)},
-                                {0, nullptr}};
-
 int Traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   if (nb::inst_ready(self)) Py_VISIT(nb::inst_ptr<BigMemory>(self)->group_event_function().ptr());
@@ -478,8 +469,6 @@ void BindBm(nb::module_& module) {
   BindEnums(module);
   BindBmConfig(module);
   BindMember(module);
-  nb::class_<SlotView>(module, "_SlotView", nb::type_slots(kSlotViewSlots),
-                       "What a view() keeps alive.");
   BindBigMemory(module);
 
   module.def(

@@ -47,20 +47,6 @@ void BmConfig::SetNic(OptionalStr text) {
   nic = text.text;
 }
 
-std::string BmConfig::Repr() const {
-  std::string text = "BmConfig(init_timeout=" + std::to_string(init_timeout);
-  text += ", create_timeout=" + std::to_string(create_timeout);
-  text += ", operation_timeout=" + std::to_string(operation_timeout);
-  text += std::string(", start_store=") + PythonBool(start_store);
-  text += std::string(", start_store_only=") + PythonBool(start_store_only);
-  text += std::string(", dynamic_world_size=") + PythonBool(dynamic_world_size);
-  text += std::string(", unified_address_space=") + PythonBool(unified_address_space);
-  text += std::string(", auto_ranking=") + PythonBool(auto_ranking);
-  text += ", rank_id=" + std::to_string(rank_id);
-  text += ", flags=" + std::to_string(flags);
-  return text + ", nic='" + nic + "', data_tls=" + PythonBool(data_tls) + ")";
-}
-
 void BindBmConfig(nb::module_& module) {
   nb::class_<BmConfig> type(module, "BmConfig", nb::is_weak_referenceable(),
                             R"(Settings of initialize().
@@ -124,10 +110,10 @@ A port is the first of a range, so that all ranks of a host may be given the sam
 port + r. If that is taken, it listens at the next free port from port + world_size on. Port 0, or
 none: the kernel's choice.
 Raises ValueError when `nic` is longer or malformed.)");
-  type.def("__repr__", &BmConfig::Repr);
-  BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store",
-                    "start_store_only", "dynamic_world_size", "unified_address_space",
-                    "auto_ranking", "rank_id", "flags", "nic", "data_tls"});
+  BindFields(type, "BmConfig",
+             {"init_timeout", "create_timeout", "operation_timeout", "start_store",
+              "start_store_only", "dynamic_world_size", "unified_address_space", "auto_ranking",
+              "rank_id", "flags", "nic", "data_tls"});
 }
 
 }  // namespace memfabric::python

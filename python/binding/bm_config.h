@@ -31,7 +31,6 @@ struct BmConfig {
   // Refused: a field doesn't fit.
   smem_bm_config_t ToC() const;
   void SetNic(OptionalStr text);  // ValueError: see NicError
-  std::string Repr() const;
 };
 
 void BindBmConfig(nb::module_& module);

@@ -52,9 +52,20 @@ void BindFlagField(nb::class_<Config>& type, const char* name, const char* doc) 
       nb::for_setter(nb::arg("value").none()), nb::for_setter(nb::sig(setter.c_str())), doc);
 }
 
-// What copy and pickle make another one of: an empty config, and what to set of it.
+// What repr shows, and what copy and pickle make another one of: an empty config, and what to set
+// of it. `name`: the type's.
 template <typename Config>
-void BindReduce(nb::class_<Config>& type, std::vector<const char*> fields) {
+void BindFields(nb::class_<Config>& type, const char* name, std::vector<const char*> fields) {
+  type.def(
+      "__repr__",
+      [name, fields](nb::handle self) {
+        std::string text;
+        for (const char* field : fields)
+          text += std::string(text.empty() ? "" : ", ") + field + "=" +
+                  nb::repr(self.attr(field)).c_str();
+        return std::string(name) + "(" + text + ")";
+      },
+      nb::sig("def __repr__(self) -> str"));
   type.def(
       "__reduce__",
       [fields = std::move(fields)](nb::handle self) {
@@ -66,7 +77,5 @@ void BindReduce(nb::class_<Config>& type, std::vector<const char*> fields) {
       },
       nb::sig("def __reduce__(self) -> tuple[object, ...]"), "For copy and pickle.");
 }
-
-inline const char* PythonBool(bool value) { return value ? "True" : "False"; }
 
 }  // namespace memfabric::python

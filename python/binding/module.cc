@@ -11,6 +11,7 @@
 #include "callbacks.h"
 #include "calls.h"
 #include "interpreter.h"
+#include "memory.h"
 #include "modules.h"
 
 namespace memfabric::python {
@@ -250,6 +251,7 @@ NB_MODULE(_memfabric, module) {
   BindErrorCode(module);
   BindDevices(module);
   BindCommon(module);
+  BindMemory(module);
   BindTransfer(module);
   module.attr("__name__") = own_name;
   module.attr("__version__") = MEMFABRIC_VERSION;

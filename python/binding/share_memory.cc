@@ -314,22 +314,17 @@ std::int32_t ShareMemory::WaitUntil(Int<std::uint64_t> offset, Member<smem_shm_c
   });
 }
 
-nb::object ShareMemory::OpenView(std::uint32_t rank, void** address) {
+std::unique_ptr<Memory> ShareMemory::OpenView(Int<std::uint32_t> rank) {
   void* mapping = nullptr;
+  void* address = nullptr;
   std::uint64_t size_bytes = 0;
-  if (smem_shm_view_open(handle_, rank, &mapping, address, &size_bytes) != SMEM_OK)
+  if (smem_shm_view_open(handle_, rank.Get("rank"), &mapping, &address, &size_bytes) != SMEM_OK)
     RaiseLastError();
-  return nb::cast(new ShmView(mapping, *address, size_bytes), nb::rv_policy::take_ownership);
+  return std::make_unique<Memory>(address, size_bytes, mapping, smem_shm_view_close);
 }
 
 nb::object ShareMemory::View(Int<std::uint32_t> rank) {
-  return OrRaise([&]() -> nb::object {
-    void* address = nullptr;
-    nb::object holder = OpenView(rank.Get("rank"), &address);
-    nb::object memory = nb::steal(PyMemoryView_FromObject(holder.ptr()));
-    if (!memory.is_valid()) throw nb::python_error();
-    return memory;
-  });
+  return OrRaise([&] { return ViewOf(OpenView(rank)); });
 }
 
 nb::ndarray<nb::array_api> ShareMemory::Tensor(Int<std::uint32_t> rank, nb::handle shape, Str dtype,
@@ -367,10 +362,10 @@ nb::ndarray<nb::array_api> ShareMemory::Tensor(Int<std::uint32_t> rank, nb::hand
         throw Refused{"shape has more elements than the " + std::to_string(room) +
                       " that fit from offset"};
     }
-    void* address = nullptr;
-    nb::object holder = OpenView(rank.Get("rank"), &address);
-    return nb::ndarray<nb::array_api>(static_cast<char*>(address) + at, sides.size(), sides.data(),
-                                      holder, nullptr, kind->type);
+    auto memory = OpenView(rank);
+    char* begin = static_cast<char*>(memory->address()) + at;
+    return nb::ndarray<nb::array_api>(begin, sides.size(), sides.data(),
+                                      HolderOf(std::move(memory)), nullptr, kind->type);
   });
 }
 

@@ -9,10 +9,12 @@
 #include <nanobind/ndarray.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "arguments.h"
+#include "memory.h"
 
 namespace memfabric::python {
 
@@ -64,8 +66,7 @@ class ShareMemory {
   nb::list LiveRanks();
 
  private:
-  // Opens a view; its holder keeps it.
-  nb::object OpenView(std::uint32_t rank, void** address);
+  std::unique_ptr<Memory> OpenView(Int<std::uint32_t> rank);
 
   smem_shm_t handle_;  // stays after Destroy: the library then refuses it
   std::uint32_t id_;
@@ -75,24 +76,6 @@ class ShareMemory {
   std::uint64_t symmetric_size_ = 0;
   bool destroyed_ = false;
   std::vector<Address> in_flight_;  // objects that non-blocking calls read or write, until Quiet
-};
-
-// Memory of a rank, for a memoryview: keeps its mapping.
-class ShmView {
- public:
-  ShmView(void* view, void* address, std::uint64_t size_bytes)
-      : view_(view), address_(address), size_bytes_(size_bytes) {}
-  ~ShmView() { smem_shm_view_close(view_); }
-  ShmView(const ShmView&) = delete;
-  ShmView& operator=(const ShmView&) = delete;
-
-  void* address() const { return address_; }
-  std::uint64_t size_bytes() const { return size_bytes_; }
-
- private:
-  void* view_;
-  void* address_;
-  std::uint64_t size_bytes_;
 };
 
 }  // namespace memfabric::python

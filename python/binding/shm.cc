@@ -43,12 +43,6 @@ struct ShmConfig {
     config.flags = FieldToC(flags, "flags");
     return config;
   }
-  std::string Repr() const {
-    return "ShmConfig(init_timeout=" + std::to_string(init_timeout) +
-           ", create_timeout=" + std::to_string(create_timeout) +
-           ", operation_timeout=" + std::to_string(operation_timeout) +
-           ", start_store=" + PythonBool(start_store) + ", flags=" + std::to_string(flags) + ")";
-  }
 };
 
 void BindShmConfig(nb::module_& module) {
@@ -71,8 +65,8 @@ INVALID_PARAM from initialize().)");
       type, "start_store",
       "Whether rank 0 serves a tcp:// store, and ranks of its host take it over. At first True.");
   BindIntField<&ShmConfig::flags>(type, "flags", "Reserved. At first 0.");
-  type.def("__repr__", &ShmConfig::Repr);
-  BindReduce(type, {"init_timeout", "create_timeout", "operation_timeout", "start_store", "flags"});
+  BindFields(type, "ShmConfig",
+             {"init_timeout", "create_timeout", "operation_timeout", "start_store", "flags"});
 }
 
 void BindEnums(nb::module_& module) {
@@ -100,14 +94,6 @@ void BindEnums(nb::module_& module) {
       .value("SET", SMEM_SHM_SIGNAL_SET, "Stores the value in the cell.")
       .value("ADD", SMEM_SHM_SIGNAL_ADD, "Adds the value to the cell.");
 }
-
-int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
-  const auto* view = nb::inst_ptr<ShmView>(self);
-  return PyBuffer_FillInfo(buffer, self, view->address(),
-                           static_cast<Py_ssize_t>(view->size_bytes()), /*readonly=*/0, flags);
-}
-
-PyType_Slot kShmViewSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetBuffer)}, {0, nullptr}};
 
 void BindCollectives(nb::class_<ShareMemory>& type) {
   type.def("barrier", &ShareMemory::Barrier, nb::arg("group").none() = nb::none(),
@@ -466,8 +452,6 @@ ShareMemory* Create(Int<std::uint32_t> id, Int<std::uint32_t> rank_size, Int<std
 void BindShm(nb::module_& module) {
   BindEnums(module);
   BindShmConfig(module);
-  nb::class_<ShmView>(module, "_ShmView", nb::type_slots(kShmViewSlots),
-                      "What a view() keeps alive.");
   BindShareMemory(module);
 
   module.def(

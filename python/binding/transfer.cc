@@ -10,6 +10,7 @@
 #include <string>
 
 #include "calls.h"
+#include "memory.h"
 #include "modules.h"
 #include "transfer_engine.h"
 
@@ -46,43 +47,14 @@ fails instead.)")
       .value("DEVICE_UBOE", SMEM_TRANS_OP_DEVICE_UBOE, "UBOE from device memory.");
 }
 
-// Memory of alloc, for a memoryview.
-class SharedMemory {
- public:
-  SharedMemory(void* address, std::uint64_t size_bytes)
-      : address_(address), size_bytes_(size_bytes) {}
-  ~SharedMemory() { smem_trans_free(nullptr, address_); }
-  SharedMemory(const SharedMemory&) = delete;
-  SharedMemory& operator=(const SharedMemory&) = delete;
-
-  void* address() const { return address_; }
-  std::uint64_t size_bytes() const { return size_bytes_; }
-
- private:
-  void* address_;
-  std::uint64_t size_bytes_;
-};
-
-int GetBuffer(PyObject* self, Py_buffer* buffer, int flags) {
-  const auto* memory = nb::inst_ptr<SharedMemory>(self);
-  return PyBuffer_FillInfo(buffer, self, memory->address(),
-                           static_cast<Py_ssize_t>(memory->size_bytes()), /*readonly=*/0, flags);
-}
-
-PyType_Slot kSharedMemorySlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetBuffer)},
-                                    {0, nullptr}};
-
 nb::object Alloc(Int<std::uint64_t> size) {
   return OrRaise([&]() -> nb::object {
     std::uint64_t size_bytes = size.Get("size");
     void* address =
         InLibrary(Gil::kRelease, [&] { return smem_trans_malloc(nullptr, size_bytes, 0); });
     if (address == nullptr) RaiseLastError();
-    nb::object holder =
-        nb::cast(new SharedMemory(address, size_bytes), nb::rv_policy::take_ownership);
-    nb::object memory = nb::steal(PyMemoryView_FromObject(holder.ptr()));
-    if (!memory.is_valid()) throw nb::python_error();
-    return memory;
+    return ViewOf(std::make_unique<Memory>(address, size_bytes, address,
+                                           [](void* own) { smem_trans_free(nullptr, own); }));
   });
 }
 
@@ -277,8 +249,6 @@ Returns 0, also when called again with equal arguments; with others REPEAT_CALL 
 void BindTransfer(nb::module_& module) {
   BindEnums(module);
   BindStream(module);
-  nb::class_<SharedMemory>(module, "_SharedMemory", nb::type_slots(kSharedMemorySlots),
-                           "What memory of alloc() keeps alive.");
   module.def(
       "alloc", &Alloc, nb::arg("size"), nb::sig("def alloc(size: int) -> memoryview"),
       R"(Memory that engines of the same host map: transfers to it run at the speed of memory.
