@@ -51,12 +51,16 @@ def takes_signals():
     return found
 """.replace("BLOCKABLE", repr(sorted(int(n) for n in BLOCKABLE)))
 
-# A pool with a peer by memory and one by tcp, copies of every kind, an event handler, an engine and
-# a Shared Memory object.
+# A pool with a peer by memory and one by tcp, copies of every kind, a logger, an event handler,
+# engines and a Shared Memory object.
 EVERYTHING = """
-import numpy
+import numpy, threading
 from memfabric_hybrid import shm
-assert pool.set_group_event_handler(lambda rank, event: None) == 0
+lines = []
+assert mf.set_extern_logger(lambda level, text: lines.append(text)) == 0
+assert pool.copy_data(0, 0, 0, mf.bm.BmCopyType.H2GH, 0) != 0  # a line for the logger
+heard = threading.Event()
+assert pool.set_group_event_handler(lambda rank, event: heard.set()) == 0
 data = numpy.ones(8 << 20, numpy.uint8)
 for peer in (1, 2):
     for flags in (0, 1):
@@ -90,14 +94,21 @@ def test_all_have_names_and_take_no_signals(start_rank: Start) -> None:
     for rank in ranks:
         assert rank("pool.join()") == 0
     ranks[0].run(EVERYTHING)
+    assert ranks[1]("pool.leave()") == 0
+    assert ranks[0]("heard.wait(30)")
     names = ranks[0]("threads()")
     assert {
         "mf-reactor",
         "mf-session",
         "mf-store-io",
+        "mf-listener",
+        "mf-leases",
+        "mf-grpc",
         "mf-copy",
         "mf-lane",
         "mf-stream",
+        "mf-logger",
+        "mf-callbacks",
     } <= names.keys(), names
     assert [name for name in names if name.startswith(("python", "rank"))] == [], names
     assert ranks[0]("takes_signals()") == []
