@@ -13,16 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(ReadGate, SynchronizeWithNobodyInsideReturns) {
-  ReadGate gate;
-  for (int i = 0; i < 5; ++i) gate.Synchronize();
-  EXPECT_FALSE(gate.closed());
-  EXPECT_TRUE(ReadGate::Reader(gate));
-}
-
-TEST(ReadGate, SynchronizeWaitsForAReaderThatHadEntered) {
-  ReadGate gate;
-  auto reader = std::make_unique<ReadGate::Reader>(gate);
+void ExpectSynchronizeWaitsFor(std::unique_ptr<ReadGate::Reader> reader, ReadGate& gate) {
   std::atomic<bool> exiting{false};
   std::latch started(1);
   auto synchronized = std::async(std::launch::async, [&] {
@@ -36,6 +27,18 @@ TEST(ReadGate, SynchronizeWaitsForAReaderThatHadEntered) {
   exiting = true;
   reader.reset();
   EXPECT_TRUE(synchronized.get());
+}
+
+TEST(ReadGate, SynchronizeWithNobodyInsideReturns) {
+  ReadGate gate;
+  for (int i = 0; i < 5; ++i) gate.Synchronize();
+  EXPECT_FALSE(gate.closed());
+  EXPECT_TRUE(ReadGate::Reader(gate));
+}
+
+TEST(ReadGate, SynchronizeWaitsForAReaderThatHadEntered) {
+  ReadGate gate;
+  ExpectSynchronizeWaitsFor(std::make_unique<ReadGate::Reader>(gate), gate);
 }
 
 TEST(ReadGate, AGracePassesOnceReadersThatHadEnteredHaveExited) {
@@ -63,18 +66,7 @@ TEST(ReadGate, SynchronizeWaitsForReadersWhomAnUnfinishedGraceMeant) {
   auto earlier = std::make_unique<ReadGate::Reader>(gate);
   auto grace = gate.Begin();
   ASSERT_TRUE(grace.has_value());
-  std::atomic<bool> exiting{false};
-  std::latch started(1);
-  auto synchronized = std::async(std::launch::async, [&] {
-    started.count_down();
-    gate.Synchronize();
-    return exiting.load();
-  });
-  started.wait();
-  EXPECT_EQ(synchronized.wait_for(20ms), std::future_status::timeout);
-  exiting = true;
-  earlier.reset();
-  EXPECT_TRUE(synchronized.get());
+  ExpectSynchronizeWaitsFor(std::move(earlier), gate);
   EXPECT_TRUE(gate.Passed(*grace));
 }
 

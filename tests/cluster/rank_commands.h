@@ -1,5 +1,5 @@
-// tests/cluster/rank_commands.h: what the commands of a test rank are made of (rank_main.cc), and
-// those for engines.
+// tests/cluster/rank_commands.h: what the programs of test ranks are made of (rank_main.cc, and
+// tests/shm/rank_main.cc), and the commands for engines.
 
 #pragma once
 
@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iostream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,8 @@ struct Answer {
   int code = 0;
   std::string text;
 };
+
+using Commands = std::map<std::string, std::function<Answer(const Words&)>>;  // by first word
 
 inline std::uint64_t Number(const std::string& word) { return std::stoull(word, nullptr, 0); }
 inline int Signed(const std::string& word) { return std::stoi(word); }
@@ -60,6 +64,25 @@ inline std::string Option(const Words& words, const std::string& name,
 }
 
 // Commands for TransferEngines (rank_engine.cc).
-std::map<std::string, std::function<Answer(const Words&)>> EngineCommands();
+Commands EngineCommands();
+
+// The main of a rank: answers each line of standard input by a line "<code> <text>", to its end.
+inline int Serve(const Commands& commands) {
+  std::ios::sync_with_stdio(false);  // C's input ends at the first read that a signal interrupts
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    std::istringstream stream(line);
+    Words words;
+    for (std::string word; stream >> word;) words.push_back(word);
+    if (words.empty()) continue;
+    auto command = commands.find(words[0]);
+    Answer answer = command == commands.end() ? Answer{99, "no such command: " + words[0]}
+                                              : command->second(words);
+    std::replace(answer.text.begin(), answer.text.end(), '\n', ' ');
+    std::cout << answer.code << " " << answer.text << std::endl;
+  }
+  smem_uninit();
+  return 0;
+}
 
 }  // namespace memfabric::cluster::rank

@@ -116,7 +116,7 @@ Answer Path(const Words& words) {
 
 }  // namespace
 
-std::map<std::string, std::function<Answer(const Words&)>> EngineCommands() {
+Commands EngineCommands() {
   return {
       {"engine", Open},
       {"engine_end",

@@ -18,8 +18,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <functional>
-#include <iostream>
 #include <map>
 #include <mutex>
 #include <sstream>
@@ -468,7 +466,7 @@ Answer DestroyWhileCopying(const Words& words) {
   return {odd, "destroyed"};
 }
 
-std::map<std::string, std::function<Answer(const Words&)>> commands{
+Commands commands{
     {"become",
      [](const Words& w) {
        return Answer{memfabric::cluster::Become(static_cast<unsigned>(Number(w[1]))), ""};
@@ -541,20 +539,6 @@ std::map<std::string, std::function<Answer(const Words&)>> commands{
 }  // namespace
 
 int main() {
-  std::ios::sync_with_stdio(false);  // C's input ends at the first read that a signal interrupts
   commands.merge(EngineCommands());
-  std::string line;
-  while (std::getline(std::cin, line)) {
-    std::istringstream stream(line);
-    Words words;
-    for (std::string word; stream >> word;) words.push_back(word);
-    if (words.empty()) continue;
-    auto command = commands.find(words[0]);
-    Answer answer = command == commands.end() ? Answer{99, "no such command: " + words[0]}
-                                              : command->second(words);
-    std::replace(answer.text.begin(), answer.text.end(), '\n', ' ');
-    std::cout << answer.code << " " << answer.text << std::endl;
-  }
-  smem_uninit();
-  return 0;
+  return Serve(commands);
 }

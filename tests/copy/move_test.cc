@@ -49,24 +49,29 @@ class MoveTest : public testing::TestWithParam<bool> {  // with or without helpe
 INSTANTIATE_TEST_SUITE_P(Threads, MoveTest, testing::Values(false, true),
                          [](const auto& info) { return info.param ? "Team" : "Alone"; });
 
+template <typename Move>
+void ForEachCase(bool host_only, const Move& move) {
+  for (Rank rank : kRanks) {
+    for (Zone zone : kAllZones) {
+      if (host_only && zone != Zone::kHost) continue;
+      for (std::size_t size : kSizes) {
+        for (std::size_t shift : {0, 1, 33})
+          if (size <= 4096 || shift != 0) move(rank, zone, size, shift);
+      }
+    }
+  }
+}
+
 TEST_P(MoveTest, IntoThePool) {
   std::vector<std::byte> local = RandomBytes(kParallelBytes + 3 * 4097, 2);
   for (Direction direction :
        {Direction::kL2G, Direction::kH2G, Direction::kL2GH, Direction::kH2GH, Direction::kAuto}) {
     bool host_only = direction == Direction::kL2GH || direction == Direction::kH2GH;
-    for (Rank rank : kRanks) {
-      for (Zone zone : kAllZones) {
-        if (host_only && zone != Zone::kHost) continue;
-        for (std::size_t size : kSizes) {
-          for (std::size_t shift : {0, 1, 33}) {
-            if (size > 4096 && shift == 0) continue;
-            ExpectMoves(direction, AddressOf(local.data() + 3 * shift), local.data() + 3 * shift,
-                        pool_.Address(zone, rank, 4096 + shift),
-                        pool_.Memory(zone, rank) + 4096 + shift, size);
-          }
-        }
-      }
-    }
+    ForEachCase(host_only, [&](Rank rank, Zone zone, std::size_t size, std::size_t shift) {
+      ExpectMoves(direction, AddressOf(local.data() + 3 * shift), local.data() + 3 * shift,
+                  pool_.Address(zone, rank, 4096 + shift), pool_.Memory(zone, rank) + 4096 + shift,
+                  size);
+    });
   }
 }
 
@@ -75,20 +80,11 @@ TEST_P(MoveTest, OutOfThePool) {
   for (Direction direction :
        {Direction::kG2L, Direction::kG2H, Direction::kGH2L, Direction::kGH2H, Direction::kAuto}) {
     bool host_only = direction == Direction::kGH2L || direction == Direction::kGH2H;
-    for (Rank rank : kRanks) {
-      for (Zone zone : kAllZones) {
-        if (host_only && zone != Zone::kHost) continue;
-        for (std::size_t size : kSizes) {
-          for (std::size_t shift : {0, 1, 33}) {
-            if (size > 4096 && shift == 0) continue;
-            ExpectMoves(direction, pool_.Address(zone, rank, 4096 + 3 * shift),
-                        pool_.Memory(zone, rank) + 4096 + 3 * shift,
-                        AddressOf(local.data() + kMargin + shift), local.data() + kMargin + shift,
-                        size);
-          }
-        }
-      }
-    }
+    ForEachCase(host_only, [&](Rank rank, Zone zone, std::size_t size, std::size_t shift) {
+      ExpectMoves(direction, pool_.Address(zone, rank, 4096 + 3 * shift),
+                  pool_.Memory(zone, rank) + 4096 + 3 * shift,
+                  AddressOf(local.data() + kMargin + shift), local.data() + kMargin + shift, size);
+    });
   }
 }
 

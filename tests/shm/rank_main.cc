@@ -15,25 +15,24 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <functional>
-#include <iostream>
 #include <map>
 #include <mutex>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "cluster/become.h"
+#include "cluster/rank_commands.h"
 
 namespace {
 
-using Words = std::vector<std::string>;
-
-struct Answer {
-  int code = 0;
-  std::string text;
-};
+using memfabric::cluster::rank::Answer;
+using memfabric::cluster::rank::Commands;
+using memfabric::cluster::rank::FromCode;
+using memfabric::cluster::rank::Number;
+using memfabric::cluster::rank::Option;
+using memfabric::cluster::rank::Serve;
+using memfabric::cluster::rank::Words;
 
 struct Object {
   smem_shm_t handle = nullptr;
@@ -45,20 +44,8 @@ std::mutex exit_mutex;
 std::condition_variable exited;
 std::vector<int> exits;
 
-std::uint64_t Number(const std::string& word) { return std::stoull(word, nullptr, 0); }
 uint32_t Small(const std::string& word) { return static_cast<uint32_t>(Number(word)); }
 smem_shm_t Shm(const Words& words) { return objects[std::stoi(words[1])].handle; }
-
-Answer FromCode(int code, std::string text = "") {
-  return {code, code == 0 ? text : smem_get_last_err_msg()};
-}
-
-std::string Option(const Words& words, const std::string& name, const std::string& otherwise) {
-  for (const auto& word : words) {
-    if (word.rfind(name + "=", 0) == 0) return word.substr(name.size() + 1);
-  }
-  return otherwise;
-}
 
 char ByteOf(std::uint64_t seed, std::size_t i) {
   return static_cast<char>((seed * 0x9e3779b97f4a7c15ULL + i * 0x85ebca6bULL) >> 24);
@@ -372,7 +359,7 @@ Answer Usage(const Words&) {
   return {0, std::to_string(fds) + " " + std::to_string(mappings)};
 }
 
-const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
+const Commands kCommands{
     {"become",
      [](const Words& w) {
        return Answer{memfabric::cluster::Become(Small(w[1])), ""};
@@ -425,20 +412,4 @@ const std::map<std::string, std::function<Answer(const Words&)>> kCommands{
 
 }  // namespace
 
-int main() {
-  std::ios::sync_with_stdio(false);  // C's input ends at the first read that a signal interrupts
-  std::string line;
-  while (std::getline(std::cin, line)) {
-    std::istringstream stream(line);
-    Words words;
-    for (std::string word; stream >> word;) words.push_back(word);
-    if (words.empty()) continue;
-    auto command = kCommands.find(words[0]);
-    Answer answer = command == kCommands.end() ? Answer{99, "no such command: " + words[0]}
-                                               : command->second(words);
-    std::replace(answer.text.begin(), answer.text.end(), '\n', ' ');
-    std::cout << answer.code << " " << answer.text << std::endl;
-  }
-  smem_uninit();
-  return 0;
-}
+int main() { return Serve(kCommands); }
