@@ -1,7 +1,7 @@
-// base/headroom.h: whether the machine would give this process what a library needs that ends the
-// process, or hangs, without it.
+// base/headroom.h: whether the machine would give this process what a library needs. Some libraries
+// end the process, or hang, when they are refused it.
 //
-// It takes all at once and gives it back, so the answer holds for the moment and not for long.
+// All is taken at once and given back, so the answer holds for the moment only.
 //
 // Threads: any.
 

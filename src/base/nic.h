@@ -1,5 +1,5 @@
-// base/nic.h: what set_nic and its brothers (hcomUrl, an engine's nic) name: where on the network
-// to listen. Values; any thread.
+// base/nic.h: where on the network to listen, as set_nic, hcomUrl and an engine's nic name it.
+// Values; any thread.
 
 #pragma once
 

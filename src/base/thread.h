@@ -1,8 +1,8 @@
 // base/thread.h: the one way in which this library starts a thread.
 //
-// A thread of ours has a name that begins with "mf-" (debuggers and /proc/self/task/*/comm show
-// it), takes no signals but those of its own faults, as the others are for the program's threads,
-// and has a small stack. One that the machine refuses is an error that names the limits.
+// A thread of ours has a name that begins with "mf-", which debuggers and /proc/self/task/*/comm
+// show. It has a small stack. It takes no signals but those of its own faults: the others are for
+// the program's threads. A thread that the machine refuses is an error that names the limits.
 //
 // Owner: whoever it works for. Threads: one at a time may use a Thread; IsCurrent may be called
 // from any once it is started.
@@ -20,9 +20,9 @@
 
 namespace memfabric {
 
-// What our own code gets. Completions of gRPC, OpenSSL's handshakes and copies touch 36 KiB at
-// most, as measured; but a reactor reserves 61 KiB for a message, which may nest. It is address
-// space: memory is taken as it is touched. Sanitizers' frames are larger.
+// The stack of threads that run our own code. Completions of gRPC, OpenSSL's handshakes and copies
+// touch 36 KiB at most, as measured; but a reactor reserves 61 KiB for a message, which may nest.
+// It is address space: memory is taken as it is touched. Sanitizers' frames are larger.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MEMFABRIC_SANITIZED 1
 #elif defined(__has_feature)
@@ -54,7 +54,7 @@ class Thread {
   // the limits.
   static Result<Thread> Start(std::string_view name, std::function<void()> body,
                               Stack stack = Stack::kOurs);
-  // One that is left to itself.
+  // The same for a thread that nobody joins.
   static Status StartDetached(std::string_view name, std::function<void()> body,
                               Stack stack = Stack::kOurs);
 
@@ -69,7 +69,7 @@ class Thread {
 };
 
 // While it lives, this thread takes no signals but those of its own faults, which a crash reporter
-// wants; the threads that libraries start meanwhile never will.
+// wants. Threads that libraries start meanwhile inherit that for good.
 class SignalsBlocked {
  public:
   SignalsBlocked();

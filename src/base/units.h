@@ -1,4 +1,4 @@
-// base/units.h: 2_MiB and friends, and numbers that are used all over.
+// base/units.h: sizes: as literals (2_MiB), in words, and that of a huge page. Any thread.
 
 #pragma once
 

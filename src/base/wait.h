@@ -25,8 +25,8 @@ namespace memfabric {
 
 constexpr std::chrono::milliseconds kInterruptPeriod{50};
 
-// How long somebody waits for what takes as long as it takes: to `end` at most, and no longer than
-// `idle` without progress. A slow network isn't dead, and a long transfer isn't late.
+// How long a wait may take: to `end` at most, and no longer than `idle` without progress. A slow
+// network isn't dead, and a long transfer isn't late.
 struct Bound {
   Deadline end = TimePoint::max();
   std::chrono::nanoseconds idle = std::chrono::nanoseconds::max();
@@ -61,8 +61,8 @@ class ProgressWatch {
   std::optional<std::int64_t> progress_;  // the most
 };
 
-// Bounds the public calls of this thread from now on, whatever else bounds them: what their caller
-// asked for with a time-out of its own. TimePoint::max(): nothing. Threads of ours have none.
+// Bounds this thread's public calls from now on, beside whatever else bounds them: the time-out
+// that their caller gave. TimePoint::max(): none, as for threads of ours.
 void SetCallDeadline(Deadline deadline);
 Deadline CallDeadline();
 
@@ -71,9 +71,8 @@ using InterruptCheck = int (*)();
 // Installs (or with nullptr removes) this thread's check; returns the former one.
 InterruptCheck SetInterruptCheck(InterruptCheck check);
 
-// For as long as it lives, this thread's waits also end soon after `flag` has become true: how a
-// call in one thread is ended by another one that destroys what it works on. Scopes nest; every
-// flag counts.
+// While it lives, this thread's waits also end soon after `flag` has become true. So a thread that
+// destroys an object ends the calls of others on it. Scopes nest; every flag counts.
 class CancelScope {
  public:
   explicit CancelScope(const std::atomic<bool>& flag);
