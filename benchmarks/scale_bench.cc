@@ -103,7 +103,7 @@ class SimulatedRank final : public SessionObserver {
     claim.record.set_host_name("simulated");
     claim.record.set_pid(getpid());
     claim.record.set_world_size(world_size_);
-    claim.is_alive = [](const RankRecord&) { return true; };
+    claim.is_alive = [](const std::string&) { return true; };
     Must(ClaimRank(*client_, *session_, keys_, claim, deadline), "claim");
     PoolRecord record;
     record.set_rank(rank_);

@@ -12,7 +12,7 @@ namespace memfabric {
 
 using Rank = std::uint32_t;
 constexpr Rank kNoRank = 0xffff'ffff;
-constexpr std::uint32_t kMaxWorldSize = 1024;  // API.md §2
+constexpr std::uint32_t kMaxWorldSize = 1024;  // docs/contract/python.md §2
 
 // The two halves of a pool. The order is the order in the address space.
 // The values travel in frames and messages.

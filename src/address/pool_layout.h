@@ -20,8 +20,8 @@
 
 namespace memfabric {
 
-// What a rank may contribute at most (API.md §2), and the unit of every size. Indexed by
-// Index(zone).
+// What a rank may contribute at most (docs/contract/python.md §2), and the unit of every size.
+// Indexed by Index(zone).
 constexpr std::array<std::uint64_t, kZones> kMaxZoneBytes{64_GiB, 2_TiB};
 constexpr std::uint64_t kSizeUnit = kHugePageBytes;
 

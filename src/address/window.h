@@ -34,12 +34,12 @@ struct AddressSpan {
   std::uint64_t size_bytes = 0;
 };
 
-// Where windows are looked for unless MEMFABRIC_GVA_BASE says otherwise (DESIGN.md "The address
-// space"): from kRegionBegin to one past what a process of x86-64 with 4-level page tables (and
-// aarch64 with 48 bits, below half) may map. Sanitizers keep their shadow in the middle of that.
-// Address: up to 0x1000'7fff'8000, in gcc 12 and clang 14. Thread: programs may map only below
-// 0x80'0000'0000, near 0x5500'0000'0000 (executables) and near the top (libraries, stacks), so that
-// windows of a thread-sanitized process have to fit into 508 GiB.
+// Where windows are looked for unless MEMFABRIC_GVA_BASE says otherwise (docs/design.md "The
+// address space"): from kRegionBegin to one past what a process of x86-64 with 4-level page tables
+// (and aarch64 with 48 bits, below half) may map. Sanitizers keep their shadow in the middle of
+// that. Address: up to 0x1000'7fff'8000, in gcc 12 and clang 14. Thread: programs may map only
+// below 0x80'0000'0000, near 0x5500'0000'0000 (executables) and near the top (libraries, stacks),
+// so that windows of a thread-sanitized process have to fit into 508 GiB.
 #if defined(__SANITIZE_THREAD__) || MEMFABRIC_HAS_FEATURE_(thread_sanitizer)
 constexpr std::uint64_t kRegionBegin = 0x1'0000'0000;
 constexpr std::uint64_t kRegionEnd = 0x80'0000'0000;

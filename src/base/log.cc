@@ -16,7 +16,7 @@ namespace {
 constexpr LogLevel kDefaultLevel = LogLevel::kError;
 
 LogLevel LevelFromEnvironment() {
-  // API.md §1 and §7: ours wins over the two historic names.
+  // docs/contract/python.md §1 and §7: ours wins over the two historic names.
   for (const char* name : {"MEMFABRIC_LOG_LEVEL", "ASCEND_MF_LOG_LEVEL", "MF_LOG_LEVEL"}) {
     const char* text = std::getenv(name);
     if (text != nullptr && text[0] >= '0' && text[0] <= '4' && text[1] == '\0')

@@ -1,6 +1,6 @@
 // base/next_best.h: what happens when a caller asks for something that this machine doesn't have:
 // the next best is used and a warning says so; with MEMFABRIC_STRICT=1 it is an error instead
-// (API.md §2). Any thread.
+// (docs/contract/python.md §2). Any thread.
 
 #pragma once
 

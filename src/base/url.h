@@ -1,4 +1,4 @@
-// base/url.h: the URLs that name a store (API.md §0), parsed and checked.
+// base/url.h: the URLs that name a store (docs/contract/python.md §0), parsed and checked.
 
 #pragma once
 

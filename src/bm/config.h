@@ -15,7 +15,7 @@
 
 namespace memfabric::bm {
 
-// API.md §2.
+// docs/contract/python.md §2.
 constexpr std::uint32_t kUnsetRank = 65535;
 constexpr std::uint32_t kMaxPoolId = 63;
 constexpr std::uint32_t kPools = kMaxPoolId + 1;
@@ -50,7 +50,7 @@ struct InitOptions {
   bool operator==(const InitOptions&) const = default;
 };
 
-// Flags of create (ABI.md).
+// Flags of create (docs/contract/abi.md §3).
 struct CreateFlags {
   static constexpr std::uint32_t kNumaMask = 0x7f;
   static constexpr std::uint32_t kNumaAutomatic = 127;

@@ -63,8 +63,8 @@ class Pool {
                                               ReadGate& gate);
   ~Pool();
 
-  // docs/failure.md has the cases. Join and Leave as API.md; NotStarted: leaving without having
-  // joined.
+  // docs/failure.md has the cases. Join and Leave as docs/contract/python.md §2; NotStarted:
+  // leaving without having joined.
   Status Join();
   Status Leave();
   // Adds `bytes` to what this rank contributes.

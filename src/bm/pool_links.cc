@@ -27,7 +27,7 @@ constexpr milliseconds kLinkPause{20};       // before the next try, less up to 
 constexpr milliseconds kLongLinkPause{320};  // grows up to this while nobody answers
 // the same for links that broke: nobody waits for them
 constexpr milliseconds kRelinkPause{500};
-// API.md: a copy to a peer that can't be reached ends within 2 s
+// docs/contract/python.md §2: a copy to a peer that can't be reached ends within 2 s
 constexpr milliseconds kLookTimeout{2000};
 
 }  // namespace

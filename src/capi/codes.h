@@ -1,4 +1,5 @@
-// capi/codes.h: the one place where kinds of failures become the public codes (API.md §6).
+// capi/codes.h: the one place where kinds of failures become the public codes
+// (docs/contract/python.md §6).
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// capi/hints.h: bits of flags that this release doesn't know are hints for another one (API.md §0).
-// Any thread.
+// capi/hints.h: bits of flags that this release doesn't know are hints for another one
+// (docs/contract/python.md §0). Any thread.
 
 #pragma once
 

@@ -1,4 +1,5 @@
-// copy/direction.h: which side of a copy is the pool's, as the public API names it (API.md §2).
+// copy/direction.h: which side of a copy is the pool's, as the public API names it
+// (docs/contract/python.md §2).
 
 #pragma once
 

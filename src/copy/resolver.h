@@ -73,8 +73,8 @@ class Resolver {
     return {reinterpret_cast<std::byte*>(address), kNoRank};
   }
 
-  // Every check of API.md's table, with its message. `source` and `destination` change only on
-  // success.
+  // Every check of docs/contract/python.md §2's table, with its message. `source` and `destination`
+  // change only on success.
   Status Resolve(const CopyRequest& request, Direction direction, Side& source,
                  Side& destination) const;
 

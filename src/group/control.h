@@ -25,7 +25,7 @@ namespace memfabric::group {
 constexpr std::size_t kLineBytes = 64;
 constexpr unsigned kRounds = 10;  // of a barrier: 2^10 ranks
 static_assert((1u << kRounds) >= kMaxWorldSize);
-// API.md §3: what a rank may give to an all-gather
+// docs/contract/python.md §3: what a rank may give to an all-gather
 constexpr std::uint64_t kMaxBlockBytes = 64_KiB;
 
 constexpr std::uint64_t kSmallBlockBytes = 48;  // of those, what fits into the line of an arrival

@@ -26,7 +26,7 @@
 
 namespace memfabric::registered {
 
-constexpr std::uint64_t kMaxRanges = 1 << 20;  // API.md §4
+constexpr std::uint64_t kMaxRanges = 1 << 20;  // docs/contract/python.md §4
 constexpr std::uint64_t kMagic = 0x3162'6174'6765'7266;
 
 struct Header {

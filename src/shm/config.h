@@ -13,7 +13,7 @@
 
 namespace memfabric::shm {
 
-// API.md §3.
+// docs/contract/python.md §3.
 constexpr std::uint32_t kMaxObjectId = 63;
 constexpr std::uint32_t kObjects = kMaxObjectId + 1;
 constexpr std::uint64_t kSizeUnit = 2_MiB;

@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// API.md: a transfer to a peer that can't be reached ends within 2 s
+// docs/contract/python.md §4: a transfer to a peer that can't be reached ends within 2 s
 constexpr milliseconds kLinkTimeout{2000};
 constexpr milliseconds kReadTimeout{500};  // to see whether a peer that died is back
 

@@ -1,5 +1,5 @@
 // trans/rpc_port.h: a TCP port that no other engine of this host gets as long as this one is held
-// (API.md §4, get_rpc_port).
+// (docs/contract/python.md §4, get_rpc_port).
 //
 // It is held twice: by a socket that is bound to it without listening, so that no other program is
 // given it, and by an abstract Unix name, so that no other engine is, because the socket admits

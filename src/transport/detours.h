@@ -44,7 +44,7 @@ struct Linked {
   Status status;  // as Port::ConnectAll; Unsupported: no transport reaches the member, and why
   bool detoured =
       // its first way didn't lead to it, so that a refusal proves nothing
-      // (decisions/refusals-prove-nothing.md)
+      // (docs/decisions/refusals-prove-nothing.md)
       false;
 };
 // Links `count` members; `address_of` says where one is for a transport. Statuses in their order.

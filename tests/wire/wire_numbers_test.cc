@@ -238,7 +238,8 @@ TEST(WireNumbers, FieldsOfRecords) {
             "failure_kind=10:uint32 failure=11:string neighbourhood=12:string");
   EXPECT_EQ(FieldsOf<store::ObjectLead>(),
             "epoch=1:uint64 host_name=2:string pid=3:int64 base=4:uint64 processors=5:uint32 "
-            "complete=6:bool failure_kind=7:uint32 failure=8:string members=9:list message");
+            "complete=6:bool failure_kind=7:uint32 failure=8:string members=9:list message "
+            "absent=10:list uint32");
   EXPECT_EQ(FieldsOf<store::GroupMember>(),
             "rank=1:uint32 lead=2:uint64 object_rank=3:uint32 rank_size=4:uint32 "
             "channel=5:uint32 processors=6:uint32");

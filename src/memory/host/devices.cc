@@ -7,7 +7,7 @@
 namespace memfabric::host {
 namespace {
 
-constexpr unsigned kMaxDeviceId = 65535;  // API.md §2
+constexpr unsigned kMaxDeviceId = 65535;  // docs/contract/python.md §2
 
 class Devices final : public DeviceBackend {
  public:

@@ -1,4 +1,4 @@
-// store/recipes/host_identity.h: what makes two processes be on the same host (DESIGN.md "Data
+// store/recipes/host_identity.h: what makes two processes be on the same host (docs/design.md "Data
 // paths" 3).
 
 #pragma once

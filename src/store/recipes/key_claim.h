@@ -1,9 +1,9 @@
 // store/recipes/key_claim.h: how a process takes a key that only one live process may hold: a
 // rank's, or an engine's name.
 //
-// The rule (API.md §2): a live holder is named (AlreadyExists), at once on its host, elsewhere once
-// its lease has been seen renewed; a dead one is replaced, at once on its host, elsewhere when its
-// lease ends. No state; any thread.
+// The rule (docs/contract/python.md §2): a live holder is named (AlreadyExists), at once on its
+// host, elsewhere once its lease has been seen renewed; a dead one is replaced, at once on its
+// host, elsewhere when its lease ends. No state; any thread.
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// store/recipes/rank_claim.h: how a process becomes a rank (API.md §2 initialize). No state; any
-// thread.
+// store/recipes/rank_claim.h: how a process becomes a rank (docs/contract/python.md §2 initialize).
+// No state; any thread.
 
 #pragma once
 

@@ -26,7 +26,7 @@
 
 namespace memfabric::store {
 
-constexpr std::chrono::seconds kSessionTimeToLive{3};  // DESIGN.md "Membership"
+constexpr std::chrono::seconds kSessionTimeToLive{3};  // docs/design.md "Membership"
 constexpr std::chrono::milliseconds kKeepAlivePeriod{1000};
 
 class SessionObserver {

@@ -18,7 +18,8 @@
 
 namespace memfabric::store {
 
-// When certificates are looked at for their end, and how long before it warnings begin (API.md §7).
+// When certificates are looked at for their end, and how long before it warnings begin
+// (docs/contract/python.md §7).
 struct ExpiryOptions {
   std::chrono::hours period{168};
   std::chrono::hours ahead{30 * 24};

@@ -1,5 +1,5 @@
-// store/tls/tls_info.h: what set_conf_store_tls is told (API.md §1): a text that names files. No
-// state; any thread.
+// store/tls/tls_info.h: what set_conf_store_tls is told (docs/contract/python.md §1): a text that
+// names files. No state; any thread.
 
 #pragma once
 

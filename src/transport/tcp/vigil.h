@@ -25,7 +25,8 @@ namespace memfabric::transport::tcp {
 class Vigil {
  public:
   static constexpr std::chrono::milliseconds kPingPeriod{500};
-  static constexpr std::chrono::milliseconds kSilenceLimit{1900};  // API.md: an error within 2 s
+  // docs/contract/python.md §2: an error within 2 s
+  static constexpr std::chrono::milliseconds kSilenceLimit{1900};
   // More time between two looks than this is time in which the process didn't run. Callers look
   // four times as often.
   static constexpr std::chrono::milliseconds kLongestLook{200};
