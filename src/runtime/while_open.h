@@ -11,17 +11,21 @@
 namespace memfabric {
 
 // Returns call(), whose waits end soon after `closing` has become true; destroyed() instead, if
-// they have ended for that.
+// it has failed because of that.
 template <typename Call, typename Destroyed>
 auto WhileOpen(const std::atomic<bool>& closing, Call&& call, Destroyed&& destroyed)
     -> decltype(call()) {
   CancelScope scope(closing);
   auto result = call();
   if (!closing) return result;
+  // What is closed takes its links with it.
+  auto comes_of_it = [](const Status& status) {
+    return IsInterrupted(status) || IsDisconnected(status);
+  };
   if constexpr (std::is_same_v<decltype(result), Status>) {
-    if (IsInterrupted(result)) return destroyed();
+    if (comes_of_it(result)) return destroyed();
   } else {
-    if (IsInterrupted(result.status())) return destroyed();
+    if (comes_of_it(result.status())) return destroyed();
   }
   return result;
 }

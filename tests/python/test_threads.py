@@ -57,6 +57,7 @@ EVERYTHING = """
 import numpy, threading
 from memfabric_hybrid import shm
 lines = []
+assert mf.set_log_level(1) == 0  # so that there is something to tell
 assert mf.set_extern_logger(lambda level, text: lines.append(text)) == 0
 assert pool.copy_data(0, 0, 0, mf.bm.BmCopyType.H2GH, 0) != 0  # a line for the logger
 heard = threading.Event()
