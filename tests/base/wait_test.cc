@@ -21,8 +21,9 @@ constexpr auto kLong = 60s;  // never reached unless something is broken
 bool Held(Mutex& mutex) {
   bool free = false;
   std::thread([&] {
-    free = mutex.TryLock();
-    if (free) mutex.Unlock();
+    if (!mutex.TryLock()) return;
+    free = true;
+    mutex.Unlock();
   }).join();
   return !free;
 }
