@@ -71,7 +71,7 @@ std::shared_ptr<PeerLink> MakeLink(World& world, bool mapped) {
         *RegisteredView::Open(world.table->file(), world.page),
         *InFlightPage::Open(world.page->file.get()), *world.table, socket, [] {});
   MappedLink::Options options;
-  options.rank = 1;
+  options.peer = {.rank = 1, .epoch = 1};
   options.window = world.window;
   options.max_bytes[Index(Zone::kHost)] = kSlotBytes;
   options.own_segments[Index(Zone::kHost)] = world.segment.get();
