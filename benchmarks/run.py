@@ -4,6 +4,7 @@ bar, pass|FAIL`.
 
 The reference of a line ran in the same process and moment, in turns with ours; figures are medians.
 Only the ratios mean something on another machine. Everything measured goes to bench-results.json.
+This file is long because every bar and how it is measured stand side by side.
 Exit status 0: every bar passed. 1: one FAILed. 2: a benchmark itself broke; the others ran all the
 same.
 """

@@ -84,10 +84,6 @@ class SimulatedRank final : public SessionObserver {
  public:
   SimulatedRank(std::uint32_t rank, std::uint32_t world_size)
       : rank_(rank), world_size_(world_size), keys_("", "bm") {}
-  ~SimulatedRank() override {
-    directory_.reset();
-    session_.reset();
-  }
 
   void Join(const StoreUrl& url) {
     const auto begin = steady_clock::now();
@@ -163,6 +159,7 @@ class SimulatedRank final : public SessionObserver {
   std::set<std::string> known_;
   std::size_t removed_ = 0;
   std::size_t given_up_ = 0;
+  // Each ends before those above it.
   std::unique_ptr<Client> client_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Directory> directory_;

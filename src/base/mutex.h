@@ -25,18 +25,14 @@
 #define MEMFABRIC_CHECKED(attribute)
 #endif
 
-// Abseil, which gRPC's headers bring, has three of the names, for the same attributes.
+// Abseil, which gRPC's headers bring, has two of the names, for the same attributes.
 #undef GUARDED_BY
-#undef PT_GUARDED_BY
 #undef NO_THREAD_SAFETY_ANALYSIS
 
-// Of a field: reads and writes need the mutex; PT_: what it points to does.
+// Of a field: reads and writes need the mutex.
 #define GUARDED_BY(mutex) MEMFABRIC_CHECKED(guarded_by(mutex))
-#define PT_GUARDED_BY(mutex) MEMFABRIC_CHECKED(pt_guarded_by(mutex))
-// Of a function: the caller holds these mutexes, or must not.
+// Of a function: the caller holds these mutexes.
 #define REQUIRES(...) MEMFABRIC_CHECKED(requires_capability(__VA_ARGS__))
-#define REQUIRES_SHARED(...) MEMFABRIC_CHECKED(requires_shared_capability(__VA_ARGS__))
-#define EXCLUDES(...) MEMFABRIC_CHECKED(locks_excluded(__VA_ARGS__))
 // Of a function: it takes these mutexes, or gives them up.
 #define ACQUIRE(...) MEMFABRIC_CHECKED(acquire_capability(__VA_ARGS__))
 #define ACQUIRE_SHARED(...) MEMFABRIC_CHECKED(acquire_shared_capability(__VA_ARGS__))
